@@ -1,0 +1,30 @@
+"""Multi-scale pyramid backbones for dense prediction: one package for classification, detection and segmentation.
+
+net = backbones.create_backbone("van_b2", pretrained="van_b2.in1k")
+maps = net(images)  # one (B, C_i, H_i, W_i) map per stage, finest first
+"""
+
+from backbones.errors import UserError
+from backbones.features import FeatureExtractor, FeaturePyramid
+from backbones.param_groups import param_groups
+from backbones.pyramid import FeatureInfo, PyramidBackbone
+from backbones.registry import FAMILIES, create_backbone, list_archs
+from backbones.van import VAN
+from backbones.weights import WEIGHTS, LoadReport, load_weights
+
+__version__ = "0.1.0"
+__all__ = [
+    "FAMILIES",
+    "VAN",
+    "WEIGHTS",
+    "FeatureExtractor",
+    "FeatureInfo",
+    "FeaturePyramid",
+    "LoadReport",
+    "PyramidBackbone",
+    "UserError",
+    "create_backbone",
+    "list_archs",
+    "load_weights",
+    "param_groups",
+]

@@ -1,0 +1,163 @@
+"""FeatureExtractor: the user's images in, an aligned feature pyramid out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from backbones.errors import UserError
+from backbones.images import read_image
+from backbones.registry import create_backbone
+from backbones.weights import HALF, WEIGHTS
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class FeaturePyramid(tuple):
+    """One (B, C_i, H_i, W_i) map per out_indices, finest first, all images in one batch.
+
+    Every image's maps are those it gives alone. Where sizes differ, an image fills the upper left part of its maps
+    and the rest is 0.
+
+    Attributes:
+        image_sizes: (height, width) in pixels of each image, as the network saw it.
+        map_sizes: [map][image], (H, W) of the part that the image fills.
+    """
+
+    image_sizes: list[tuple[int, int]]
+    map_sizes: list[list[tuple[int, int]]]
+
+    def of(self, image: int) -> tuple[Tensor, ...]:
+        """The (C_i, h_i, w_i) maps of one image, without the empty part."""
+        return tuple(m[image, :, :h, :w] for m, (h, w) in zip(self, (s[image] for s in self.map_sizes), strict=True))
+
+
+class FeatureExtractor:
+    """A backbone in eval mode with the preprocessing that its weights expect.
+
+    Args:
+        arch: one of ``list_archs()``.
+        out_indices: the stages whose maps are wanted.
+        pretrained: as for ``create_backbone``; None gives random weights.
+        device: where to compute, ``"cpu"`` by default.
+        dtype: of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
+        fuse: fold norms into convolutions; faster, same maps within 1e-4.
+        short_side: resize each image, keeping its proportions, so that its shorter side has this many pixels.
+        mean, std: per channel, of an image in 0..1; those of the named weights by default, else 0.5.
+        **kwargs: further arguments of ``create_backbone``.
+
+    Raises:
+        UserError: as ``create_backbone``; and for a device that is not there.
+    """
+
+    def __init__(
+        self,
+        arch: str,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        pretrained: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        fuse: bool = True,
+        short_side: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **kwargs: Any,
+    ):
+        self.device, self.dtype = check_device(device or "cpu"), dtype or torch.float32
+        net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
+        self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
+        self.feature_info = net.feature_info
+        row = WEIGHTS.get(str(pretrained))
+        self.mean = torch.tensor(mean or (row.mean if row else HALF[:1] * net.in_chans), device=self.device)
+        self.std = torch.tensor(std or (row.std if row else HALF[:1] * net.in_chans), device=self.device)
+        if {len(self.mean), len(self.std)} != {net.in_chans}:
+            raise UserError(f"mean and std have {len(self.mean)} and {len(self.std)} values; allowed: {net.in_chans}")
+        self.short_side = short_side
+
+    @torch.inference_mode()
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> FeaturePyramid:
+        """Computes the maps.
+
+        Args:
+            images: one image or a list: paths; PIL images; (H, W, C) or (H, W) arrays; (C, H, W) tensors, or one
+                (B, C, H, W) tensor. Integers are 0..255, floats 0..1; RGB. Sizes may differ; 32 pixels at least.
+
+        Raises:
+            UserError: an image that cannot be read, or of another shape.
+        """
+        if isinstance(images, Tensor) and images.ndim == 4:
+            images = list(images)
+        elif isinstance(images, ImageLike):
+            images = [images]
+        if not images:
+            raise UserError("no images were given; allowed: one or more")
+        tensors = [self.prepare(image) for image in images]
+        sizes = [tuple(t.shape[1:]) for t in tensors]
+        maps = [[] for _ in tensors]
+        for size in dict.fromkeys(sizes):  # images of one size make one batch
+            members = [i for i, other in enumerate(sizes) if other == size]
+            for level in self.net(torch.stack([tensors[i] for i in members])):
+                for i, row in zip(members, level, strict=True):
+                    maps[i].append(row)
+        pyramid = FeaturePyramid(stack_padded(list(level)) for level in zip(*maps, strict=True))
+        pyramid.image_sizes = sizes
+        pyramid.map_sizes = [[tuple(m.shape[1:]) for m in level] for level in zip(*maps, strict=True)]
+        return pyramid
+
+    def prepare(self, image: ImageLike) -> Tensor:
+        """One image as the network takes it: (C, H, W), normalised, on the device."""
+        if isinstance(image, str | Path):
+            image = read_image(image)
+        if isinstance(image, Image.Image):
+            image = np.array(image.convert("RGB") if self.net.in_chans == 3 else image)
+        if isinstance(image, np.ndarray):
+            image = image[:, :, None].repeat(self.net.in_chans, 2) if image.ndim == 2 else image
+            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) if image.ndim == 3 else image
+        if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != self.net.in_chans:
+            got = tuple(getattr(image, "shape", ())) or type(image).__name__
+            raise UserError(f"image is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
+        scale = 1.0 if image.is_floating_point() else 255.0
+        image = image.to(self.device, torch.float32) / scale
+        if self.short_side:
+            ratio = self.short_side / min(image.shape[1:])
+            size = [round(side * ratio) for side in image.shape[1:]]
+            image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+        return ((image - self.mean[:, None, None]) / self.std[:, None, None]).to(self.dtype)
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, or UserError where there is none like it."""
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
+        raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
+
+
+def stack_padded(maps: list[Tensor]) -> Tensor:
+    """(C, h, w) maps to one (B, C, H, W), filled up with 0 at the right and the bottom."""
+    height, width = (max(m.shape[axis] for m in maps) for axis in (1, 2))
+    return torch.stack([F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps])
+
+
+def pca_colours(feature_map: Tensor) -> np.ndarray:
+    """The first three principal components of a (C, H, W) map's positions as a (H, W, 3) uint8 image.
+
+    Each component is stretched from its 1st to its 99th percentile.
+    """
+    channels, height, width = feature_map.shape
+    points = feature_map.reshape(channels, -1).T.double().cpu()
+    points = points - points.mean(0)
+    _, vectors = torch.linalg.eigh(points.T @ points)
+    scores = points @ vectors[:, -3:].flip(1)
+    # An eigenvector's sign is arbitrary; the larger tail is made positive so that equal maps get equal colours.
+    scores = scores * torch.where(scores.amax(0) < -scores.amin(0), -1.0, 1.0)
+    low, high = torch.quantile(scores, 0.01, dim=0), torch.quantile(scores, 0.99, dim=0)
+    image = ((scores - low) / (high - low).clamp_min(1e-12)).clamp(0, 1) * 255
+    return image.round().to(torch.uint8).reshape(height, width, -1).numpy()

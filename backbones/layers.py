@@ -1,0 +1,74 @@
+"""Layers that more than one network uses. Maps are (B, C, H, W), channels last in memory where it is faster."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """Drops the whole residual branch of a sample with probability ``rate`` in training, scaling the kept ones.
+
+    Source: Huang et al., Deep Networks with Stochastic Depth, arXiv 1603.09382.
+    """
+
+    def __init__(self, rate: float = 0.0):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(1.0 - self.rate)
+        return x * keep.div_(1.0 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3f}"
+
+
+def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
+    """A linear ramp 0..``rate`` over all blocks of the network, as [stage][block]."""
+    total = sum(depths)
+    ramp = [rate * i / max(total - 1, 1) for i in range(total)]
+    starts = [sum(depths[:stage]) for stage in range(len(depths))]
+    return [ramp[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of a (B, C, H, W) map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+
+class ConvNorm(nn.Sequential):
+    """A padded, strided convolution and its BatchNorm: (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    @torch.no_grad()
+    def fuse(self) -> None:
+        """Folds the norm into the convolution."""
+        if isinstance(self.norm, nn.Identity):
+            return
+        scale, shift = norm_affine(self.norm)
+        self.conv.weight.mul_(scale[:, None, None, None])
+        self.conv.bias.copy_(self.conv.bias * scale + shift)
+        self.norm = nn.Identity()
+
+
+def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The (C,) scale and shift that a BatchNorm applies in eval mode."""
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+@torch.no_grad()
+def fold_norm_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+    """Folds a BatchNorm that feeds an unpadded 1x1 convolution into that convolution."""
+    scale, shift = norm_affine(norm)
+    conv.bias.add_(conv.weight[:, :, 0, 0] @ shift)
+    conv.weight.mul_(scale[None, :, None, None])

@@ -1,0 +1,5 @@
+"""The heavy operations, each with a plain PyTorch reference and faster paths that give the same numbers."""
+
+from backbones.ops.depthwise import DepthwiseConv2d
+
+__all__ = ["DepthwiseConv2d"]

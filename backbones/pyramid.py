@@ -1,0 +1,228 @@
+"""The base of every network: out_indices, feature_info, freezing, checkpointing, loading."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from backbones.errors import UserError, unknown
+from backbones.layers import drop_path_rates
+
+MIN_SIZE = 32  # pixels; below it the last stage has no interior
+
+
+class FeatureInfo(NamedTuple):
+    """One returned map: its channels, and how many input pixels a step of it covers."""
+
+    channels: int
+    stride: int
+
+
+class PyramidBackbone(nn.Module):
+    """Images in, a tuple of feature maps out, finest first.
+
+    A subclass gives ``ARCHS`` (name to a row with ``depths`` and ``embed_dims``) and ``build``, which makes ``stem``
+    and fills ``stages``; stages that no returned map needs are not built, so DDP needs no ``find_unused_parameters``.
+
+    Args:
+        arch: a name of the class's ``ARCHS``.
+        out_indices: stages whose maps are returned, counted from 0; negatives count from the end. Kept ascending.
+        in_chans: channels of the input.
+        drop_path_rate: stochastic depth of the last block, in [0, 1); it ramps up linearly from 0 at the first.
+        pretrained: what ``init_weights()`` loads: None, a name of the weights table, a URL or a file.
+        frozen_stages: -1 none, 0 the stem, k the stem and the first k stages: no gradients, norms in eval mode.
+        norm_eval: keep every BatchNorm's statistics fixed in training.
+        grad_checkpointing: recompute each block in the backward pass instead of keeping its activations.
+
+    Raises:
+        UserError: an argument is out of its range; the message names it and what is allowed.
+    """
+
+    ARCHS: ClassVar[dict[str, Any]]
+
+    def __init__(
+        self,
+        arch: str,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        in_chans: int = 3,
+        drop_path_rate: float = 0.0,
+        pretrained: str | Path | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        grad_checkpointing: bool = False,
+    ):
+        super().__init__()
+        if arch not in self.ARCHS:
+            raise unknown(f"arch of {type(self).__name__}", arch, self.ARCHS)
+        row = self.ARCHS[arch]
+        num_stages = len(row.depths)
+        self.arch, self.depths = arch, row.depths
+        self.out_indices = resolve_out_indices(out_indices, num_stages)
+        self.feature_info = [FeatureInfo(row.embed_dims[i], stride=2 ** (i + 2)) for i in self.out_indices]
+        self.in_chans = check_int("in_chans", in_chans, 1, None)
+        self.frozen_stages = check_int("frozen_stages", frozen_stages, -1, num_stages)
+        if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
+            raise UserError(f"drop_path_rate is {drop_path_rate!r}; allowed: 0 <= drop_path_rate < 1")
+        self.pretrained = pretrained
+        self.norm_eval, self.grad_checkpointing = norm_eval, grad_checkpointing
+        self.is_fused = False
+
+        self.stages = nn.ModuleList()
+        self.build(row, self.out_indices[-1] + 1, drop_path_rates(drop_path_rate, row.depths))
+        self.apply(init_module)
+        self.freeze()
+
+    def build(self, arch: Any, num_stages: int, drop_path_rates: list[list[float]]) -> None:
+        """Makes ``self.stem`` and the first ``num_stages`` of ``self.stages`` from a row of ``ARCHS``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_chans, H, W) to one (B, C_i, H_i, W_i) map per out_indices, as ``feature_info`` describes them."""
+        self.check_input(x)
+        # The depthwise convolutions, which dominate, are several times faster with the channels last in memory.
+        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x, self.grad_checkpointing and self.training and torch.is_grad_enabled())
+            if i in self.out_indices:
+                maps.append(x)
+        return tuple(maps)
+
+    def check_input(self, x: Tensor) -> None:
+        """Raises UserError unless ``x`` is (B, in_chans, H, W) with both sides at least 32."""
+        if x.ndim != 4 or x.shape[1] != self.in_chans:
+            raise UserError(f"input has shape {tuple(x.shape)}; allowed: (B, {self.in_chans}, H, W)")
+        if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
+            raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+
+    def train(self, mode: bool = True) -> "PyramidBackbone":
+        if mode and self.is_fused:
+            raise UserError(f"{self.arch} is fused, a form for inference only; build it again to train it")
+        super().train(mode)
+        if mode:
+            for module in self.frozen_modules():
+                module.eval()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                        module.eval()
+        return self
+
+    def freeze(self) -> None:
+        """Takes the frozen modules out of training."""
+        for module in self.frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def frozen_modules(self) -> list[nn.Module]:
+        """The stem and the stages that ``frozen_stages`` names."""
+        return [] if self.frozen_stages < 0 else [self.stem, *self.stages[: self.frozen_stages]]
+
+    def init_weights(self) -> None:
+        """Loads ``pretrained`` where one was given (mmengine calls this before training, never before testing)."""
+        if self.pretrained is not None:
+            from backbones.weights import load_weights
+
+            load_weights(self, self.pretrained)
+
+    def adopt(self, state: dict[str, Tensor], source: str) -> None:
+        """Takes over what a checkpoint fixes besides its tensors, before they are loaded.
+
+        Args:
+            state: the tensors under this network's own names.
+            source: the format they came in, e.g. ``"mmpretrain"``.
+        """
+
+    def fuse(self) -> "PyramidBackbone":
+        """Turns the network, in place, into its inference form: batch norms and layer scales folded, same outputs."""
+        if not self.is_fused:
+            self.eval()
+            fuse_children(self)
+            self.is_fused = True
+            self.requires_grad_(False)
+        return self
+
+
+class Stage(nn.Module):
+    """Downsampling, blocks, and the norm that ends the stage: (B, C_in, H, W) to (B, C, H / stride, W / stride)."""
+
+    def __init__(self, downsample: nn.Module, blocks: list[nn.Module], norm: nn.Module):
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = recomputed(block, x) if recompute else block(x)
+        return self.norm(x)
+
+
+def resolve_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+    """Stage numbers made non-negative and ascending; UserError for one out of range, repeated, or none at all."""
+    allowed = f"different integers from {-num_stages} to {num_stages - 1}, at least one"
+    bad = UserError(f"out_indices is {out_indices!r}; allowed: {allowed}")
+    if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not out_indices:
+        raise bad
+    if any(isinstance(i, bool) or not isinstance(i, int) or not -num_stages <= i < num_stages for i in out_indices):
+        raise bad
+    resolved = tuple(sorted(i % num_stages for i in out_indices))
+    if len(set(resolved)) < len(resolved):
+        raise bad
+    return resolved
+
+
+def check_int(name: str, value: int, low: int, high: int | None) -> int:
+    """``value`` if it is an integer within ``low``..``high``; UserError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        allowed = f"integers from {low}" + (" up" if high is None else f" to {high}")
+        raise UserError(f"{name} is {value!r}; allowed: {allowed}")
+    return value
+
+
+def init_module(module: nn.Module) -> None:
+    """Convolutions: normal by fan-out; linear layers: truncated normal 0.02; biases 0; norms 1 and 0."""
+    if isinstance(module, nn.Conv2d):
+        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """``block(x)`` with its activations computed again in the backward pass."""
+    return checkpoint(
+        block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), partial(fixed_statistics, block)())
+    )
+
+
+@contextmanager
+def fixed_statistics(block: nn.Module) -> Iterator[None]:
+    """Batch norms compute as in training and leave their statistics alone: the first pass has counted this batch."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def fuse_children(module: nn.Module) -> None:
+    """Folds every descendant that knows how: ``fuse()`` changes a module in place, ``fused()`` gives a replacement."""
+    for name, child in module.named_children():
+        if hasattr(child, "fused"):
+            setattr(module, name, child.fused())
+        elif hasattr(child, "fuse"):
+            child.fuse()
+        else:
+            fuse_children(child)

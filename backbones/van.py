@@ -1,0 +1,138 @@
+"""VAN: Visual Attention Network, large kernel attention (arXiv 2202.09741).
+
+Source of the architecture: Visual-Attention-Network/VAN-Classification@e19779b, models/van.py.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.layers import ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
+from backbones.ops import DepthwiseConv2d
+from backbones.pyramid import PyramidBackbone, Stage
+
+
+class VANArch(NamedTuple):
+    depths: tuple[int, ...]  # blocks per stage, stride-4 stage first
+    embed_dims: tuple[int, ...]  # channels per stage
+    mlp_ratios: tuple[int, ...] = (8, 8, 4, 4)
+
+
+ARCHS = {
+    "van_b0": VANArch((3, 3, 5, 2), (32, 64, 160, 256)),
+    "van_b1": VANArch((2, 2, 4, 2), (64, 128, 320, 512)),
+    "van_b2": VANArch((3, 3, 12, 3), (64, 128, 320, 512)),
+    "van_b3": VANArch((3, 5, 27, 3), (64, 128, 320, 512)),
+    "van_b4": VANArch((3, 6, 40, 3), (64, 128, 320, 512)),
+    "van_b5": VANArch((3, 3, 24, 3), (96, 192, 480, 768)),
+    "van_b6": VANArch((6, 6, 90, 6), (96, 192, 384, 768)),
+}
+
+
+class VAN(PyramidBackbone):
+    """Four-stage convolutional pyramid with large kernel attention.
+
+    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
+    Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
+        after the stage's LayerNorm. The eps of those norms is 1e-6, and 1e-5 once weights of mmpretrain or of the
+        official segmentation repository are loaded, which were made with that value.
+
+    The arguments are those of :class:`backbones.PyramidBackbone`.
+    """
+
+    ARCHS = ARCHS
+
+    def build(self, arch: VANArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
+        dims, mlp_ratios = arch.embed_dims, arch.mlp_ratios
+        self.stem = ConvNorm(self.in_chans, dims[0], kernel_size=7, stride=4)
+        for i in range(num_stages):
+            downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=2)
+            blocks = [VANBlock(dims[i], mlp_ratios[i], rate) for rate in drop_path_rates[i]]
+            self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=1e-6)))
+
+    def adopt(self, state: dict[str, Tensor], source: str) -> None:
+        eps = {"official": 1e-6, "official-seg": 1e-5, "mmpretrain": 1e-5, "huggingface": 1e-6}
+        for stage in self.stages:
+            stage.norm.eps = eps.get(source, stage.norm.eps)
+
+
+class VANBlock(nn.Module):
+    """Attention and MLP branches over a (B, C, H, W) map, each after a BatchNorm and behind a layer scale."""
+
+    def __init__(self, dim: int, mlp_ratio: int, drop_path: float):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.attn = LargeKernelAttention(dim)
+        self.layer_scale1 = nn.Parameter(torch.full((dim,), 1e-2))
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.mlp = ConvMLP(dim, dim * mlp_ratio)
+        self.layer_scale2 = nn.Parameter(torch.full((dim,), 1e-2))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        # The shortcut around the attention carries the normalised map, so the branch is attention + its own input.
+        y = (self.attn(y) + y) * self.layer_scale1[:, None, None]
+        x = x + self.drop_path(y)
+        y = self.mlp(self.norm2(x)) * self.layer_scale2[:, None, None]
+        return x + self.drop_path(y)
+
+    @torch.no_grad()
+    def fused(self) -> nn.Module:
+        """The block for inference: both norms and layer scales folded into its 1x1 convolutions."""
+        return FusedVANBlock(self)
+
+
+class LargeKernelAttention(nn.Module):
+    """1x1, GELU, then the input gated by its own large-kernel (dense 5x5, dilated 7x7, 1x1) filtering, then 1x1."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.proj_in = nn.Conv2d(dim, dim, 1)
+        self.dw = DepthwiseConv2d(dim, 5)
+        self.dw_dilated = DepthwiseConv2d(dim, 7, dilation=3)
+        self.pw = nn.Conv2d(dim, dim, 1)
+        self.proj_out = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.proj_in(x))
+        return self.proj_out(x * self.pw(self.dw_dilated(self.dw(x))))
+
+
+class ConvMLP(nn.Module):
+    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = nn.Conv2d(dim, hidden_dim, 1)
+        self.dw = DepthwiseConv2d(hidden_dim, 3)
+        self.fc2 = nn.Conv2d(hidden_dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.dw(self.fc1(x))))
+
+
+class FusedVANBlock(nn.Module):
+    """VANBlock in eval mode with norms and layer scales folded; agrees with it up to rounding.
+
+    With norm1(x) = a x + b and layer scale s, the attention branch and its shortcut are
+    x + s (attn(a x + b) + a x + b) = (1 + s a) x + s attn(a x + b) + s b.
+    """
+
+    def __init__(self, block: VANBlock):
+        super().__init__()
+        self.attn, self.mlp = block.attn, block.mlp
+        scale, shift = norm_affine(block.norm1)
+        fold_norm_before(block.norm1, self.attn.proj_in)
+        fold_norm_before(block.norm2, self.mlp.fc1)
+        self.register_buffer("skip", (1 + block.layer_scale1 * scale)[:, None, None])
+        for conv, layer_scale in ((self.attn.proj_out, block.layer_scale1), (self.mlp.fc2, block.layer_scale2)):
+            conv.weight.mul_(layer_scale[:, None, None, None])
+            conv.bias.mul_(layer_scale)
+        self.attn.proj_out.bias.add_(block.layer_scale1 * shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.addcmul(self.attn(x), x, self.skip)
+        return x + self.mlp(x)

@@ -1,0 +1,32 @@
+"""What the tests share: one thread per process, a work folder as current directory, and where the parity files lie."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+# A few parity files travel with the tests; the full set is used where it lies beside the repository.
+PARITY = [folder for folder in (ROOT / "tests/data/parity", ROOT.parent / "shared/parity") if folder.is_dir()]
+for folder in (ROOT, ROOT / "tools"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+# Several test processes share the cores; spinning OpenMP threads would slow each other down many times.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def load_fill():
+    spec = importlib.util.spec_from_file_location("parity_fill", PARITY[0] / "fill.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,213 @@
+"""What every backbone promises, over every arch: shapes, info, freezing, checkpointing, fusing, copies, bad input.
+
+Depth adds nothing to these properties, so stages are cut to one or two blocks; widths are the real ones.
+"""
+
+import copy
+import io
+import itertools
+import math
+import pickle
+
+import pytest
+import torch
+
+from backbones import UserError, create_backbone, list_archs
+from backbones.registry import family_of
+
+ARCHS = list_archs()
+
+
+@pytest.fixture
+def shallow(monkeypatch):
+    """Makes backbones with at most two blocks a stage."""
+
+    def make(arch, **kwargs):
+        family = family_of(arch)
+        row = family.ARCHS[arch]
+        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 2, 1, 1))})
+        return create_backbone(arch, **kwargs)
+
+    return make
+
+
+def trained_norms(net):
+    """Random statistics and scales, so that folding or freezing them wrongly shows."""
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    for name, param in net.named_parameters():
+        if param.ndim == 1:
+            param.data += torch.rand_like(param)
+    return net
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("size", [(32, 32), (33, 65), (96, 47)])
+def test_maps_are_as_feature_info_says(shallow, arch, size):
+    net = shallow(arch).eval()
+    maps = net(torch.randn(1, 3, *size))
+    assert isinstance(maps, tuple)
+    assert [m.shape[1] for m in maps] == [info.channels for info in net.feature_info]
+    assert [info.stride for info in net.feature_info] == [4, 8, 16, 32]
+    for m, info in zip(maps, net.feature_info, strict=True):
+        assert m.shape[2:] == tuple(math.ceil(side / info.stride) for side in size)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("out_indices", [(0,), (3,), (1, 3), (-1, 0), (-2,)])
+def test_out_indices_select_and_order(shallow, arch, out_indices):
+    torch.manual_seed(0)
+    net = shallow(arch, out_indices=out_indices).eval()
+    whole = create_backbone(arch).eval()
+    whole.load_state_dict(net.state_dict(), strict=False)
+    wanted = sorted(i % 4 for i in out_indices)
+    assert net.out_indices == tuple(wanted)
+    assert len(net.stages) == wanted[-1] + 1
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        every = whole(image)
+        for ours, i in zip(net(image), wanted, strict=True):
+            assert torch.equal(ours, every[i])
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1,)])
+def test_every_parameter_gets_a_gradient(shallow, arch, out_indices):
+    """So DDP runs with find_unused_parameters=False, for a batch of one too."""
+    net = shallow(arch, out_indices=out_indices, drop_path_rate=0.1).train()
+    sum(m.square().mean() for m in net(torch.randn(1, 3, 64, 64))).backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_drop_path_ramps_linearly(arch):
+    with torch.device("meta"):
+        net = create_backbone(arch, drop_path_rate=0.3)
+    rates = [block.drop_path.rate for stage in net.stages for block in stage.blocks]
+    assert len(rates) == sum(net.depths)
+    assert rates == pytest.approx([0.3 * i / (len(rates) - 1) for i in range(len(rates))])
+
+
+@pytest.mark.parametrize("frozen_stages", [-1, 0, 1, 2, 4])
+@pytest.mark.parametrize("arch", ARCHS[:2])
+def test_frozen_stages_do_not_move(shallow, arch, frozen_stages):
+    """Neither weights nor statistics, after a training step with weight decay; everything else does."""
+    net = shallow(arch, frozen_stages=frozen_stages).train()
+    frozen = ["stem.", *(f"stages.{i}." for i in range(frozen_stages))] if frozen_stages >= 0 else []
+    before = copy.deepcopy(net.state_dict())
+    if frozen_stages < 4:
+        optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+        sum(m.square().mean() for m in net(torch.randn(2, 3, 64, 64))).backward()
+        optimizer.step()
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith(tuple(frozen) or "none"), name
+
+
+@pytest.mark.parametrize("arch", ARCHS[:1])
+def test_norm_eval_keeps_statistics(shallow, arch):
+    net = shallow(arch, norm_eval=True).train()
+    assert net.train() is net
+    before = copy.deepcopy(net.state_dict())
+    net(torch.randn(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert next(net.parameters()).requires_grad
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_grad_checkpointing_changes_nothing_but_memory(shallow, arch):
+    """Same maps, gradients and batch-norm statistics; fewer activations kept for the backward pass."""
+    plain = trained_norms(shallow(arch)).train()
+    saving = create_backbone(arch, grad_checkpointing=True).train()
+    saving.load_state_dict(plain.state_dict())
+    image = torch.randn(2, 3, 64, 64)
+    kept = []
+    for net in (plain, saving):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t):
+            loss = sum(m.square().mean() for m in net(image))
+        kept.append(sum(sizes))
+        loss.backward()
+    assert kept[1] < 0.5 * kept[0]
+    for (name, ours), (_, theirs) in zip(plain.named_parameters(), saving.named_parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name)
+    for name, value in plain.named_buffers():
+        torch.testing.assert_close(value, dict(saving.named_buffers())[name], msg=name)
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_fused_form_agrees(shallow, arch):
+    net = trained_norms(shallow(arch)).eval()
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        before = net(image)
+        assert net.fuse() is net and net.fuse() is net
+        for ours, theirs in zip(net(image), before, strict=True):
+            assert (ours - theirs).norm() / theirs.norm() < 1e-5
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+    with pytest.raises(UserError, match="fused"):
+        net.train()
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_copies_and_half_types(shallow, arch):
+    net = shallow(arch).eval()
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        maps = net(image)
+        for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+            assert all(torch.equal(a, b) for a, b in zip(maps, twin(image), strict=True))
+        half = net.bfloat16()(image.bfloat16())
+    for ours, theirs in zip(half, maps, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - theirs).norm() / theirs.norm() < 0.1
+
+
+@pytest.mark.parametrize("arch", ARCHS[:1])
+def test_survives_saving(shallow, arch):
+    net = shallow(arch)
+    buffer = io.BytesIO()
+    torch.save(net.state_dict(), buffer)
+    buffer.seek(0)
+    create_backbone(arch).load_state_dict(torch.load(buffer, weights_only=True))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"arch": "van_b7"}, ["van_b7", "van_b6"]),
+        ({"arch": "vann_b0"}, ["vann_b0", "van_b0"]),
+        ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "-4 to 3"]),
+        ({"out_indices": (1, 1)}, ["out_indices", "different"]),
+        ({"out_indices": (3, -1)}, ["out_indices", "different"]),
+        ({"out_indices": ()}, ["out_indices", "at least one"]),
+        ({"out_indices": 2}, ["out_indices", "2"]),
+        ({"out_indices": (1.0,)}, ["out_indices", "1.0"]),
+        ({"in_chans": 0}, ["in_chans", "0"]),
+        ({"in_chans": "3"}, ["in_chans", "'3'"]),
+        ({"frozen_stages": 5}, ["frozen_stages", "5", "-1 to 4"]),
+        ({"drop_path_rate": 1.0}, ["drop_path_rate", "1.0"]),
+        ({"pretrained": "van_b0.in21"}, ["van_b0.in21", "van_b0.in1k"]),
+        ({"pretrained": "van_b2.in1k"}, ["van_b2.in1k", "van_b0"]),
+        ({"pretrained": "absent.pth"}, ["absent.pth"]),
+    ],
+)
+def test_wrong_arguments_are_named(kwargs, words):
+    with pytest.raises(ValueError) as caught:
+        create_backbone(**{"arch": "van_b0"} | kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 64, 64), (3, 64, 64), (1, 3, 31, 64), (1, 3, 64, 8)])
+def test_wrong_inputs_are_named(shallow, shape):
+    net = shallow("van_b0")
+    with pytest.raises(UserError, match=r"input (has shape|is) .*; allowed: "):
+        net(torch.zeros(shape))
+
+
+def test_in_chans(shallow):
+    for in_chans, size in itertools.product((1, 4), (32,)):
+        assert len(shallow("van_b0", in_chans=in_chans).eval()(torch.zeros(1, in_chans, size, size))) == 4

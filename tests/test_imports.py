@@ -1,0 +1,69 @@
+"""Imports point one way: the network never knows a task, a task never another task, and nothing imports the tools."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+TASKS = {"classification", "detection", "segmentation"}
+MM = {"mmengine", "mmcv", "mmdet", "mmseg"}
+OURS = TASKS | {"backbones", "engine", "mmcv_ops", "tools"}
+# What each package may import among our packages and the mm stack.
+ALLOWED = {
+    "backbones": {"backbones"},
+    "mmcv_ops": {"mmcv_ops", "mmcv"},
+    "engine": {"engine", "backbones", "mmengine"},
+    "classification": {"classification", "engine", "backbones", "mmengine"},
+    "detection": {"detection", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmdet"},
+    "segmentation": {"segmentation", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmseg"},
+    "tools": OURS - {"tools"} | MM,
+}
+NETS = ["van"]
+
+
+def imported(path):
+    """(module, line) of every import in a file, those inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or ""), node.lineno
+
+
+@pytest.mark.parametrize("package", sorted(ALLOWED))
+def test_packages_import_only_what_they_may(package):
+    files = [path for path in (ROOT / package).rglob("*.py") if "configs" not in path.parts]
+    assert files
+    for path in files:
+        for module, line in imported(path):
+            top = module.split(".")[0]
+            assert top not in (OURS | MM) - ALLOWED[package], f"{path.relative_to(ROOT)}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_nets_import_no_other_net_and_no_loading(net):
+    for module, line in imported(ROOT / "backbones" / f"{net}.py"):
+        inside = module.removeprefix("backbones.") if module.startswith("backbones") else None
+        allowed = {None, "pyramid", "layers", "errors"}
+        assert inside in allowed or inside.startswith("ops"), f"{net}.py:{line} imports {module}"
+
+
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_configs_stay_within_their_task(task):
+    for path in (ROOT / task / "configs").rglob("*.py"):
+        text = path.read_text()
+        assert not any(other in text for other in TASKS - {task} if f"{other}/" in text), path
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_task_brings_its_own_stack_only(task):
+    """In a fresh interpreter: the operators are in place, the backbones registered, the other task absent."""
+    other, registry = {"detection": ("segmentation", "mmdet"), "segmentation": ("detection", "mmseg")}[task]
+    code = (
+        f"import sys, {task}; from {registry}.registry import MODELS; assert MODELS.get('VAN') is not None;"
+        f"import mmcv._ext; assert '{other}' not in sys.modules; print('fine')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("fine"), done.stderr

@@ -1,0 +1,218 @@
+"""Loading is strict, safe, and says what it did; a file that does not fit changes nothing."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+import backbones
+from backbones import UserError, create_backbone, load_weights, weights
+from backbones.weights import read_checkpoint, save_safely
+from classification import create_classifier
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["CODE_RAN"],)
+
+
+@pytest.fixture(scope="module")
+def b0():
+    torch.manual_seed(1)
+    return create_backbone("van_b0")
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda obj, path: path.write_bytes(pickle.dumps(obj))])
+def test_code_is_refused_and_not_run(tmp_path, monkeypatch, save):
+    monkeypatch.setenv("CODE_RAN", str(tmp_path / "ran"))
+    save({"state_dict": {"a": torch.ones(1)}, "meta": Code()}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match="refused"):
+        load_weights(create_backbone("van_b0"), tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_unsafe_way_would_have_run_it(tmp_path, monkeypatch):
+    """The test above would pass on a harmless file; this shows that the file is not harmless."""
+    monkeypatch.setenv("CODE_RAN", str(tmp_path / "ran"))
+    torch.save({"meta": Code()}, tmp_path / "evil.pth")
+    torch.load(tmp_path / "evil.pth", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_cut_off_files_are_named(tmp_path, b0, suffix):
+    path = tmp_path / f"cut{suffix}"
+    save_safely(b0.state_dict(), path)
+    whole = path.read_bytes()
+    for keep in (0, 20, len(whole) // 2):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(UserError, match=f"cut off: .*cut{suffix}"):
+            read_checkpoint(path)
+
+
+def test_mmengine_records_and_numpy_scalars_are_read(tmp_path):
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+
+    buffer = HistoryBuffer()
+    buffer.update(1.0)
+    content = {"state_dict": {"a": torch.ones(2)}, "hub": {"loss": buffer}, "best_score": np.float32(0.5)}
+    torch.save(content, tmp_path / "run.pth")
+    read = read_checkpoint(tmp_path / "run.pth")
+    assert torch.equal(read["state_dict"]["a"], torch.ones(2)) and read["best_score"] == 0.5
+    assert not isinstance(read["hub"]["loss"], HistoryBuffer)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("container", [None, "state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
+def test_our_own_files_in_all_wrappings(tmp_path, b0, suffix, container, prefix):
+    if suffix == ".safetensors" and container:
+        pytest.skip("safetensors files are flat")
+    state = {prefix + name: value for name, value in b0.state_dict().items()}
+    save_safely({container: state} if container else state, tmp_path / f"w{suffix}")
+    net = create_backbone("van_b0", pretrained=tmp_path / f"w{suffix}")
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in b0.state_dict().items())
+
+
+def test_a_detector_checkpoint_gives_its_backbone(b0):
+    state = {f"backbone.{name}": value for name, value in b0.state_dict().items()}
+    state |= {"neck.conv.weight": torch.ones(1), "rpn_head.fc.bias": torch.ones(1)}
+    report = load_weights(create_backbone("van_b0"), state)
+    assert (report.source, report.missing) == ("ziggurat", [])
+    assert report.unexpected == ["neck.conv.weight", "rpn_head.fc.bias"]
+
+
+def test_stages_that_are_not_built_are_left_out(b0):
+    report = load_weights(create_backbone("van_b0", out_indices=(1,)), b0.state_dict())
+    assert report.missing == []
+    assert {name.split(".")[1] for name in report.unexpected} == {"2", "3"}
+
+
+def test_another_arch_is_named_with_keys_and_shapes(b0):
+    net = create_backbone("van_b1")
+    before = net.state_dict()["stem.conv.weight"].clone()
+    with pytest.raises(UserError) as caught:
+        load_weights(net, b0.state_dict())
+    message = str(caught.value)
+    assert all(word in message for word in ("van_b1", "(32,)", "(64,)", "unexpected", "it fits van_b0")), message
+    assert torch.equal(net.state_dict()["stem.conv.weight"], before)
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
+def test_one_wrong_tensor_raises_and_nothing_is_loaded(b0, change):
+    state = dict(b0.state_dict())
+    if change == "missing":
+        del state["stages.3.norm.weight"]
+    elif change == "unexpected":
+        state["stages.3.norm.gain"] = torch.ones(256)
+    else:
+        state["stages.3.norm.weight"] = torch.ones(255)
+    net = create_backbone("van_b0")
+    before = net.state_dict()["stem.conv.weight"].clone()
+    with pytest.raises(UserError, match=r"stages\.3\.norm\."):
+        load_weights(net, state)
+    assert torch.equal(net.state_dict()["stem.conv.weight"], before)
+    report = load_weights(net, state, strict=False)
+    assert torch.equal(net.state_dict()["stem.conv.weight"], b0.state_dict()["stem.conv.weight"])
+    assert len(report.missing) + len(report.unexpected) >= 1
+
+
+def test_nothing_known_raises_even_when_not_strict():
+    with pytest.raises(UserError, match="no van_b0 in any known format"):
+        load_weights(create_backbone("van_b0"), {"conv1.weight": torch.ones(1)}, strict=False)
+
+
+def test_a_head_for_other_classes_stays_and_is_reported(b0):
+    donor = create_classifier("van_b0", num_classes=7)
+    clf = create_classifier("van_b0", num_classes=5)
+    before = clf.head.fc.weight.clone()
+    with pytest.warns(UserWarning, match="head"):
+        report = load_weights(clf, donor.state_dict())
+    assert torch.equal(clf.head.fc.weight, before)
+    assert report.missing == ["head.fc.weight", "head.fc.bias"] == report.unexpected
+    assert torch.equal(clf.backbone.stem.conv.weight, donor.backbone.stem.conv.weight)
+
+
+def test_loading_a_fused_net_raises(b0):
+    net = create_backbone("van_b0").fuse()
+    with pytest.raises(UserError, match="fused"):
+        load_weights(net, b0.state_dict())
+
+
+def test_saving_is_atomic(tmp_path):
+    path = tmp_path / "w.pth"
+    save_safely({"a": torch.ones(1)}, path)
+    with pytest.raises(AttributeError):
+        save_safely({"a": lambda: None}, path)
+    assert read_checkpoint(path)["a"] == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A local host for weights, and an empty hub cache."""
+    (tmp_path / "www").mkdir()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    handler.log_message = lambda *args: None
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield tmp_path / "www", f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+
+
+def test_url_is_fetched_checked_and_kept(server, b0):
+    import hashlib
+
+    folder, url = server
+    save_safely({"state_dict": b0.state_dict()}, folder / "w.pth")
+    content = (folder / "w.pth").read_bytes()
+    good = f"w-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    (folder / good).write_bytes(content)
+    (folder / "w-00000000.pth").write_bytes(content)
+    net = create_backbone("van_b0", pretrained=f"{url}/{good}")
+    assert torch.equal(net.stem.conv.weight, b0.stem.conv.weight)
+    (folder / good).unlink()
+    create_backbone("van_b0", pretrained=f"{url}/{good}")  # out of the cache
+    with pytest.raises(UserError, match="w-00000000.pth"):
+        create_backbone("van_b0", pretrained=f"{url}/w-00000000.pth")
+    with pytest.raises(UserError, match=r"cannot download .*absent\.pth"):
+        create_backbone("van_b0", pretrained=f"{url}/absent.pth")
+
+
+def test_named_weights_try_their_mirrors_and_say_the_licence_once(server, b0, monkeypatch, capfd):
+    folder, url = server
+    save_safely(b0.state_dict(), folder / "mirror.pth")
+    row = weights.WEIGHTS["van_b0.in1k"]._replace(urls=(f"{url}/gone.pth", f"{url}/mirror.pth"))
+    monkeypatch.setitem(weights.WEIGHTS, "van_b0.in1k", row)
+    weights.fetch_named.cache_clear()
+    for _ in range(2):
+        create_backbone("van_b0", pretrained="van_b0.in1k")
+    assert capfd.readouterr().err.count(row.licence) == 1
+    weights.fetch_named.cache_clear()
+
+
+def test_weights_table_names_known_archs():
+    assert {name.split(".")[0] for name in weights.WEIGHTS} <= set(backbones.list_archs())
+    for row in weights.WEIGHTS.values():
+        assert row.urls and all(url.startswith("https://") for url in row.urls)
+        assert row.licence and row.origin
+
+
+def test_import_needs_no_mm_package():
+    """In a fresh interpreter, nothing of the mm stack or of the tasks comes along with the backbones."""
+    code = (
+        "import sys, json, backbones; backbones.create_backbone('van_b0');"
+        "print(json.dumps([m for m in sys.modules if m.split('.')[0] in "
+        "('mmengine','mmcv','mmdet','mmseg','timm','classification','detection','segmentation','engine','mmcv_ops')]))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == []
