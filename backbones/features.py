@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backbones.errors import UserError
 from backbones.images import read_image
+from backbones.pyramid import MIN_SIZE
 from backbones.registry import create_backbone
 from backbones.weights import HALF, WEIGHTS
 
@@ -111,8 +112,9 @@ class FeatureExtractor:
 
     def prepare(self, image: ImageLike) -> Tensor:
         """One image as the network takes it: (C, H, W), normalised, on the device."""
+        name = "image"
         if isinstance(image, str | Path):
-            image = read_image(image)
+            name, image = str(image), read_image(image)
         if isinstance(image, Image.Image):
             image = np.array(image.convert("RGB") if self.net.in_chans == 3 else image)
         if isinstance(image, np.ndarray):
@@ -120,13 +122,16 @@ class FeatureExtractor:
             image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) if image.ndim == 3 else image
         if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != self.net.in_chans:
             got = tuple(getattr(image, "shape", ())) or type(image).__name__
-            raise UserError(f"image is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
+            raise UserError(f"{name} is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
         scale = 1.0 if image.is_floating_point() else 255.0
         image = image.to(self.device, torch.float32) / scale
         if self.short_side:
             ratio = self.short_side / min(image.shape[1:])
             size = [round(side * ratio) for side in image.shape[1:]]
             image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
+        height, width = image.shape[1:]
+        if min(height, width) < MIN_SIZE:
+            raise UserError(f"{name} is {height}x{width} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
         return ((image - self.mean[:, None, None]) / self.std[:, None, None]).to(self.dtype)
 
 

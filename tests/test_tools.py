@@ -1,0 +1,122 @@
+"""model_info counts what is published; extract_features writes what the extractor computes, and names bad files."""
+
+import json
+import sys
+
+import extract_features
+import model_info
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backbones import FeatureExtractor, UserError, create_backbone
+from engine.cli import run_tool
+
+# Parameters without the head (millions), and multiply-adds of the classifier at 224x224 (G) as mmpretrain@ee7f2e8
+# counts them, configs/van/README.md: norms and activations included, which adds up to 2 %.
+PUBLISHED = {"van_b0": (3.849, 0.88), "van_b1": (13.349, 2.52), "van_b2": (26.065, 5.03), "van_b3": (44.253, 8.99)}
+
+
+def run(tool, argv, monkeypatch, capsys):
+    """Exit status, standard output and standard error of a tool run in this process."""
+    monkeypatch.setattr(sys, "argv", [f"{tool.__name__}.py", *map(str, argv)])
+    with pytest.raises(SystemExit) as stop:
+        run_tool(tool.main)
+    captured = capsys.readouterr()
+    return stop.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize("arch", PUBLISHED)
+def test_counts_are_the_published_ones(arch):
+    row = model_info.model_info(arch, 224, 224)
+    params, macs = PUBLISHED[arch]
+    assert row["params"] / 1e6 == pytest.approx(params, abs=1e-3)
+    assert row["macs"] / 1e9 == pytest.approx(macs, rel=0.02)
+
+
+def test_counted_maps_are_the_computed_ones():
+    row = model_info.model_info("van_b0", 75, 130, out_indices=(1, 3))
+    maps = create_backbone("van_b0", out_indices=(1, 3)).eval()(torch.zeros(1, 3, 75, 130))
+    assert [[m["channels"], m["height"], m["width"]] for m in row["maps"]] == [list(m.shape[1:]) for m in maps]
+    assert [m["stride"] for m in row["maps"]] == [8, 32]
+
+
+def test_model_info_prints_a_table_and_json(monkeypatch, capsys):
+    status, out, _ = run(model_info, ["van_b[01]", "--size", "64", "96"], monkeypatch, capsys)
+    assert status == 0 and "van_b0" in out and "256/32 (2x3)" in out and "van_b2" not in out
+    status, out, _ = run(model_info, ["van_b0", "--json"], monkeypatch, capsys)
+    assert json.loads(out)[0]["maps"][3] == {"channels": 256, "stride": 32, "height": 7, "width": 7}
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["van_b9"], ["van_b9", "van_b0"]),
+        (["van_b0", "--size", "16"], ["16x16", "32x32"]),
+        (["van_b0", "--out-indices", "7"], ["out_indices", "7"]),
+        (["van_b0", "--size", "1", "2", "3"], ["--size"]),
+    ],
+)
+def test_model_info_names_mistakes(argv, words, monkeypatch, capsys):
+    status, out, err = run(model_info, argv, monkeypatch, capsys)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and all(word in err for word in words), err
+
+
+def test_extracted_maps_are_the_extractors(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    torch.save(create_backbone("van_b0").state_dict(), tmp_path / "w.pth")
+    for i, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        pixels = np.random.default_rng(i).integers(0, 256, (40 + i, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / folder / "x.png")
+    argv = ["van_b0", tmp_path / "a", tmp_path / "b", "--pretrained", tmp_path / "w.pth", "--out-indices", 0, 3, "--pca"]
+    status, _, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
+    assert (status, err) == (0, "")
+    index = json.loads((tmp_path / "out/features.json").read_text())
+    assert index["strides"] == {"stage0": 4, "stage3": 32}
+    extractor = FeatureExtractor("van_b0", (0, 3), tmp_path / "w.pth")
+    for row in index["images"]:
+        arrays = np.load(tmp_path / "out" / row["file"])
+        for name, expected in zip(("stage0", "stage3"), extractor(row["image"]), strict=True):
+            np.testing.assert_allclose(arrays[name], expected[0], rtol=1e-5, atol=1e-5)
+    assert len(list((tmp_path / "out").glob("*_pca.png"))) == 2
+
+
+def test_unreadable_images_are_skipped_and_named(tmp_path, monkeypatch, capsys):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:900])
+    Image.new("RGB", (64, 20)).save(tmp_path / "small.png")
+    argv = ["van_b0", tmp_path, tmp_path / "absent.png", "--out", tmp_path / "out"]
+    status, out, err = run(extract_features, argv, monkeypatch, capsys)
+    assert status == 1 and "1 of 4 images" in out
+    skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert all(any(name in line for line in skipped) for name in ("bad.png", "small.png", "absent.png"))
+    assert (tmp_path / "out/good.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["van_b0", "EMPTY"], "no images in"),
+        (["van_b0", "GOOD", "--device", "cuda:77"], "cuda:77"),
+        (["van_b0", "GOOD", "--pretrained", "absent.pth"], "absent.pth"),
+        (["van_b0", "GOOD", "--out-indices", "4"], "out_indices"),
+    ],
+)
+def test_extract_features_names_mistakes(argv, words, tmp_path, monkeypatch, capsys):
+    (tmp_path / "EMPTY").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "GOOD", "PNG")
+    argv = [tmp_path / a if a in ("EMPTY", "GOOD") else a for a in argv]
+    status, _, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
+    assert status == 2 and words in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_defect_of_ours_still_shows_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_tool(lambda: 1 / 0)
+    with pytest.raises(SystemExit) as stop:
+        run_tool(lambda: (_ for _ in ()).throw(UserError("a is 1; allowed: 2")))
+    assert stop.value.code == 2
