@@ -34,15 +34,16 @@ def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of a (B, C, H, W) map."""
+    """LayerNorm over the channels of a (B, C, H, W) map, which keeps its memory format."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
-        return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+        y = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
+        y = y.permute(0, 3, 1, 2)
+        return y.contiguous() if x.is_contiguous() else y
 
 
 class ConvNorm(nn.Sequential):
-    """A padded, strided convolution and its BatchNorm: (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
+    """A padded, strided convolution and its BatchNorm; sides that the stride does not divide are rounded up."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
         super().__init__()

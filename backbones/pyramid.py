@@ -84,8 +84,11 @@ class PyramidBackbone(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_chans, H, W) to one (B, C_i, H_i, W_i) map per out_indices, as ``feature_info`` describes them."""
         self.check_input(x)
-        # The depthwise convolutions, which dominate, are several times faster with the channels last in memory.
-        x = self.stem(x.contiguous(memory_format=torch.channels_last))
+        if x.device.type == "cpu":
+            # The depthwise convolutions, which dominate, are several times faster with the channels last in memory
+            # there. On a GPU the format is the caller's choice.
+            x = x.contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
         maps = []
         for i, stage in enumerate(self.stages):
             x = stage(x, self.grad_checkpointing and self.training and torch.is_grad_enabled())

@@ -246,7 +246,7 @@ def fetch_named(name: str) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """The file behind a URL, from PyTorch's hub cache or downloaded into it, its sha256 checked where the name has it."""
+    """The file behind a URL, kept in PyTorch's hub cache; its sha256 is checked where the name carries it."""
     name = Path(urlparse(url).path).name
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():

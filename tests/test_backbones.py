@@ -37,7 +37,7 @@ def trained_norms(net):
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
-    for name, param in net.named_parameters():
+    for param in net.parameters():
         if param.ndim == 1:
             param.data += torch.rand_like(param)
     return net

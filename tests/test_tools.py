@@ -71,7 +71,17 @@ def test_extracted_maps_are_the_extractors(tmp_path, monkeypatch, capsys):
         (tmp_path / folder).mkdir()
         pixels = np.random.default_rng(i).integers(0, 256, (40 + i, 64, 3), np.uint8)
         Image.fromarray(pixels).save(tmp_path / folder / "x.png")
-    argv = ["van_b0", tmp_path / "a", tmp_path / "b", "--pretrained", tmp_path / "w.pth", "--out-indices", 0, 3, "--pca"]
+    argv = [
+        "van_b0",
+        tmp_path / "a",
+        tmp_path / "b",
+        "--pretrained",
+        tmp_path / "w.pth",
+        "--out-indices",
+        0,
+        3,
+        "--pca",
+    ]
     status, _, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
     assert (status, err) == (0, "")
     index = json.loads((tmp_path / "out/features.json").read_text())

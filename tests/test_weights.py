@@ -181,7 +181,7 @@ def test_url_is_fetched_checked_and_kept(server, b0):
     assert torch.equal(net.stem.conv.weight, b0.stem.conv.weight)
     (folder / good).unlink()
     create_backbone("van_b0", pretrained=f"{url}/{good}")  # out of the cache
-    with pytest.raises(UserError, match="w-00000000.pth"):
+    with pytest.raises(UserError, match=r"w-00000000\.pth"):
         create_backbone("van_b0", pretrained=f"{url}/w-00000000.pth")
     with pytest.raises(UserError, match=r"cannot download .*absent\.pth"):
         create_backbone("van_b0", pretrained=f"{url}/absent.pth")

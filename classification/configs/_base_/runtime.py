@@ -1,0 +1,18 @@
+custom_imports = dict(imports=["classification"])
+default_scope = "mmengine"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="top1"),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+# An averaged copy of the weights, tested and saved in place of the trained ones; the paper uses one, the code does not:
+# custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]
+log_processor = dict(window_size=50, by_epoch=True)
+env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))  # inputs have one shape
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+log_level = "INFO"
+load_from = None
+resume = False

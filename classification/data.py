@@ -1,0 +1,138 @@
+"""Images in class folders, augmentation, and the checks before a run starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from PIL import Image
+from timm.data import create_transform
+from timm.data.distributed_sampler import RepeatAugSampler
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from backbones import UserError
+from backbones.images import SUFFIXES, read_image
+from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+
+
+class ImageFolder(Dataset):
+    """ImageNet's layout: ``data_root/folder/CLASS/**/image``; an item is uint8 RGB (3, H, W) and its class index.
+
+    Args:
+        data_root: holds ``folder``.
+        folder: e.g. ``"train"``.
+        transform: arguments of ``timm.data.create_transform``, without normalisation, which happens on the device.
+        classes: class folders in the order of their indices; by default all of them, sorted.
+        in_memory: decode every image once, for small data sets.
+
+    Raises:
+        UserError: a folder is missing or empty, or an image cannot be read; the message names it.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        folder: str,
+        transform: dict[str, Any],
+        classes: Sequence[str] | None = None,
+        in_memory: bool = False,
+    ):
+        root = Path(data_root) / folder
+        self.classes = list(classes or class_folders(root))
+        self.samples = list_samples(root, self.classes)
+        self.transform = create_transform(**{"interpolation": "bicubic", **transform}, use_prefetcher=True)
+        self.images = [np.asarray(read_image(path)) for path, _ in self.samples] if in_memory else None
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        return {"classes": tuple(self.classes)}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        path, label = self.samples[index]
+        image = Image.fromarray(self.images[index]) if self.images else read_image(path)
+        return {"inputs": as_tensor(self.transform(image)), "data_samples": label}
+
+
+class RepeatAugmentation(RepeatAugSampler):
+    """timm's repeated augmentation: an epoch shows ``num_repeats`` versions of each of 1 / ``num_repeats`` images."""
+
+    def __init__(self, dataset: Dataset, num_repeats: int = 3, seed: int | None = None):
+        rank, world_size = get_dist_info()
+        super().__init__(dataset, num_replicas=world_size, rank=rank, num_repeats=num_repeats)
+
+
+def as_tensor(image: np.ndarray | Tensor) -> Tensor:
+    return torch.from_numpy(image) if isinstance(image, np.ndarray) else image
+
+
+def class_folders(root: Path) -> list[str]:
+    """The names of the class folders in ``root``, sorted; UserError without any."""
+    if not root.is_dir():
+        raise UserError(f"no data folder {root}; set data_root=FOLDER, holding train/CLASS/*.jpg and val/CLASS/*.jpg")
+    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        raise UserError(f"no class folders in {root}; allowed: one folder of images per class")
+    return classes
+
+
+def list_samples(root: Path, classes: list[str]) -> list[tuple[str, int]]:
+    """Every image below the class folders with its class index; UserError for unknown classes or an empty set."""
+    unknown = sorted(set(class_folders(root)) - set(classes))
+    if unknown:
+        raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
+    samples = [
+        (str(path), index)
+        for index, name in enumerate(classes)
+        for path in sorted((root / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not samples:
+        raise UserError(f"no images in the class folders of {root}; readable: {', '.join(SUFFIXES)}")
+    return samples
+
+
+def prepare_config(cfg: Any) -> None:
+    """Completes a config in place: data roots, the test set, and the classes as the training folder has them.
+
+    A config whose data is elsewhere or absent keeps its num_classes.
+    """
+    prepare_splits(cfg)
+    datasets = [dataset for split in SPLITS for dataset in image_folders(cfg, split)]
+    roots = [under_root(dataset, dataset.folder) for dataset in datasets]
+    classes = cfg.get("classes") or next((class_folders(root) for root in roots if has_folders(root)), None)
+    if classes:
+        for dataset in datasets:
+            if dataset.get("classes") is None:
+                dataset.classes = list(classes)
+        if cfg.get("model") is not None:
+            set_num_classes(cfg.model, len(classes))
+
+
+def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:
+    """Looks at the folders of the splits before a run is built.
+
+    Raises:
+        UserError: a folder is missing or empty, a class has no training images, or is unknown to training.
+    """
+    for split in splits:
+        for dataset in image_folders(cfg, split):
+            root = under_root(dataset, dataset.folder)
+            classes = list(dataset.get("classes") or class_folders(root))
+            seen = {index for _, index in list_samples(root, classes)}
+            empty = [name for index, name in enumerate(classes) if index not in seen]
+            if empty and split == "train":
+                raise UserError(f"{root}: no images for {len(empty)} of {len(classes)} classes: {shorten(empty)}")
+
+
+def has_folders(root: Path) -> bool:
+    return root.is_dir() and any(path.is_dir() for path in root.iterdir())
+
+
+def image_folders(cfg: Any, split: str) -> list[Any]:
+    return [dataset for dataset in datasets_of(cfg, split) if dataset.get("type") == "ImageFolder"]

@@ -1,0 +1,133 @@
+"""The classifier: a backbone and its head, the loss, and what happens to a batch on its way in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseDataPreprocessor, BaseModel
+from mmengine.registry import MODELS
+from timm.data import Mixup
+from timm.data.random_erasing import RandomErasing
+from torch import Tensor, nn
+
+from backbones import PyramidBackbone, UserError, create_backbone, load_weights
+from backbones.pyramid import check_int
+from classification.heads import build_head
+
+
+def create_classifier(
+    arch: str, num_classes: int = 1000, pretrained: str | Path | Mapping[str, Tensor] | None = None, **kwargs: Any
+) -> "Classifier":
+    """Builds a classifier and, where ``pretrained`` is given, loads it, head included.
+
+    Args:
+        arch: one of ``backbones.list_archs()``.
+        num_classes: size of the output. Where it is not that of ``pretrained``, the head starts fresh, with a warning.
+        pretrained: a name of the weights table, a URL, a file or a state dict.
+        **kwargs: the backbone's: in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing.
+
+    Raises:
+        UserError: an unknown arch, an argument out of range, or weights that do not fit.
+    """
+    if "out_indices" in kwargs:
+        raise UserError("a classifier reads the last map only; out_indices belongs to create_backbone")
+    clf = Classifier(create_backbone(arch, out_indices=(-1,), **kwargs), num_classes)
+    if pretrained is not None:
+        load_weights(clf, pretrained)
+    return clf
+
+
+class Classifier(BaseModel):
+    """Backbone and head. ``clf(x)`` gives logits: (B, in_chans, H, W) to (B, num_classes).
+
+    Args:
+        backbone: a backbone, or its config ``dict(type="VAN", arch=...)``, whose ``pretrained`` may bring the head.
+        num_classes: size of the output.
+        label_smoothing: of the training targets, in [0, 1).
+        mixup: arguments of ``timm.data.Mixup`` (mixup_alpha, cutmix_alpha, prob, switch_prob, mode), or None.
+        data_preprocessor: config of what turns uint8 batches into the backbone's input.
+    """
+
+    def __init__(
+        self,
+        backbone: PyramidBackbone | dict[str, Any],
+        num_classes: int = 1000,
+        label_smoothing: float = 0.0,
+        mixup: dict[str, Any] | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+    ):
+        super().__init__(data_preprocessor)
+        if not isinstance(backbone, nn.Module):
+            backbone = MODELS.build({"out_indices": (-1,), **backbone})
+        self.num_classes = check_int("num_classes", num_classes, 1, None)
+        self.label_smoothing = label_smoothing
+        self.mixup = mixup and Mixup(**mixup, label_smoothing=label_smoothing, num_classes=num_classes)
+        self.backbone = backbone
+        self.head = build_head(backbone, num_classes)
+
+    def forward(self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor") -> Any:
+        """Logits, losses or predictions of a preprocessed batch.
+
+        Args:
+            inputs: (B, in_chans, H, W), normalised.
+            data_samples: class indices (B,), needed for ``"loss"``.
+            mode: ``"tensor"`` gives logits (B, num_classes); ``"loss"`` ``dict(loss=scalar)``; ``"predict"`` a dict per
+                image with ``scores`` (num_classes,) summing to 1, ``pred_label`` and, where known, ``label``.
+        """
+        if mode == "loss":
+            return {"loss": self.loss(inputs, data_samples)}
+        logits = self.head(self.backbone(inputs)[-1])
+        if mode == "tensor":
+            return logits
+        labels = [None] * len(inputs) if data_samples is None else data_samples.tolist()
+        return [
+            {"scores": scores, "pred_label": int(scores.argmax()), "label": label}
+            for scores, label in zip(logits.float().softmax(dim=1), labels, strict=True)
+        ]
+
+    def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy with smoothed, and where ``mixup`` is given mixed, targets."""
+        smoothing = self.label_smoothing
+        if self.mixup:
+            if len(inputs) % 2:
+                raise UserError(
+                    f"batch of {len(inputs)} images; allowed with mixup: an even batch_size, drop_last=True"
+                )
+            inputs, labels = self.mixup(inputs, labels)
+            smoothing = 0.0  # the mixed targets have it
+        logits = self.head(self.backbone(inputs)[-1])
+        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+
+    def init_weights(self) -> None:
+        """Loads the backbone's ``pretrained``, head included where the number of classes is the same."""
+        if self.backbone.pretrained is not None:
+            load_weights(self, self.backbone.pretrained)
+
+
+class BatchPreprocessor(BaseDataPreprocessor):
+    """Batches to the model's device: uint8 RGB (B, 3, H, W) to float (x / 255 - mean) / std, then random erasing.
+
+    Args:
+        mean, std: per channel, of an image in 0..1.
+        random_erasing: arguments of timm's ``RandomErasing`` (probability, mode, max_count); training only.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float] = (0.5, 0.5, 0.5),
+        std: Sequence[float] = (0.5, 0.5, 0.5),
+        random_erasing: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) * 255, persistent=False)
+        self.random_erasing = random_erasing
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        data = self.cast_data(data)
+        inputs = (data["inputs"].float() - self.mean) / self.std
+        if training and self.random_erasing:
+            inputs = RandomErasing(**self.random_erasing, device=inputs.device)(inputs)
+        return {**data, "inputs": inputs}

@@ -1,0 +1,20 @@
+"""Where networks and mmengine meet, and what configs find by name."""
+
+from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
+
+from classification.data import ImageFolder, RepeatAugmentation
+from classification.metrics import Accuracy
+from classification.model import BatchPreprocessor, Classifier
+from engine import distributions
+from engine.register import register_backbones
+
+distributions.check()
+register_backbones(MODELS)
+for registry, module in (
+    (MODELS, Classifier),
+    (MODELS, BatchPreprocessor),
+    (DATASETS, ImageFolder),
+    (DATA_SAMPLERS, RepeatAugmentation),
+    (METRICS, Accuracy),
+):
+    registry.register_module(module=module, force=True)

@@ -1,0 +1,10 @@
+"""Object detection and instance segmentation: mmdet's detectors on our backbones, COCO format.
+
+Importing this package (also through ``custom_imports``) makes the backbones known to mmdet's configs and, where mmcv
+has no compiled operators, puts plain PyTorch ones in their place first.
+"""
+
+from detection import register, tta  # noqa: F401
+from detection.data import check_data, prepare_config
+
+__all__ = ["check_data", "prepare_config"]

@@ -1,0 +1,40 @@
+"""Test-time augmentation for detectors with masks."""
+
+import torch
+from mmcv.ops import batched_nms
+from mmdet.models.test_time_augs import DetTTAModel
+from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_flip
+
+
+@MODELS.register_module()
+class InstanceTTA(DetTTAModel):
+    """Joins the boxes of all views by NMS; a surviving box keeps the mask its own view gave it.
+
+    Views may differ in scale and be mirrored. ``tta_cfg``: ``nms`` and ``max_per_img`` as for mmdet's DetTTAModel,
+    which refuses masks.
+    """
+
+    def _merge_single_sample(self, data_samples):
+        views = [upright(sample) for sample in data_samples]
+        joined = views[0].cat(views)
+        if not len(joined):
+            return data_samples[0]
+        boxes, keep = batched_nms(joined.bboxes, joined.scores, joined.labels, self.tta_cfg.nms)
+        keep = keep[: self.tta_cfg.max_per_img]
+        merged = joined[keep]
+        merged.scores = boxes[: len(keep), -1]  # soft NMS lowers them
+        data_samples[0].pred_instances = merged
+        return data_samples[0]
+
+
+def upright(sample):
+    """The predictions of a view in the frame of the original image."""
+    instances = sample.pred_instances
+    if sample.flip:
+        direction = sample.flip_direction
+        instances.bboxes = bbox_flip(instances.bboxes, sample.ori_shape, direction)
+        if "masks" in instances:
+            axes = {"horizontal": [-1], "vertical": [-2], "diagonal": [-2, -1]}[direction]
+            instances.masks = torch.flip(instances.masks, axes)
+    return instances

@@ -1,0 +1,1 @@
+"""What the three tasks share around mmengine: configs, the runner, hooks, optimisers, the command line's errors."""

@@ -1,0 +1,68 @@
+"""How every tool starts and ends: one-line errors, exit statuses, the options that several tools have."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from backbones.errors import UserError
+
+
+def run_tool(main: Callable[[], int | None]) -> None:
+    """Runs a tool's ``main`` and exits: 0 or what it returns, 2 after a UserError (one line), 130 after Ctrl-C."""
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        status = 130
+    except Exception as error:
+        user_error = find_user_error(error)
+        if user_error is None:
+            raise
+        print(f"error: {user_error}", file=sys.stderr)
+        status = 2
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def find_user_error(error: BaseException | None) -> str | None:
+    """The message of the UserError that ``error`` is, was raised from, or carries out of a data loader's worker."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return last_line(str(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def last_line(message: str) -> str:
+    """A worker's exception arrives with the worker's traceback as its text; its last line is the message itself."""
+    if "Traceback (most recent call last)" in message:
+        message = message.strip().splitlines()[-1].split("UserError: ", 1)[-1]
+    return " ".join(message.split())
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors look like all others: one line, exit status 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The options that training and testing have in common."""
+    parser.add_argument("--work-dir", metavar="DIR", help="where the run is kept; default: work_dirs/<config name>")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the GPU where there is one")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help=argparse.SUPPRESS)
+    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
+    add_config_options(parser)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``, for every tool that reads a config."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the config, e.g. data_root=/data/imagenet train_dataloader.batch_size=32 model.head.norm=None",
+    )

@@ -1,0 +1,142 @@
+"""Configs: reading them with one-line errors, changing them from the command line, and telling their task.
+
+One option points every data set and evaluator of a config at other data: ``--cfg-options data_root=FOLDER``. It sets
+the top-level ``data_root``, which data sets without a root of their own use, and rewrites every path of the config
+that lies in the old ``data_root`` (configs in mm style, where each data set repeats it).
+"""
+
+import difflib
+import importlib
+import inspect
+from pathlib import Path, PurePath
+from types import ModuleType
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from backbones.errors import UserError, unknown
+
+TASKS = ("classification", "detection", "segmentation")
+REPOSITORY = Path(__file__).resolve().parent.parent
+RUNNER_KEYS = {
+    *inspect.signature(Runner.__init__).parameters,
+    "activation_checkpointing",
+    "compile",
+    "custom_imports",
+    "efficient_conv_bn_eval",
+    "find_unused_parameters",
+    "model_wrapper_cfg",
+    "sync_bn",
+} - {"self", "cfg"}
+
+
+def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None = None) -> Config:
+    """Reads a config, changes it by ``key=value`` options, and lets its task complete it.
+
+    Args:
+        path: a config file.
+        cfg_options: ``["optim_wrapper.optimizer.lr=1e-4", ...]``, or the same as a dict; dots lead into nested parts.
+
+    Raises:
+        UserError: no such config (the nearest names are given), one that cannot be read, or a bad option.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise unknown_config(path)
+    try:
+        cfg = Config.fromfile(path)
+    except UserError:
+        raise
+    except Exception as error:  # a config is a program: whatever it raises is the user's to see
+        raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
+    options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+    apply_options(cfg, options, path)
+    task = task_module(cfg)
+    if hasattr(task, "prepare_config"):
+        task.prepare_config(cfg)
+    return cfg
+
+
+def task_of(cfg: Config) -> str:
+    """The package, one of ``TASKS``, that the config's ``custom_imports`` names."""
+    imports = (cfg.get("custom_imports") or {}).get("imports") or []
+    for name in [imports] if isinstance(imports, str) else imports:
+        if name.split(".")[0] in TASKS:
+            return name.split(".")[0]
+    allowed = ", ".join(TASKS)
+    raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
+
+
+def task_module(cfg: Config) -> ModuleType:
+    """The imported package of the config's task."""
+    return importlib.import_module(task_of(cfg))
+
+
+def parse_options(options: list[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=[1,2]", "d=text"]`` as ``{"a.b": 1, "c": [1, 2], "d": "text"}``; a path keeps its spaces."""
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key or not all(key.split(".")):
+            raise UserError(f"bad option {option!r}; allowed: KEY=VALUE, e.g. train_dataloader.batch_size=32")
+        try:
+            if key == "data_root":
+                parsed[key] = value
+            elif value.startswith(("(", "[")) or "," in value:
+                parsed[key] = DictAction._parse_iterable(value)
+            else:
+                parsed[key] = DictAction._parse_int_float_bool(value.strip("'\""))
+        except AssertionError:
+            raise UserError(f"bad option {option!r}; its brackets do not match") from None
+    return parsed
+
+
+def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
+    options = dict(options)
+    known = set(cfg) | RUNNER_KEYS
+    for key in options:
+        if key.split(".")[0] not in known:
+            raise unknown(f"option of {path.name}", key.split(".")[0], sorted(known))
+    if "data_root" in options:
+        move_data_root(cfg, str(options.pop("data_root")))
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
+
+
+def move_data_root(cfg: Config, new: str) -> None:
+    """Sets ``cfg.data_root`` and moves every path of the config that is in the old one."""
+    old = cfg.get("data_root")
+    if old:
+        for key, value in cfg.items():
+            if key != "work_dir":
+                cfg[key] = moved(value, PurePath(old), new)
+    cfg.data_root = new
+
+
+def moved(value: Any, old: PurePath, new: str) -> Any:
+    if isinstance(value, dict):
+        return ConfigDict({key: moved(part, old, new) for key, part in value.items()})
+    if isinstance(value, list | tuple):
+        return type(value)(moved(part, old, new) for part in value)
+    if isinstance(value, str) and value and PurePath(value).is_relative_to(old):
+        inside = PurePath(value).relative_to(old)
+        return new if inside == PurePath() else str(PurePath(new) / inside) + ("/" if value.endswith("/") else "")
+    return value
+
+
+def unknown_config(path: Path) -> UserError:
+    """The error for a config that is not there, with the nearest of the repository's configs."""
+    files = [file for task in TASKS for file in REPOSITORY.glob(f"{task}/configs/*/*.py")]
+    known = [file.relative_to(REPOSITORY).as_posix() for file in files if file.parent.name != "_base_"]
+    by_stem = {PurePath(name).stem: name for name in known}
+    nearest = [by_stem[stem] for stem in difflib.get_close_matches(path.stem, by_stem, n=3, cutoff=0.5)]
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(f'{task}/configs' for task in TASKS)}"
+    return UserError(f"no such config: {path}; {hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and message of an exception on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,192 @@
+"""Drawing of predictions and ground truth on images. Small images are enlarged so that their labels can be read."""
+
+import colorsys
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+Colour = tuple[int, int, int]
+MIN_WIDTH = 480  # pixels an image is enlarged to before anything is written on it
+PANEL = (24, 26, 31)
+INK = (236, 238, 242)
+
+
+def draw_instances(
+    image: Image.Image,
+    boxes: np.ndarray,
+    names: Sequence[str],
+    colours: Sequence[Colour],
+    scores: Sequence[float] | None = None,
+    masks: np.ndarray | None = None,
+) -> Image.Image:
+    """Boxes with their names, and masks where given.
+
+    Args:
+        image: RGB.
+        boxes: (N, 4), x1, y1, x2, y2 in pixels of ``image``.
+        names: N words to write at the boxes.
+        colours: N RGB colours, 0..255.
+        scores: N values in 0..1 written behind the names; the best is drawn last, on top.
+        masks: (N, H, W) bool in the frame of ``image``.
+
+    Returns:
+        RGB, enlarged by a whole number where ``image`` is small.
+    """
+    canvas, scale = enlarged(image)
+    order = np.arange(len(boxes)) if scores is None else np.argsort(np.asarray(scores))
+    if masks is not None and len(boxes):
+        canvas = tinted(canvas, ((np.asarray(masks[i], bool), colours[i]) for i in order), opacity=0.5)
+    draw = ImageDraw.Draw(canvas)
+    stroke = max(2, round(min(canvas.size) / 300))
+    size = label_size(canvas)
+    for i in order:
+        box = np.asarray(boxes[i], float) * scale
+        draw.rectangle([*np.minimum(box[:2], box[2:]), *np.maximum(box[:2], box[2:])], outline=colours[i], width=stroke)
+    for i in order:
+        text = names[i] if scores is None else f"{names[i]}  {scores[i]:.0%}"
+        write_label(draw, text, np.asarray(boxes[i], float) * scale, colours[i], size)
+    return canvas
+
+
+def draw_classes(
+    image: Image.Image, mask: np.ndarray, classes: Sequence[str], palette: Sequence[Colour], opacity: float = 0.6
+) -> Image.Image:
+    """Each pixel tinted with the colour of its class, and a legend of the classes present, largest first.
+
+    Args:
+        image: RGB, H x W.
+        mask: (H, W) class indices; values without a class (255: unlabelled) stay untinted.
+        classes: their names.
+        palette: their RGB colours, 0..255.
+        opacity: of the tint, in 0..1.
+
+    Returns:
+        RGB, enlarged by a whole number where ``image`` is small, the legend below.
+    """
+    canvas, _ = enlarged(image)
+    counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
+    present = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+    canvas = tinted(canvas, ((mask == i, palette[i]) for i in present), opacity)
+    lines = [(f"{classes[i]}  {share(counts[i] / mask.size)}", tuple(palette[i])) for i in present]
+    return with_legend(canvas, lines)
+
+
+def draw_scores(image: Image.Image, names: Sequence[str], scores: Sequence[float]) -> Image.Image:
+    """Names with bars for their scores (0..1) in a panel below the image."""
+    canvas, _ = enlarged(image)
+    size = label_size(canvas)
+    row = round(size * 1.6)
+    page = Image.new("RGB", (canvas.width, canvas.height + row * len(names) + row // 2), PANEL)
+    page.paste(canvas)
+    draw = ImageDraw.Draw(page)
+    bar_left, bar_right = round(page.width * 0.5), page.width - round(size * 3.6)
+    colours = make_palette(len(names))
+    for k, (name, score) in enumerate(zip(names, scores, strict=True)):
+        top = canvas.height + row // 4 + k * row
+        middle = top + row // 2
+        text = shortened(draw, str(name), font(size), bar_left - size)
+        draw.text((size // 2, middle), text, fill=INK, font=font(size), anchor="lm")
+        right = bar_left + max(2, round((bar_right - bar_left) * float(score)))
+        draw.rectangle([bar_left, top + row // 5, right, top + row - row // 5], fill=colours[k])
+        draw.text((page.width - size // 2, middle), share(float(score)), fill=INK, font=font(size), anchor="rm")
+    return page
+
+
+def side_by_side(images: Sequence[Image.Image], titles: Sequence[str], gap: int = 8) -> Image.Image:
+    """Images in a row, scaled to the height of the lowest, each under its title."""
+    height = min(image.height for image in images)
+    images = [image.resize((round(image.width * height / image.height), height)) for image in images]
+    size = label_size(images[0])
+    head = round(size * 1.8)
+    page = Image.new("RGB", (sum(image.width + gap for image in images) - gap, height + head), PANEL)
+    draw = ImageDraw.Draw(page)
+    left = 0
+    for image, title in zip(images, titles, strict=True):
+        page.paste(image, (left, head))
+        text = shortened(draw, title, font(size), image.width - size)
+        draw.text((left + size // 2, head // 2), text, fill=INK, font=font(size), anchor="lm")
+        left += image.width + gap
+    return page
+
+
+def make_palette(num_classes: int) -> list[Colour]:
+    """Distinct RGB colours, 0..255: hues a golden ratio apart, so that neighbours in the list look different."""
+    colours = []
+    for i in range(num_classes):
+        saturation, value = ((0.75, 0.95), (0.55, 0.75), (0.9, 0.6))[i // 12 % 3]
+        rgb = colorsys.hsv_to_rgb((0.02 + i * 0.618034) % 1, saturation, value)
+        colours.append(tuple(round(255 * c) for c in rgb))
+    return colours
+
+
+def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
+    """The image at least MIN_WIDTH wide, and the whole number it was enlarged by."""
+    scale = max(1, -(-MIN_WIDTH // image.width))
+    size = (image.width * scale, image.height * scale)
+    return image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if scale > 1 else image.convert("RGB"), scale
+
+
+def tinted(canvas: Image.Image, regions, opacity: float) -> Image.Image:
+    """Lays colours over (mask, colour) regions, later ones on top; masks may be smaller than the canvas."""
+    pixels = np.asarray(canvas).copy()
+    for mask, colour in regions:
+        scale = canvas.height // mask.shape[0]
+        mask = mask.repeat(scale, 0).repeat(scale, 1) if scale > 1 else mask
+        pixels[mask] = (1 - opacity) * pixels[mask] + opacity * np.array(colour)
+    return Image.fromarray(pixels)
+
+
+def write_label(draw: ImageDraw.ImageDraw, text: str, box: np.ndarray, colour: Colour, size: int) -> None:
+    """A word on a plate of the box's colour, above the box where there is room, else inside it."""
+    width, height = draw.textlength(text, font=font(size)) + size * 0.5, size * 1.3
+    left = max(0, min(box[0], draw.im.size[0] - width))
+    top = box[1] - height if box[1] >= height else box[1]
+    draw.rectangle([left, top, left + width, top + height], fill=tuple(colour))
+    draw.text((left + size * 0.25, top + height / 2), text, fill=readable_on(colour), font=font(size), anchor="lm")
+
+
+def with_legend(canvas: Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
+    """The canvas above as many columns of coloured words as fit its width."""
+    if not lines:
+        return canvas
+    size = label_size(canvas)
+    row = round(size * 1.6)
+    measure = ImageDraw.Draw(canvas)
+    column = max(measure.textlength(text, font=font(size)) for text, _ in lines) + 2.4 * size
+    columns = max(1, min(len(lines), int(canvas.width // column)))
+    column, rows = canvas.width / columns, -(-len(lines) // columns)
+    page = Image.new("RGB", (canvas.width, canvas.height + rows * row + row // 2), PANEL)
+    page.paste(canvas)
+    draw = ImageDraw.Draw(page)
+    for k, (text, colour) in enumerate(lines):
+        left, top = (k % columns) * column + size * 0.5, canvas.height + row // 4 + (k // columns) * row
+        draw.rectangle([left, top + row * 0.2, left + size, top + row * 0.2 + size], fill=colour)
+        text = shortened(draw, text, font(size), column - 2 * size)
+        draw.text((left + size * 1.5, top + row / 2), text, fill=INK, font=font(size), anchor="lm")
+    return page
+
+
+def shortened(draw: ImageDraw.ImageDraw, text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
+    while len(text) > 1 and draw.textlength(text, font=face) > width:
+        text = text.rstrip("…")[:-1] + "…"
+    return text
+
+
+def share(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
+
+
+def label_size(canvas: Image.Image) -> int:
+    return max(14, round(max(canvas.size) / 50))
+
+
+def readable_on(colour: Colour) -> Colour:
+    red, green, blue = colour
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)

@@ -1,0 +1,70 @@
+"""Optimiser wrappers: groups with layer decay, and mixed precision on any device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+from backbones.errors import UserError, unknown
+from backbones.param_groups import param_groups
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
+class LayerDecayOptimWrapperConstructor:
+    """Groups by ``backbones.param_groups``: no decay of biases, norms and layer scales, smaller steps for early layers.
+
+    In a config: ``optim_wrapper=dict(constructor="LayerDecayOptimWrapperConstructor", optimizer=dict(type="AdamW",
+    lr=..., weight_decay=...), paramwise_cfg=dict(layer_decay=0.9, no_decay=("pos_embed",)))``. Without
+    ``paramwise_cfg`` all layers learn at ``lr``.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
+        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        self.paramwise_cfg = dict(paramwise_cfg or {})
+        for key in self.paramwise_cfg:
+            if key not in ("layer_decay", "no_decay"):
+                raise unknown("paramwise_cfg of LayerDecayOptimWrapperConstructor", key, ["layer_decay", "no_decay"])
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        model = model.module if is_model_wrapper(model) else model
+        cfg = dict(self.optim_wrapper_cfg)
+        optimizer = dict(cfg.pop("optimizer"))
+        groups = param_groups(model, optimizer["lr"], optimizer.get("weight_decay", 0.0), **self.paramwise_cfg)
+        groups.reverse()  # what logs call "the" learning rate is the first group's: let it be the configured one
+        print_log(
+            f"{sum(len(group['params']) for group in groups)} tensors in {len(groups)} optimiser groups, "
+            f"lr {groups[-1]['lr']:.3g} to {groups[0]['lr']:.3g}",
+            logger="current",
+        )
+        optimizer["params"] = groups
+        cfg.setdefault("type", "OptimWrapper")
+        return OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=OPTIMIZERS.build(optimizer)))
+
+
+@OPTIM_WRAPPERS.register_module(force=True)
+class AutocastOptimWrapper(OptimWrapper):
+    """Trains in bfloat16 where PyTorch's autocast allows it, on the CPU and on GPUs; weights stay float32.
+
+    bfloat16 has float32's range, so there is no loss scale. For float16 on a GPU use mmengine's ``AmpOptimWrapper``.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield
+
+
+def use_autocast(optim_wrapper: dict[str, Any]) -> None:
+    """Switches an ``optim_wrapper`` config to bfloat16 in place; one that already names mixed precision stays."""
+    kind = optim_wrapper.get("type", "OptimWrapper")
+    if kind == "OptimWrapper":
+        optim_wrapper["type"] = "AutocastOptimWrapper"
+    elif kind not in ("AmpOptimWrapper", "AutocastOptimWrapper"):
+        raise UserError(f"--amp cannot change optim_wrapper.type={kind!r}; allowed: OptimWrapper")

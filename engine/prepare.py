@@ -1,0 +1,72 @@
+"""What the dense tasks complete in a config before it is run: data folders, test data, classes."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SPLITS = ("train", "val", "test")
+
+
+def prepare_splits(cfg: Any) -> None:
+    """Testing uses the validation set where no test set is named; data sets without a root take ``cfg.data_root``."""
+    for part in ("dataloader", "evaluator", "cfg"):
+        val, test = cfg.get(f"val_{part}"), cfg.get(f"test_{part}")
+        if val is not None and is_partial(test):
+            cfg[f"test_{part}"] = merged(test or {}, copy.deepcopy(val))
+            if part == "cfg":
+                cfg.test_cfg.type = "TestLoop"
+    if cfg.get("data_root") is not None:
+        for split in SPLITS:
+            for dataset in datasets_of(cfg, split):
+                if dataset.get("data_root") is None:
+                    dataset.data_root = cfg.data_root
+
+
+def is_partial(config: Any) -> bool:
+    """Whether a test loader, evaluator or loop is absent, or only options like ``test_dataloader.batch_size=1``."""
+    return config is None or (isinstance(config, dict) and "type" not in config.get("dataset", config))
+
+
+def merged(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """``config`` changed, in place, by nested ``options``."""
+    for key, value in options.items():
+        both = isinstance(value, dict) and isinstance(config.get(key), dict)
+        config[key] = merged(value, config[key]) if both else value
+    return config
+
+
+def datasets_of(cfg: Any, split: str) -> Iterator[Any]:
+    """The data sets (ConfigDict) of a split, "train", "val" or "test", without wrappers such as RepeatDataset."""
+    loader = cfg.get(f"{split}_dataloader")
+    queue = [loader.dataset] if loader is not None else []
+    while queue:
+        dataset = queue.pop(0)
+        inner = dataset.get("datasets") or [dataset.get("dataset")]
+        if inner == [None]:
+            yield dataset
+        else:
+            queue += inner
+
+
+def under_root(dataset: Any, path: str) -> Path:
+    """A path of a data set as mmengine resolves it: relative ones lie in ``data_root``."""
+    return Path(dataset.get("data_root") or "") / path
+
+
+def set_num_classes(model: Any, num_classes: int) -> None:
+    """Writes ``num_classes`` into every head of a model config that has one."""
+    if isinstance(model, dict):
+        if "num_classes" in model:
+            model["num_classes"] = num_classes
+        for value in model.values():
+            set_num_classes(value, num_classes)
+    elif isinstance(model, list | tuple):
+        for value in model:
+            set_num_classes(value, num_classes)
+
+
+def shorten(names: Any, count: int = 3) -> str:
+    """The first names of a list, and how many there are in all where that is more."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

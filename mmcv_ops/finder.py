@@ -1,0 +1,59 @@
+"""Puts the stand-in where Python looks for `mmcv._ext`, behind everything that could find a compiled one."""
+
+import importlib
+import sys
+from importlib.machinery import ModuleSpec
+
+EXTENSION = "mmcv._ext"
+# These bind the operators, or None in their place, when they are imported.
+TOO_LATE = ("mmcv.ops", "mmdet.models", "mmseg.models")
+
+
+def install() -> None:
+    """Make `import mmcv._ext` succeed without a compiled mmcv. Calling it again changes nothing.
+
+    Raises ImportError when a module that binds mmcv's operators at import was imported before, without the extension.
+    """
+    if FINDER in sys.meta_path or EXTENSION in sys.modules:
+        return
+    early = [name for name in TOO_LATE if name in sys.modules]
+    if early:
+        raise ImportError(
+            f"mmcv_ops.install() came too late: {early[0]} was already imported without mmcv's operators; "
+            "call it (or import detection or segmentation) before any import of mmcv.ops, mmdet or mmseg"
+        )
+    sys.meta_path.append(FINDER)
+
+
+class ExtensionFinder:
+    """Answers for `mmcv._ext` alone. Being last on `sys.meta_path`, it is asked when nothing else was found."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        return ModuleSpec(fullname, self, origin="mmcv_ops") if fullname == EXTENSION else None
+
+    def create_module(self, spec):
+        return None  # a plain module
+
+    def exec_module(self, module):
+        operators = importlib.import_module("mmcv_ops.operators")
+        module.__doc__ = operators.__doc__
+        module.__getattr__ = unbacked
+        vars(module).update(operators.OPERATORS)
+
+
+FINDER = ExtensionFinder()
+
+
+def unbacked(name: str):
+    """The `__getattr__` of the stand-in: a callable for an operator that exists in mmcv alone."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {EXTENSION!r} has no attribute {name!r}")
+
+    def operator(*args, **kwargs):
+        raise NotImplementedError(
+            f"mmcv operator {name!r} is not backed by mmcv_ops; it needs an mmcv with compiled operators: "
+            "build onedl-mmcv from source with MMCV_WITH_OPS=1 and a C++ (for CUDA also nvcc) compiler"
+        )
+
+    operator.__name__ = operator.__qualname__ = name
+    return operator

@@ -1,0 +1,255 @@
+"""RoIAlign and RoIPool on feature maps (B, C, H, W) and regions (K, 5): batch index, x1, y1, x2, y2 in image pixels.
+
+Outputs are (K, C, PH, PW). Semantics: mmcv/ops/csrc/pytorch/cpu/roi_align.cpp and the CUDA kernels of both.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torchvision  # noqa: F401  registers torch.ops.torchvision
+from torch import Tensor
+
+from mmcv_ops.precision import as_float, wide
+
+MAX = 0  # pool_mode; 1 is average
+CHUNK = 2**23  # values sampled at once
+FLT_MAX = torch.finfo(torch.float32).max
+
+
+def roi_align_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Fill `output`; in max mode also `argmax_y` and `argmax_x`, of its shape: where the largest sample lay, or -1."""
+    if output.numel() == 0:
+        return
+    dtype, scale, pooled = (
+        output.dtype,
+        as_float(spatial_scale),
+        (aligned_height, aligned_width),
+    )
+    input = wide(input)
+    rois = rois.to(input.dtype)
+    if pool_mode != MAX:
+        output.copy_(torch.ops.torchvision.roi_align(input, rois, scale, *pooled, sampling_ratio, aligned))
+        return
+    _, channels, height, width = input.shape
+    pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)
+    starts, bins = _bins(rois, scale, pooled, aligned)
+    grids = torch.full_like(bins, sampling_ratio) if sampling_ratio > 0 else bins.float().ceil().clamp(min=0)
+    lowest = -FLT_MAX if input.is_cuda else -10000.0  # where the compiled search for the maximum starts
+    for chosen, (grid_h, grid_w) in _same_size(grids, channels * aligned_height * aligned_width):
+        if grid_h * grid_w == 0:
+            output[chosen], argmax_y[chosen], argmax_x[chosen] = lowest, -1, -1
+            continue
+        start, size = starts[chosen], bins[chosen]
+        ys = _samples(start[:, 0], size[:, 0], aligned_height, grid_h)  # (K, PH, grid_h)
+        xs = _samples(start[:, 1], size[:, 1], aligned_width, grid_w)
+        row = rois[chosen, 0].long() * height
+        values = _bilinear(pixels, row, ys, xs, height, width)  # (K, PH, grid_h, PW, grid_w, C)
+        best, where = values.permute(0, 5, 1, 3, 2, 4).flatten(4).max(dim=4)  # the first of equal samples
+        found = best > lowest
+        y = _pick(ys[:, None, :, None], where // grid_w)
+        x = _pick(xs[:, None, None], where % grid_w)
+        output[chosen] = best.where(found, lowest).to(dtype)
+        argmax_y[chosen] = y.where(found, -1.0).to(dtype)
+        argmax_x[chosen] = x.where(found, -1.0).to(dtype)
+
+
+def roi_align_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax_y: Tensor,
+    argmax_x: Tensor,
+    grad_input: Tensor,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> None:
+    """Add the gradient of the feature maps to `grad_input` (B, C, H, W)."""
+    if grad_output.numel() == 0 or grad_input.numel() == 0:
+        return
+    grad = wide(grad_output)
+    rois = rois.to(grad.dtype)
+    batch, channels, height, width = grad_input.shape
+    if pool_mode != MAX:
+        pooled = (aligned_height, aligned_width)
+        grad_input += torch.ops.torchvision._roi_align_backward(
+            grad,
+            rois,
+            as_float(spatial_scale),
+            *pooled,
+            batch,
+            channels,
+            height,
+            width,
+            sampling_ratio,
+            aligned,
+        )
+        return
+    y, x = wide(argmax_y), wide(argmax_x)
+    y_low, y_high, y_weights = _neighbours(y, height)
+    x_low, x_high, x_weights = _neighbours(x, width)
+    grad = grad * (y != -1)  # -1 marks an empty bin
+    plane = _planes(rois, channels) * height
+    gathered = grad.new_zeros(grad_input.numel())
+    for y_at, y_weight in zip((y_low, y_high), y_weights, strict=True):
+        for x_at, x_weight in zip((x_low, x_high), x_weights, strict=True):
+            at = (plane + y_at) * width + x_at
+            gathered.index_add_(0, at.flatten(), (grad * (y_weight * x_weight)).flatten())
+    grad_input += gathered.view_as(grad_input)
+
+
+def roi_pool_forward(
+    input: Tensor,
+    rois: Tensor,
+    output: Tensor,
+    argmax: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
+    """Fill `output`, and `argmax` (int, its shape): the flat pixel y * W + x of the maximum, -1 for an empty bin.
+
+    Bins are not rounded to pixels but reach from the floor of their start to the ceiling of their end. Regions of no
+    size are left as they were.
+    """
+    if output.numel() == 0:
+        return
+    input = wide(input)
+    rois = rois.to(input.dtype)
+    _, channels, height, width = input.shape
+    pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)
+    scale = as_float(spatial_scale)
+    starts, ends = rois[:, [2, 1]] * scale, (rois[:, [4, 3]] + 1) * scale  # (y, x)
+    sizes = ends - starts
+    (y_first, y_last), (x_first, x_last) = (
+        _pool_edges(starts[:, axis], sizes[:, axis] / bins, bins, limit)
+        for axis, (bins, limit) in enumerate(((pooled_height, height), (pooled_width, width)))
+    )
+    extents = torch.stack([(y_last - y_first).amax(1), (x_last - x_first).amax(1)], dim=1).clamp(min=0)
+    sound = (sizes > 0).all(dim=1)
+    for chosen, (rows, columns) in _same_size(extents, channels * pooled_height * pooled_width, sound):
+        if rows * columns == 0:
+            output[chosen], argmax[chosen] = 0, -1
+            continue
+        y = y_first[chosen, :, None] + torch.arange(rows, device=input.device)  # (K, PH, rows)
+        x = x_first[chosen, :, None] + torch.arange(columns, device=input.device)
+        y_in, x_in = y < y_last[chosen, :, None], x < x_last[chosen, :, None]
+        flat = y.clamp(max=height - 1)[..., None, None] * width + x.clamp(max=width - 1)[:, None, None]
+        inside = y_in[..., None, None] & x_in[:, None, None]  # (K, PH, rows, PW, columns)
+        values = pixels[flat + (rois[chosen, 0].long() * height * width).view(-1, 1, 1, 1, 1)]
+        values = values.masked_fill(~inside[..., None], -torch.inf)
+        best, where = values.permute(0, 5, 1, 3, 2, 4).flatten(4).max(dim=4)
+        filled = inside.permute(0, 1, 3, 2, 4).flatten(3).any(dim=3)[:, None].expand_as(best)
+        pixel = _pick(flat.permute(0, 1, 3, 2, 4).flatten(3)[:, None], where)
+        output[chosen] = best.where(filled, 0.0).to(output.dtype)
+        argmax[chosen] = pixel.where(filled, -1).to(argmax.dtype)
+
+
+def roi_pool_backward(
+    grad_output: Tensor,
+    rois: Tensor,
+    argmax: Tensor,
+    grad_input: Tensor,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float,
+) -> None:
+    """Add the gradient of the feature maps to `grad_input` (B, C, H, W)."""
+    if grad_output.numel() == 0 or grad_input.numel() == 0:
+        return
+    _, channels, height, width = grad_input.shape
+    grad = wide(grad_output) * (argmax != -1)
+    at = _planes(rois, channels) * (height * width) + argmax.clamp(min=0)
+    gathered = grad.new_zeros(grad_input.numel()).index_add_(0, at.flatten(), grad.flatten())
+    grad_input += gathered.view_as(grad_input)
+
+
+def _bins(rois: Tensor, scale: float, pooled: tuple[int, int], aligned: bool) -> tuple[Tensor, Tensor]:
+    """Start and size (K, 2) of each region's first bin, as (y, x) on the feature map."""
+    shift = 0.5 if aligned else 0.0
+    starts, ends = rois[:, [2, 1]] * scale - shift, rois[:, [4, 3]] * scale - shift
+    sizes = ends - starts
+    if not aligned:
+        sizes = sizes.clamp(min=1)
+    return starts, sizes / sizes.new_tensor(pooled)
+
+
+def _same_size(
+    sizes: Tensor, values_per_sample: int, usable: Tensor | None = None
+) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Regions that share a row of `sizes` (K, 2), in runs that stay within CHUNK values: their indices and that row."""
+    for size in sizes.unique(dim=0):
+        same = (sizes == size).all(dim=1)
+        if usable is not None:
+            same &= usable
+        rows, columns = (int(side) for side in size)
+        run = max(1, CHUNK // max(1, values_per_sample * rows * columns))
+        for chosen in same.nonzero().flatten().split(run):
+            if chosen.numel():
+                yield chosen, (rows, columns)
+
+
+def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
+    """Coordinates (K, bins, grid) of the samples along one axis; same operations, same order as the compiled loop."""
+    step = torch.arange(bins, device=start.device, dtype=start.dtype)
+    point = torch.arange(grid, device=start.device, dtype=start.dtype) + 0.5
+    first = start[:, None] + step * size[:, None]
+    return first[:, :, None] + (point * size[:, None] / grid)[:, None]
+
+
+def _bilinear(pixels: Tensor, row: Tensor, ys: Tensor, xs: Tensor, height: int, width: int) -> Tensor:
+    """Values (K, PH, grid_h, PW, grid_w, C) of `pixels` (B * H * W, C); `row` (K,) is the first row of each map."""
+    y_low, y_high, y_weights = _neighbours(ys, height)
+    x_low, x_high, x_weights = _neighbours(xs, width)
+    total = 0
+    for y_at, y_weight in zip((y_low, y_high), y_weights, strict=True):
+        for x_at, x_weight in zip((x_low, x_high), x_weights, strict=True):
+            at = (row[:, None, None] + y_at)[..., None, None] * width + x_at[:, None, None]
+            weight = y_weight[..., None, None] * x_weight[:, None, None]
+            total = total + weight[..., None] * pixels[at]
+    return total
+
+
+def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The two pixels around each coordinate and their weights: clamped at the border, 0 further than a pixel off."""
+    inside = (at >= -1) & (at <= size)
+    at = at.where(inside, 0.0).clamp(min=0)
+    low = at.long()
+    last = low >= size - 1
+    low = low.clamp(max=size - 1)
+    high = (low + 1).clamp(max=size - 1)
+    fraction = (at - low).where(~last, 0.0)
+    return low, high, ((1 - fraction) * inside, fraction * inside)
+
+
+def _pool_edges(start: Tensor, size: Tensor, bins: int, limit: int) -> tuple[Tensor, Tensor]:
+    """First pixel of each bin and the one after its last, (K, bins), within 0 and `limit`."""
+    step = torch.arange(bins + 1, device=start.device, dtype=start.dtype)
+    edges = (step * size[:, None] + start[:, None]).float()  # the kernel rounds with floorf and ceilf
+    first, last = edges[:, :-1].floor(), edges[:, 1:].ceil()
+    return first.clamp(0, limit).long(), last.clamp(0, limit).long()
+
+
+def _planes(rois: Tensor, channels: int) -> Tensor:
+    """Index (K, C, 1, 1) of the (H, W) plane that a channel of a region came from."""
+    plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
+    return plane[:, :, None, None]
+
+
+def _pick(values: Tensor, where: Tensor) -> Tensor:
+    """values[..., where], with the leading dimensions broadcast."""
+    return values.expand(*where.shape, values.shape[-1]).gather(-1, where[..., None]).squeeze(-1)

@@ -1,0 +1,43 @@
+custom_imports = dict(imports=["segmentation"])
+default_scope = "mmseg"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=8000, max_keep_ckpts=3),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
+env_cfg = dict(
+    cudnn_benchmark=True,  # crops all have one shape
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
+log_level = "INFO"
+load_from = None
+resume = False
+
+# Test-time augmentation (tools/test.py --tta): the ratios VAN's published UPerNet results are made with, mirrored too.
+tta_model = dict(type="SegTTAModel")
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type="ResizeToMultiple", size_divisor=32)],
+            [
+                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
+                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
+            ],
+            [dict(type="LoadMask")],
+            [dict(type="PackSegInputs")],
+        ],
+    ),
+]

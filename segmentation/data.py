@@ -1,0 +1,183 @@
+"""Images with masks in parallel folders (ADE20K's layout), and the checks before a run starts."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmseg.datasets import ADE20KDataset, BaseSegDataset
+from mmseg.registry import DATASETS, TRANSFORMS
+from PIL import Image, UnidentifiedImageError
+
+from backbones import UserError
+from backbones.images import SUFFIXES
+from engine.draw import make_palette
+from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+
+IGNORE = 255
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
+MASKS_LOOKED_AT = 50  # of each data set before a run; every mask is checked again when it is loaded
+
+
+@DATASETS.register_module()
+class MaskFolderDataset(BaseSegDataset):
+    """Images of any usual type, each with a single-channel mask of the same relative name.
+
+    Args:
+        metainfo: ``classes`` and optionally ``palette`` ([r, g, b] per class); ADE20K's 150 classes by default.
+        reduce_zero_label: mask value 0 is "unlabelled" and 1 the first class (ADE20K's way); with False, 0 is the
+            first class. 255 is "unlabelled" in both.
+
+    ``data_prefix`` names the folders ``img_path`` and ``seg_map_path``; the rest is as in mmseg's BaseSegDataset.
+    """
+
+    def __init__(self, metainfo: dict | None = None, reduce_zero_label: bool = True, **kwargs):
+        metainfo = ADE20KDataset.METAINFO if metainfo is None else metainfo
+        super().__init__(metainfo=metainfo, reduce_zero_label=reduce_zero_label, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        images, masks = Path(self.data_prefix["img_path"]), Path(self.data_prefix["seg_map_path"])
+        common = dict(
+            label_map=None, reduce_zero_label=self.reduce_zero_label, num_classes=len(self.metainfo["classes"])
+        )
+        return [
+            dict(common, img_path=str(image), seg_map_path=str(mask), seg_fields=[])
+            for image, mask in matched_files(images, masks)
+        ]
+
+
+@TRANSFORMS.register_module()
+class LoadMask(BaseTransform):
+    """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, 255 where unlabelled. For MaskFolderDataset.
+
+    Raises:
+        UserError: see ``read_mask``.
+    """
+
+    def transform(self, results: dict) -> dict:
+        mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
+        results["gt_seg_map"] = mask
+        results["seg_fields"].append("gt_seg_map")
+        return results
+
+
+def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
+    """A mask file as class indices, uint8 (H, W), 255 where unlabelled.
+
+    Raises:
+        UserError: the file is absent, not an image, cut off, has several channels, or holds values outside the
+            classes; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            mask = np.array(image)
+    except FileNotFoundError:
+        raise UserError(f"no such mask: {path}") from None
+    except UnidentifiedImageError:
+        raise UserError(f"not an image: {path}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UserError(f"mask cannot be read to its end: {path} ({error})") from None
+    if mask.ndim != 2:
+        raise UserError(f"{path}: {mask.shape[2]} channels; a mask has one, holding class indices")
+
+    first = int(reduce_zero_label)
+    last = first + num_classes - 1
+    known = (mask >= first) & (mask <= last)
+    unlabelled = (mask == IGNORE) | (mask == 0) if reduce_zero_label else mask == IGNORE
+    if not (known | unlabelled).all():
+        values = np.unique(mask[~(known | unlabelled)])
+        also = f"0 and {IGNORE}" if reduce_zero_label else str(IGNORE)
+        raise UserError(
+            f"{path}: mask values {shorten(values)} are outside the {num_classes} classes; "
+            f"allowed: {first} to {last}, and {also} for unlabelled pixels"
+        )
+    return np.where(known, mask.astype(np.int64) - first, IGNORE).astype(np.uint8)
+
+
+def prepare_config(cfg: Any) -> None:
+    """Completes a config in place: data roots, the test set, classes, palette, reduce_zero_label, num_classes.
+
+    ``cfg.classes`` is a list of names, or a number where names do not matter; None leaves ADE20K's.
+
+    Raises:
+        UserError: ``classes`` is neither, or too many for 8-bit masks.
+    """
+    prepare_splits(cfg)
+    names = class_names(cfg.get("classes"))
+    num_classes = None
+    for split in SPLITS:
+        for dataset in mask_datasets(cfg, split):
+            if dataset.get("reduce_zero_label") is None:
+                dataset.reduce_zero_label = cfg.get("reduce_zero_label", True)
+            if names and not dataset.get("metainfo"):
+                dataset.metainfo = dict(classes=names, palette=make_palette(len(names)))
+            num_classes = num_classes or len((dataset.get("metainfo") or ADE20KDataset.METAINFO)["classes"])
+    if num_classes and cfg.get("model") is not None:
+        set_num_classes(cfg.model, num_classes)
+
+
+def class_names(classes: Any) -> tuple[str, ...] | None:
+    if classes is None:
+        return None
+    if isinstance(classes, int) and not isinstance(classes, bool):
+        classes = [f"class {i}" for i in range(classes)]
+    if not isinstance(classes, list | tuple) or not 1 <= len(classes) < IGNORE:
+        raise UserError(f"classes={classes!r}; allowed: 1 to {IGNORE - 1} names in a list, or their number")
+    names = tuple(str(name) for name in classes)
+    if len(set(names)) < len(names):
+        raise UserError(f"classes={list(names)}: a name occurs twice")
+    return names
+
+
+def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:
+    """Looks at every mask-folder data set of the splits before a run is built.
+
+    Raises:
+        UserError: a folder is missing or empty, images have no mask, or one of up to 50 masks, taken evenly from
+            the set, is unreadable or holds values outside the classes.
+    """
+    seen = []
+    for split in splits:
+        for dataset in mask_datasets(cfg, split):
+            if dataset not in seen:
+                check_dataset(dataset)
+                seen.append(dataset)
+
+
+def check_dataset(dataset: Any) -> None:
+    root = Path(dataset.get("data_root") or ".")
+    if not root.is_dir():
+        raise UserError(f"no data folder {root}; set data_root=FOLDER")
+    prefix = dataset.data_prefix
+    files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
+    classes = (dataset.get("metainfo") or ADE20KDataset.METAINFO)["classes"]
+    step = -(-len(files) // MASKS_LOOKED_AT)
+    for _, mask in files[::step]:
+        read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+
+
+def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    """(image, mask) of the same relative name, sorted; UserError for a missing or empty folder or absent masks."""
+    for what, folder in (("image", images), ("mask", masks)):
+        if not folder.is_dir():
+            raise UserError(f"no {what} folder {folder}; set data_root, or data_prefix of the data set")
+    found = files_by_name(images, SUFFIXES)
+    if not found:
+        raise UserError(f"no images in {images}; readable: {', '.join(SUFFIXES)}")
+    there = files_by_name(masks, MASK_SUFFIXES)
+    absent = [path for name, path in found.items() if name not in there]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(found)} images in {images} have no mask of the same name in {masks}: "
+            f"{shorten(path.name for path in absent)}"
+        )
+    return [(path, there[name]) for name, path in found.items()]
+
+
+def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+
+
+def mask_datasets(cfg: Any, split: str) -> list[Any]:
+    return [dataset for dataset in datasets_of(cfg, split) if dataset.get("type") == "MaskFolderDataset"]

@@ -1,0 +1,20 @@
+"""Where networks and mmseg meet. What mmseg needs of mmcv's compiled operators is in place before it is imported."""
+
+import warnings
+
+import mmcv_ops
+from engine import distributions
+from engine.quiet import quiet_imports
+from engine.register import register_backbones
+
+distributions.check()
+mmcv_ops.install()
+with quiet_imports():
+    from mmseg.registry import MODELS
+    from mmseg.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+register_backbones(MODELS)
+
+# Said by every loss that is built; averaging over all pixels is what the published recipes did.
+warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")

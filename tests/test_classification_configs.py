@@ -1,0 +1,72 @@
+"""Each leaf config builds, does what its name says, follows the published recipe, and holds no unread key."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
+
+from engine.config import RUNNER_KEYS, load_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "classification/configs"
+LEAVES = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")
+READ_BY_PREPARE = {"data_root", "classes"}
+
+
+@pytest.fixture(params=LEAVES, ids=lambda path: path.stem)
+def leaf(request):
+    return request.param
+
+
+def test_every_top_level_key_is_read(leaf):
+    unread = set(load_config(leaf)) - RUNNER_KEYS - READ_BY_PREPARE
+    assert not unread
+
+
+def test_the_model_builds_with_the_arch_of_the_name(leaf):
+    cfg = load_config(leaf)
+    model = MODELS.build(cfg.model)
+    assert model.backbone.arch == re.match(r"van_b\d", leaf.stem)[0]
+    assert model.head.fc.out_features == cfg.model.num_classes
+
+
+def test_leaves_are_short(leaf):
+    if leaf.parent.name != "demo":
+        assert 8 <= len(leaf.read_text().splitlines()) <= 20
+
+
+@pytest.mark.parametrize("arch", ["van_b0", "van_b1", "van_b2", "van_b3"])
+def test_the_official_recipe(arch):
+    cfg = load_config(CONFIGS / f"van/{arch}_8xb128_in1k.py")
+    assert cfg.model.backbone.drop_path_rate == {"van_b3": 0.2}.get(arch, 0.1)
+    assert cfg.train_dataloader.batch_size == 128
+    assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=1e-3, weight_decay=0.05)
+    warmup, cosine = cfg.param_scheduler
+    assert warmup.start_factor * 1e-3 == pytest.approx(1e-6) and warmup.end == 5
+    assert cosine.eta_min == 1e-6 and cosine.end == cfg.train_cfg.max_epochs == 300
+    assert cfg.model.label_smoothing == 0.1
+    assert cfg.model.mixup == dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, mode="batch")
+    assert cfg.model.data_preprocessor.random_erasing == dict(probability=0.25, mode="pixel", max_count=1)
+    transform = cfg.train_dataloader.dataset.transform
+    assert (transform.auto_augment, transform.color_jitter) == ("rand-m9-mstd0.5-inc1", 0.4)
+    assert transform.interpolation == "random" and transform.input_size == 224
+    assert cfg.val_dataloader.dataset.transform.crop_pct == 0.9
+
+
+def test_norms_biases_and_layer_scales_do_not_decay():
+    cfg = load_config(CONFIGS / "van/van_b0_8xb128_in1k.py")
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    decays = {name: group["weight_decay"] for group in groups for name in group["names"]}
+    assert set(decays) == {name for name, _ in model.named_parameters()}
+    for name, param in model.named_parameters():
+        assert decays[name] == (0.05 if param.ndim > 1 else 0.0), name
+    assert {group["lr"] for group in groups} == {1e-3}
+
+    cfg.optim_wrapper.paramwise_cfg = dict(layer_decay=0.5)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    rates = {name: group["lr"] for group in groups for name in group["names"]}
+    assert groups[0]["lr"] == rates["head.fc.weight"] == 1e-3
+    assert rates["backbone.stages.3.blocks.1.attn.dw.weight"] == pytest.approx(0.5e-3)
+    assert rates["backbone.stem.conv.weight"] == pytest.approx(1e-3 * 0.5**14)

@@ -1,0 +1,157 @@
+"""Every leaf config of detection and segmentation is what its name says: it loads, builds, reads every key it sets,
+tells its neck and heads the channels the backbone has, follows the published recipe, and has the published size."""
+
+import ast
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from engine.config import RUNNER_KEYS, load_config, task_of
+
+ROOT = Path(__file__).parent.parent
+LEAVES = sorted(p.relative_to(ROOT) for t in ("detection", "segmentation") for p in ROOT.glob(f"{t}/configs/*/*.py"))
+LEAVES = [path for path in LEAVES if path.parent.name != "_base_"]
+PUBLISHED_LEAVES = [path for path in LEAVES if path.parent.name != "demo"]
+OWN_KEYS = {"data_root", "classes", "reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
+PUBLISHED = ROOT.parent / "shared/published/dense_results.json"
+needs_published = pytest.mark.skipif(
+    not PUBLISHED.is_file(), reason="the published figures are not beside this checkout"
+)
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def build(cfg):
+    library = {"detection": "mmdet", "segmentation": "mmseg"}[task_of(cfg)]
+    init_default_scope(library)
+    with torch.device("meta"):
+        return importlib.import_module(f"{library}.registry").MODELS.build(cfg.model)
+
+
+def names_used(path):
+    """Variables that a config or one of its task's bases reads itself."""
+    files = [ROOT / path, *(ROOT / path).parent.parent.glob("_base_/*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def name_parts(path):
+    head, _, rest = path.stem.partition("_van_")
+    size, _, rest = rest.partition("_")
+    return head, f"van_{size}", rest.split("_")
+
+
+def test_the_leaves_are_all_there():
+    names = {path.stem for path in PUBLISHED_LEAVES}
+    for size in ("b0", "b1", "b2", "b3"):
+        assert f"mask_rcnn_van_{size}_fpn_1x_coco" in names
+        assert f"retinanet_van_{size}_fpn_1x_coco" in names
+        assert f"upernet_van_{size}_512x512_160k_ade20k" in names
+        assert f"semantic_fpn_van_{size}_512x512_40k_ade20k" in names
+    assert {"mask_rcnn_van_b2_fpn_3x_coco", "cascade_mask_rcnn_van_b2_fpn_3x_coco"} <= names
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+def test_builds_with_the_channels_of_its_backbone(path):
+    cfg = load_config(path)
+    model = build(cfg)
+    channels = [info.channels for info in model.backbone.feature_info]
+    if cfg.model.get("neck"):
+        assert list(cfg.model.neck.in_channels) == channels
+    else:
+        assert list(cfg.model.decode_head.in_channels) == channels
+        assert cfg.model.auxiliary_head.in_channels == channels[cfg.model.auxiliary_head.in_index]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+def test_sets_no_key_that_nothing_reads(path):
+    assert set(load_config(path)) <= RUNNER_KEYS | OWN_KEYS | names_used(path)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+def test_is_short(path):
+    if path.parent.name != "demo":
+        assert len(path.read_text().splitlines()) <= 20
+
+
+@pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
+def test_name_matches_content(path):
+    cfg = load_config(path)
+    head, arch, rest = name_parts(path)
+    kinds = {
+        "mask_rcnn": "MaskRCNN",
+        "cascade_mask_rcnn": "CascadeRCNN",
+        "retinanet": "RetinaNet",
+        "upernet": "UPerHead",
+        "semantic_fpn": "FPNHead",
+    }
+    assert kinds[head] in (cfg.model.type, cfg.model.get("decode_head", {}).get("type"))
+    assert cfg.model.backbone.arch == arch and cfg.model.backbone.pretrained == f"{arch}.in1k"
+    for word, epochs, steps in (("1x", 12, [8, 11]), ("3x", 36, [27, 33])):
+        if word in rest:
+            assert cfg.train_cfg.max_epochs == epochs == cfg.param_scheduler[-1].end
+            assert cfg.param_scheduler[-1].milestones == steps
+    for word, iters in (("40k", 40000), ("160k", 160000)):
+        if word in rest:
+            assert cfg.train_cfg.max_iters == iters == cfg.param_scheduler[-1].end
+    crops = [step.crop_size for step in cfg.train_dataloader.dataset.pipeline if step.get("crop_size")]
+    if "512x512" in rest:
+        assert crops == [(512, 512)] and cfg.model.data_preprocessor.size == (512, 512)
+    assert ("coco" in rest) == (cfg.train_dataloader.dataset.type == "CocoDataset")
+    assert ("ade20k" in rest) == (cfg.train_dataloader.dataset.type == "MaskFolderDataset")
+    multi_scale = [step for step in cfg.train_dataloader.dataset.pipeline if step.type == "RandomChoice"]
+    assert bool(multi_scale) == ("3x" in rest)
+
+
+@pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
+def test_follows_the_published_recipe(path):
+    """Values of published/recipes.json: van_coco_paper, van_upernet_160k, van_semfpn_40k."""
+    cfg = load_config(path)
+    head, arch, _ = name_parts(path)
+    optimizer, per_gpu, drop_path = cfg.optim_wrapper.optimizer, cfg.train_dataloader.batch_size, None
+    if head == "upernet":
+        wanted = ("AdamW", 6e-5, 0.01, 2)
+        drop_path = {"van_b3": 0.3}.get(arch, 0.1)
+    elif head == "semantic_fpn":
+        wanted = ("AdamW", 2e-4, 1e-4, 4)
+        drop_path = {"van_b3": 0.3}.get(arch, 0.2)
+        assert len(cfg.param_scheduler) == 1 and cfg.param_scheduler[0].power == 0.9
+    else:
+        wanted = ("AdamW", 1e-4, 0.05, 2)
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay, per_gpu) == wanted
+    assert cfg.auto_scale_lr.base_batch_size == 8 * per_gpu
+    if drop_path is not None:
+        assert cfg.model.backbone.drop_path_rate == drop_path
+        assert cfg.model.test_cfg.mode == "whole"
+        assert dict(type="ResizeToMultiple", size_divisor=32) in cfg.val_dataloader.dataset.pipeline
+
+
+@needs_published
+@pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
+def test_has_the_published_number_of_parameters(path):
+    """Trainable parameters, 80 / 150 classes. UPerNet's figure counts the auxiliary head, which only trains."""
+    head, arch, rest = name_parts(path)
+    method = {
+        "mask_rcnn": "Mask R-CNN",
+        "cascade_mask_rcnn": "Cascade Mask R-CNN",
+        "retinanet": "RetinaNet",
+        "upernet": "UPerNet",
+        "semantic_fpn": "Semantic FPN",
+    }[head]
+    results = json.loads(PUBLISHED.read_text())
+    rows = results["coco_detection"] + results["ade20k"]
+    rows = [row for row in rows if row["variant"] == arch and row["method"] == method and row["params_m"]]
+    if "coco" in rest:
+        rows = [row for row in rows if row["schedule"].startswith(rest[1])]
+    count = sum(param.numel() for param in build(load_config(path)).parameters()) / 1e6
+    assert rows
+    for row in rows:
+        unit = 0.1 if isinstance(row["params_m"], float) else 1.0
+        assert count == pytest.approx(row["params_m"], abs=0.55 * unit)

@@ -1,0 +1,172 @@
+"""COCO data before a run: classes follow the annotation file, one option moves the data, and every flaw that a user's
+data can have is one clear line."""
+
+import json
+import shutil
+
+import dense_data
+import pytest
+
+from backbones import UserError
+from engine.config import load_config
+
+CONFIG = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
+BOXES_ONLY = "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    return dense_data.write_coco(tmp_path_factory.mktemp("coco") / "data")
+
+
+@pytest.fixture
+def coco(original, tmp_path):
+    return shutil.copytree(original, tmp_path / "own")
+
+
+def change(root, split, edit):
+    path = root / f"annotations/instances_{split}2017.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def error_of(root, config=CONFIG, **options):
+    from detection import check_data
+
+    with pytest.raises(UserError) as error:
+        check_data(load_config(config, {"data_root": str(root), **options}))
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_classes_and_num_classes_follow_the_annotation_file(coco):
+    from detection import check_data
+
+    cfg = load_config(CONFIG, {"data_root": str(coco)})
+    assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == dense_data.CLASSES
+    assert cfg.model.roi_head.bbox_head.num_classes == cfg.model.roi_head.mask_head.num_classes == 2
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == str(coco / "annotations/instances_val2017.json")
+    assert cfg.test_dataloader.dataset.data_root == str(coco)
+    check_data(cfg)
+
+
+def test_labels_carry_the_right_names(coco):
+    """Category ids 7 (box) and 3 (disc): label 0 must be the box, as the order of the classes says."""
+    from mmdet.registry import DATASETS
+
+    cfg = load_config(CONFIG, {"data_root": str(coco)})
+    data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
+    boxes = {i["bbox_label"]: i["bbox"] for i in data.get_data_info(0)["instances"]}
+    truth = dict(dense_data.scene(0)[1])
+    assert set(boxes) == {0, 1}
+    for label, (x0, y0, x1, y1) in boxes.items():
+        assert truth[label][int((y0 + y1) / 2), int((x0 + x1) / 2)]
+        assert truth[label][int(y0), int(x0)] == (dense_data.CLASSES[label] == "box")  # only a box fills its corner
+
+
+def test_classes_of_the_config_win(coco):
+    cfg = load_config(CONFIG, {"data_root": str(coco), "classes": ["disc"]})
+    assert cfg.model.roi_head.bbox_head.num_classes == 1
+    assert list(cfg.val_dataloader.dataset.metainfo.classes) == ["disc"]
+
+
+def test_without_data_a_config_keeps_cocos_80_classes(tmp_path):
+    cfg = load_config(CONFIG, {"data_root": str(tmp_path / "nowhere")})
+    assert cfg.model.roi_head.bbox_head.num_classes == 80
+
+
+def test_a_data_set_with_its_own_root_keeps_it(coco):
+    cfg = load_config(CONFIG, {"data_root": "elsewhere", "train_dataloader.dataset.data_root": str(coco)})
+    assert cfg.train_dataloader.dataset.data_root == str(coco)
+    assert cfg.val_dataloader.dataset.data_root == "elsewhere"
+
+
+def test_missing_and_empty_folders(coco, tmp_path):
+    assert f"no data folder {tmp_path / 'nowhere'}" in error_of(tmp_path / "nowhere")
+    for image in (coco / "train2017").iterdir():
+        image.unlink()
+    assert f"no images in {coco / 'train2017'}" in error_of(coco)
+    (coco / "train2017").rmdir()
+    assert f"no image folder {coco / 'train2017'}" in error_of(coco)
+
+
+def test_missing_annotation_file_names_those_there(coco):
+    (coco / "annotations/instances_train2017.json").rename(coco / "annotations/mine.json")
+    message = error_of(coco)
+    assert "no annotation file" in message and "mine.json" in message
+
+
+def test_broken_json_names_the_place(coco):
+    path = coco / "annotations/instances_train2017.json"
+    path.write_text('{"images": [\n  {"id": 1,]')
+    message = error_of(coco)
+    assert str(path) in message and "line 2" in message
+
+
+@pytest.mark.parametrize("content", [[], {}, {"images": []}, {"images": [{"id": 1}], "categories": [{"id": 1}]}])
+def test_json_that_is_not_coco(coco, content):
+    path = coco / "annotations/instances_train2017.json"
+    path.write_text(json.dumps(content))
+    assert str(path) in error_of(coco)
+
+
+def test_absent_images_are_counted_and_named(coco):
+    def edit(content):
+        content["images"] += [dict(id=100 + i, file_name=f"gone{i}.png", height=64, width=64) for i in range(5)]
+
+    change(coco, "train", edit)
+    message = error_of(coco)
+    assert "5 of 9" in message and "gone0.png, gone1.png, gone2.png" in message and "gone3.png" not in message
+
+
+def test_classes_without_a_category_are_named(coco):
+    message = error_of(coco, classes=["box", "cat"])
+    assert "cat" in message and "box, disc" in message
+
+
+def test_classes_in_another_order_would_swap_the_labels(coco):
+    message = error_of(coco, classes=["disc", "box"])
+    assert "order" in message and "box, disc" in message
+
+
+@pytest.mark.parametrize(
+    "edit, words",
+    [
+        (lambda c: c["annotations"][0].update(image_id=99), "image ids that are not in the list of images: 99"),
+        (
+            lambda c: c["annotations"][0].update(category_id=55),
+            "category ids that are not in the list of categories: 55",
+        ),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "bbox must be"),
+        (lambda c: c["annotations"][0].update(id=2), "share ids"),
+        (lambda c: c["annotations"][0].pop("segmentation"), "have no segmentation"),
+        (lambda c: c["categories"][0].update(name="disc"), "several categories"),
+        (lambda c: c["annotations"].clear(), "no annotations"),
+        (lambda c: c["annotations"][0].pop("image_id"), "malformed"),
+    ],
+)
+def test_flawed_annotations(coco, edit, words):
+    change(coco, "train", edit)
+    assert words in error_of(coco)
+
+
+def test_a_detector_without_masks_needs_none(coco):
+    from detection import check_data
+
+    for split in ("train", "val"):
+        change(coco, split, lambda content: [a.pop("segmentation") for a in content["annotations"]])
+    check_data(load_config(BOXES_ONLY, {"data_root": str(coco)}))
+
+
+def test_testing_looks_at_the_test_data_only(coco):
+    from detection import check_data
+
+    shutil.rmtree(coco / "train2017")
+    check_data(load_config(CONFIG, {"data_root": str(coco)}), ("test",))

@@ -1,0 +1,161 @@
+"""Configs and the command line: one option moves the data, and every mistake is one line and exit status 2."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from backbones import UserError
+from engine.cli import Parser, run_tool
+from engine.config import load_config, parse_options
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEMO = REPOSITORY / "classification/configs/demo/van_b0_digits.py"
+
+
+def test_options_are_parsed_as_mm_does():
+    options = ["a.b=1", "c=1e-3", "d=true", "e=None", "f=[1,2]", "g=(1,[x,y])", "h=a,b", "data_root=/my data/x,y"]
+    assert parse_options(options) == {
+        "a.b": 1,
+        "c": 1e-3,
+        "d": True,
+        "e": None,
+        "f": [1, 2],
+        "g": (1, ["x", "y"]),
+        "h": ["a", "b"],
+        "data_root": "/my data/x,y",
+    }
+
+
+@pytest.mark.parametrize("option", ["lr", "=3", "a..b=3", "a=[1,2", ".=1"])
+def test_a_bad_option_is_named(option):
+    with pytest.raises(UserError, match="bad option"):
+        parse_options([option])
+
+
+def test_unknown_config_and_option_get_the_nearest_names():
+    with pytest.raises(UserError, match=r"nearest: classification/configs/demo/van_b0_digits\.py"):
+        load_config("classification/configs/demo/van_b0_digit.py")
+    with pytest.raises(UserError, match=r"unknown option.*optim_wraper.*optim_wrapper"):
+        load_config(DEMO, ["optim_wraper.optimizer.lr=1"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = dict(", "cannot be read: SyntaxError"),
+        ("_base_ = ['absent.py']", "cannot be read"),
+        ("x = 1 / 0", "cannot be read: ZeroDivisionError"),
+        ("x = 1", "names no task.*classification, detection, segmentation"),
+    ],
+)
+def test_a_broken_config_is_one_line(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_root_moves_every_path_that_lies_in_it(tmp_path):
+    path = tmp_path / "mm_style.py"
+    path.write_text(
+        "custom_imports = dict(imports=['classification'])\n"
+        "data_root = 'data/set/'\n"
+        "val_evaluator = dict(ann_file=data_root + 'val.json')\n"
+        "train_dataloader = dict(dataset=dict(data_root=data_root, also=['data/set/a', 'data/setter/b', 7]))\n"
+        "val_dataloader = dict(dataset=dict(data_root='elsewhere/'))\n"
+    )
+    cfg = load_config(path, ["data_root=/new place"])
+    assert cfg.data_root == "/new place"
+    assert cfg.val_evaluator.ann_file == "/new place/val.json"
+    assert cfg.train_dataloader.dataset.data_root == "/new place"
+    assert cfg.train_dataloader.dataset.also == ["/new place/a", "data/setter/b", 7]
+    assert cfg.val_dataloader.dataset.data_root == "elsewhere/"
+
+
+def test_data_root_reaches_data_sets_without_their_own():
+    cfg = load_config(DEMO, ["data_root=/new"])
+    assert {cfg[f"{split}_dataloader"].dataset.data_root for split in ("train", "val", "test")} == {"/new"}
+
+
+class Failing(torch.utils.data.Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        raise UserError("image cannot be read: cut.png")
+
+
+def raise_user_error():
+    raise UserError("unknown arch 'van_b9';\nallowed: van_b0")
+
+
+def raise_chained():
+    try:
+        raise_user_error()
+    except UserError as error:
+        raise TypeError("class VAN in registry: ...") from error
+
+
+def raise_in_worker():
+    list(DataLoader(Failing(), num_workers=1))
+
+
+@pytest.mark.parametrize(
+    ("main", "line"),
+    [
+        (raise_user_error, "error: unknown arch 'van_b9'; allowed: van_b0\n"),
+        (raise_chained, "error: unknown arch 'van_b9'; allowed: van_b0\n"),
+        (raise_in_worker, "error: image cannot be read: cut.png\n"),
+    ],
+)
+def test_a_user_error_is_one_line_and_status_2(main, line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_tool(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == line
+
+
+def test_other_endings():
+    for main, status in ((lambda: None, None), (lambda: 1, 1), (interrupt, 130)):
+        with pytest.raises(SystemExit) as ended:
+            run_tool(main)
+        assert ended.value.code == status
+    with pytest.raises(ZeroDivisionError):
+        run_tool(lambda: 1 / 0)
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_a_wrong_argument_is_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        Parser(prog="train.py").parse_args(["--unknown"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("train", ["configs/van_b0_digit.py"], "no such config: configs/van_b0_digit.py; nearest:"),
+        ("train", [str(DEMO), "--cfg-options", "model.backbone.arch"], "bad option"),
+        ("train", [str(DEMO), "--cfg-options", "data_root=nowhere"], "no data folder nowhere/train"),
+        ("test", [str(DEMO), "absent.pth"], "no such checkpoint file: absent.pth"),
+        ("test", [str(DEMO), "absent.pth", "--tta"], "has no tta_model"),
+    ],
+)
+def test_the_tools_end_with_one_line(tool, arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{tool}.py", *arguments])
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "tool"}
+    exec(compile((REPOSITORY / f"tools/{tool}.py").read_text(), tool, "exec"), namespace)
+    with pytest.raises(SystemExit) as ended:
+        run_tool(namespace["main"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1

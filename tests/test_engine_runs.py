@@ -1,0 +1,268 @@
+"""A run is safe to start, to stop and to go on with.
+
+Nothing a work dir holds is lost unasked, checkpoints are whole and plain, reading one runs no code, and a resumed
+training is the uninterrupted one.
+"""
+
+import fcntl
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from backbones import UserError
+from engine import hooks
+from engine import runner as engine_runner
+from engine.config import load_config
+from engine.runner import build_runner, load_state, plain
+
+DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    pixels = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(pixels.integers(0, 256, (32, 32, 3), np.uint8)).save(root / split / name / f"{i}.png")
+    return root
+
+
+def tiny(images, iters=2, **options):
+    """Batches of 2 in fixed order, without augmentation; the schedule always spans 4 iterations."""
+    options = {
+        "data_root": str(images),
+        "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=iters, val_interval=100),
+        "train_dataloader.batch_size": 2,
+        "train_dataloader.sampler": dict(type="InfiniteSampler", shuffle=False),
+        "train_dataloader.dataset.transform": dict(_delete_=True, is_training=False, input_size=32, crop_pct=1.0),
+        "param_scheduler": [dict(type="CosineAnnealingLR", T_max=4, begin=0, end=4, eta_min=1e-6, by_epoch=False)],
+        "default_hooks.checkpoint": dict(type="CheckpointHook", by_epoch=False, interval=2, max_keep_ckpts=1),
+        **options,
+    }
+    return load_config(DEMO, options)
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("trained")
+    build_runner(tiny(images), work_dir, device="cpu").train()
+    return work_dir
+
+
+def test_resuming_is_the_uninterrupted_run(images, trained, tmp_path):
+    straight = build_runner(tiny(images, iters=4), tmp_path / "straight", device="cpu")
+    straight.train()
+    resumed = build_runner(tiny(images, iters=4), tmp_path / "resumed", resume=trained / "iter_2.pth", device="cpu")
+    resumed.train()
+    for name, value in straight.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    ours, theirs = straight.optim_wrapper.state_dict(), resumed.optim_wrapper.state_dict()
+    assert [g["lr"] for g in ours["param_groups"]] == [g["lr"] for g in theirs["param_groups"]]
+    for index, state in ours["state"].items():
+        torch.testing.assert_close(theirs["state"][index]["exp_avg"], state["exp_avg"], rtol=0, atol=0)
+
+
+def test_a_checkpoint_is_plain(trained):
+    content = torch.load(trained / "iter_2.pth", weights_only=True)
+    assert {"state_dict", "optimizer", "param_schedulers", "message_hub", "meta"} <= set(content)
+    assert content["meta"]["dataset_meta"] == {"classes": ("cat", "dog")}
+    assert not list(trained.glob(".*.tmp"))
+
+
+def test_plain_reaches_every_depth():
+    nested = {"a": [np.float32(0.5), (np.int64(3), np.arange(2))], "b": torch.ones(1, requires_grad=True)}
+    result = plain(nested)
+    assert result["a"] == [0.5, (3, [0, 1])]
+    assert type(result["a"][0]) is float and not result["b"].requires_grad
+
+
+def test_too_few_images_for_a_batch(images, tmp_path):
+    cfg = tiny(images, **{"train_dataloader.batch_size": 9, "train_dataloader.sampler.type": "DefaultSampler"})
+    with pytest.raises(UserError, match="8 training images do not fill a batch of 9"):
+        build_runner(cfg, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"model.backbone.archh": "van_b0"}, "van_b0_digits.py: .*unexpected keyword argument 'archh'"),
+        ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the"),
+        ({"model.backbone.out_indices": (0, 7)}, "out_indices is"),
+    ],
+)
+def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message):
+    with pytest.raises(UserError, match=message):
+        build_runner(tiny(images, **option), tmp_path, device="cpu")
+
+
+def test_a_used_work_dir_is_refused_and_kept(images, trained):
+    with pytest.raises(UserError, match="holds a run; add --resume or --overwrite"):
+        build_runner(tiny(images), trained, device="cpu")
+    assert (trained / "iter_2.pth").is_file()
+
+
+def test_overwrite_removes_the_old_run_only_after_the_new_one_stands(images, tmp_path):
+    (tmp_path / "iter_9.pth").write_bytes(b"old")
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_9.pth"))
+    (tmp_path / "notes.txt").write_text("the user's own")
+    with pytest.raises(UserError, match="no data folder"):
+        build_runner(tiny(tmp_path / "nowhere"), tmp_path, overwrite=True, device="cpu")
+    with pytest.raises(UserError, match="unknown arch"):
+        build_runner(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
+    assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
+    build_runner(tiny(images), tmp_path, overwrite=True, device="cpu")
+    assert not (tmp_path / "iter_9.pth").exists()
+    assert (tmp_path / "notes.txt").exists() and (tmp_path / DEMO.name).exists()
+
+
+def test_a_work_dir_in_use_is_refused(images, tmp_path):
+    with open(tmp_path / ".lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for options in ({}, {"overwrite": True}):
+            with pytest.raises(UserError, match="in use by a running training"):
+                build_runner(tiny(images), tmp_path, device="cpu", **options)
+    build_runner(tiny(images), tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "nothing to resume in .*start without --resume"),
+        ({"resume": "absent.pth"}, "no such checkpoint file: absent.pth"),
+        ({"resume": True, "overwrite": True}, "--resume and --overwrite exclude each other"),
+    ],
+)
+def test_what_cannot_be_resumed(images, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        build_runner(tiny(images), tmp_path, device="cpu", **options)
+
+
+def test_weights_alone_cannot_be_resumed(images, trained, tmp_path):
+    content = torch.load(trained / "iter_2.pth", weights_only=True)
+    torch.save({"state_dict": content["state_dict"]}, tmp_path / "weights.pth")
+    run = build_runner(tiny(images), tmp_path / "run", resume=tmp_path / "weights.pth", device="cpu")
+    with pytest.raises(UserError, match="holds weights only and cannot be resumed"):
+        run.train()
+
+
+class Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("way", ["resume", "load_from", "test"])
+def test_code_in_a_checkpoint_is_refused(images, tmp_path, way):
+    file, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    file.write_bytes(pickle.dumps({"state_dict": {}, "meta": Payload(trace)}))
+    torch.save({"state_dict": {}, "meta": Payload(trace)}, tmp_path / "zip.pth")
+    for path in (file, tmp_path / "zip.pth"):
+        work_dir = tmp_path / f"run_{path.stem}"
+        if way == "test":
+            run = build_runner(tiny(images), work_dir, checkpoint=path, device="cpu").test
+        elif way == "resume":
+            run = build_runner(tiny(images), work_dir, resume=path, device="cpu").train
+        else:
+            run = build_runner(tiny(images, load_from=str(path)), work_dir, device="cpu").train
+        with pytest.raises(UserError, match=r"refused|not a checkpoint"):
+            run()
+        assert not trace.exists()
+
+
+def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
+    run = build_runner(tiny(images, iters=4), tmp_path, device="cpu")
+    save, saved = engine_runner.save_safely, []
+
+    def second_fails(content, path):
+        if saved:
+            raise OSError("disk full")
+        saved.append(path)
+        save(content, path)
+
+    monkeypatch.setattr(engine_runner, "save_safely", second_fails)
+    with pytest.raises(OSError, match="disk full"):
+        run.train()
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
+    torch.load(tmp_path / "iter_2.pth", weights_only=True)
+
+
+def test_only_the_newest_and_the_best_are_kept(images, tmp_path):
+    options = {
+        "train_cfg.val_interval": 2,
+        "default_hooks.checkpoint.save_best": "top1",
+    }
+    cfg = tiny(images, iters=4)
+    cfg.merge_from_dict(options)
+    build_runner(cfg, tmp_path, device="cpu").train()
+    names = sorted(path.name for path in tmp_path.glob("*.pth"))
+    assert [name for name in names if not name.startswith("best")] == ["iter_4.pth"]
+    assert len([name for name in names if name.startswith("best_top1_iter_")]) == 1
+
+
+def test_test_metrics_and_strictness(images, trained, tmp_path):
+    metrics = build_runner(tiny(images), tmp_path, checkpoint=trained / "iter_2.pth", device="cpu").test()
+    assert set(metrics) == {"top1", "top5"} and metrics["top5"] == 100
+    other = tiny(images, **{"model.backbone.arch": "van_b1"})
+    misfit = r"does not fit the model: \d+ tensors of another shape \(first backbone\..*: file \(32,\), model \(64,\)"
+    with pytest.raises(UserError, match=misfit):
+        build_runner(other, tmp_path, checkpoint=trained / "iter_2.pth", device="cpu").test()
+
+
+def test_load_from_may_bring_another_head_but_not_another_backbone():
+    model = torch.nn.Module()
+    model.backbone, model.head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 3)
+    state = {name: torch.ones_like(value) for name, value in model.state_dict().items()}
+    state["head.weight"] = torch.ones(5, 2)
+    assert "head.weight: file (5, 2), model (3, 2)" in load_state(model, state, "x.pth", exact=False)
+    assert bool((model.backbone.weight == 1).all())
+    with pytest.raises(UserError, match=r"x\.pth does not fit the model: 1 tensors"):
+        load_state(model, state, "x.pth", exact=True)
+    del state["backbone.bias"]
+    with pytest.raises(UserError, match=r"model's backbone: .*1 missing \(backbone.bias\)"):
+        load_state(model, state, "x.pth", exact=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there(images, tmp_path):
+    with pytest.raises(UserError, match="--device cuda"):
+        build_runner(tiny(images), tmp_path, device="cuda")
+    cfg = tiny(images, **{"optim_wrapper.type": "AmpOptimWrapper"})
+    with pytest.raises(UserError, match="needs a GPU"):
+        build_runner(cfg, tmp_path)
+
+
+def test_amp_trains_in_bfloat16(images, tmp_path):
+    run = build_runner(tiny(images), tmp_path, amp=True, device="cpu")
+    seen = []
+    run.model.head.fc.register_forward_hook(lambda fc, inputs, output: seen.append((fc.training, output.dtype)))
+    run.train()
+    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {value.dtype for value in run.model.parameters()} == {torch.float32}
+
+
+def test_the_console_is_for_people(images, tmp_path, capfd):
+    build_runner(tiny(images, iters=2), tmp_path, device="cpu").train()
+    lines = capfd.readouterr().out.splitlines()
+    assert any(line.startswith("train 2/2  loss ") and "lr " in line and "eta 0:00" in line for line in lines), lines
+    assert len(lines) <= 6, lines
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    assert "System environment" in log
+
+
+def test_batch_norm_statistics_are_averaged_over_processes(monkeypatch):
+    norm = torch.nn.BatchNorm2d(2)
+    norm.running_mean += torch.tensor([1.0, 3.0])
+    monkeypatch.setattr(hooks, "get_world_size", lambda: 2)
+    monkeypatch.setattr(hooks, "all_reduce", lambda flat, op: flat.mul_(0.5))  # the other process holds zeros
+    hooks.average_buffers(norm)
+    assert norm.running_mean.tolist() == [0.5, 1.5] and norm.running_var.tolist() == [0.5, 0.5]
+    assert norm.num_batches_tracked.item() == 0

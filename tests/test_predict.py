@@ -1,0 +1,187 @@
+"""tools/predict.py: a picture and JSON for each image in every task, figures in the image's own pixels; bad images are
+named and skipped, nothing of the user's is overwritten."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.config import load_config
+
+CONFIGS = {
+    "classification": "classification/configs/demo/van_b0_digits.py",
+    "detection": "detection/configs/demo/mask_rcnn_van_b0_digits.py",
+    "segmentation": "segmentation/configs/demo/semantic_fpn_van_b0_digits.py",
+}
+DIGITS = [str(i) for i in range(10)]
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory, request):
+    """Checkpoints of random networks, as a training leaves them."""
+    import importlib
+    import os
+
+    from mmengine.registry import init_default_scope
+
+    os.chdir(request.config.rootpath)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for task, path in CONFIGS.items():
+        cfg = load_config(path, {"data_root": str(folder)})
+        library = {"classification": "mmengine", "detection": "mmdet", "segmentation": "mmseg"}[task]
+        init_default_scope(library)
+        from engine.prepare import set_num_classes
+
+        classes = ["background", *DIGITS] if task == "segmentation" else DIGITS
+        set_num_classes(cfg.model, len(classes))
+        model = importlib.import_module(f"{library}.registry").MODELS.build(cfg.model)
+        torch.save(
+            {"state_dict": model.state_dict(), "meta": {"dataset_meta": {"classes": classes}}}, folder / f"{task}.pth"
+        )
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A landscape image, and the same enlarged twice."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    small = Image.fromarray(pixels).resize((128, 96), Image.Resampling.NEAREST)
+    small.save(folder / "small.png")
+    small.resize((256, 192), Image.Resampling.NEAREST).save(folder / "large.png")
+    return folder
+
+
+def predict(monkeypatch, task, checkpoints, images, out, *options):
+    import predict
+
+    argv = [CONFIGS[task], checkpoints / f"{task}.pth", *images, "--device", "cpu", *options]
+    argv += ["--out", out] if out else []
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, argv)])
+    return predict.main()
+
+
+def exit_status(monkeypatch, *args):
+    import predict as tool
+
+    from engine.cli import run_tool
+
+    monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, args)])
+    with pytest.raises(SystemExit) as end:
+        run_tool(tool.main)
+    return end.value.code
+
+
+def read(out, stem):
+    return json.loads((out / f"{stem}.json").read_text())
+
+
+def test_boxes_and_masks_are_in_the_pixels_of_the_image(monkeypatch, checkpoints, photos, tmp_path):
+    from pycocotools import mask as coco_mask
+
+    out = tmp_path / "out"
+    assert predict(monkeypatch, "detection", checkpoints, [photos], out, "--score-thr", 0.05) == 0
+    small, large = read(out, "small"), read(out, "large")
+    assert (small["width"], small["height"]) == (128, 96) and (large["width"], large["height"]) == (256, 192)
+    assert len(small["boxes"]) == len(small["scores"]) == len(small["labels"]) == len(small["masks"]) > 0
+    assert small["categories"] == [DIGITS[label] for label in small["labels"]]
+    np.testing.assert_allclose(np.array(large["boxes"]), 2 * np.array(small["boxes"]), atol=0.05)
+    boxes = np.array(small["boxes"])
+    assert (boxes >= 0).all() and (boxes[:, [0, 2]] <= 128).all() and (boxes[:, [1, 3]] <= 96).all()
+    assert (boxes[:, 2:] >= boxes[:, :2]).all() and min(small["scores"]) >= 0.05
+    for mask, (x0, y0, x1, y1) in zip(small["masks"], small["boxes"]):
+        decoded = coco_mask.decode(mask)
+        assert decoded.shape == (96, 128)
+        rows, columns = np.nonzero(decoded)
+        if len(rows):
+            assert x0 - 2 <= columns.min() and columns.max() <= x1 + 2
+            assert y0 - 2 <= rows.min() and rows.max() <= y1 + 2
+    assert Image.open(out / "small.png").width >= 480
+
+
+def test_a_threshold_leaves_boxes_out(monkeypatch, checkpoints, photos, tmp_path):
+    predict(monkeypatch, "detection", checkpoints, [photos / "small.png"], tmp_path / "out", "--score-thr", 1.0)
+    content = read(tmp_path / "out", "small")
+    assert content["boxes"] == content["scores"] == content["masks"] == []
+
+
+def test_masks_of_classes_have_the_size_of_the_image(monkeypatch, checkpoints, photos, tmp_path):
+    out = tmp_path / "out"
+    assert predict(monkeypatch, "segmentation", checkpoints, [photos], out) == 0
+    for stem, size in (("small", (128, 96)), ("large", (256, 192))):
+        mask = Image.open(out / "masks" / f"{stem}.png")
+        assert mask.size == size and mask.mode == "L"
+        indices = np.asarray(mask)
+        classes = read(out, stem)["classes"]
+        assert sum(row["fraction"] for row in classes) == pytest.approx(1, abs=1e-4)
+        for row in classes:
+            assert row["name"] == (["background", *DIGITS])[row["index"]]
+            assert row["fraction"] == pytest.approx((indices == row["index"]).mean(), abs=1e-5)
+        assert (out / f"{stem}.png").is_file()
+
+
+def test_the_five_best_classes(monkeypatch, checkpoints, photos, tmp_path):
+    out = tmp_path / "out"
+    assert predict(monkeypatch, "classification", checkpoints, [photos], out) == 0
+    content = read(out, "small")
+    assert content["categories"] == [DIGITS[label] for label in content["labels"]]
+    assert len(content["scores"]) == 5 and content["scores"] == sorted(content["scores"], reverse=True)
+    assert 0 < sum(content["scores"]) <= 1.0001
+    assert (out / "small.png").is_file()
+
+
+def test_bad_images_are_skipped_named_twice_and_counted(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    (photos / "text.png").write_text("no image")
+    (photos / "cut.png").write_bytes((photos / "large.png").read_bytes()[:400])
+    Image.new("RGB", (64, 31)).save(photos / "tiny.png")
+    gone = photos / "gone.png"
+    out = tmp_path / "out"
+    assert predict(monkeypatch, "segmentation", checkpoints, [photos, gone], out) == 1
+    printed = capsys.readouterr()
+    for name in ("text.png", "cut.png", "tiny.png", "gone.png"):
+        assert printed.err.count(name) == 2
+        assert not (out / name).exists()
+    assert "2 of 6 images" in printed.out
+    assert (out / "small.json").is_file() and (out / "large.json").is_file()
+
+
+def test_equal_names_do_not_overwrite_each_other(monkeypatch, checkpoints, photos, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.new("RGB", (40, 50)).save(other / "small.jpg")
+    out = tmp_path / "out"
+    assert predict(monkeypatch, "segmentation", checkpoints, [photos / "small.png", other], out) == 0
+    images = {json.loads(path.read_text())["image"] for path in out.glob("*.json")}
+    assert images == {str(photos / "small.png"), str(other / "small.jpg")}
+
+
+def test_the_input_is_not_overwritten(monkeypatch, checkpoints, photos, capsys):
+    before = (photos / "small.png").read_bytes()
+    args = (CONFIGS["segmentation"], checkpoints / "segmentation.pth", photos, "--out", photos, "--device", "cpu")
+    assert exit_status(monkeypatch, *args) == 2
+    assert "would overwrite" in capsys.readouterr().err
+    assert (photos / "small.png").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    args = (CONFIGS["detection"], checkpoints / "segmentation.pth", photos, "--out", tmp_path / "out")
+    assert exit_status(monkeypatch, *args, "--device", "cpu") == 2
+    message = capsys.readouterr().err
+    assert "segmentation.pth" in message and "missing" in message and len(message.splitlines()) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_no_gpu_where_one_was_asked_for(monkeypatch, checkpoints, photos, capsys):
+    args = (CONFIGS["detection"], checkpoints / "detection.pth", photos, "--device", "cuda")
+    assert exit_status(monkeypatch, *args) == 2
+    assert "GPU" in capsys.readouterr().err

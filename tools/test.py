@@ -1,0 +1,39 @@
+"""Evaluates a checkpoint on a config's test data."""
+
+import json
+from pathlib import Path
+
+from engine.cli import Parser, add_run_options, run_tool
+
+
+def main() -> None:
+    args = parse_args()
+    from engine.config import load_config
+    from engine.runner import build_runner
+    from engine.tta import use_tta
+
+    cfg = load_config(args.config, args.cfg_options)
+    if args.tta:
+        use_tta(cfg)
+    runner = build_runner(cfg, args.work_dir, launcher=args.launcher, device=args.device, checkpoint=args.checkpoint)
+    metrics = runner.test()
+    if args.out and runner.rank == 0:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
+        print(f"metrics: {args.out}")
+
+
+def parse_args():
+    parser = Parser(description=__doc__)
+    parser.add_argument("config", help="the config the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="e.g. work_dirs/<config name>/epoch_12.pth")
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation: the config's tta_model, tta_pipeline"
+    )
+    parser.add_argument("--out", metavar="FILE", help="write the metrics there as JSON")
+    add_run_options(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_tool(main)

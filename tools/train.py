@@ -1,0 +1,35 @@
+"""Trains any config: classification, detection or segmentation."""
+
+from engine.cli import Parser, add_run_options, run_tool
+
+
+def main() -> None:
+    args = parse_args()
+    from engine.config import load_config
+    from engine.runner import build_runner
+
+    cfg = load_config(args.config, args.cfg_options)
+    runner = build_runner(
+        cfg, args.work_dir, args.resume, args.overwrite, launcher=args.launcher, amp=args.amp, device=args.device
+    )
+    runner.train()
+
+
+def parse_args():
+    parser = Parser(description=__doc__)
+    parser.add_argument("config", help="e.g. detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        metavar="CHECKPOINT",
+        help="go on where the run in the work dir stopped, or from this checkpoint",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the run that the work dir holds")
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16")
+    add_run_options(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_tool(main)
