@@ -8,7 +8,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NU
 .PHONY: help demo test lint setup clean
 
 help:
-	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (15 min on 2 cores)"
+	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 min on 2 cores)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make setup  only build .venv, which the others do by themselves"

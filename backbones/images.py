@@ -6,6 +6,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from backbones.errors import UserError
 
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a format -> what stands at its end
+TAIL = 4096  # bytes searched for it: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -26,6 +28,23 @@ def read_image(path: str | Path) -> Image.Image:
         raise UserError(f"not an image: {path}; readable: {', '.join(SUFFIXES)}") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise UserError(f"image cannot be read to its end: {path} ({error})") from None
+
+
+def check_image(path: str | Path) -> None:
+    """Raises the UserError of :func:`read_image` for a file that is absent, not an image, or cut off.
+
+    JPEG and PNG files that end as they must are not decoded, so the check costs next to nothing.
+    """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            file.seek(-min(file.seek(0, 2), TAIL), 2)
+            tail = file.read()
+    except OSError:
+        start = tail = b""
+    end = next((end for magic, end in ENDS.items() if start.startswith(magic)), None)
+    if end is None or end not in tail:
+        read_image(path)
 
 
 def list_images(paths: list[str | Path]) -> list[Path]:

@@ -6,10 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmcv import transforms
+from mmdet.registry import TRANSFORMS
+
 from backbones import UserError
 from backbones.images import SUFFIXES
 from engine.draw import make_palette
-from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.prepare import SPLITS, CheckedImageFiles, datasets_of, prepare_splits, set_num_classes, shorten, under_root
 
 
 def prepare_config(cfg: Any) -> None:
@@ -40,6 +43,11 @@ def prepare_config(cfg: Any) -> None:
             named = named or (dataset.get("metainfo") or {}).get("classes")
     if named and cfg.get("model") is not None:
         set_num_classes(cfg.model, 1 if isinstance(named, str) else len(named))
+
+
+@TRANSFORMS.register_module()
+class LoadImageFromFile(CheckedImageFiles, transforms.LoadImageFromFile):
+    """mmcv's, with bad files named."""
 
 
 def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:

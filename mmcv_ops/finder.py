@@ -52,7 +52,7 @@ def unbacked(name: str):
     def operator(*args, **kwargs):
         raise NotImplementedError(
             f"mmcv operator {name!r} is not backed by mmcv_ops; it needs an mmcv with compiled operators: "
-            "build onedl-mmcv from source with MMCV_WITH_OPS=1 and a C++ (for CUDA also nvcc) compiler"
+            "build one with a C++ (for CUDA also nvcc) compiler and pip's --no-build-isolation"
         )
 
     operator.__name__ = operator.__qualname__ = name

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import BaseTransform
+from mmcv import transforms
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 from PIL import Image, UnidentifiedImageError
@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from backbones import UserError
 from backbones.images import SUFFIXES
 from engine.draw import make_palette
-from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.prepare import SPLITS, CheckedImageFiles, datasets_of, prepare_splits, set_num_classes, shorten, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
@@ -47,7 +47,12 @@ class MaskFolderDataset(BaseSegDataset):
 
 
 @TRANSFORMS.register_module()
-class LoadMask(BaseTransform):
+class LoadImageFromFile(CheckedImageFiles, transforms.LoadImageFromFile):
+    """mmcv's, with bad files named."""
+
+
+@TRANSFORMS.register_module()
+class LoadMask(transforms.BaseTransform):
     """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, 255 where unlabelled. For MaskFolderDataset.
 
     Raises:

@@ -60,7 +60,9 @@ def test_classes_and_num_classes_follow_the_annotation_file(coco):
 def test_labels_carry_the_right_names(coco):
     """Category ids 7 (box) and 3 (disc): label 0 must be the box, as the order of the classes says."""
     from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
 
+    init_default_scope("mmdet")
     cfg = load_config(CONFIG, {"data_root": str(coco)})
     data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
     boxes = {i["bbox_label"]: i["bbox"] for i in data.get_data_info(0)["instances"]}
