@@ -53,8 +53,9 @@ def adopt_slurm() -> None:
             raise UserError(f"--launcher slurm: {slurm} is not set; start with slurm_train.sh or srun")
         os.environ[ours] = os.environ[slurm]
     os.environ.setdefault("MASTER_ADDR", first_node(os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1")))
-    # Every process must come to the same port without talking: jobs on one node get different ones.
-    os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 20000))
+    # Every process must come to the same port without talking: jobs on one node get different ones,
+    # below the ports that systems hand out by themselves.
+    os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 12000))
 
 
 def first_node(nodes: str) -> str:

@@ -5,6 +5,8 @@
 # Classes and num_classes follow the annotation file. `classes=["cat", "dog"]` trains on some of its categories only.
 # A data set that names no data_root or classes of its own takes these; testing uses the validation set
 # unless a config defines test_dataloader and test_evaluator.
+meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+
 data_root = "data/coco"
 classes = None
 
@@ -42,8 +44,20 @@ val_dataloader = dict(
         pipeline=[
             dict(type="LoadImageFromFile"),
             dict(type="Resize", scale=(1333, 800), keep_ratio=True),
-            dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+            dict(type="PackDetInputs", meta_keys=meta_keys),
         ],
     ),
 )
 val_evaluator = dict(type="CocoMetric", metric="bbox")
+# With --tta: the test scale and 0.75 and 1.25 of it, each also mirrored.
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [dict(type="Resize", scale=s, keep_ratio=True) for s in ((1333, 800), (1000, 600), (1666, 1000))],
+            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
+            [dict(type="PackDetInputs", meta_keys=(*meta_keys, "flip", "flip_direction"))],
+        ],
+    ),
+]

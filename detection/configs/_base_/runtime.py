@@ -20,29 +20,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 
-# Test-time augmentation (tools/test.py --tta): the test scale and 0.75 and 1.25 of it, each also mirrored.
+# Test-time augmentation (tools/test.py --tta); its scales are the data's.
 tta_model = dict(type="InstanceTTA", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100))
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [dict(type="Resize", scale=s, keep_ratio=True) for s in ((1333, 800), (1000, 600), (1666, 1000))],
-            [dict(type="RandomFlip", prob=0.0), dict(type="RandomFlip", prob=1.0)],
-            [
-                dict(
-                    type="PackDetInputs",
-                    meta_keys=(
-                        "img_id",
-                        "img_path",
-                        "ori_shape",
-                        "img_shape",
-                        "scale_factor",
-                        "flip",
-                        "flip_direction",
-                    ),
-                )
-            ],
-        ],
-    ),
-]

@@ -20,24 +20,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 
-# Test-time augmentation (tools/test.py --tta): the ratios VAN's published UPerNet results are made with, mirrored too.
+# Test-time augmentation (tools/test.py --tta); its scales are the data's.
 tta_model = dict(type="SegTTAModel")
-tta_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(
-        type="TestTimeAug",
-        transforms=[
-            [
-                dict(type="Resize", scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
-            [dict(type="ResizeToMultiple", size_divisor=32)],
-            [
-                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
-                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
-            ],
-            [dict(type="LoadMask")],
-            [dict(type="PackSegInputs")],
-        ],
-    ),
-]
