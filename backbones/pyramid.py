@@ -71,6 +71,7 @@ class PyramidBackbone(nn.Module):
         self.pretrained = pretrained
         self.norm_eval, self.grad_checkpointing = norm_eval, grad_checkpointing
         self.is_fused = False
+        self.load_report = None  # of the last load_weights
 
         self.stages = nn.ModuleList()
         self.build(row, self.out_indices[-1] + 1, drop_path_rates(drop_path_rate, row.depths))

@@ -148,6 +148,7 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
         warnings.warn(f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", stacklevel=2)
     backbone.adopt({name.removeprefix("backbone."): value for name, value in fits.items()}, origin)
     model.load_state_dict(fits, strict=False)
+    backbone.load_report = report
     return report
 
 

@@ -29,11 +29,13 @@ from mmengine.model import (
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from backbones import PyramidBackbone
 from backbones.errors import UserError
 from backbones.weights import read_checkpoint, save_safely
 from engine.config import REPOSITORY, task_module
 from engine.dist import env_rank, init_processes
 from engine.optim import use_autocast
+from engine.prepare import shorten
 
 LOCKS: dict[Path, Any] = {}  # work dirs this process trains in: the files whose lock says so
 RUNS = itertools.count()
@@ -116,6 +118,7 @@ class SafeRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.device, self.strict = type(self).device, type(self).strict
+        self.console = sys.stdout  # what is printed while the loops run goes to the log file
         super().__init__(*args, **kwargs)
 
     def build_data(self) -> None:
@@ -171,6 +174,13 @@ class SafeRunner(Runner):
         ) | dict(model_wrapper_cfg or {})
         options.pop("type", None)
         return MMDistributedDataParallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **options)
+
+    def _init_model_weights(self) -> None:
+        super()._init_model_weights()
+        if self.rank == 0:
+            for module in unwrap(self.model).modules():
+                if isinstance(module, PyramidBackbone) and module.load_report:
+                    print(loaded_line(module), file=self.console, flush=True)
 
     def load_checkpoint(
         self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = None
@@ -413,6 +423,13 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool
     fits = {name: value for name, value in state.items() if name in target and name not in shapes}
     model.load_state_dict(fits, strict=False)
     return left_out
+
+
+def loaded_line(backbone: PyramidBackbone) -> str:
+    """What ``pretrained`` gave: a silent load is one that nobody can trust."""
+    report = backbone.load_report
+    left_out = f"; left out: {shorten(report.unexpected, 2)}" if report.unexpected else ""
+    return f"{backbone.arch}: {len(report.loaded)} tensors from {backbone.pretrained} ({report.source}){left_out}"
 
 
 def without_history(message_hub: dict[str, Any]) -> dict[str, Any]:

@@ -258,6 +258,17 @@ def test_the_console_is_for_people(images, tmp_path, capfd):
     assert "System environment" in log
 
 
+def test_the_console_says_what_was_loaded(images, trained, tmp_path, capsys):
+    """And what was left out; a start from random weights says nothing of the kind."""
+    weights = next(trained.glob("*.pth"))
+    build_runner(tiny(images, **{"model.backbone.pretrained": str(weights)}), tmp_path / "a", device="cpu").train()
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("van_b0: "))
+    tensors = len(torch.load(weights, weights_only=True)["state_dict"])
+    assert f"{tensors} tensors from {weights} (ziggurat)" in line
+    build_runner(tiny(images), tmp_path / "b", device="cpu").train()
+    assert "tensors from" not in capsys.readouterr().out
+
+
 def test_batch_norm_statistics_are_averaged_over_processes(monkeypatch):
     norm = torch.nn.BatchNorm2d(2)
     norm.running_mean += torch.tensor([1.0, 3.0])
