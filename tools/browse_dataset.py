@@ -6,7 +6,9 @@ Writes one picture for each sample, and sheet.png with all of them.
 """
 
 import argparse
+import contextlib
 import copy
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ def main() -> None:
 
     cfg = load_config(args.config, args.cfg_options)
     task_module(cfg).check_data(cfg, (args.split,))
-    dataset = build_dataset(cfg, args.split)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it is doing
+        dataset = build_dataset(cfg, args.split)
     draw = {"classification": draw_labelled, "detection": draw_boxes, "segmentation": draw_mask}[task_of(cfg)]
 
     random.seed(args.seed)
