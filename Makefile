@@ -5,12 +5,13 @@ PROCESSES ?= 2
 # Tests run in several processes that share the cores; threads of their own would slow them down many times.
 ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: help demo test lint setup clean
+.PHONY: help demo test lint bench setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 min on 2 cores)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and formatting with ruff"
+	@echo "make bench  time the fast paths against the plain operations they replace"
 	@echo "make setup  only build .venv, which the others do by themselves"
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
@@ -23,6 +24,9 @@ test: setup
 lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+bench: setup
+	@.venv/bin/python tools/benchmark.py
 
 setup:
 	@PYTHON="$(PYTHON)" sh tools/setup_env.sh

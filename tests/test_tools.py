@@ -3,6 +3,7 @@
 import json
 import sys
 
+import benchmark
 import extract_features
 import model_info
 import numpy as np
@@ -122,6 +123,21 @@ def test_extract_features_names_mistakes(argv, words, tmp_path, monkeypatch, cap
     status, _, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
     assert status == 2 and words in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_benchmark_compares_before_it_times(tmp_path, monkeypatch, capsys):
+    """A fast path that is wrong shows as an error, one that does more work as a ratio below 1."""
+
+    def slow_and_wrong(x):
+        return sum(x.cos() for _ in range(50))
+
+    case = benchmark.Case("cosine", lambda: (torch.randn(200, 200),), torch.cos, slow_and_wrong)
+    monkeypatch.setattr(benchmark, "cases", lambda: [case, case._replace(fast=torch.cos)])
+    status, out, _ = run(benchmark, ["--repeats", 5, "--out", tmp_path / "b.json"], monkeypatch, capsys)
+    wrong, right = json.loads((tmp_path / "b.json").read_text())["rows"]
+    assert status == 0 and out.count("cosine") == 2
+    assert wrong["relative_error"] == pytest.approx(49, rel=1e-3) and right["relative_error"] == 0
+    assert wrong["forward"]["ratio"] < 0.5 and wrong["training"]["ratio"] < 0.5
 
 
 def test_a_defect_of_ours_still_shows_its_traceback():
