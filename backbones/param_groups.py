@@ -26,6 +26,9 @@ def param_groups(
     """
     if not 0 < layer_decay <= 1:
         raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
+    for option, value in (("lr", lr), ("weight_decay", weight_decay)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")
     backbone = getattr(model, "backbone", model)
     prefix = "" if backbone is model else "backbone."
     groups: dict[tuple[float, float], dict[str, Any]] = {}

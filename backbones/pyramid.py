@@ -100,7 +100,8 @@ class PyramidBackbone(nn.Module):
     def check_input(self, x: Tensor) -> None:
         """Raises UserError unless ``x`` is (B, in_chans, H, W) with both sides at least 32."""
         if x.ndim != 4 or x.shape[1] != self.in_chans:
-            raise UserError(f"input has shape {tuple(x.shape)}; allowed: (B, {self.in_chans}, H, W)")
+            allowed = f"(B, {self.in_chans}, H, W), since in_chans is {self.in_chans}"
+            raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
         if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
             raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
 

@@ -73,6 +73,13 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
     if needs_annotations and not coco.has_annotations:
         raise UserError(f"{ann_file}: no annotations in it")
 
+    min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0)
+    if needs_annotations and not dataset.get("test_mode") and max(coco.short_sides) < min_size:
+        raise UserError(
+            f"{ann_file}: all {len(coco.short_sides)} images are too small, by their width and height there; "
+            f"allowed: {min_size}x{min_size} pixels and larger"
+        )
+
     folder = under_root(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
     check_images(coco, ann_file, folder)
     classes = (dataset.get("metainfo") or {}).get("classes") or coco_classes()
@@ -124,6 +131,7 @@ class Annotations(NamedTuple):
 
     categories: tuple[str, ...]
     file_names: tuple[str, ...]
+    short_sides: tuple[float, ...]
     has_annotations: bool
     without_mask: int
     problem: str | None
@@ -183,6 +191,7 @@ def summary(data: dict) -> Annotations:
     return Annotations(
         categories=names,
         file_names=tuple(image["file_name"] for image in data["images"]),
+        short_sides=tuple(min(image["width"], image["height"]) for image in data["images"]),
         has_annotations=bool(annotations),
         without_mask=sum(not a.get("segmentation") for a in annotations),
         problem=problem,

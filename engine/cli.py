@@ -1,10 +1,15 @@
 """How every tool starts and ends: one-line errors, exit statuses, the options that several tools have."""
 
 import argparse
+import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from backbones.errors import UserError
+
+HEAD_START = 2.0  # seconds for process 0 to say the same first; the launcher then ends the others before they do
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
@@ -18,6 +23,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
         user_error = find_user_error(error)
         if user_error is None:
             raise
+        if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
+            time.sleep(HEAD_START)
         print(f"error: {user_error}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
@@ -38,6 +45,18 @@ def last_line(message: str) -> str:
     if "Traceback (most recent call last)" in message:
         message = message.strip().splitlines()[-1].split("UserError: ", 1)[-1]
     return " ".join(message.split())
+
+
+def output_folder(path: str | Path, option: str = "--out") -> Path:
+    """The folder, made where it is missing; UserError where nothing can be written there."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}; allowed: a folder that can be written") from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {path}: no permission to write there; allowed: a folder that can be written")
+    return path
 
 
 class Parser(argparse.ArgumentParser):

@@ -38,7 +38,9 @@ class ProgressHook(Hook):
     def before_train(self, runner: Any) -> None:
         self.start_iter = runner.iter
         self.started = time.monotonic()
-        self.say(f"training for {runner.max_iters - runner.iter} iterations; log: {runner.logger.log_file}")
+        left = runner.max_iters - runner.iter
+        work = f"training for {left}" if left > 0 else f"nothing left to train after {runner.iter}"
+        self.say(f"{work} iterations; log: {runner.logger.log_file}")
         self.open_bar("train", runner.max_iters, runner.iter)
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

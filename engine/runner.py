@@ -34,6 +34,7 @@ from backbones.errors import UserError
 from backbones.weights import read_checkpoint, save_safely
 from engine.config import REPOSITORY, task_module
 from engine.dist import env_rank, init_processes
+from engine.mistakes import config_mistakes
 from engine.optim import use_autocast
 from engine.prepare import shorten
 
@@ -57,7 +58,7 @@ def build_runner(
         cfg: from ``load_config``; it is not changed.
         work_dir: default ``cfg.work_dir``, else ``work_dirs/<config name>``.
         resume: True goes on from the last checkpoint of ``work_dir``, a path from that checkpoint.
-        overwrite: removes the run that ``work_dir`` holds, once the new one is built.
+        overwrite: removes the run that ``work_dir`` holds, once the new one has saved a checkpoint.
         launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``; the process group is started here, gloo without a GPU.
         amp: train in bfloat16.
         device: ``"cpu"``, ``"cuda"``, or None for the GPU where there is one.
@@ -93,18 +94,16 @@ def build_runner(
     if device == "cpu":
         drop_pinning(cfg)
     previous = earlier_run(work_dir) if training and overwrite else []
-    try:
+    with config_mistakes(cfg):
         with library_warnings_to(None):
             runner = SafeRunner.from_cfg_on(cfg, device, strict=not training)
         if training:
-            runner.build_data()
-    except (KeyError, TypeError) as error:
-        raise config_mistake(cfg, error) or error from error
+            runner.build_training()
     if training and runner.rank == 0:
-        for path in previous:
-            remove(path)
         runner.cfg.update(testing)
-        Runner.dump_config(runner)
+        runner.previous = previous
+        if not previous:
+            Runner.dump_config(runner)
     return runner
 
 
@@ -118,17 +117,23 @@ class SafeRunner(Runner):
 
     def __init__(self, *args: Any, **kwargs: Any):
         self.device, self.strict = type(self).device, type(self).strict
+        self.previous: list[Path] = []  # what the first checkpoint replaces
         self.console = sys.stdout  # what is printed while the loops run goes to the log file
         super().__init__(*args, **kwargs)
 
-    def build_data(self) -> None:
-        """Builds the loops and so the data sets, which ``train()`` would otherwise do first."""
+    def build_training(self) -> None:
+        """Builds the loops with their data sets, the optimiser and the schedulers, as ``train()`` otherwise would."""
         with self.prints_to_log():
             self._train_loop = self.build_train_loop(self._train_loop)
             loader = self._train_loop.dataloader
             if len(loader) == 0:
                 found, wanted = len(loader.dataset), getattr(loader, "batch_size", None)
                 raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
+            self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+            self.scale_lr(self.optim_wrapper, self.auto_scale_lr)
+            self.auto_scale_lr = None  # once is enough
+            if self.param_schedulers is not None:
+                self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
             if self._val_loop is not None:
                 self._val_loop = self.build_val_loop(self._val_loop)
 
@@ -239,7 +244,19 @@ class SafeRunner(Runner):
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = plain([scheduler.state_dict() for scheduler in self.param_schedulers])
         self.call_hook("before_save_checkpoint", checkpoint=content)
-        save_safely(content, Path(out_dir) / filename)
+        saved = Path(out_dir) / filename
+        save_safely(content, saved)
+        self.replace_previous(saved)
+
+    def replace_previous(self, saved: Path) -> None:
+        """Removes the run that this one overwrites, now that there is a checkpoint to take its place."""
+        kept = (saved.absolute(), Path(self.log_dir))  # where old and new have the same name
+        for path in self.previous:
+            if path not in kept:
+                remove(path)
+        if self.previous:
+            Runner.dump_config(self)
+        self.previous = []
 
     def dump_config(self) -> None:
         """Nothing here: build_runner writes the config of a training run once that run stands."""
@@ -258,14 +275,6 @@ def library_warnings_to(file: TextIO | None) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-def config_mistake(cfg: Config, error: Exception) -> UserError | None:
-    """The UserError for a wrong name in a config, which building reports as an unknown type or argument."""
-    message = str(error.args[0]) if error.args else ""
-    if re.search(r"is not in the .* registry|unexpected keyword argument|required .*argument", message):
-        return UserError(f"config {cfg.filename}: {message.split(' Please check')[0]}")
-    return None
 
 
 def pick_device(device: str | None) -> str:

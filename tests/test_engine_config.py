@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from backbones import UserError
-from engine.cli import Parser, run_tool
+from engine import cli
+from engine.cli import Parser, output_folder, run_tool
 from engine.config import load_config, parse_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -130,6 +131,25 @@ def test_other_endings():
 
 def interrupt():
     raise KeyboardInterrupt
+
+
+def test_process_0_speaks_first(monkeypatch, capsys):
+    """What all processes of a launch find wrong is said once: the launcher ends the others while they wait."""
+    waited = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    for rank, expected in (("0", []), ("1", [cli.HEAD_START])):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(SystemExit):
+            run_tool(raise_user_error)
+        assert waited == expected and capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    assert output_folder(tmp_path / "new/one").is_dir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file/inside"):
+        with pytest.raises(UserError, match=f"--out {path}: .*; allowed: a folder that can be written"):
+            output_folder(path)
 
 
 def test_a_wrong_argument_is_one_line(capsys):

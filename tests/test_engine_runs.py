@@ -69,6 +69,11 @@ def test_resuming_is_the_uninterrupted_run(images, trained, tmp_path):
         torch.testing.assert_close(theirs["state"][index]["exp_avg"], state["exp_avg"], rtol=0, atol=0)
 
 
+def test_resuming_what_is_finished_says_so(images, trained, tmp_path, capsys):
+    build_runner(tiny(images), tmp_path, resume=trained / "iter_2.pth", device="cpu").train()
+    assert "nothing left to train after 2 iterations; log: " in capsys.readouterr().out
+
+
 def test_a_checkpoint_is_plain(trained):
     content = torch.load(trained / "iter_2.pth", weights_only=True)
     assert {"state_dict", "optimizer", "param_schedulers", "message_hub", "meta"} <= set(content)
@@ -92,7 +97,10 @@ def test_too_few_images_for_a_batch(images, tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"model.backbone.archh": "van_b0"}, "van_b0_digits.py: .*unexpected keyword argument 'archh'"),
+        ({"model.backbone.archh": "van_b0"}, "van_b0_digits.py: unknown argument of VAN 'archh'; allowed: arch,"),
+        ({"optim_wrapper.optimizer.lrr": 1}, "van_b0_digits.py: unknown argument of AdamW 'lrr'; nearest: lr "),
+        ({"optim_wrapper.optimizer.lr": "abc"}, "lr is 'abc'; allowed: numbers from 0 up"),
+        ({"train_dataloader.batch_size": "abc"}, "van_b0_digits.py: .*positive integer value, .*batch_size=abc"),
         ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the"),
         ({"model.backbone.out_indices": (0, 7)}, "out_indices is"),
     ],
@@ -108,7 +116,7 @@ def test_a_used_work_dir_is_refused_and_kept(images, trained):
     assert (trained / "iter_2.pth").is_file()
 
 
-def test_overwrite_removes_the_old_run_only_after_the_new_one_stands(images, tmp_path):
+def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, trained, tmp_path):
     (tmp_path / "iter_9.pth").write_bytes(b"old")
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_9.pth"))
     (tmp_path / "notes.txt").write_text("the user's own")
@@ -117,8 +125,17 @@ def test_overwrite_removes_the_old_run_only_after_the_new_one_stands(images, tmp
     with pytest.raises(UserError, match="unknown arch"):
         build_runner(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
     assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
-    build_runner(tiny(images), tmp_path, overwrite=True, device="cpu")
-    assert not (tmp_path / "iter_9.pth").exists()
+    (tmp_path / "cut.pth").write_bytes(next(trained.glob("*.pth")).read_bytes()[:100_000])
+    for options, message in (
+        ({"model.backbone.pretrained": str(tmp_path / "cut.pth")}, "not a checkpoint, or cut off"),
+        ({"model.backbone.in_chans": 4}, "since in_chans is 4"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_runner(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()
+        assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
+    build_runner(tiny(images), tmp_path, overwrite=True, device="cpu").train()
+    assert not (tmp_path / "iter_9.pth").exists() and not (tmp_path / "cut.pth").exists()
+    assert Path((tmp_path / "last_checkpoint").read_text()).is_file()
     assert (tmp_path / "notes.txt").exists() and (tmp_path / DEMO.name).exists()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.cli import Parser, add_config_options, run_tool
+from engine.cli import Parser, add_config_options, output_folder, run_tool
 from engine.draw import draw_classes, draw_instances, make_palette, side_by_side
 
 SHEET_WIDTH = 1600  # pixels
@@ -39,7 +39,7 @@ def main() -> None:
     np.random.seed(args.seed)
     torch.manual_seed(args.seed)
     out = Path(args.out or Path("work_dirs/browse") / Path(args.config).stem / args.split)
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     indices = np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int)
     pictures = []
     for index in indices.tolist():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from backbones import FeatureExtractor, UserError
 from backbones.features import pca_colours
 from backbones.images import list_images, output_stems
-from engine.cli import run_tool
+from engine.cli import Parser, output_folder, run_tool
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,8 +29,7 @@ def main() -> None:
     )
     if args.pretrained is None:
         print(f"note: without --pretrained the weights of {args.arch} are random", file=sys.stderr)
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    out = output_folder(args.out)
     index, skipped = [], []
     for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
         try:
@@ -54,7 +53,7 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("arch", help="one of the names that tools/model_info.py lists")
     parser.add_argument("images", nargs="+", help="image files, or folders that are searched for images")
     parser.add_argument("--pretrained", help="a weights name, URL or file; random weights without it")

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
-from engine.cli import run_tool
+from engine.cli import Parser, run_tool
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("patterns", nargs="*", default=["*"], metavar="PATTERN", help="arch names, * and ? allowed")
     parser.add_argument("--size", nargs="+", type=int, default=[224], metavar="PIXELS", help="height and width")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from backbones import UserError
 from backbones.images import list_images, output_stems, read_image
 from backbones.pyramid import MIN_SIZE
-from engine.cli import Parser, add_config_options, run_tool
+from engine.cli import Parser, add_config_options, output_folder, run_tool
 
 Prediction = tuple[Image.Image, dict[str, Any], Image.Image | None]  # picture, JSON, mask of class indices
 
@@ -39,7 +39,7 @@ def main() -> int:
     refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in (out, out / "masks")])
 
     predict = load_predictor(args)
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     skipped = []
     bar = tqdm(total=len(paths), unit="image", disable=None)
     for number, (path, stem) in enumerate(zip(paths, stems, strict=True), 1):

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from engine.cli import Parser, add_run_options, run_tool
+from engine.cli import Parser, add_run_options, output_folder, run_tool
 
 
 def main() -> None:
@@ -12,13 +12,14 @@ def main() -> None:
     from engine.runner import build_runner
     from engine.tta import use_tta
 
+    if args.out:
+        output_folder(Path(args.out).parent)
     cfg = load_config(args.config, args.cfg_options)
     if args.tta:
         use_tta(cfg)
     runner = build_runner(cfg, args.work_dir, launcher=args.launcher, device=args.device, checkpoint=args.checkpoint)
     metrics = runner.test()
     if args.out and runner.rank == 0:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
         print(f"metrics: {args.out}")
 
