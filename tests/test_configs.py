@@ -55,7 +55,8 @@ def test_the_leaves_are_all_there():
         assert f"retinanet_van_{size}_fpn_1x_coco" in names
         assert f"upernet_van_{size}_512x512_160k_ade20k" in names
         assert f"semantic_fpn_van_{size}_512x512_40k_ade20k" in names
-    assert {"mask_rcnn_van_b2_fpn_3x_coco", "cascade_mask_rcnn_van_b2_fpn_3x_coco"} <= names
+    for head in ("mask_rcnn", "cascade_mask_rcnn", "atss", "gfl"):
+        assert f"{head}_van_b2_fpn_3x_coco" in names
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
@@ -89,6 +90,8 @@ def test_name_matches_content(path):
         "mask_rcnn": "MaskRCNN",
         "cascade_mask_rcnn": "CascadeRCNN",
         "retinanet": "RetinaNet",
+        "atss": "ATSS",
+        "gfl": "GFL",
         "upernet": "UPerHead",
         "semantic_fpn": "FPNHead",
     }
@@ -142,6 +145,8 @@ def test_has_the_published_number_of_parameters(path):
         "mask_rcnn": "Mask R-CNN",
         "cascade_mask_rcnn": "Cascade Mask R-CNN",
         "retinanet": "RetinaNet",
+        "atss": "ATSS",
+        "gfl": "GFL",
         "upernet": "UPerNet",
         "semantic_fpn": "Semantic FPN",
     }[head]

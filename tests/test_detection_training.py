@@ -20,6 +20,14 @@ SLIM_ROI = SLIM_RPN | {
     "model.rpn_head.anchor_generator.scales": [1],  # the coarsest level's anchors must fit into 64 pixels
 }
 SLIM_BOX = {"in_channels": 32, "fc_out_channels": 64}
+SLIM_DENSE = {  # 64 channels: group norms of 32 groups need two values each on a 1x1 map
+    "model.neck.out_channels": 64,
+    "model.bbox_head.in_channels": 64,
+    "model.bbox_head.feat_channels": 64,
+    "model.bbox_head.stacked_convs": 1,
+    "model.test_cfg.score_thr": 0.0,
+}
+B0 = {"model.backbone.arch": "van_b0", "model.neck.in_channels": [64, 160, 256]}
 HEADS = {
     "mask_rcnn_van_b0_fpn_1x_coco": SLIM_ROI | {f"model.roi_head.bbox_head.{k}": v for k, v in SLIM_BOX.items()},
     "cascade_mask_rcnn_van_b2_fpn_3x_coco": SLIM_ROI
@@ -29,13 +37,9 @@ HEADS = {
         for k, v in (SLIM_BOX | {"conv_out_channels": 32}).items()
     }
     | {"model.backbone.arch": "van_b0", "model.neck.in_channels": [32, 64, 160, 256]},
-    "retinanet_van_b0_fpn_1x_coco": {
-        "model.neck.out_channels": 32,
-        "model.bbox_head.in_channels": 32,
-        "model.bbox_head.feat_channels": 32,
-        "model.bbox_head.stacked_convs": 1,
-        "model.test_cfg.score_thr": 0.0,
-    },
+    "retinanet_van_b0_fpn_1x_coco": SLIM_DENSE,
+    "atss_van_b2_fpn_3x_coco": SLIM_DENSE | B0,
+    "gfl_van_b2_fpn_3x_coco": SLIM_DENSE | B0,
 }
 
 

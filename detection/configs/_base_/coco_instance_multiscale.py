@@ -1,31 +1,13 @@
-# The VAN paper trains its 36-epoch runs with multi-scale images and gives no details. Taken instead: what Swin, which
-# it says it follows, does for 3x: short side 480 to 800, half of the images cropped before (as DETR).
-_base_ = "coco_instance.py"
+# coco_detection_multiscale.py with masks.
+_base_ = "coco_detection_multiscale.py"
 
-short_sides = [(side, 1333) for side in range(480, 801, 32)]
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
             dict(type="LoadImageFromFile"),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-            dict(type="RandomFlip", prob=0.5),
-            dict(
-                type="RandomChoice",
-                transforms=[
-                    [dict(type="RandomChoiceResize", scales=short_sides, keep_ratio=True)],
-                    [
-                        dict(type="RandomChoiceResize", scales=[(s, 1333) for s in (400, 500, 600)], keep_ratio=True),
-                        dict(
-                            type="RandomCrop",
-                            crop_type="absolute_range",
-                            crop_size=(384, 600),
-                            allow_negative_crop=True,
-                        ),
-                        dict(type="RandomChoiceResize", scales=short_sides, keep_ratio=True),
-                    ],
-                ],
-            ),
-            dict(type="PackDetInputs"),
+            *_base_.multi_scale,
         ]
     )
 )
+val_evaluator = dict(metric=["bbox", "segm"])
