@@ -30,10 +30,8 @@ class Weights(NamedTuple):
     """One published set of weights. ``mean`` and ``std`` are those of an RGB image in 0..1 that it was trained with."""
 
     urls: tuple[str, ...]  # the same weights, tried in order; a name ending in -xxxxxxxx.pth carries its sha256
-    num_classes: int = 1000
     mean: tuple[float, float, float] = HALF
     std: tuple[float, float, float] = HALF
-    crop_pct: float = 0.9
     licence: str = "Apache-2.0; its README asks commercial users to contact the authors"
     origin: str = "Visual-Attention-Network/VAN-Classification"
 
@@ -66,15 +64,9 @@ WEIGHTS = {
         )
     ),
     "van_b4.in1k": Weights((OPENMMLAB + "van-b4_3rdparty_in1k_20220909-f4665b92.pth",)),
-    "van_b4.in22k": Weights(
-        (OPENMMLAB + "van-b4_3rdparty_in21k_20220909-db926b18.pth",), 21841, IMAGENET_MEAN, IMAGENET_STD, 0.875
-    ),
-    "van_b5.in22k": Weights(
-        (OPENMMLAB + "van-b5_3rdparty_in21k_20220909-18e904e3.pth",), 21841, IMAGENET_MEAN, IMAGENET_STD, 0.875
-    ),
-    "van_b6.in22k": Weights(
-        (OPENMMLAB + "van-b6_3rdparty_in21k_20220909-96c2cb3a.pth",), 21841, IMAGENET_MEAN, IMAGENET_STD, 0.875
-    ),
+    "van_b4.in22k": Weights((OPENMMLAB + "van-b4_3rdparty_in21k_20220909-db926b18.pth",), IMAGENET_MEAN, IMAGENET_STD),
+    "van_b5.in22k": Weights((OPENMMLAB + "van-b5_3rdparty_in21k_20220909-18e904e3.pth",), IMAGENET_MEAN, IMAGENET_STD),
+    "van_b6.in22k": Weights((OPENMMLAB + "van-b6_3rdparty_in21k_20220909-96c2cb3a.pth",), IMAGENET_MEAN, IMAGENET_STD),
 }
 
 

@@ -28,6 +28,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print(f"error: {user_error}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
+    if "engine.dist" in sys.modules:  # only then can there be a group of processes
+        sys.modules["engine.dist"].leave_processes(status or 0)
     sys.exit(status)
 
 
