@@ -10,7 +10,8 @@ from backbones.param_groups import param_groups
 from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.registry import FAMILIES, create_backbone, list_archs
 from backbones.van import VAN
-from backbones.weights import WEIGHTS, LoadReport, load_weights
+from backbones.weights import LoadReport, load_weights
+from backbones.weights_table import WEIGHTS
 
 __version__ = "0.1.0"
 __all__ = [

@@ -14,7 +14,7 @@ from backbones.errors import UserError
 from backbones.images import read_image
 from backbones.pyramid import MIN_SIZE
 from backbones.registry import create_backbone
-from backbones.weights import HALF, WEIGHTS
+from backbones.weights_table import HALF, WEIGHTS
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 

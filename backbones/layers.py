@@ -42,13 +42,34 @@ class LayerNorm2d(nn.LayerNorm):
         return y.contiguous() if x.is_contiguous() else y
 
 
+class SingleValueNorm:
+    """Makes a BatchNorm accept a single value per channel in training.
+
+    One value has no variance, so such a batch, as one image of 32x32 pixels gives it at stride 32, is normalised by
+    the running statistics and leaves them as they are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.numel() == x.shape[1]:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class BatchNorm1d(SingleValueNorm, nn.BatchNorm1d):
+    pass
+
+
+class BatchNorm2d(SingleValueNorm, nn.BatchNorm2d):
+    pass
+
+
 class ConvNorm(nn.Sequential):
     """A padded, strided convolution and its BatchNorm; sides that the stride does not divide are rounded up."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = BatchNorm2d(out_channels)
 
     @torch.no_grad()
     def fuse(self) -> None:

@@ -44,6 +44,7 @@ class PyramidBackbone(nn.Module):
     """
 
     ARCHS: ClassVar[dict[str, Any]]
+    STRIDES: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # input pixels per step of each stage's map
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class PyramidBackbone(nn.Module):
         num_stages = len(row.depths)
         self.arch, self.depths = arch, row.depths
         self.out_indices = resolve_out_indices(out_indices, num_stages)
-        self.feature_info = [FeatureInfo(row.embed_dims[i], stride=2 ** (i + 2)) for i in self.out_indices]
+        self.feature_info = [FeatureInfo(row.embed_dims[i], self.STRIDES[i]) for i in self.out_indices]
         self.in_chans = check_int("in_chans", in_chans, 1, None)
         self.frozen_stages = check_int("frozen_stages", frozen_stages, -1, num_stages)
         if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
@@ -75,7 +76,7 @@ class PyramidBackbone(nn.Module):
 
         self.stages = nn.ModuleList()
         self.build(row, self.out_indices[-1] + 1, drop_path_rates(drop_path_rate, row.depths))
-        self.apply(init_module)
+        self.apply(self.init_module)
         self.freeze()
 
     def build(self, arch: Any, num_stages: int, drop_path_rates: list[list[float]]) -> None:
@@ -94,8 +95,12 @@ class PyramidBackbone(nn.Module):
         for i, stage in enumerate(self.stages):
             x = stage(x, self.grad_checkpointing and self.training and torch.is_grad_enabled())
             if i in self.out_indices:
-                maps.append(x)
+                maps.append(self.output(i, x))
         return tuple(maps)
+
+    def output(self, i: int, x: Tensor) -> Tensor:
+        """The map that is returned for stage ``i``, from what the stage hands to the next one."""
+        return x
 
     def check_input(self, x: Tensor) -> None:
         """Raises UserError unless ``x`` is (B, in_chans, H, W) with both sides at least 32."""
@@ -127,6 +132,17 @@ class PyramidBackbone(nn.Module):
         """The stem and the stages that ``frozen_stages`` names."""
         return [] if self.frozen_stages < 0 else [self.stem, *self.stages[: self.frozen_stages]]
 
+    @staticmethod
+    def init_module(module: nn.Module) -> None:
+        """Convolutions: normal by fan-out; linear layers: truncated normal 0.02; biases 0; norms 1 and 0."""
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
     def init_weights(self) -> None:
         """Loads ``pretrained`` where one was given (mmengine calls this before training, never before testing)."""
         if self.pretrained is not None:
@@ -135,10 +151,12 @@ class PyramidBackbone(nn.Module):
             load_weights(self, self.pretrained)
 
     def adopt(self, state: dict[str, Tensor], source: str) -> None:
-        """Takes over what a checkpoint fixes besides its tensors, before they are loaded.
+        """Takes over what a checkpoint fixes besides its tensors' values, before they are matched with the network's.
+
+        A load that then fails undoes it.
 
         Args:
-            state: the tensors under this network's own names.
+            state: the tensors under this network's own names, those of a head under ``head.``.
             source: the format they came in, e.g. ``"mmpretrain"``.
         """
 
@@ -188,17 +206,6 @@ def check_int(name: str, value: int, low: int, high: int | None) -> int:
         allowed = f"integers from {low}" + (" up" if high is None else f" to {high}")
         raise UserError(f"{name} is {value!r}; allowed: {allowed}")
     return value
-
-
-def init_module(module: nn.Module) -> None:
-    """Convolutions: normal by fan-out; linear layers: truncated normal 0.02; biases 0; norms 1 and 0."""
-    if isinstance(module, nn.Conv2d):
-        fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=(2.0 / fan_out) ** 0.5)
-    elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
-"""Weights: the table of published files, safe reading, and strict loading with a report."""
+"""Weights: safe reading and writing, fetching, and strict loading with a report."""
 
 import os
 import pickle
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,55 +20,10 @@ from torch import Tensor, nn
 
 from backbones import convert
 from backbones.errors import UserError, unknown
+from backbones.pyramid import PyramidBackbone
+from backbones.weights_table import WEIGHTS
 
-OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/van/"
-HUGGING_FACE = "https://huggingface.co/Visual-Attention-Network/"
-HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Weights(NamedTuple):
-    """One published set of weights. ``mean`` and ``std`` are those of an RGB image in 0..1 that it was trained with."""
-
-    urls: tuple[str, ...]  # the same weights, tried in order; a name ending in -xxxxxxxx.pth carries its sha256
-    mean: tuple[float, float, float] = HALF
-    std: tuple[float, float, float] = HALF
-    licence: str = "Apache-2.0; its README asks commercial users to contact the authors"
-    origin: str = "Visual-Attention-Network/VAN-Classification"
-
-
-# Source of addresses and preprocessing: README.md and models/van.py of VAN-Classification@e19779b,
-# configs/van of mmpretrain@ee7f2e8 and mmcls-0.x@4ec2509; the 22K recipe is that of LGYoung/VAN-Classification@b3e3188.
-WEIGHTS = {
-    "van_b0.in1k": Weights(
-        (
-            OPENMMLAB + "van-tiny_8xb128_in1k_20220501-385941af.pth",
-            HUGGING_FACE + "VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar",
-        )
-    ),
-    "van_b1.in1k": Weights(
-        (
-            OPENMMLAB + "van-small_8xb128_in1k_20220501-17bc91aa.pth",
-            HUGGING_FACE + "VAN-Small-original/resolve/main/van_small_811.pth.tar",
-        )
-    ),
-    "van_b2.in1k": Weights(
-        (
-            OPENMMLAB + "van-base_8xb128_in1k_20220501-6a4cc31b.pth",
-            HUGGING_FACE + "VAN-Base-original/resolve/main/van_base_828.pth.tar",
-        )
-    ),
-    "van_b3.in1k": Weights(
-        (
-            OPENMMLAB + "van-large_8xb128_in1k_20220501-f212ba21.pth",
-            HUGGING_FACE + "VAN-Large-original/resolve/main/van_large_839.pth.tar",
-        )
-    ),
-    "van_b4.in1k": Weights((OPENMMLAB + "van-b4_3rdparty_in1k_20220909-f4665b92.pth",)),
-    "van_b4.in22k": Weights((OPENMMLAB + "van-b4_3rdparty_in21k_20220909-db926b18.pth",), IMAGENET_MEAN, IMAGENET_STD),
-    "van_b5.in22k": Weights((OPENMMLAB + "van-b5_3rdparty_in21k_20220909-18e904e3.pth",), IMAGENET_MEAN, IMAGENET_STD),
-    "van_b6.in22k": Weights((OPENMMLAB + "van-b6_3rdparty_in21k_20220909-96c2cb3a.pth",), IMAGENET_MEAN, IMAGENET_STD),
-}
+TABLE_TOLERANCE = 2e-6  # mmpretrain's float32 construction of relative_pos is 6.6e-7 off the official one
 
 
 class LoadReport(NamedTuple):
@@ -107,38 +63,32 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
     if backbone.is_fused:
         raise UserError(f"{backbone.arch} is fused; load its weights before fuse()")
     where, state = find_state(backbone.arch, source)
-    origin, names, beside = convert.read_names(backbone.arch, backbone.depths, state)
-    if not names:
+    found = convert.recognise(backbone.arch, backbone.ARCHS[backbone.arch], state)
+    if not found.names:
         known = ", ".join((*convert.sources(backbone.arch), "ziggurat"))
         first = ", ".join(list(state)[:3]) or "empty"
         raise UserError(f"{where} holds no {backbone.arch} in any known format ({known}); its tensors begin: {first}")
-    if backbone is not model:
-        names = {key: name if name.startswith("head.") else f"backbone.{name}" for key, name in names.items()}
-
-    target = model.state_dict()
-    fits = {n: state[key] for key, n in names.items() if n in target and state[key].shape == target[n].shape}
-    report = LoadReport(
-        loaded=list(fits),
-        missing=[name for name in target if name not in fits],
-        unexpected=[key for key in state if names.get(key) not in fits],
-        source=origin,
-    )
-    if strict:
-        unbuilt = tuple(f"stages.{i}." for i in range(len(backbone.stages), len(backbone.depths)))
-        optional = {key for key, n in names.items() if n.removeprefix("backbone.").startswith(("head.", *unbuilt))}
-        unexpected = [key for key in report.unexpected if key not in beside | optional]
-        missing = [n for n in report.missing if not n.startswith("head.") and not n.endswith("num_batches_tracked")]
-        if missing or unexpected:
-            shapes = {n: (tuple(state[key].shape), tuple(target[n].shape)) for key, n in names.items() if n in missing}
-            unexpected = [key for key in unexpected if names.get(key) not in shapes]
-            missing = [n for n in missing if n not in shapes]
-            reason = misfit(where, backbone.arch, missing, unexpected, shapes)
-            like = max(backbone.ARCHS, key=lambda arch: tensors_for(type(backbone), arch, state))
-            raise UserError(reason + (f"; it fits {like}" if tensors_for(type(backbone), like, state) else ""))
+    with unchanged_on_error(model):
+        backbone.adopt({name: state[key] for key, name in found.names.items()}, found.source)
+        names = found.names
+        if backbone is not model:
+            names = {key: name if name.startswith("head.") else f"backbone.{name}" for key, name in names.items()}
+        target = model.state_dict()
+        fits = {}
+        for key, name in names.items():
+            if name in target and same_shape(state[key], target[name]):
+                fits[name] = state[key].reshape(target[name].shape)
+        report = LoadReport(
+            loaded=list(fits),
+            missing=[name for name in target if name not in fits],
+            unexpected=[key for key in state if names.get(key) not in fits],
+            source=found.source,
+        )
+        if strict:
+            check_fit(where, backbone, state, found, names, target, report)
     head = [name for name in report.missing if name.startswith("head.")]
     if head:
         warnings.warn(f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", stacklevel=2)
-    backbone.adopt({name.removeprefix("backbone."): value for name, value in fits.items()}, origin)
     model.load_state_dict(fits, strict=False)
     backbone.load_report = report
     return report
@@ -228,7 +178,9 @@ def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def fetch_named(name: str) -> Path:
     """The file of a name of the weights table, after saying once whose it is; its mirrors are tried in turn."""
     row = WEIGHTS[name]
-    print(f"weights {name}: {row.origin}, licence {row.licence}", file=sys.stderr)
+    if not row.urls:
+        raise UserError(f"weights {name!r} can only be downloaded in a browser: {row.page}; then give the file's path")
+    print(f"weights {name}: {row.terms.origin}, licence {row.terms.licence}", file=sys.stderr)
     problems = []
     for url in row.urls:
         try:
@@ -253,6 +205,76 @@ def fetch(url: str) -> Path:
     return path
 
 
+def check_fit(
+    where: str,
+    backbone: PyramidBackbone,
+    state: Mapping[str, Tensor],
+    found: convert.Recognised,
+    names: Mapping[str, str],
+    target: Mapping[str, Tensor],
+    report: LoadReport,
+) -> None:
+    """Raises UserError where a tensor is missing, unexpected, of another shape, or not what we compute instead."""
+    for key, make in found.computed.items():
+        check_computed(where, key, state[key], make())
+    optional = {key for key, name in names.items() if not needed(backbone, name.removeprefix("backbone."))}
+    unexpected = [key for key in report.unexpected if key not in found.beside | optional]
+    has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as published recipes do
+    may_miss = ("head.",) if has_norms else ("head.", "out_norms.", "backbone.out_norms.")
+    missing = [n for n in report.missing if not n.startswith(may_miss) and not n.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        shapes = {n: (tuple(state[key].shape), tuple(target[n].shape)) for key, n in names.items() if n in missing}
+        unexpected = [key for key in unexpected if names.get(key) not in shapes]
+        missing = [n for n in missing if n not in shapes]
+        reason = misfit(where, backbone.arch, missing, unexpected, shapes)
+        like = max(backbone.ARCHS, key=lambda arch: tensors_for(type(backbone), arch, state))
+        raise UserError(reason + (f"; it fits {like}" if tensors_for(type(backbone), like, state) else ""))
+
+
+def needed(backbone: PyramidBackbone, name: str) -> bool:
+    """Whether a backbone tensor belongs to what was built, rather than to a head or to what no returned map needs."""
+    part = re.match(r"stages\.(\d+)(?:\.blocks\.(\d+))?", name)
+    if part is None:
+        return not name.startswith(("head.", "out_norms."))
+    i, block = int(part[1]), int(part[2] or 0)
+    return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= block < backbone.depths[i]
+
+
+def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
+    """Raises UserError where a stored table differs from the one that we compute in its place."""
+    if stored.shape != computed.shape:
+        theirs, ours = tuple(stored.shape), tuple(computed.shape)
+        raise UserError(f"{where}: table {key} has shape {theirs}; allowed: {ours}, the published one")
+    if not stored.is_meta and (error := (stored - computed.to(stored)).abs().max().item()) > TABLE_TOLERANCE:
+        raise UserError(f"{where}: table {key} differs from the published construction by {error:.2g}; allowed: equal")
+
+
+@contextmanager
+def unchanged_on_error(model: nn.Module) -> Iterator[None]:
+    """Gives every module its attributes, parameters and children back if the body raises; their values are not kept."""
+    inner = ("_parameters", "_buffers", "_modules")
+    before = [(m, vars(m) | {name: dict(vars(m)[name]) for name in inner}) for m in model.modules()]
+    try:
+        yield
+    except BaseException:
+        for module, attributes in before:
+            vars(module).clear()
+            vars(module).update(attributes)
+        raise
+
+
+def same_shape(a: Tensor, b: Tensor) -> bool:
+    """Whether two shapes are equal up to trailing ones, as those of a linear layer and a 1x1 convolution are."""
+    return without_ones(a) == without_ones(b)
+
+
+def without_ones(tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
 def misfit(
     where: str, arch: str, missing: list[str], unexpected: list[str], shapes: dict[str, tuple[tuple, tuple]]
 ) -> str:
@@ -270,11 +292,13 @@ def misfit(
 
 def tensors_for(family: type[nn.Module], arch: str, state: dict[str, Tensor]) -> int:
     """How many tensors a backbone of ``arch`` takes from the state dict; 0 if it lacks one or a shape differs."""
+    found = convert.recognise(arch, family.ARCHS[arch], state)
     with torch.device("meta"):
-        target = family(arch).state_dict()
-    names = convert.read_names(arch, family.ARCHS[arch].depths, state)[1]
-    shapes = {name: state[key].shape for key, name in names.items()}
-    return len(target) * all(shapes.get(name) == value.shape for name, value in target.items())
+        net = family(arch)
+        net.adopt({name: state[key] for key, name in found.names.items()}, found.source)
+    target = net.state_dict()
+    named = {name: state[key] for key, name in found.names.items()}
+    return len(target) * all(name in named and same_shape(named[name], value) for name, value in target.items())
 
 
 def harmless_globals() -> list[Any]:

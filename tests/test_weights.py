@@ -195,15 +195,21 @@ def test_named_weights_try_their_mirrors_and_say_the_licence_once(server, b0, mo
     weights.fetch_named.cache_clear()
     for _ in range(2):
         create_backbone("van_b0", pretrained="van_b0.in1k")
-    assert capfd.readouterr().err.count(row.licence) == 1
+    assert capfd.readouterr().err.count(row.terms.licence) == 1
     weights.fetch_named.cache_clear()
 
 
 def test_weights_table_names_known_archs():
     assert {name.split(".")[0] for name in weights.WEIGHTS} <= set(backbones.list_archs())
     for row in weights.WEIGHTS.values():
-        assert row.urls and all(url.startswith("https://") for url in row.urls)
-        assert row.licence and row.origin
+        assert row.urls or row.page
+        assert all(url.startswith("https://") for url in (*row.urls, row.page) if url)
+        assert row.terms.licence and row.terms.origin
+
+
+def test_weights_that_only_a_browser_can_fetch_say_where():
+    with pytest.raises(UserError, match=r"vvt_tiny\.in1k.*browser: https://.*give the file's path"):
+        create_backbone("vvt_tiny", pretrained="vvt_tiny.in1k")
 
 
 def test_import_needs_no_mm_package():

@@ -1,0 +1,26 @@
+"""How one source of checkpoints names a network."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Names(NamedTuple):
+    """Our names and theirs, module by module; a module stands for all tensors in it.
+
+    Attributes:
+        backbone: our module or parameter -> theirs, below their prefix.
+        head: the same for the classifier's head, both names whole.
+        prefixes: before their backbone names; the first is what we write.
+        dead: tensors that their code saves and never uses.
+        as_conv: our linear modules that they store as 1x1 convolutions.
+        computed: tensors that they store and we compute, by their whole name -> how to make them, float32.
+    """
+
+    backbone: dict[str, str]
+    head: dict[str, str]
+    prefixes: tuple[str, ...]
+    dead: tuple[str, ...] = ()
+    as_conv: tuple[str, ...] = ()
+    computed: dict[str, Callable[[], Tensor]] = {}

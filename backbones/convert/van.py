@@ -1,0 +1,82 @@
+"""VAN's names in every published format.
+
+Source: the state dicts of Visual-Attention-Network/VAN-Classification@e19779b and VAN-Segmentation@8285fc7,
+open-mmlab/mmpretrain@ee7f2e8, transformers 4.53.3.
+"""
+
+from typing import Any
+
+from backbones.convert.names import Names
+
+# Where two sources share their names, as both VAN repositories do but for the prefix, the prefix tells them apart.
+SOURCES = ("official", "official-seg", "mmpretrain", "huggingface")
+
+
+def names(source: str, row: Any) -> Names:
+    """The names of a VAN with the arch table's ``row`` as ``source`` writes them."""
+    embed, block, norm, inner = {
+        "official": ("patch_embed{s}", "block{s}.{j}", "norm{s}", VAN_OFFICIAL),
+        "mmpretrain": ("patch_embed{s}", "blocks{s}.{j}", "norm{s}", VAN_MMPRETRAIN),
+        "huggingface": ("{i}.embeddings", "{i}.layers.{j}", "{i}.normalization", VAN_HUGGINGFACE),
+    }["official" if source == "official-seg" else source]
+    modules = {}
+    for i, depth in enumerate(row.depths):
+        ours = "stem" if i == 0 else f"stages.{i}.downsample"
+        modules[f"{ours}.conv"] = f"{embed.format(s=i + 1, i=i)}.{inner['embed.conv']}"
+        modules[f"{ours}.norm"] = f"{embed.format(s=i + 1, i=i)}.{inner['embed.norm']}"
+        modules[f"stages.{i}.norm"] = norm.format(s=i + 1, i=i)
+        for j in range(depth):
+            for name in VAN_BLOCK:
+                modules[f"stages.{i}.blocks.{j}.{name}"] = f"{block.format(s=i + 1, i=i, j=j)}.{inner[name]}"
+    return {
+        "official": Names(modules, {"head.fc": "head"}, ("",)),
+        "official-seg": Names(modules, {}, ("backbone.",)),
+        "mmpretrain": Names(modules, {"head.fc": "head.fc"}, ("backbone.", "")),
+        "huggingface": Names(
+            modules,
+            {"head.fc": "classifier"},
+            ("van.encoder.stages.", "encoder.stages."),
+            dead=("van.layernorm.weight", "van.layernorm.bias", "layernorm.weight", "layernorm.bias"),
+        ),
+    }[source]
+
+
+VAN_OFFICIAL = {
+    "embed.conv": "proj",
+    "embed.norm": "norm",
+    "norm1": "norm1",
+    "attn.proj_in": "attn.proj_1",
+    "attn.dw": "attn.spatial_gating_unit.conv0",
+    "attn.dw_dilated": "attn.spatial_gating_unit.conv_spatial",
+    "attn.pw": "attn.spatial_gating_unit.conv1",
+    "attn.proj_out": "attn.proj_2",
+    "layer_scale1": "layer_scale_1",
+    "norm2": "norm2",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.dw": "mlp.dwconv.dwconv",
+    "mlp.fc2": "mlp.fc2",
+    "layer_scale2": "layer_scale_2",
+}
+VAN_MMPRETRAIN = VAN_OFFICIAL | {
+    "embed.conv": "projection",
+    "attn.dw": "attn.spatial_gating_unit.DW_conv",
+    "attn.dw_dilated": "attn.spatial_gating_unit.DW_D_conv",
+    "mlp.dw": "mlp.dwconv",
+}
+VAN_HUGGINGFACE = {
+    "embed.conv": "convolution",
+    "embed.norm": "normalization",
+    "norm1": "pre_normomalization",  # sic
+    "attn.proj_in": "attention.pre_projection.conv",
+    "attn.dw": "attention.attention_layer.attention.depth_wise",
+    "attn.dw_dilated": "attention.attention_layer.attention.depth_wise_dilated",
+    "attn.pw": "attention.attention_layer.attention.point_wise",
+    "attn.proj_out": "attention.post_projection",
+    "layer_scale1": "attention_scaling.weight",
+    "norm2": "post_normalization",
+    "mlp.fc1": "mlp.in_dense",
+    "mlp.dw": "mlp.depth_wise",
+    "mlp.fc2": "mlp.out_dense",
+    "layer_scale2": "mlp_scaling.weight",
+}
+VAN_BLOCK = [name for name in VAN_OFFICIAL if not name.startswith("embed.")]

@@ -1,0 +1,139 @@
+"""The published weights by name: where they are, whose they are and on what terms, and what input they expect."""
+
+from typing import NamedTuple
+
+OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/"
+HUGGING_FACE = "https://huggingface.co/Visual-Attention-Network/"
+TSINGHUA = "https://cloud.tsinghua.edu.cn/f/"
+GITHUB = "https://github.com/huawei-noah/Efficient-AI-Backbones/releases/download/"
+ONEDRIVE = "https://1drv.ms/u/s!"
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Terms(NamedTuple):
+    """Whose weights they are and on what terms."""
+
+    origin: str
+    licence: str
+
+
+VAN_TERMS = Terms(
+    "Visual-Attention-Network/VAN-Classification", "Apache-2.0; its README asks commercial users to contact the authors"
+)
+HORNET_TERMS = Terms("raoyongming/HorNet", "MIT, copyright 2021 Yongming Rao")
+VIG_TERMS = Terms("huawei-noah/Efficient-AI-Backbones", "Apache-2.0, copyright 2020 Huawei Technologies Co., Ltd.")
+VVT_TERMS = Terms("OpenNLPLab/Vicinity-Vision-Transformer", "Apache-2.0")
+
+
+class Weights(NamedTuple):
+    """One published set of weights. ``mean`` and ``std`` are those of an RGB image in 0..1 that it was trained with."""
+
+    terms: Terms
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    urls: tuple[str, ...] = ()  # the same weights, tried in order; a name ending in -xxxxxxxx.pth carries its sha256
+    page: str | None = None  # where a browser can download them, if no address gives the file itself
+
+
+def van(*urls: str) -> Weights:
+    return Weights(VAN_TERMS, HALF, HALF, urls)
+
+
+def van_22k(*urls: str) -> Weights:
+    return Weights(VAN_TERMS, IMAGENET_MEAN, IMAGENET_STD, urls)
+
+
+def hornet(*urls: str) -> Weights:
+    return Weights(HORNET_TERMS, IMAGENET_MEAN, IMAGENET_STD, urls)
+
+
+def vig(*urls: str) -> Weights:
+    return Weights(VIG_TERMS, HALF, HALF, urls)
+
+
+def vvt(page: str) -> Weights:
+    return Weights(VVT_TERMS, IMAGENET_MEAN, IMAGENET_STD, page=page)
+
+
+# Source of addresses and preprocessing: README.md and models/van.py of VAN-Classification@e19779b; configs/van,
+# configs/hornet and configs/vig of mmpretrain@ee7f2e8 and mmcls-0.x@4ec2509; the 22K recipe of
+# LGYoung/VAN-Classification@b3e3188; README.md and datasets.py of HorNet@ac9e210; the readme, pyramid_vig.py and vig.py
+# of Efficient-AI-Backbones@f90e129, and timm's pull request 1578 for the 21K file; README.md and datasets.py of
+# Vicinity-Vision-Transformer@2c49e0f.
+WEIGHTS = {
+    "van_b0.in1k": van(
+        OPENMMLAB + "van/van-tiny_8xb128_in1k_20220501-385941af.pth",
+        HUGGING_FACE + "VAN-Tiny-original/resolve/main/van_tiny_754.pth.tar",
+    ),
+    "van_b1.in1k": van(
+        OPENMMLAB + "van/van-small_8xb128_in1k_20220501-17bc91aa.pth",
+        HUGGING_FACE + "VAN-Small-original/resolve/main/van_small_811.pth.tar",
+    ),
+    "van_b2.in1k": van(
+        OPENMMLAB + "van/van-base_8xb128_in1k_20220501-6a4cc31b.pth",
+        HUGGING_FACE + "VAN-Base-original/resolve/main/van_base_828.pth.tar",
+    ),
+    "van_b3.in1k": van(
+        OPENMMLAB + "van/van-large_8xb128_in1k_20220501-f212ba21.pth",
+        HUGGING_FACE + "VAN-Large-original/resolve/main/van_large_839.pth.tar",
+    ),
+    "van_b4.in1k": van(OPENMMLAB + "van/van-b4_3rdparty_in1k_20220909-f4665b92.pth"),
+    "van_b4.in22k": van_22k(OPENMMLAB + "van/van-b4_3rdparty_in21k_20220909-db926b18.pth"),
+    "van_b5.in22k": van_22k(OPENMMLAB + "van/van-b5_3rdparty_in21k_20220909-18e904e3.pth"),
+    "van_b6.in22k": van_22k(OPENMMLAB + "van/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth"),
+    "hornet_tiny_7x7.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-tiny_3rdparty_in1k_20220915-0e8eedff.pth", TSINGHUA + "bac9690c72944d19aca1/?dl=1"
+    ),
+    "hornet_tiny_gf.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-tiny-gf_3rdparty_in1k_20220915-4c35a66b.pth", TSINGHUA + "460e759c82324ea6bfa3/?dl=1"
+    ),
+    "hornet_small_7x7.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-small_3rdparty_in1k_20220915-5935f60f.pth", TSINGHUA + "8ef64277da0e469ea857/?dl=1"
+    ),
+    "hornet_small_gf.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-small-gf_3rdparty_in1k_20220915-649ca492.pth",
+        TSINGHUA + "959603ca287d4c09ad49/?dl=1",
+    ),
+    "hornet_base_7x7.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-base_3rdparty_in1k_20220915-a06176bb.pth", TSINGHUA + "13a748487711492e9704/?dl=1"
+    ),
+    "hornet_base_gf.in1k": hornet(
+        OPENMMLAB + "hornet/hornet-base-gf_3rdparty_in1k_20220915-82c06fa7.pth", TSINGHUA + "c212d1d8a3914b47a5c1/?dl=1"
+    ),
+    "hornet_large_7x7.in22k": hornet(
+        OPENMMLAB + "hornet/hornet-large_3rdparty_in21k_20220909-9ccef421.pth", TSINGHUA + "c2fc23caae084a3aa73d/?dl=1"
+    ),
+    "hornet_large_gf.in22k": hornet(
+        OPENMMLAB + "hornet/hornet-large-gf_3rdparty_in21k_20220909-3aea3b61.pth",
+        TSINGHUA + "8600206ebdfa485f98d0/?dl=1",
+    ),
+    "hornet_large_gf384.in22k": hornet(
+        OPENMMLAB + "hornet/hornet-large-gf384_3rdparty_in21k_20220909-80894290.pth",
+        TSINGHUA + "eec48d5eca5a48d98fd2/?dl=1",
+    ),
+    "vig_tiny.in1k": vig(
+        OPENMMLAB + "vig/vig-tiny_3rdparty_in1k_20230117-6414c684.pth", GITHUB + "vig/vig_ti_74.5.pth"
+    ),
+    "vig_small.in1k": vig(
+        OPENMMLAB + "vig/vig-small_3rdparty_in1k_20230117-5338bf3b.pth", GITHUB + "vig/vig_s_80.6.pth"
+    ),
+    "vig_base.in1k": vig(OPENMMLAB + "vig/vig-base_3rdparty_in1k_20230117-92f6f12f.pth", GITHUB + "vig/vig_b_82.6.pth"),
+    "pvig_tiny.in1k": vig(
+        OPENMMLAB + "vig/pvig-tiny_3rdparty_in1k_20230117-eb77347d.pth", GITHUB + "pyramid-vig/pvig_ti_78.5.pth.tar"
+    ),
+    "pvig_small.in1k": vig(
+        OPENMMLAB + "vig/pvig-small_3rdparty_in1k_20230117-9433dc96.pth", GITHUB + "pyramid-vig/pvig_s_82.1.pth.tar"
+    ),
+    "pvig_medium.in1k": vig(
+        OPENMMLAB + "vig/pvig-medium_3rdparty_in1k_20230117-21057a6d.pth", GITHUB + "pyramid-vig/pvig_m_83.1.pth.tar"
+    ),
+    "pvig_medium.in21k": vig(GITHUB + "pyramid-vig/pvig_m_im21k_90e.pth"),
+    "pvig_base.in1k": vig(
+        OPENMMLAB + "vig/pvig-base_3rdparty_in1k_20230117-dbab3c85.pth", GITHUB + "pyramid-vig/pvig_b_83.66.pth.tar"
+    ),
+    "vvt_tiny.in1k": vvt(ONEDRIVE + "Ak3sXyXVg781gtRFwwHih3Yu9G3FGg?e=yHKvuc"),
+    "vvt_small.in1k": vvt(ONEDRIVE + "Ak3sXyXVg781gtREWfCdlLJVy1IgpA?e=l4h3Wi"),
+    "vvt_medium.in1k": vvt(ONEDRIVE + "Ak3sXyXVg781gtRG4lD_uEVyj7cPYw?e=ihjjtO"),
+    "vvt_large.in1k": vvt(ONEDRIVE + "Ak3sXyXVg781gtRHmfu0BybCZ8k1FQ?e=fLskgG"),
+}
