@@ -153,7 +153,8 @@ class PyramidBackbone(nn.Module):
     def adopt(self, state: dict[str, Tensor], source: str) -> None:
         """Takes over what a checkpoint fixes besides its tensors' values, before they are matched with the network's.
 
-        A load that then fails undoes it.
+        A load that then fails undoes it. What has the wanted shape already stays the same object, since an optimiser
+        may know it.
 
         Args:
             state: the tensors under this network's own names, those of a head under ``head.``.

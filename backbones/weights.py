@@ -94,6 +94,16 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
     return report
 
 
+def adopt_structure(backbone: PyramidBackbone, source: str | Path | Mapping[str, Tensor]) -> None:
+    """Does the part of :func:`load_weights` that may change parameters' shapes, and nothing else.
+
+    For those who must know the parameters before they load: DDP and optimisers.
+    """
+    _, state = find_state(backbone.arch, source)
+    found = convert.recognise(backbone.arch, backbone.ARCHS[backbone.arch], state)
+    backbone.adopt({name: state[key] for key, name in found.names.items()}, found.source)
+
+
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a .safetensors file, or any other as PyTorch's format, onto the CPU without ever running code from it.
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone
 from backbones.errors import UserError
-from backbones.weights import read_checkpoint, save_safely
+from backbones.weights import adopt_structure, read_checkpoint, save_safely, tensors_of, unchanged_on_error
 from engine.config import REPOSITORY, task_module
 from engine.dist import env_rank, init_processes
 from engine.mistakes import config_mistakes
@@ -166,6 +166,7 @@ class SafeRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model on this run's device, in DDP where there are several processes."""
+        self.adopt_structures(model)
         model = model.to(self.device)
         if not self.distributed:
             return revert_sync_batchnorm(model)
@@ -179,6 +180,17 @@ class SafeRunner(Runner):
         ) | dict(model_wrapper_cfg or {})
         options.pop("type", None)
         return MMDistributedDataParallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **options)
+
+    def adopt_structures(self, model: nn.Module) -> None:
+        """Gives backbones the structure of the weights they will load, while neither DDP nor an optimiser knows them.
+
+        HorNet's filter sizes and output norms follow its weights.
+        """
+        for module in model.modules():
+            if isinstance(module, PyramidBackbone) and module.pretrained is not None and not self._load_from:
+                adopt_structure(module, module.pretrained)
+        if self._load_from:
+            adopt_own(model, tensors_of(read_checkpoint(self._load_from)))
 
     def _init_model_weights(self) -> None:
         super()._init_model_weights()
@@ -412,26 +424,37 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool
         UserError: with ``exact`` for any tensor missing, unexpected or of another shape, otherwise for one of the
             backbone. The model is unchanged then.
     """
-    target = model.state_dict()
-    missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in state if name not in target]
-    shapes = [name for name in target if name in state and target[name].shape != state[name].shape]
-    parts = []
-    if shapes:
-        name = shapes[0]
-        found, wanted = tuple(state[name].shape), tuple(target[name].shape)
-        parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {found}, model {wanted})")
-    for word, names in (("missing", missing), ("unexpected", unexpected)):
-        if names:
-            parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-    left_out = "; ".join(parts)
-    if exact and left_out:
-        raise UserError(f"{source} does not fit the model: {left_out}")
-    if any(name.startswith("backbone.") for name in (*missing, *unexpected, *shapes)):
-        raise UserError(f"{source} does not fit the model's backbone: {left_out}")
+    with unchanged_on_error(model):
+        adopt_own(model, state)
+        target = model.state_dict()
+        missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
+        unexpected = [name for name in state if name not in target]
+        shapes = [name for name in target if name in state and target[name].shape != state[name].shape]
+        parts = []
+        if shapes:
+            name = shapes[0]
+            found, wanted = tuple(state[name].shape), tuple(target[name].shape)
+            parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {found}, model {wanted})")
+        for word, names in (("missing", missing), ("unexpected", unexpected)):
+            if names:
+                parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        left_out = "; ".join(parts)
+        if exact and left_out:
+            raise UserError(f"{source} does not fit the model: {left_out}")
+        if any(name.startswith("backbone.") for name in (*missing, *unexpected, *shapes)):
+            raise UserError(f"{source} does not fit the model's backbone: {left_out}")
     fits = {name: value for name, value in state.items() if name in target and name not in shapes}
     model.load_state_dict(fits, strict=False)
     return left_out
+
+
+def adopt_own(model: nn.Module, state: dict[str, Any]) -> None:
+    """Gives each backbone in ``model`` the structure that a checkpoint of the whole model, saved by us, has."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, PyramidBackbone):
+            prefix = f"{name}." if name else ""
+            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            module.adopt(own, "ziggurat")
 
 
 def loaded_line(backbone: PyramidBackbone) -> str:

@@ -184,14 +184,13 @@ def test_code_in_a_checkpoint_is_refused(images, tmp_path, way):
     torch.save({"state_dict": {}, "meta": Payload(trace)}, tmp_path / "zip.pth")
     for path in (file, tmp_path / "zip.pth"):
         work_dir = tmp_path / f"run_{path.stem}"
-        if way == "test":
-            run = build_runner(tiny(images), work_dir, checkpoint=path, device="cpu").test
-        elif way == "resume":
-            run = build_runner(tiny(images), work_dir, resume=path, device="cpu").train
-        else:
-            run = build_runner(tiny(images, load_from=str(path)), work_dir, device="cpu").train
         with pytest.raises(UserError, match=r"refused|not a checkpoint"):
-            run()
+            if way == "test":
+                build_runner(tiny(images), work_dir, checkpoint=path, device="cpu").test()
+            elif way == "resume":
+                build_runner(tiny(images), work_dir, resume=path, device="cpu").train()
+            else:
+                build_runner(tiny(images, load_from=str(path)), work_dir, device="cpu").train()
         assert not trace.exists()
 
 
