@@ -303,6 +303,8 @@ def misfit(
 def tensors_for(family: type[nn.Module], arch: str, state: dict[str, Tensor]) -> int:
     """How many tensors a backbone of ``arch`` takes from the state dict; 0 if it lacks one or a shape differs."""
     found = convert.recognise(arch, family.ARCHS[arch], state)
+    if not found.names:
+        return 0
     with torch.device("meta"):
         net = family(arch)
         net.adopt({name: state[key] for key, name in found.names.items()}, found.source)

@@ -1,22 +1,36 @@
 """Parameters, multiply-adds, and the maps of each arch at any input size.
 
 python tools/model_info.py [PATTERN ...] [--size H [W]] [--out-indices 0 1 2 3] [--json]
+python tools/model_info.py [PATTERN ...] --published [--json]
+
+The second form counts the classifiers beside the published figures (tools/published.json); it made docs/models.md.
 """
 
 import argparse
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
+from classification import create_classifier
 from engine.cli import Parser, run_tool
+
+PUBLISHED = Path(__file__).with_name("published.json")
+TOLERANCE = 0.02  # of a published figure, beyond its rounding; a larger difference needs its reason in PUBLISHED
 
 
 def main() -> None:
     args = parse_args()
     archs = [arch for pattern in args.patterns for arch in matching(pattern)]
+    if args.published:
+        rows = [beside_published(arch) for arch in dict.fromkeys(archs)]
+        print(json.dumps(rows, indent=2) if args.json else published_table(rows))
+        return
     height, width = args.size if len(args.size) == 2 else args.size * 2
     rows = [model_info(arch, height, width, tuple(args.out_indices), args.in_chans) for arch in dict.fromkeys(archs)]
     print(json.dumps(rows, indent=2) if args.json else table(rows, height, width))
@@ -28,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--size", nargs="+", type=int, default=[224], metavar="PIXELS", help="height and width")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")
     parser.add_argument("--in-chans", type=int, default=3)
+    parser.add_argument("--published", action="store_true", help="classifiers beside their published figures")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     if len(args.size) > 2:
@@ -52,19 +67,77 @@ def model_info(
         matrix products); ``maps``, a list of ``channels``, ``stride``, ``height`` and ``width``.
     """
     with torch.device("meta"):
-        net = create_backbone(arch, out_indices=out_indices, in_chans=in_chans).eval()
-        image = torch.empty(1, in_chans, height, width)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        maps = net(image)
+        net = create_backbone(arch, out_indices=out_indices, in_chans=in_chans)
+    maps, params, macs = count(net, (1, in_chans, height, width))
     return {
         "arch": arch,
-        "params": sum(p.numel() for p in net.parameters()),
-        "macs": counter.get_total_flops() // 2,
+        "params": params,
+        "macs": macs,
         "maps": [
             {"channels": m.shape[1], "stride": info.stride, "height": m.shape[2], "width": m.shape[3]}
             for m, info in zip(maps, net.feature_info, strict=True)
         ],
     }
+
+
+def count(net: nn.Module, shape: tuple[int, ...]) -> tuple[Any, int, int]:
+    """The outputs of a network on the meta device for an input of this shape, its parameters and multiply-adds."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        outputs = net.eval()(torch.empty(shape, device="meta"))
+    return outputs, sum(p.numel() for p in net.parameters()), counter.get_total_flops() // 2
+
+
+def beside_published(arch: str) -> dict:
+    """The classifier of 1000 classes, counted at the published size.
+
+    Returns:
+        ``arch``; ``size`` in pixels; ``params_m`` and ``macs_g``; and ``published``: a list of rows with ``who``,
+        ``source``, ``params_m``, ``macs_g`` (None where not stated), ``differs`` (those of the two that are more than
+        2 % off after rounding) and ``why`` (the reason of each).
+    """
+    entry = json.loads(PUBLISHED.read_text())["archs"][arch]
+    with torch.device("meta"):
+        clf = create_classifier(arch)
+    _, params, macs = count(clf, (1, 3, entry["size"], entry["size"]))
+    counted = {"params_m": params / 1e6, "macs_g": macs / 1e9}
+    rows = []
+    for row in entry["published"]:
+        differs = [key for key in counted if row[key] is not None and not close(counted[key], row[key])]
+        rows.append({**row, "differs": differs, "why": {key: row.get("why", {}).get(key) for key in differs}})
+    return {"arch": arch, "size": entry["size"], **counted, "published": rows}
+
+
+def close(counted: float, published: float) -> bool:
+    """Whether two figures differ by no more than 2 % and the rounding of the published one."""
+    digits = len(str(published).partition(".")[2])
+    return abs(counted - published) <= TOLERANCE * published + 0.5 * 10**-digits
+
+
+def published_table(rows: list[dict]) -> str:
+    """A Markdown table with a numbered reason for each difference over 2 %."""
+    whys: list[str] = []
+
+    def cell(row: dict, who: str, key: str) -> str:
+        found = [r for r in row["published"] if r["who"] == who and r[key] is not None]
+        if not found:
+            return "-"
+        if key not in found[0]["differs"]:
+            return str(found[0][key])
+        why = found[0]["why"][key] or "unexplained"
+        if why not in whys:
+            whys.append(why)
+        return f"{found[0][key]} ({whys.index(why) + 1})"
+
+    lines = [
+        "| arch | pixels | params M | authors | mmpretrain | MACs G | authors | mmpretrain |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [f"{row['arch']} | {row['size']}"]
+        for key in ("params_m", "macs_g"):
+            cells += [f"{row[key]:.2f}", cell(row, "authors", key), cell(row, "mmpretrain", key)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"({i}) {why}" for i, why in enumerate(whys, 1))])
 
 
 def table(rows: list[dict], height: int, width: int) -> str:

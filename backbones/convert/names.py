@@ -16,6 +16,7 @@ class Names(NamedTuple):
         dead: tensors that their code saves and never uses.
         as_conv: our linear modules that they store as 1x1 convolutions.
         computed: tensors that they store and we compute, by their whole name -> how to make them, float32.
+        container: the entry of their files that holds the tensors; None where a file is the tensors.
     """
 
     backbone: dict[str, str]
@@ -24,3 +25,4 @@ class Names(NamedTuple):
     dead: tuple[str, ...] = ()
     as_conv: tuple[str, ...] = ()
     computed: dict[str, Callable[[], Tensor]] = {}
+    container: str | None = "state_dict"

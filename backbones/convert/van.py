@@ -37,6 +37,7 @@ def names(source: str, row: Any) -> Names:
             {"head.fc": "classifier"},
             ("van.encoder.stages.", "encoder.stages."),
             dead=("van.layernorm.weight", "van.layernorm.bias", "layernorm.weight", "layernorm.bias"),
+            container=None,
         ),
     }[source]
 

@@ -1,0 +1,108 @@
+"""Every family trains in every task through its config type: all weights get gradients, and the metric answers."""
+
+import dense_data
+import numpy as np
+import pytest
+import torch
+from test_detection_training import SLIM_ROI
+
+from backbones import param_groups
+from backbones.registry import family_of
+from classification import create_classifier
+from engine.config import load_config
+from engine.runner import build_runner
+
+ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # VAN has tests of its own
+
+
+@pytest.fixture(autouse=True)
+def shallow_at_root(monkeypatch, request):
+    """In the repository's folder, with one block a stage."""
+    monkeypatch.chdir(request.config.rootpath)
+    for arch in ARCHS:
+        family = family_of(arch)
+        row = family.ARCHS[arch]
+        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 1, 1, 1))})
+
+
+def backbone_options(arch):
+    family = family_of(arch)
+    return {
+        "model.backbone.type": family.__name__,
+        "model.backbone.arch": arch,
+        "model.backbone.pretrained": None,
+        "model.backbone.drop_path_rate": 0.0,
+        "optim_wrapper.optimizer.lr": 1e-3,
+        "param_scheduler": [],
+        "default_hooks.checkpoint.interval": -1,
+        "default_hooks.logger.interval": 1,
+    }, list(family.ARCHS[arch].embed_dims)
+
+
+def check_run(runner, metric):
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    still = [key for key, value in runner.model.named_parameters() if torch.equal(value, before[key])]
+    assert still == []
+    assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
+    assert metric in runner.message_hub.log_scalars
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_detection(arch, tmp_path):
+    options, channels = backbone_options(arch)
+    # One scale becomes four before the heads see it.
+    neck = dict(_delete_=True, type="SimpleFeaturePyramid", in_channels=channels[-1], out_channels=32, num_outs=5)
+    options |= {
+        "data_root": str(dense_data.write_coco(tmp_path / "data")),
+        "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=2, val_interval=2),
+        "log_processor.by_epoch": False,
+        "train_dataloader.sampler.type": "InfiniteSampler",
+        **dense_data.SMALL_LOADERS,
+        **dense_data.small_coco_pipelines(with_mask=True),
+        **SLIM_ROI,
+        "model.roi_head.bbox_head.in_channels": 32,
+        "model.roi_head.bbox_head.fc_out_channels": 64,
+    }
+    if arch.startswith("vig"):
+        options = {key: value for key, value in options.items() if not key.startswith("model.neck.")}
+        options["model.neck"] = neck
+    else:
+        options["model.neck.in_channels"] = channels
+    cfg = load_config("detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py", options)
+    check_run(build_runner(cfg, tmp_path / "run", device="cpu"), "val/coco/segm_mAP")
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_segmentation(arch, tmp_path):
+    options, channels = backbone_options(arch)
+    options |= {
+        "data_root": str(dense_data.write_masks(tmp_path / "data")),
+        "classes": ["box", "disc", "background"],
+        "train_cfg.max_iters": 2,
+        "train_cfg.val_interval": 2,
+        **dense_data.SMALL_LOADERS,
+        **dense_data.small_mask_pipelines(),
+        "model.decode_head.in_channels": channels,
+        "model.decode_head.channels": 32,
+        "model.auxiliary_head.in_channels": channels[2],
+        "model.auxiliary_head.channels": 16,
+    }
+    cfg = load_config("segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py", options)
+    check_run(build_runner(cfg, tmp_path / "run", device="cpu"), "val/mIoU")
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_classification_and_layer_decay(arch):
+    clf = create_classifier(arch, num_classes=3).train()
+    groups = param_groups(clf, lr=1e-3, weight_decay=0.05, layer_decay=0.5)
+    rates = {name: group["lr"] for group in groups for name in group["names"]}
+    assert len(rates) == len(list(clf.parameters()))
+    stem = [lr for name, lr in rates.items() if name.startswith("backbone.stem.")]
+    head = [lr for name, lr in rates.items() if name.startswith("head.")]
+    assert set(stem) == {1e-3 * 0.5**5} and set(head) == {1e-3}
+    optimizer = torch.optim.AdamW(groups)
+    before = {key: value.clone() for key, value in clf.named_parameters()}
+    clf(torch.randn(2, 3, 64, 64), torch.tensor([0, 2]), mode="loss")["loss"].backward()
+    optimizer.step()
+    assert [key for key, value in clf.named_parameters() if torch.equal(value, before[key])] == []
