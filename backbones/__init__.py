@@ -6,6 +6,7 @@ maps = net(images)  # one (B, C_i, H_i, W_i) map per stage, finest first
 
 from backbones.errors import UserError
 from backbones.features import FeatureExtractor, FeaturePyramid
+from backbones.hornet import HorNet
 from backbones.param_groups import param_groups
 from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.registry import FAMILIES, create_backbone, list_archs
@@ -21,6 +22,7 @@ __all__ = [
     "FeatureExtractor",
     "FeatureInfo",
     "FeaturePyramid",
+    "HorNet",
     "LoadReport",
     "PyramidBackbone",
     "UserError",

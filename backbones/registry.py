@@ -4,10 +4,11 @@ import fnmatch
 from typing import Any
 
 from backbones.errors import unknown
+from backbones.hornet import HorNet
 from backbones.pyramid import PyramidBackbone
 from backbones.van import VAN
 
-FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN,)
+FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet)
 
 
 def list_archs(pattern: str = "*") -> list[str]:

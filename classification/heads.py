@@ -1,27 +1,66 @@
-"""From a backbone's last map to logits: each family in its own order of pooling and norm."""
+"""From a backbone's last map to logits: each family in its own order of pooling and norm.
+
+All take (B, C, H, W) and give (B, num_classes).
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones import VAN, PyramidBackbone
+from backbones import VAN, HorNet, PyramidBackbone
+from backbones.layers import BatchNorm1d
 
 
 class PooledLinear(nn.Module):
-    """The mean over all positions, then ``fc``: (B, C, H, W) to (B, num_classes). The map comes normed."""
+    """The mean over all positions, then ``fc``. The map comes normed."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
-        self.fc = nn.Linear(channels, num_classes)
-        nn.init.trunc_normal_(self.fc.weight, std=0.02)
-        nn.init.zeros_(self.fc.bias)
+        self.fc = linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(torch.mean(x, dim=(2, 3)))
 
 
-HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {VAN: PooledLinear}
+class PooledNormLinear(nn.Module):
+    """The mean over all positions, LayerNorm, then ``fc``: HorNet's."""
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.fc = linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.norm(torch.mean(x, dim=(2, 3))))
+
+
+class PooledMLP(nn.Module):
+    """The mean over all positions, then a hidden layer of 1024 with BatchNorm and GELU: ViG's and Pyramid ViG's."""
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.fc1 = linear(channels, 1024)
+        self.norm = BatchNorm1d(1024)
+        self.fc2 = linear(1024, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.norm(self.fc1(torch.mean(x, dim=(2, 3))))))
+
+
+HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
+    VAN: PooledLinear,
+    HorNet: PooledNormLinear,
+}
 
 
 def build_head(backbone: PyramidBackbone, num_classes: int) -> nn.Module:
     """The head of the backbone's family, for its last map."""
     return HEADS[type(backbone)](backbone.feature_info[-1].channels, num_classes)
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer with weights of truncated normal 0.02 and biases 0."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer

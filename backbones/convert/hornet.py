@@ -1,0 +1,52 @@
+"""HorNet's names in every published format.
+
+Source: the state dicts of raoyongming/HorNet@ac9e210 (classification, object_detection, semantic_segmentation) and
+open-mmlab/mmpretrain@ee7f2e8.
+"""
+
+from typing import Any
+
+from backbones.convert.names import Names
+
+# Both dense repositories write the same names, in tiny 7x7 the same shapes too: the first word stands for either.
+SOURCES = ("official", "official-seg", "official-det", "mmpretrain")
+
+
+def names(source: str, row: Any) -> Names:
+    """The names of a HorNet with the arch table's ``row`` as ``source`` writes them."""
+    pws, gamma = ("projs", "{}.weight") if source == "mmpretrain" else ("pws", "{}")
+    modules = {"stem.0": "downsample_layers.0.0", "stem.1": "downsample_layers.0.1"}
+    for i, depth in enumerate(row.depths):
+        if i > 0:
+            modules[f"stages.{i}.downsample.norm"] = f"downsample_layers.{i}.0"
+            modules[f"stages.{i}.downsample.conv"] = f"downsample_layers.{i}.1"
+        for j in range(depth):
+            ours, theirs = f"stages.{i}.blocks.{j}", f"stages.{i}.{j}"
+            for name in BLOCK:
+                modules[f"{ours}.{name}"] = f"{theirs}.{name}"
+            for k in range(row.orders[i] - 1):
+                modules[f"{ours}.gnconv.pws.{k}"] = f"{theirs}.gnconv.{pws}.{k}"
+            for name in ("gamma1", "gamma2"):
+                modules[f"{ours}.{name}"] = f"{theirs}.{gamma.format(name)}"
+    out_norms = {f"out_norms.{i}": f"norm{i}" for i in range(len(row.depths))}
+    dense = Names(modules | out_norms, {}, ("backbone.", ""))
+    return {
+        "official": Names(modules, {"head.norm": "norm", "head.fc": "head"}, ("",), container="model"),
+        "official-seg": dense,
+        "official-det": dense,
+        "mmpretrain": Names(modules, {"head.norm": "backbone.norm3", "head.fc": "head.fc"}, ("backbone.", "")),
+    }[source]
+
+
+BLOCK = (
+    "norm1",
+    "gnconv.proj_in",
+    "gnconv.dwconv",  # the depthwise convolution, or the global filter with the modules beside it:
+    "gnconv.dwconv.dw",
+    "gnconv.dwconv.pre_norm",
+    "gnconv.dwconv.post_norm",
+    "gnconv.proj_out",
+    "norm2",
+    "pwconv1",
+    "pwconv2",
+)

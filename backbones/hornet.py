@@ -1,0 +1,201 @@
+"""HorNet: high-order spatial interactions with recursive gated convolutions (arXiv 2207.14284).
+
+Source of the architecture: raoyongming/HorNet@ac9e210, hornet.py, object_detection/models/hornet.py.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.errors import UserError
+from backbones.layers import DropPath, LayerNorm2d
+from backbones.ops import DepthwiseConv2d, GlobalFilter
+from backbones.pyramid import PyramidBackbone, Stage
+
+SCALE = 1 / 3  # of every gate of the backbone
+
+
+class HorNetArch(NamedTuple):
+    embed_dims: tuple[int, ...]  # channels per stage, stride-4 stage first
+    filters: tuple[tuple[int, int] | None, ...] = (None, None, None, None)  # stored size of the global filters, if any
+    depths: tuple[int, ...] = (2, 3, 18, 2)  # blocks per stage
+    orders: tuple[int, ...] = (2, 3, 4, 5)  # products of a gated convolution
+
+
+GF = (None, None, (14, 8), (7, 4))
+GF384 = (None, None, (24, 13), (12, 7))
+ARCHS = {
+    "hornet_tiny_7x7": HorNetArch((64, 128, 256, 512)),
+    "hornet_tiny_gf": HorNetArch((64, 128, 256, 512), GF),
+    "hornet_small_7x7": HorNetArch((96, 192, 384, 768)),
+    "hornet_small_gf": HorNetArch((96, 192, 384, 768), GF),
+    "hornet_base_7x7": HorNetArch((128, 256, 512, 1024)),
+    "hornet_base_gf": HorNetArch((128, 256, 512, 1024), GF),
+    "hornet_large_7x7": HorNetArch((192, 384, 768, 1536)),
+    "hornet_large_gf": HorNetArch((192, 384, 768, 1536), GF),
+    "hornet_large_gf384": HorNetArch((192, 384, 768, 1536), GF384),
+}
+
+
+class HorNet(PyramidBackbone):
+    """Four-stage convolutional pyramid of recursive gated convolutions, with 7x7 or global filters.
+
+    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded down at each stride.
+    Output: one (B, embed_dims[i], H // 2**(i + 2), W // 2**(i + 2)) map per out_indices, finest first.
+
+    Global filters take the size that loaded weights have, and are resized for maps that they do not fit.
+
+    Args:
+        out_norm: True ends each returned map with a LayerNorm, as the official detection and segmentation backbones
+            do; False does not; None does if the loaded weights have such norms.
+
+    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    """
+
+    ARCHS = ARCHS
+
+    def __init__(self, arch: str, *args: Any, out_norm: bool | None = None, **kwargs: Any):
+        if out_norm is not None and not isinstance(out_norm, bool):
+            raise UserError(f"out_norm is {out_norm!r}; allowed: True, False, None")
+        self.out_norm = out_norm
+        super().__init__(arch, *args, **kwargs)
+
+    def build(self, arch: HorNetArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
+        dims = arch.embed_dims
+        self.stem = nn.Sequential(nn.Conv2d(self.in_chans, dims[0], 4, stride=4), LayerNorm2d(dims[0], eps=1e-6))
+        for i in range(num_stages):
+            downsample = nn.Identity() if i == 0 else Downsample(dims[i - 1], dims[i])
+            blocks = [HorNetBlock(dims[i], arch.orders[i], arch.filters[i], rate) for rate in drop_path_rates[i]]
+            self.stages.append(Stage(downsample, blocks, nn.Identity()))
+        self.out_norms = nn.ModuleDict()
+        if self.out_norm:
+            self.add_out_norms()
+
+    def add_out_norms(self) -> None:
+        """A LayerNorm for each returned map, beside the weights that are there."""
+        weight = self.stem[0].weight
+        for info, i in zip(self.feature_info, self.out_indices, strict=True):
+            norm = LayerNorm2d(info.channels, eps=1e-6, device=weight.device, dtype=weight.dtype)
+            self.out_norms[str(i)] = norm.train(self.training)
+
+    def output(self, i: int, x: Tensor) -> Tensor:
+        return self.out_norms[str(i)](x) if str(i) in self.out_norms else x
+
+    def frozen_modules(self) -> list[nn.Module]:
+        norms = [self.out_norms[i] for i in self.out_norms if int(i) < self.frozen_stages]
+        return super().frozen_modules() + norms
+
+    def adopt(self, state: dict[str, Tensor], source: str) -> None:
+        for name, module in self.named_modules():
+            stored = state.get(f"{name}.complex_weight")
+            if isinstance(module, GlobalFilter) and stored is not None:
+                module.adopt(stored.shape)
+        if self.out_norm is None and any(name.startswith("out_norms.") for name in state) != bool(self.out_norms):
+            self.out_norms = nn.ModuleDict()
+            if any(name.startswith("out_norms.") for name in state):
+                self.add_out_norms()
+            self.freeze()
+
+    @staticmethod
+    def init_module(module: nn.Module) -> None:
+        """Convolutions and linear layers: truncated normal 0.02, biases 0; what else there is comes initialised."""
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class Downsample(nn.Sequential):
+    """LayerNorm, then half the sides, rounded down."""
+
+    def __init__(self, in_dim: int, dim: int):
+        super().__init__()
+        self.norm = LayerNorm2d(in_dim, eps=1e-6)
+        self.conv = nn.Conv2d(in_dim, dim, 2, stride=2)
+
+
+class HorNetBlock(nn.Module):
+    """Gated convolution and MLP branches over a (B, C, H, W) map, each after a LayerNorm and behind a layer scale."""
+
+    def __init__(self, dim: int, order: int, filter_size: tuple[int, int] | None, drop_path: float):
+        super().__init__()
+        self.norm1 = LayerNorm2d(dim, eps=1e-6)
+        self.gnconv = GatedConv(dim, dim, order, filter_size, scale=SCALE)
+        self.gamma1 = nn.Parameter(torch.full((dim,), 1e-6))
+        self.norm2 = LayerNorm2d(dim, eps=1e-6)
+        self.pwconv1 = nn.Linear(dim, 4 * dim)
+        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.gamma2 = nn.Parameter(torch.full((dim,), 1e-6))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.add(x, self.gnconv(self.norm1(x)), self.gamma1)
+        y = self.pwconv1(self.norm2(x).permute(0, 2, 3, 1))
+        y = self.pwconv2(gelu(y)).permute(0, 3, 1, 2)
+        return self.add(x, y, self.gamma2)
+
+    def add(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
+        return torch.addcmul(x, self.drop_path(branch), gamma[:, None, None])
+
+
+class GatedConv(nn.Module):
+    """Recursive gated convolution (gnconv): (B, in_dim, H, W) to (B, dim, H, W).
+
+    Args:
+        in_dim, dim: channels of the input and of the output.
+        order: number of products; their widths double up to ``dim``.
+        filter_size: stored size of the global-local filter that makes the gates; None: a depthwise 7x7 convolution.
+        scale: of each gate.
+    """
+
+    def __init__(self, in_dim: int, dim: int, order: int, filter_size: tuple[int, int] | None, scale: float = 1.0):
+        super().__init__()
+        self.dims = [dim // 2**i for i in reversed(range(order))]
+        self.scale = scale
+        gates = sum(self.dims)
+        self.proj_in = nn.Conv2d(in_dim, self.dims[0] + gates, 1)
+        self.dwconv = DepthwiseConv2d(gates, 7) if filter_size is None else GlobalLocalFilter(gates, filter_size)
+        self.pws = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(self.dims, self.dims[1:], strict=False))
+        self.proj_out = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, rest = self.proj_in.weight.split((self.dims[0], sum(self.dims)))
+        first_bias, rest_bias = self.proj_in.bias.split((self.dims[0], sum(self.dims)))
+        gates = self.dwconv(pointwise(x, rest, rest_bias)).split(self.dims, dim=1)
+        # A gate's factor costs least on the weights of what it multiplies.
+        x = pointwise(x, first * self.scale, first_bias * self.scale) * gates[0]
+        for pw, gate in zip(self.pws, gates[1:], strict=True):
+            x = pointwise(x, pw.weight * self.scale, pw.bias * self.scale) * gate
+        return pointwise(x, self.proj_out.weight, self.proj_out.bias)
+
+
+class GlobalLocalFilter(GlobalFilter):
+    """A depthwise 3x3 convolution on the first half of the channels, a global filter on the second, interleaved."""
+
+    def __init__(self, dim: int, size: tuple[int, int]):
+        super().__init__(dim // 2, size)
+        self.pre_norm = LayerNorm2d(dim, eps=1e-6)
+        self.dw = nn.Conv2d(dim // 2, dim // 2, 3, padding=1, groups=dim // 2, bias=False)
+        self.post_norm = LayerNorm2d(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near, far = self.pre_norm(x).chunk(2, dim=1)
+        near, far = self.dw(near), super().forward(far)
+        x = torch.stack((near.permute(0, 2, 3, 1), far.permute(0, 2, 3, 1)), dim=-1)
+        return self.post_norm(x.flatten(3).permute(0, 3, 1, 2))
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution of a (B, C, H, W) map, as the matrix product it is where the channels lie last in memory."""
+    if x.device.type == "cpu":
+        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, bias)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU, in place where no gradient needs the input: fresh memory of that size costs as much as the values."""
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
+        return F.gelu(x)
+    return torch.ops.aten.gelu_(x)

@@ -1,0 +1,168 @@
+"""The global filter: a circular convolution over the whole map, given by its spectrum (GFNet, arXiv 2107.00645)."""
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Height + width up to which matrix products are faster than the FFT on a CPU: 1.7 to 3 times at 14x14 and 7x7,
+# as fast at 32x32, slower from 32x64.
+PRODUCTS_UP_TO = 64
+KEPT_BYTES = 8 << 20  # of a filter's spectra, one per map size; the newest is kept whatever its size
+
+
+class GlobalFilter(nn.Module):
+    """Multiplies the spectrum of each channel of a (B, C, H, W) map by a learned one, in float32 or float64.
+
+    The learned spectrum is stored for one map size, and resized for others (bilinear, corners aligned) as the
+    official code does: per step in training, once per size and state of the weights otherwise.
+
+    Args:
+        dim: channels C.
+        size: height and width of the stored spectrum; those of a map of h x 2(w - 1) pixels are (h, w).
+
+    Attributes:
+        fft: True transforms by FFT, False by matrix products, in real arithmetic throughout; both give the same
+            numbers. None, the default, takes the faster, and products under torch.compile and torch.export.
+    """
+
+    def __init__(self, dim: int, size: tuple[int, int]):
+        super().__init__()
+        self.complex_weight = nn.Parameter(torch.randn(dim, *size, 2) * 0.02)
+        self.fft: bool | None = None
+        self.kept, self.kept_for = {}, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        height, width = x.shape[2:]
+        if torch.compiler.is_compiling():
+            by_fft = bool(self.fft)
+        else:
+            by_fft = x.device.type != "cpu" or height + width > PRODUCTS_UP_TO if self.fft is None else self.fft
+        with torch.autocast(x.device.type, enabled=False):
+            spectrum = self.spectrum(height, width, dtype, by_fft)
+            y = (filter_by_fft if by_fft else filter_by_products)(x.to(dtype), spectrum)
+        return y.to(x.dtype)
+
+    def spectrum(self, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
+        """The filter for a map of this size, as the form of it wants it; kept where it cannot change unnoticed."""
+        weight = self.complex_weight
+        learning = weight.requires_grad and torch.is_grad_enabled()
+        if learning or torch.compiler.is_compiling() or type(weight) is not nn.Parameter or weight.is_inference():
+            return make_spectrum(weight, height, width, dtype, by_fft)
+        state = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
+        if self.kept_for != state:
+            self.kept, self.kept_for = {}, state
+        key = (height, width, dtype, by_fft)
+        if key not in self.kept:
+            with torch.inference_mode(False), torch.no_grad():  # else it could not serve a backward pass later
+                spectrum = make_spectrum(weight, height, width, dtype, by_fft)
+            while self.kept and spectrum.nbytes + sum(kept.nbytes for kept in self.kept.values()) > KEPT_BYTES:
+                del self.kept[next(iter(self.kept))]
+            self.kept[key] = spectrum
+        return self.kept[key]
+
+    def adopt(self, shape: torch.Size) -> None:
+        """Makes room for a stored spectrum of another size (C, h, w, 2); a load fills it."""
+        old = self.complex_weight
+        if len(shape) == 4 and shape != old.shape and (shape[0], shape[3]) == (old.shape[0], old.shape[3]):
+            self.complex_weight = nn.Parameter(old.detach().new_empty(shape), old.requires_grad)
+
+    def train(self, mode: bool = True) -> "GlobalFilter":
+        self.kept = {}  # a change through .data, as of averaged weights, leaves no other trace
+        return super().train(mode)
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"kept": {}, "kept_for": None}
+
+
+def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
+    """A stored spectrum (C, h, w, 2) for maps of height x width, K = width // 2 + 1.
+
+    Returns:
+        (C, height, K) complex for :func:`filter_by_fft`, (2, height, K, C) for :func:`filter_by_products`.
+    """
+    weight, size = weight.to(dtype).permute(3, 0, 1, 2), (height, width // 2 + 1)
+    # Resizing to the same size changes nothing, and a graph without this question serves every size.
+    if torch.compiler.is_compiling() or weight.shape[2:] != size:
+        weight = F.interpolate(weight, size=size, mode="bilinear", align_corners=True)
+    if by_fft:
+        return torch.view_as_complex(weight.permute(1, 2, 3, 0).contiguous())
+    return weight.permute(0, 2, 3, 1).contiguous()
+
+
+def filter_by_fft(x: Tensor, spectrum: Tensor) -> Tensor:
+    """The plain form: (B, C, H, W) real, spectrum (C, H, W // 2 + 1) complex, to (B, C, H, W)."""
+    y = torch.fft.rfft2(x.contiguous(), norm="ortho") * spectrum
+    return torch.fft.irfft2(y, s=x.shape[2:], norm="ortho")
+
+
+def filter_by_products(x: Tensor, spectrum: Tensor) -> Tensor:
+    """The same by the two-dimensional discrete Fourier transform as matrix products, one per axis and direction.
+
+    A product with a map takes the axis that it transforms for rows and all that lies behind it for columns, and gives
+    the real and imaginary parts as rows, so that each result is the next operand as it lies in memory.
+
+    Args:
+        x: (B, C, H, W) real, best with the channels last in memory.
+        spectrum: (2, H, W // 2 + 1, C), real and imaginary parts.
+
+    Returns:
+        (B, C, H, W), channels last in memory.
+    """
+    batch, channels, height, width = x.shape
+    half = width // 2 + 1
+    along_width, along_height, back_along_height, back_along_width = dft_matrices(x)
+    y = torch.matmul(along_width, x.permute(0, 2, 3, 1))
+    y = torch.matmul(along_height, y.reshape(batch, 2 * height, half * channels))
+    real, imag = y.view(batch, 2, height, half, channels).unbind(1)
+    y = torch.stack((real * spectrum[0] - imag * spectrum[1], real * spectrum[1] + imag * spectrum[0]), dim=1)
+    y = torch.matmul(back_along_height, y.view(batch, 2 * height, half * channels))
+    y = torch.matmul(back_along_width, y.view(batch, height, 2 * half, channels))
+    return y.permute(0, 3, 1, 2)
+
+
+def dft_matrices(x: Tensor) -> tuple[Tensor, ...]:
+    """Those of :func:`make_matrices` for a (B, C, H, W) map, made once per size outside of a compiled graph."""
+    height, width = x.shape[2:]
+    if torch.compiler.is_compiling() or type(x) is not Tensor:
+        return make_matrices(height, width, x.dtype, x.device)
+    return kept_matrices(height, width, x.dtype, x.device)
+
+
+@lru_cache(maxsize=64)
+def kept_matrices(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    with torch.inference_mode(False), torch.no_grad():
+        return make_matrices(height, width, dtype, device)
+
+
+def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+    """The orthonormal transform of real maps and its inverse, as real matrices; K = width // 2 + 1.
+
+    Returns:
+        along the width (2 K, width): to K frequencies, real parts before imaginary ones;
+        along the height (2 H, 2 H): from (row, part) to (part, frequency);
+        back along the height (2 H, 2 H): from (part, frequency) to (row, part);
+        back along the width (width, 2 K): a frequency that has a mirror image counts for both.
+    """
+    half = width // 2 + 1
+    cos_h, sin_h = waves(height, height, device)
+    cos_w, sin_w = waves(half, width, device)
+    along_width = torch.cat((cos_w, -sin_w))
+    # (part, frequency, row, part)
+    along_height = torch.stack((torch.stack((cos_h, sin_h), dim=2), torch.stack((-sin_h, cos_h), dim=2)))
+    along_height = along_height.reshape(2 * height, 2 * height)
+    frequency = torch.arange(half, device=device)
+    images = 2 - (frequency == 0).long() - (2 * frequency == width).long()
+    back_along_width = along_width.t() * torch.cat((images, images))
+    # An orthonormal transform's inverse is its transpose.
+    return tuple(m.to(dtype).contiguous() for m in (along_width, along_height, along_height.t(), back_along_width))
+
+
+def waves(frequencies: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each frequency at each place, (frequencies, length) in float64, over sqrt(length)."""
+    turns = torch.arange(frequencies, device=device)[:, None] * torch.arange(length, device=device) % length
+    angles = turns.double() * (2 * math.pi / length)
+    return angles.cos() / length**0.5, angles.sin() / length**0.5
