@@ -41,7 +41,7 @@ class GlobalFilter(nn.Module):
             by_fft = bool(self.fft)
         else:
             by_fft = x.device.type != "cpu" or height + width > PRODUCTS_UP_TO if self.fft is None else self.fft
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # the meta device knows none
             spectrum = self.spectrum(height, width, dtype, by_fft)
             y = (filter_by_fft if by_fft else filter_by_products)(x.to(dtype), spectrum)
         return y.to(x.dtype)
