@@ -8,9 +8,11 @@ from backbones.errors import UserError
 from backbones.features import FeatureExtractor, FeaturePyramid
 from backbones.hornet import HorNet
 from backbones.param_groups import param_groups
+from backbones.pvig import PViG
 from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.registry import FAMILIES, create_backbone, list_archs
 from backbones.van import VAN
+from backbones.vig import ViG
 from backbones.weights import LoadReport, load_weights
 from backbones.weights_table import WEIGHTS
 
@@ -24,8 +26,10 @@ __all__ = [
     "FeaturePyramid",
     "HorNet",
     "LoadReport",
+    "PViG",
     "PyramidBackbone",
     "UserError",
+    "ViG",
     "create_backbone",
     "list_archs",
     "load_weights",

@@ -66,9 +66,9 @@ class BatchNorm2d(SingleValueNorm, nn.BatchNorm2d):
 class ConvNorm(nn.Sequential):
     """A padded, strided convolution and its BatchNorm; sides that the stride does not divide are rounded up."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups)
         self.norm = BatchNorm2d(out_channels)
 
     @torch.no_grad()
@@ -80,6 +80,13 @@ class ConvNorm(nn.Sequential):
         self.conv.weight.mul_(scale[:, None, None, None])
         self.conv.bias.copy_(self.conv.bias * scale + shift)
         self.norm = nn.Identity()
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU, in place where no gradient needs the input: fresh memory of that size costs as much as the values."""
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
+        return F.gelu(x)
+    return torch.ops.aten.gelu_(x)
 
 
 def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

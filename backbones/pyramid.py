@@ -85,18 +85,31 @@ class PyramidBackbone(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_chans, H, W) to one (B, C_i, H_i, W_i) map per out_indices, as ``feature_info`` describes them."""
+        x = self.stem(self.prepared(x))
+        maps = []
+        for i, stage in enumerate(self.stages):
+            x = stage.downsample(x)
+            for block in stage.blocks:
+                x = self.run_block(block, x)
+            x = stage.norm(x)
+            if i in self.out_indices:
+                maps.append(self.output(i, x))
+        return tuple(maps)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """The input, checked, in the memory format that is the fastest."""
         self.check_input(x)
         if x.device.type == "cpu":
             # The depthwise convolutions, which dominate, are several times faster with the channels last in memory
             # there. On a GPU the format is the caller's choice.
             x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
-        maps = []
-        for i, stage in enumerate(self.stages):
-            x = stage(x, self.grad_checkpointing and self.training and torch.is_grad_enabled())
-            if i in self.out_indices:
-                maps.append(self.output(i, x))
-        return tuple(maps)
+        return x
+
+    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
+        """``block(x)``, its activations recomputed in the backward pass where that was asked for."""
+        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
+            return recomputed(block, x)
+        return block(x)
 
     def output(self, i: int, x: Tensor) -> Tensor:
         """The map that is returned for stage ``i``, from what the stage hands to the next one."""
@@ -172,7 +185,7 @@ class PyramidBackbone(nn.Module):
 
 
 class Stage(nn.Module):
-    """Downsampling, blocks, and the norm that ends the stage: (B, C_in, H, W) to (B, C, H / stride, W / stride)."""
+    """Downsampling, blocks, and the norm that ends the stage, in this order; the network runs them."""
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], norm: nn.Module):
         super().__init__()
@@ -180,17 +193,11 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
 
-    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
-        x = self.downsample(x)
-        for block in self.blocks:
-            x = recomputed(block, x) if recompute else block(x)
-        return self.norm(x)
 
-
-def resolve_out_indices(out_indices: Sequence[int], num_stages: int) -> tuple[int, ...]:
+def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str = "out_indices") -> tuple[int, ...]:
     """Stage numbers made non-negative and ascending; UserError for one out of range, repeated, or none at all."""
     allowed = f"different integers from {-num_stages} to {num_stages - 1}, at least one"
-    bad = UserError(f"out_indices is {out_indices!r}; allowed: {allowed}")
+    bad = UserError(f"{name} is {out_indices!r}; allowed: {allowed}")
     if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not out_indices:
         raise bad
     if any(isinstance(i, bool) or not isinstance(i, int) or not -num_stages <= i < num_stages for i in out_indices):

@@ -5,10 +5,12 @@ from typing import Any
 
 from backbones.errors import unknown
 from backbones.hornet import HorNet
+from backbones.pvig import PViG
 from backbones.pyramid import PyramidBackbone
 from backbones.van import VAN
+from backbones.vig import ViG
 
-FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet)
+FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG)
 
 
 def list_archs(pattern: str = "*") -> list[str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
+from backbones.layers import BatchNorm2d, ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
 from backbones.ops import DepthwiseConv2d
 from backbones.pyramid import PyramidBackbone, Stage
 
@@ -63,10 +63,10 @@ class VANBlock(nn.Module):
 
     def __init__(self, dim: int, mlp_ratio: int, drop_path: float):
         super().__init__()
-        self.norm1 = nn.BatchNorm2d(dim)
+        self.norm1 = BatchNorm2d(dim)
         self.attn = LargeKernelAttention(dim)
         self.layer_scale1 = nn.Parameter(torch.full((dim,), 1e-2))
-        self.norm2 = nn.BatchNorm2d(dim)
+        self.norm2 = BatchNorm2d(dim)
         self.mlp = ConvMLP(dim, dim * mlp_ratio)
         self.layer_scale2 = nn.Parameter(torch.full((dim,), 1e-2))
         self.drop_path = DropPath(drop_path)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones import VAN, HorNet, PyramidBackbone
+from backbones import VAN, HorNet, PViG, PyramidBackbone, ViG
 from backbones.layers import BatchNorm1d
 
 
@@ -50,6 +50,8 @@ class PooledMLP(nn.Module):
 HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
     VAN: PooledLinear,
     HorNet: PooledNormLinear,
+    PViG: PooledMLP,
+    ViG: PooledMLP,
 }
 
 

@@ -1,0 +1,231 @@
+"""What Pyramid ViG and the isotropic ViG share: stem, and the block of a graph convolution and a feed-forward network.
+
+Source: Vision GNN, arXiv 2206.00272; huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/{vig,pyramid_vig}.py and
+gcn_lib/torch_vertex.py.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.errors import UserError
+from backbones.layers import ConvNorm, DropPath, gelu
+from backbones.ops import graph
+
+
+class GraphOptions(NamedTuple):
+    """What a user may choose about the graphs of a network, besides its arch.
+
+    Attributes:
+        conv: ``"mr"`` max-relative, as all published weights have; ``"edge"``, ``"sage"``, ``"gin"``.
+        relative_position: how positions enter at sizes other than 224x224, ``"published"`` or ``"grid"``; see
+            :func:`backbones.ops.graph.relative_position_codes`.
+        stochastic: probability in training that a layer draws its K neighbours at random from the K * dilation
+            nearest, rather than taking every dilation-th, in [0, 1].
+        budget: bytes of similarities between nodes and candidates that exist at a time; no result depends on it.
+    """
+
+    conv: str = "mr"
+    relative_position: str = "published"
+    stochastic: float = 0.0
+    budget: int = graph.BUDGET
+
+    def check(self) -> "GraphOptions":
+        """Itself; UserError for a value that is not allowed."""
+        for name, allowed in (("conv", tuple(GRAPH_CONVS)), ("relative_position", graph.RULES)):
+            if getattr(self, name) not in allowed:
+                raise UserError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        if not isinstance(self.stochastic, int | float) or not 0 <= self.stochastic <= 1:
+            raise UserError(f"stochastic is {self.stochastic!r}; allowed: 0 <= stochastic <= 1")
+        if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 1:
+            raise UserError(f"budget is {self.budget!r}; allowed: bytes, integers from 1")
+        return self
+
+
+class GraphStem(nn.Module):
+    """Convolutions of stride 2 with GELU between, one of stride 1, and a learned position embedding.
+
+    The embedding belongs to inputs of 224x224; at other sizes it is resized (bicubic).
+
+    Args:
+        in_chans: channels of the input.
+        widths: channels after each convolution of stride 2; the last is the output's.
+        native: sides of the embedding.
+    """
+
+    def __init__(self, in_chans: int, widths: tuple[int, ...], native: int):
+        super().__init__()
+        pairs = zip((in_chans, *widths), widths, strict=False)
+        self.convs = nn.ModuleList(ConvNorm(a, b, kernel_size=3, stride=2) for a, b in pairs)
+        self.last = ConvNorm(widths[-1], widths[-1], kernel_size=3)
+        self.pos_embed = nn.Parameter(torch.zeros(1, widths[-1], native, native))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = gelu(conv(x))
+        x = self.last(x)
+        pos_embed = self.pos_embed
+        if pos_embed.shape[2:] != x.shape[2:]:
+            pos_embed = F.interpolate(pos_embed, size=x.shape[2:], mode="bicubic", align_corners=False)
+        return x + pos_embed
+
+
+class ViGBlock(nn.Module):
+    """Grapher, then a feed-forward network, each with its shortcut: (B, C, H, W) to the same.
+
+    Args:
+        dim: channels.
+        k: neighbours of a node.
+        dilation: every how many ranks of nearness a neighbour is taken.
+        options: conv, stochastic neighbours, memory budget.
+        drop_path: rate of both branches.
+        ratio: candidates are the map average-pooled by this.
+        native: nodes per side of the published table of relative positions; None for a graph without positions.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        k: int,
+        dilation: int,
+        options: GraphOptions,
+        drop_path: float,
+        ratio: int = 1,
+        native: int | None = None,
+    ):
+        super().__init__()
+        self.grapher = Grapher(dim, k, dilation, options, ratio, native)
+        self.ffn = FeedForward(dim, 4 * dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.grapher(x))
+        return x + self.drop_path(self.ffn(x))
+
+
+class Grapher(nn.Module):
+    """1x1, graph convolution over the map's own nearest positions, 1x1: (B, C, H, W) to the same."""
+
+    def __init__(self, dim: int, k: int, dilation: int, options: GraphOptions, ratio: int, native: int | None):
+        super().__init__()
+        self.fc1 = ConvNorm(dim, dim, kernel_size=1)
+        self.graph = GRAPH_CONVS[options.conv](dim)
+        self.fc2 = ConvNorm(2 * dim, dim, kernel_size=1)
+        self.k, self.dilation, self.options, self.ratio, self.native = k, dilation, options, ratio, native
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(x)
+        pooled = x
+        if self.ratio > 1:
+            # Partial windows at the edges count too, so that every position is in a candidate.
+            pooled = F.avg_pool2d(x, self.ratio, self.ratio, ceil_mode=True, count_include_pad=False)
+        index = self.neighbours(x, pooled)
+        y = self.graph(rows_of(x), rows_of(pooled), index)
+        return self.fc2(y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2))
+
+    @torch.no_grad()
+    def neighbours(self, x: Tensor, pooled: Tensor) -> Tensor:
+        """(B, N, K) indices of candidates. Where these are few, first the dilation falls and then K."""
+        count = pooled.shape[2] * pooled.shape[3]
+        k = min(self.k, count)
+        dilation = min(self.dilation, count // k)
+        codes = None
+        if self.native is not None:
+            sizes = (*x.shape[2:], *pooled.shape[2:])
+            codes = graph.codes_like(x, x.shape[1], self.native, self.ratio, *sizes, self.options.relative_position)
+        index = graph.nearest(rows_of(x), rows_of(pooled), k * dilation, codes, self.options.budget)
+        if not (self.training and self.options.stochastic):
+            return index[..., ::dilation]
+        drawn = torch.randperm(k * dilation, device=x.device)[:k]
+        every = torch.arange(0, k * dilation, dilation, device=x.device)
+        return index[..., torch.where(torch.rand((), device=x.device) < self.options.stochastic, drawn, every)]
+
+
+class FeedForward(nn.Module):
+    """1x1 to the hidden width, GELU, 1x1 back, each with BatchNorm."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = ConvNorm(dim, hidden_dim, kernel_size=1)
+        self.fc2 = ConvNorm(hidden_dim, dim, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(gelu(self.fc1(x)))
+
+
+class MaxRelative(nn.Module):
+    """Max-relative graph convolution (arXiv 1904.03751): nn of a node beside its largest difference to a neighbour.
+
+    As all of these: nodes (B, N, C), candidates (B, M, C) and the (B, N, K) indices of neighbours among them to
+    (B, N, 2C); ``nn`` is a 1x1 convolution in four groups with BatchNorm, then GELU.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.nn = ConvNorm(2 * dim, 2 * dim, kernel_size=1, groups=4)
+
+    def forward(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        relative = graph.max_relative(x, y, index)
+        both = torch.stack((x, relative), dim=-1).flatten(2)  # node and difference channel by channel
+        return pointwise_gelu(self.nn, both[:, :, None])[:, :, 0]
+
+
+class Edge(nn.Module):
+    """Edge convolution (arXiv 1801.07829): the largest nn of a node beside its difference to a neighbour."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.nn = ConvNorm(2 * dim, 2 * dim, kernel_size=1, groups=4)
+
+    def forward(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        x = x[:, :, None].expand(-1, -1, index.shape[2], -1)
+        return pointwise_gelu(self.nn, torch.cat((x, graph.gather(y, index) - x), dim=-1)).amax(2)
+
+
+class SAGE(nn.Module):
+    """GraphSAGE (arXiv 1706.02216): nn2 of a node beside the largest nn1 of a neighbour."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.nn1 = ConvNorm(dim, dim, kernel_size=1, groups=4)
+        self.nn2 = ConvNorm(2 * dim, 2 * dim, kernel_size=1, groups=4)
+
+    def forward(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        largest = pointwise_gelu(self.nn1, graph.gather(y, index)).amax(2)
+        return pointwise_gelu(self.nn2, torch.cat((x, largest), dim=-1)[:, :, None])[:, :, 0]
+
+
+class GIN(nn.Module):
+    """Graph isomorphism network (arXiv 1810.00826): nn of (1 + eps) times a node plus its neighbours' sum."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.nn = ConvNorm(dim, 2 * dim, kernel_size=1, groups=4)
+        self.eps = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        total = (1 + self.eps) * x + graph.gather(y, index).sum(2)
+        return pointwise_gelu(self.nn, total[:, :, None])[:, :, 0]
+
+
+GRAPH_CONVS = {"mr": MaxRelative, "edge": Edge, "sage": SAGE, "gin": GIN}
+
+
+def pointwise_gelu(conv: nn.Module, x: Tensor) -> Tensor:
+    """GELU of a 1x1 convolution over the last axis of (B, N, K, C)."""
+    return gelu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B, H W, C), a view where the channels lie last in memory."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def init_graph_module(module: nn.Module) -> None:
+    """Convolutions: normal by fan-in (He et al.), biases 0; norms 1 and 0."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

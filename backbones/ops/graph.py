@@ -1,0 +1,166 @@
+"""Graphs over the positions of a map: nearest neighbours within a memory budget, and what is gathered from them.
+
+Nodes are rows, (B, N, C); candidates (B, M, C).
+Source: huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/gcn_lib.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RULES = ("published", "grid")
+BUDGET = 64 << 20  # bytes of similarities that exist at a time
+
+
+def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = None, budget: int = BUDGET) -> Tensor:
+    """Indices of the ``k`` nearest candidates of each node, nearest first.
+
+    The distance is |x / |x| - y / |y||^2 - 2 p . q: squared between normalised rows, and a term of the positions. Of
+    it only what differs between a node's candidates is computed, -1/2 times: x . y - |y|^2 / 2 + p . q.
+
+    Args:
+        x: (B, N, C) nodes.
+        y: (B, M, C) candidates.
+        codes: p (N, D) and q (M, D), or None for no term of the positions.
+        budget: bytes of similarities that may exist at a time; nodes are taken in as many blocks of rows as that
+            needs, at least one row each. The result does not depend on it.
+
+    Returns:
+        (B, N, k) int64.
+    """
+    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+        dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
+        x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
+        batch, nodes, _ = x.shape
+        lengths = y.square().sum(-1)[:, None] * -0.5  # -1/2 but for a candidate that is 0
+        candidates = y.transpose(1, 2)
+        rows = max(1, budget // (batch * y.shape[1] * x.element_size()))
+        found = []
+        for start in range(0, nodes, rows):
+            block = x[:, start : start + rows]
+            bias = lengths.expand(-1, block.shape[1], -1)
+            if codes is not None:
+                bias = lengths + codes[0][start : start + rows] @ codes[1].t()
+            found.append(torch.baddbmm(bias, block, candidates).topk(k, dim=-1).indices)
+        return torch.cat(found, dim=1)
+
+
+def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+    """The largest difference per channel to a node's neighbours, max_j(y_j) - x_i: (B, N, C).
+
+    Args:
+        x: (B, N, C) nodes.
+        y: (B, M, C) candidates.
+        index: (B, N, K) int64, the neighbours of each node among the candidates.
+    """
+    return gathered_max(y, index) - x
+
+
+def gathered_max(y: Tensor, index: Tensor) -> Tensor:
+    """max over K of y[b, index[b, n]]: (B, N, C), by a running maximum. The gradient goes to the first largest."""
+    if torch.is_grad_enabled() and y.requires_grad:
+        return GatheredMax.apply(y, index)
+    return running_max(y, index, with_winner=False)[0]
+
+
+class GatheredMax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y: Tensor, index: Tensor) -> Tensor:
+        largest, winner = running_max(y, index, with_winner=True)
+        ctx.save_for_backward(winner, index)
+        ctx.candidates = y.shape[1]
+        return largest
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        winner, index = ctx.saved_tensors
+        rows = index.gather(2, winner.long())
+        out = grad.new_zeros(grad.shape[0], ctx.candidates, grad.shape[2])
+        return out.scatter_add_(1, rows, grad), None
+
+
+def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
+    """The maximum over neighbours and, where wanted, which neighbour (0..K-1, uint8) has it."""
+    batch, candidates, channels = y.shape
+    flat = y.reshape(-1, channels)
+    offsets = torch.arange(batch, device=y.device)[:, None, None] * candidates
+    index = (index + offsets).reshape(-1, index.shape[2])
+    largest = flat.index_select(0, index[:, 0])
+    winner = torch.zeros_like(largest, dtype=torch.uint8) if with_winner else None
+    for j in range(1, index.shape[1]):
+        row = flat.index_select(0, index[:, j])
+        if with_winner:
+            winner = torch.where(row > largest, j, winner)
+        largest = torch.maximum(largest, row)
+    shape = (batch, -1, channels)
+    return largest.view(shape), winner.view(shape) if with_winner else None
+
+
+def gather(y: Tensor, index: Tensor) -> Tensor:
+    """y[b, index[b, n, k]]: (B, N, K, C)."""
+    batch, nodes, k = index.shape
+    rows = index.reshape(batch, -1, 1).expand(-1, -1, y.shape[2])
+    return y.gather(1, rows).view(batch, nodes, k, -1)
+
+
+def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+    """:func:`relative_position_codes` in the dtype (float32 up) and on the device of ``x``, once per size."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if torch.compiler.is_compiling() or type(x) is not Tensor:
+        return tuple(code.to(x.device, dtype) for code in relative_position_codes(*args))
+    return kept_codes(x.device, dtype, *args)
+
+
+@lru_cache(maxsize=64)
+def kept_codes(device: torch.device, dtype: torch.dtype, *args: Any) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False), torch.no_grad():
+        return tuple(code.to(device, dtype) for code in relative_position_codes(*args))
+
+
+def relative_position_codes(
+    dim: int, native: int, ratio: int, height: int, width: int, rows: int, columns: int, rule: str
+) -> tuple[Tensor, Tensor]:
+    """Rows whose products are the relative positions of Pyramid ViG, so that no table of them is needed.
+
+    The published table is -2 / C times the Gram matrix of the 2-D sine-cosine codes of a square grid, resized along
+    its second axis for pooled candidates. For other sizes the published code resizes the table over both axes, as if
+    node numbers were coordinates. Either resize is linear in one axis, so it can be done to the codes.
+
+    Args:
+        dim: channels C of the codes, a multiple of 4.
+        native: sides of the published grid of nodes.
+        ratio: pooling ratio of the candidates.
+        height, width: of the grid of nodes.
+        rows, columns: of the grid of candidates.
+        rule: ``"published"``, or ``"grid"``: the codes of the true places, a candidate's in the middle of its window.
+
+    Returns:
+        p (height * width, C) and q (rows * columns, C), float64: the table is -2 p @ q^T.
+    """
+    if rule == "published":
+        codes = sincos_codes(dim, native, native, 1)
+        candidates = resized_rows(codes, (native // ratio) ** 2)
+        p, q = resized_rows(codes, height * width), resized_rows(candidates, rows * columns)
+    else:
+        p, q = sincos_codes(dim, height, width, 1), sincos_codes(dim, rows, columns, ratio)
+    return p / dim, q
+
+
+def sincos_codes(dim: int, height: int, width: int, step: int) -> Tensor:
+    """2-D sine-cosine codes (height * width, dim) of windows of ``step`` x ``step``; x first, each sine then cosine."""
+    frequencies = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
+    y, x = (torch.arange(side, dtype=torch.float64) * step + (step - 1) / 2 for side in (height, width))
+    parts = []
+    for places, repeat in ((x, lambda c: c.repeat(height, 1)), (y, lambda c: c.repeat_interleave(width, dim=0))):
+        angles = places[:, None] * frequencies
+        parts += [repeat(angles.sin()), repeat(angles.cos())]
+    return torch.cat(parts, dim=1)
+
+
+def resized_rows(codes: Tensor, count: int) -> Tensor:
+    """(N, C) rows resized to (count, C) as ``F.interpolate`` resizes one axis of an image, bicubic."""
+    image = codes.t()[None, :, :, None]
+    return F.interpolate(image, size=(count, 1), mode="bicubic", align_corners=False)[0, :, :, 0].t()

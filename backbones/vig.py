@@ -1,0 +1,91 @@
+"""ViG: Vision GNN at one scale (arXiv 2206.00272).
+
+Source of the architecture: huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/vig.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
+from backbones.pyramid import PyramidBackbone, Stage, resolve_out_indices
+
+
+class ViGArch(NamedTuple):
+    depths: tuple[int, ...]  # blocks in each quarter
+    embed_dims: tuple[int, ...]  # channels in each quarter, all the same
+
+
+ARCHS = {
+    "vig_tiny": ViGArch((3, 3, 3, 3), (192, 192, 192, 192)),
+    "vig_small": ViGArch((4, 4, 4, 4), (320, 320, 320, 320)),
+    "vig_base": ViGArch((4, 4, 4, 4), (640, 640, 640, 640)),
+}
+NATIVE = 14  # sides of the map at 224x224
+
+
+class ViG(PyramidBackbone):
+    """Graph convolutions between positions that look alike, at one scale; its quarters stand for stages.
+
+    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 16 are rounded up.
+    Output: one (B, C, ceil(H / 16), ceil(W / 16)) map per out_indices, as the last block of that quarter leaves it,
+        or per ``out_blocks``. :class:`backbones.SimpleFeaturePyramid` makes four scales of the last.
+
+    On maps with fewer nodes than neighbours times the dilation, first the dilation falls and then the number.
+
+    Args:
+        out_blocks: blocks after which maps are returned, counted from 0, negatives from the end, kept ascending;
+            instead of out_indices. Blocks that no map needs are not built.
+        conv, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.
+
+    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    """
+
+    ARCHS = ARCHS
+    STRIDES = (16, 16, 16, 16)
+    init_module = staticmethod(init_graph_module)
+
+    def __init__(
+        self,
+        arch: str,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        *args: Any,
+        out_blocks: Sequence[int] | None = None,
+        conv: str = "mr",
+        stochastic: float = 0.0,
+        budget: int = GraphOptions().budget,
+        **kwargs: Any,
+    ):
+        self.options = GraphOptions(conv, stochastic=stochastic, budget=budget).check()
+        self.out_blocks = None
+        if out_blocks is not None and arch in self.ARCHS:
+            depths = self.ARCHS[arch].depths
+            self.out_blocks = resolve_out_indices(out_blocks, sum(depths), "out_blocks")
+            quarters = [i for i, depth in enumerate(depths) for _ in range(depth)]
+            out_indices = (quarters[self.out_blocks[-1]],)  # what is built
+        super().__init__(arch, out_indices, *args, **kwargs)
+
+    def build(self, arch: ViGArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
+        dim, depths = arch.embed_dims[0], arch.depths
+        if self.out_blocks is None:
+            self.out_blocks = tuple(sum(depths[: i + 1]) - 1 for i in self.out_indices)
+        else:
+            self.feature_info = self.feature_info * len(self.out_blocks)
+        self.stem = GraphStem(self.in_chans, (dim // 8, dim // 4, dim // 2, dim), NATIVE)
+        for i in range(num_stages):
+            start = sum(depths[:i])
+            blocks = []
+            for j, rate in enumerate(drop_path_rates[i][: self.out_blocks[-1] + 1 - start], start):
+                neighbours = 9 + 9 * j // (sum(depths) - 1)  # from 9 at the first block to 18 at the last
+                blocks.append(ViGBlock(dim, neighbours, j // 4 + 1, self.options, rate))
+            self.stages.append(Stage(nn.Identity(), blocks, nn.Identity()))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(self.prepared(x))
+        maps = []
+        for j, block in enumerate(block for stage in self.stages for block in stage.blocks):
+            x = self.run_block(block, x)
+            if j in self.out_blocks:
+                maps.append(x)
+        return tuple(maps)
