@@ -11,6 +11,7 @@ from backbones.param_groups import param_groups
 from backbones.pvig import PViG
 from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.registry import FAMILIES, create_backbone, list_archs
+from backbones.simple_pyramid import SimpleFeaturePyramid
 from backbones.van import VAN
 from backbones.vig import ViG
 from backbones.weights import LoadReport, load_weights
@@ -28,6 +29,7 @@ __all__ = [
     "LoadReport",
     "PViG",
     "PyramidBackbone",
+    "SimpleFeaturePyramid",
     "UserError",
     "ViG",
     "create_backbone",

@@ -2,11 +2,14 @@
 
 from mmengine.registry import Registry
 
-from backbones import FAMILIES
+from backbones import FAMILIES, SimpleFeaturePyramid
 from engine import hooks, optim  # noqa: F401
 
 
 def register_backbones(registry: Registry) -> None:
-    """Makes ``dict(type="VAN", arch=...)`` and its like known to ``registry``; doing it again changes nothing."""
-    for family in FAMILIES:
-        registry.register_module(module=family, force=True)
+    """Makes ``dict(type="VAN", arch=...)`` and its like known to ``registry``, and the neck for nets of one scale.
+
+    Doing it again changes nothing.
+    """
+    for module in (*FAMILIES, SimpleFeaturePyramid):
+        registry.register_module(module=module, force=True)

@@ -1,0 +1,94 @@
+"""Vicinity attention: linear attention that favours near places, VVT's (arXiv 2206.10552).
+
+Each token at row y and column x of a H x W map has the angles a = pi/2 * y/H and b = pi/2 * x/W, and its query and key
+are taken four times, times cos a, sin a, cos b and sin b. A product of two such features is then
+q . k * (cos(a - a') + cos(b - b')), most for near places, and sums over tokens can still be formed first.
+
+Source: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
+"""
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+LOW, HIGH = 1e-4, 1e4  # magnitudes to which intermediate results are clamped
+EPS = 1e-4  # of the normaliser
+
+
+def vicinity_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The fast form: the same numbers without the four-fold features.
+
+    cos a and sin a are the same along a row, cos b and sin b along a column. So the sums over tokens are sums over
+    rows and columns of small products, and the queries of a row, or of a column, share one small matrix. That is half
+    the arithmetic, and nothing of size N is made but the operands and the result. Linear in the number of tokens.
+
+    Args:
+        q, k, v: (B, h, H, W, d), queries and keys before their ReLU. Half types are computed in float32.
+
+    Returns:
+        (B, h, H, W, d) of the same type.
+    """
+    dtype = q.dtype
+    with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):  # the meta device knows none
+        q, k, v = (t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v))
+        return attend(q.relu(), k.relu(), v).to(dtype)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    height, width, dim = q.shape[2:]
+    along_y, along_x = waves(height, q), waves(width, q)  # (2, H) and (2, W)
+    by_row = k.transpose(3, 4) @ v  # (B, h, H, d, d)
+    by_column = k.permute(0, 1, 3, 4, 2) @ v.transpose(2, 3)  # (B, h, W, d, d)
+    kv = torch.cat((along_y @ by_row.flatten(3), along_x @ by_column.flatten(3)), dim=2)  # (B, h, 4, d * d)
+    k_sum = torch.cat((along_y @ k.sum(3), along_x @ k.sum(2)), dim=2)  # (B, h, 4, d)
+    # The normaliser's sums as one more column of what the queries are multiplied by.
+    both = torch.cat((clamp_magnitude(kv).unflatten(3, (dim, dim)), k_sum[..., None]), dim=4).flatten(3)
+    for_row = (along_y.t() @ both[:, :, :2]).unflatten(3, (dim, dim + 1))  # (B, h, H, d, d + 1)
+    for_column = (along_x.t() @ both[:, :, 2:]).unflatten(3, (dim, dim + 1))
+    out = q @ for_row + (q.transpose(2, 3) @ for_column).transpose(2, 3)
+    out, total = out.split((dim, 1), dim=4)
+    return clamped_product(out, (total + EPS).reciprocal().clamp(LOW, HIGH))
+
+
+def vicinity_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The plain form, as the paper writes it, in the type of its arguments; those of :func:`vicinity_attention`."""
+    batch, heads, height, width, dim = q.shape
+    cos_y, sin_y = waves(height, q)[:, :, None, None].expand(2, height, width, 1)
+    cos_x, sin_x = waves(width, q)[:, None, :, None].expand(2, height, width, 1)
+    q, k = (
+        torch.cat((t * cos_y, t * sin_y, t * cos_x, t * sin_x), dim=4).flatten(2, 3) for t in (q.relu(), k.relu())
+    )  # (B, h, N, 4 d)
+    kv = clamp_magnitude(k.transpose(2, 3) @ v.flatten(2, 3))
+    z = clamp_magnitude(1 / (q @ k.sum(2)[..., None] + EPS))
+    return clamp_magnitude(clamp_magnitude(q @ kv) * z).view(batch, heads, height, width, dim)
+
+
+def clamp_magnitude(t: Tensor) -> Tensor:
+    """The magnitude clamped to [1e-4, 1e4] under the same sign; zero stays zero, and has no gradient."""
+    return t.abs().clamp_(LOW, HIGH).mul_(t.sign())
+
+
+def clamped_product(t: Tensor, factor: Tensor) -> Tensor:
+    """``clamp_magnitude(clamp_magnitude(t) * factor)`` for a positive factor."""
+    return t.abs().clamp_(LOW, HIGH).mul_(factor).clamp_(LOW, HIGH).mul_(t.sign())
+
+
+def waves(length: int, like: Tensor) -> Tensor:
+    """Cosine and sine of pi/2 * i/length, (2, length), made once per length outside of a compiled graph."""
+    if torch.compiler.is_compiling() or type(like) is not Tensor:
+        return make_waves(length, like.dtype, like.device)
+    return kept_waves(length, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)
+def kept_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad():  # else it could not serve a backward pass later
+        return make_waves(length, dtype, device)
+
+
+def make_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # The published angles are float32 whatever the network's type is.
+    angles = (math.pi / 2 * torch.arange(length, device=device, dtype=torch.float32) / length).to(dtype)
+    return torch.stack((angles.cos(), angles.sin()))

@@ -1,0 +1,55 @@
+"""Four scales from one: the simple feature pyramid of ViTDet (Li et al., arXiv 2203.16527)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.layers import LayerNorm2d
+from backbones.pyramid import check_int
+
+
+class SimpleFeaturePyramid(nn.Module):
+    """Maps of 4, 2, 1 and 1/2 times the size of the last map given, for heads that expect strides 4 to 32.
+
+    Each scale ends in a 1x1 and a 3x3 convolution with LayerNorm. Made for stride 16, as the isotropic ViG's.
+
+    Args:
+        in_channels: of the map.
+        out_channels: of every scale.
+        num_outs: 4, or more: each further map is every second position of the one before.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4):
+        super().__init__()
+        self.num_outs = check_int("num_outs", num_outs, 4, None)
+        half, quarter = in_channels // 2, in_channels // 4
+        resizes = (
+            nn.Sequential(
+                nn.ConvTranspose2d(in_channels, half, 2, stride=2),
+                LayerNorm2d(half),
+                nn.GELU(),
+                nn.ConvTranspose2d(half, quarter, 2, stride=2),
+            ),
+            nn.ConvTranspose2d(in_channels, half, 2, stride=2),
+            nn.Identity(),
+            nn.MaxPool2d(2, stride=2, ceil_mode=True),  # odd sides round up, as strided convolutions round them
+        )
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                resize,
+                nn.Conv2d(channels, out_channels, 1, bias=False),
+                LayerNorm2d(out_channels),
+                nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+                LayerNorm2d(out_channels),
+            )
+            for resize, channels in zip(resizes, (quarter, half, in_channels, in_channels), strict=True)
+        )
+
+    def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One (B, C, H, W) map, or several of which the last counts, to ``num_outs`` maps, finest first."""
+        x = maps if isinstance(maps, Tensor) else maps[-1]
+        outs = [scale(x) for scale in self.scales]
+        while len(outs) < self.num_outs:
+            outs.append(F.max_pool2d(outs[-1], 1, stride=2))
+        return tuple(outs)

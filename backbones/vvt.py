@@ -1,0 +1,129 @@
+"""VVT: Vicinity Vision Transformer, linear attention with a two-dimensional locality bias (arXiv 2206.10552).
+
+Source of the architecture: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbones.layers import DropPath, LayerNorm2d
+from backbones.ops import DepthwiseConv2d, conv_mlp, vicinity_attention
+from backbones.ops.vicinity import clamped_product
+from backbones.pyramid import PyramidBackbone, Stage
+
+SLICE_BYTES = 1 << 21  # of a map that a block works on at a time on a CPU
+
+
+class VVTArch(NamedTuple):
+    depths: tuple[int, ...]  # blocks per stage, stride-4 stage first
+    mlp_ratios: tuple[int, ...] = (8, 8, 4, 4)
+    embed_dims: tuple[int, ...] = (96, 160, 320, 512)  # channels per stage
+    num_heads: tuple[int, ...] = (1, 2, 5, 8)
+
+
+ARCHS = {
+    "vvt_tiny": VVTArch((2, 2, 2, 2)),
+    "vvt_small": VVTArch((3, 3, 9, 3)),
+    "vvt_medium": VVTArch((3, 3, 27, 3)),
+    "vvt_large": VVTArch((4, 4, 36, 4), mlp_ratios=(4, 4, 4, 4)),
+}
+
+
+class VVT(PyramidBackbone):
+    """Four-stage pyramid transformer with vicinity attention over all positions of each map.
+
+    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
+    Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
+        after the stage's LayerNorm, which the next stage receives too. Channels last in memory.
+
+    Nothing is tied to the size of the training images: positions are fractions of the height and of the width.
+
+    The arguments are those of :class:`backbones.PyramidBackbone`.
+    """
+
+    ARCHS = ARCHS
+
+    def build(self, arch: VVTArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
+        dims = arch.embed_dims
+        self.stem = PatchEmbed(self.in_chans, dims[0], kernel_size=7, stride=4)
+        for i in range(num_stages):
+            downsample = nn.Identity() if i == 0 else PatchEmbed(dims[i - 1], dims[i], kernel_size=3, stride=2)
+            blocks = [VVTBlock(dims[i], arch.num_heads[i], arch.mlp_ratios[i], rate) for rate in drop_path_rates[i]]
+            self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=1e-6)))
+
+
+class PatchEmbed(nn.Module):
+    """Overlapping strided convolution and LayerNorm; sides that the stride does not divide are rounded up."""
+
+    def __init__(self, in_dim: int, dim: int, kernel_size: int, stride: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_dim, dim, kernel_size, stride, padding=kernel_size // 2)
+        self.norm = LayerNorm2d(dim, eps=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x).contiguous(memory_format=torch.channels_last))
+
+
+class VVTBlock(nn.Module):
+    """Attention and MLP branches over a (B, C, H, W) map, each after a LayerNorm."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: int, drop_path: float):
+        super().__init__()
+        self.norm1 = LayerNorm2d(dim, eps=1e-6)
+        self.attn = VicinityAttention(dim, num_heads)
+        self.norm2 = LayerNorm2d(dim, eps=1e-6)
+        self.mlp = ConvMLP(dim, dim * mlp_ratio)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        images = max(1, SLICE_BYTES // (x[0].numel() * x.element_size()))
+        if torch.compiler.is_compiling() or x.device.type != "cpu" or images >= len(x):
+            return self.both(x)
+        # What a few images need stays in the cache from one operation to the next.
+        return torch.cat([self.both(part) for part in x.split(images)])
+
+    def both(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class VicinityAttention(nn.Module):
+    """Vicinity attention at half the width, projected back and gated channel by channel from the mean token."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(dim, dim // 2)
+        self.k_proj = nn.Linear(dim, dim // 2)
+        self.v_proj = nn.Linear(dim, dim // 2)
+        self.out_proj = nn.Linear(dim // 2, dim)
+        self.gate1 = nn.Linear(dim, dim, bias=False)
+        self.gate2 = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        gate = self.gate2(self.gate1(x.mean((1, 2), dtype=dtype).to(x.dtype)).relu()).sigmoid()
+        projs = (self.q_proj, self.k_proj, self.v_proj)
+        qkv = F.linear(x, torch.cat([proj.weight for proj in projs]), torch.cat([proj.bias for proj in projs]))
+        q, k, v = qkv.unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5)  # (B, h, H, W, d) each
+        y = self.out_proj(vicinity_attention(q, k, v).permute(0, 2, 3, 1, 4).flatten(3))
+        y = clamped_product(y.to(dtype), 1 + gate[:, None, None].to(dtype))
+        return y.to(x.dtype).permute(0, 3, 1, 2)
+
+
+class ConvMLP(nn.Module):
+    """Linear to the hidden width, depthwise 3x3, GELU, linear back."""
+
+    def __init__(self, dim: int, hidden_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.dw = DepthwiseConv2d(hidden_dim, 3)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fc1, dw, fc2 = self.fc1, self.dw, self.fc2
+        return conv_mlp(x, fc1.weight, fc1.bias, dw.weight, dw.bias, fc2.weight, fc2.bias)
