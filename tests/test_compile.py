@@ -1,0 +1,89 @@
+"""Compiling and exporting: whole graphs, no break, the numbers of eager; autocast without NaN or complaints."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from test_backbones import SMALL, trained_norms
+
+from backbones import create_backbone
+from backbones.registry import family_of
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Makes backbones with one block a stage."""
+
+    def make(arch, **kwargs):
+        family = family_of(arch)
+        row = family.ARCHS[arch]
+        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 1, 1, 1))})
+        torch._dynamo.reset()
+        return create_backbone(arch, **kwargs)
+
+    return make
+
+
+def loss(maps):
+    return sum(m.float().square().mean() for m in maps)
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_inference_compiles_whole(tiny, arch):
+    """In float64, where a graph's nearest neighbours do not depend on rounding."""
+    net = trained_norms(tiny(arch)).double().eval()
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    image = torch.randn(1, 3, 70, 101).double()
+    with torch.no_grad():
+        for ours, theirs in zip(compiled(image), net(image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("grad_checkpointing", [False, True])
+@pytest.mark.parametrize("arch", SMALL)
+def test_training_compiles_whole(tiny, arch, grad_checkpointing):
+    """Same gradients and statistics as in eager, where blocks are recomputed too."""
+    eager = trained_norms(tiny(arch, grad_checkpointing=grad_checkpointing)).double().train()
+    net = copy.deepcopy(eager)
+    image = torch.randn(2, 3, 64, 64).double()
+    loss(torch.compile(net, fullgraph=True, backend="aot_eager")(image)).backward()
+    loss(eager(image)).backward()
+    for (name, ours), theirs in zip(net.named_parameters(), eager.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7, msg=name)
+    for (name, ours), theirs in zip(net.named_buffers(), eager.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("arch", SMALL)
+def test_exports(tiny, arch, fused):
+    net = trained_norms(tiny(arch)).double().eval()
+    net = net.fuse() if fused else net
+    image = torch.randn(1, 3, 64, 96).double()
+    with torch.no_grad():
+        program = torch.export.export(net, (image,))
+        for ours, theirs in zip(program.module()(image), net(image), strict=True):
+            assert (ours - theirs).norm() / theirs.norm() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("arch", SMALL)
+def test_autocast_is_finite_and_quiet(tiny, arch, dtype):
+    net = tiny(arch).train()
+    for name, param in net.named_parameters():
+        if "gamma" in name or "layer_scale" in name:
+            param.data.fill_(0.5)  # they start so small that their branches would hide
+    image = torch.randn(2, 3, 80, 112)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with torch.autocast("cpu", dtype):
+            maps = net(image)
+        loss(maps).backward()
+        with torch.no_grad(), torch.autocast("cpu", dtype):
+            maps += net.eval()(image)
+    assert all(m.isfinite().all() for m in maps)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    half = net.to(dtype)
+    with torch.no_grad():
+        assert all(m.dtype == dtype and m.isfinite().all() for m in half(image.to(dtype)))
