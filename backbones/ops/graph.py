@@ -13,6 +13,7 @@ from torch import Tensor
 
 RULES = ("published", "grid")
 BUDGET = 64 << 20  # bytes of similarities that exist at a time
+CHUNK = 2048  # rows
 
 
 def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = None, budget: int = BUDGET) -> Tensor:
@@ -35,7 +36,7 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
         batch, nodes, _ = x.shape
-        lengths = y.square().sum(-1)[:, None] * -0.5  # -1/2 but for a candidate that is 0
+        lengths = y.any(-1)[:, None].to(dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
         candidates = y.transpose(1, 2)
         rows = max(1, budget // (batch * y.shape[1] * x.element_size()))
         found = []
@@ -45,7 +46,7 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
             if codes is not None:
                 bias = lengths + codes[0][start : start + rows] @ codes[1].t()
             found.append(torch.baddbmm(bias, block, candidates).topk(k, dim=-1).indices)
-        return torch.cat(found, dim=1)
+        return torch.cat(found, dim=1) if len(found) > 1 else found[0]
 
 
 def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
@@ -87,16 +88,25 @@ def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Te
     batch, candidates, channels = y.shape
     flat = y.reshape(-1, channels)
     offsets = torch.arange(batch, device=y.device)[:, None, None] * candidates
-    index = (index + offsets).reshape(-1, index.shape[2])
-    largest = flat.index_select(0, index[:, 0])
+    ranks = (index + offsets).flatten(0, 1).t().contiguous()
+    # What is compared stays in the cache, a few thousand rows at a time; a compiler fuses the comparisons instead.
+    chunked = y.device.type == "cpu" and not torch.compiler.is_compiling()
+    parts = [largest_rows(flat, part, with_winner) for part in (ranks.split(CHUNK, dim=1) if chunked else (ranks,))]
+    largest, winner = (torch.cat(found) if found[0] is not None else None for found in zip(*parts, strict=True))
+    shape = (batch, -1, channels)
+    return largest.view(shape), winner.view(shape) if with_winner else None
+
+
+def largest_rows(flat: Tensor, ranks: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
+    """:func:`running_max` of the rows of (R, C) that ``ranks`` (K, n) names: (n, C) each."""
+    largest = flat.index_select(0, ranks[0])
     winner = torch.zeros_like(largest, dtype=torch.uint8) if with_winner else None
-    for j in range(1, index.shape[1]):
-        row = flat.index_select(0, index[:, j])
+    for j in range(1, len(ranks)):
+        row = flat.index_select(0, ranks[j])
         if with_winner:
             winner = torch.where(row > largest, j, winner)
         largest = torch.maximum(largest, row)
-    shape = (batch, -1, channels)
-    return largest.view(shape), winner.view(shape) if with_winner else None
+    return largest, winner
 
 
 def gather(y: Tensor, index: Tensor) -> Tensor:
