@@ -14,6 +14,7 @@ from backbones.registry import FAMILIES, create_backbone, list_archs
 from backbones.simple_pyramid import SimpleFeaturePyramid
 from backbones.van import VAN
 from backbones.vig import ViG
+from backbones.vvt import VVT
 from backbones.weights import LoadReport, load_weights
 from backbones.weights_table import WEIGHTS
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "FAMILIES",
     "VAN",
+    "VVT",
     "WEIGHTS",
     "FeatureExtractor",
     "FeatureInfo",

@@ -42,7 +42,7 @@ ARCHS = {
 class HorNet(PyramidBackbone):
     """Four-stage convolutional pyramid of recursive gated convolutions, with 7x7 or global filters.
 
-    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded down at each stride.
+    Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 round down at each stride.
     Output: one (B, embed_dims[i], H // 2**(i + 2), W // 2**(i + 2)) map per out_indices, finest first.
 
     Global filters take the size that loaded weights have, and are resized for maps that they do not fit.

@@ -9,8 +9,9 @@ from backbones.pvig import PViG
 from backbones.pyramid import PyramidBackbone
 from backbones.van import VAN
 from backbones.vig import ViG
+from backbones.vvt import VVT
 
-FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG)
+FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG, VVT)
 
 
 def list_archs(pattern: str = "*") -> list[str]:

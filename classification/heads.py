@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones import VAN, HorNet, PViG, PyramidBackbone, ViG
+from backbones import VAN, VVT, HorNet, PViG, PyramidBackbone, ViG
 from backbones.layers import BatchNorm1d
 
 
@@ -52,6 +52,7 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
     HorNet: PooledNormLinear,
     PViG: PooledMLP,
     ViG: PooledMLP,
+    VVT: PooledLinear,
 }
 
 

@@ -12,4 +12,6 @@ with quiet_imports():
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
+
+    from detection import necks  # noqa: F401
 register_backbones(MODELS)

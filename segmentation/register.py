@@ -14,6 +14,8 @@ with quiet_imports():
     from mmseg.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
+
+    from segmentation import heads  # noqa: F401
 register_backbones(MODELS)
 
 # Said by every loss that is built; averaging over all pixels is what the published recipes did.

@@ -15,7 +15,7 @@ from backbones import UserError, create_backbone, list_archs
 from backbones.registry import family_of
 
 ARCHS = list_archs()
-SMALL = ["van_b0", "hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny"]  # of each kind the least
+SMALL = ["van_b0", "hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # of each kind the least
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from classification import create_classifier
 from engine.config import load_config
 from engine.runner import build_runner
 
-ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny"]  # VAN has tests of its own
+ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # VAN has tests of its own
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from backbones.convert import hornet, van, vig
+from backbones.convert import hornet, van, vig, vvt
 from backbones.convert.names import Names
 
-FAMILIES = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig}
+FAMILIES = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig, "vvt": vvt}
 OURS = re.compile(r"(stem|stages\.\d+\.(downsample|blocks|norm)|out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")
 
 

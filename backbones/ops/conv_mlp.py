@@ -47,7 +47,7 @@ class SlicedConvMLP(torch.autograd.Function):
         x = x.permute(0, 2, 3, 1)
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         for images, slices in slices_of(x, len(w1)):
-            tokens, result = x[images].flatten(0, 2), out[images].flatten(0, 2)
+            result = out[images].flatten(0, 2)
             for i, m in enumerate(slices):
                 hidden = convolved(inner(x[images], w1[m], b1[m]), w_dw[m], b_dw[m])
                 hidden = tokens_of(torch.ops.aten.gelu_(hidden))
