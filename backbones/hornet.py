@@ -132,8 +132,8 @@ class HorNetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.add(x, self.gnconv(self.norm1(x)), self.gamma1)
-        y = self.pwconv1(self.norm2(x).permute(0, 2, 3, 1))
-        y = self.pwconv2(gelu(y)).permute(0, 3, 1, 2)
+        y = gelu(pointwise(self.norm2(x), self.pwconv1.weight[..., None, None], self.pwconv1.bias))
+        y = pointwise(y, self.pwconv2.weight[..., None, None], self.pwconv2.bias)
         return self.add(x, y, self.gamma2)
 
     def add(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
@@ -189,8 +189,6 @@ class GlobalLocalFilter(GlobalFilter):
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A 1x1 convolution of a (B, C, H, W) map, as the matrix product it is where the channels lie last in memory."""
-    if x.device.type == "cpu":
-        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
     return F.conv2d(x, weight, bias)
 
 

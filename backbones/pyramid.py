@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from backbones.errors import UserError, unknown
 from backbones.layers import drop_path_rates
 
+
+SLICE_BYTES = 2 << 20  # of a stage's map that passes its blocks at a time in inference on a CPU
 MIN_SIZE = 32  # pixels; below it the last stage has no interior
 
 
@@ -88,10 +90,7 @@ class PyramidBackbone(nn.Module):
         x = self.stem(self.prepared(x))
         maps = []
         for i, stage in enumerate(self.stages):
-            x = stage.downsample(x)
-            for block in stage.blocks:
-                x = self.run_block(block, x)
-            x = stage.norm(x)
+            x = self.run_stage(stage, stage.downsample(x))
             if i in self.out_indices:
                 maps.append(self.output(i, x))
         return tuple(maps)
@@ -104,6 +103,15 @@ class PyramidBackbone(nn.Module):
             # there. On a GPU the format is the caller's choice.
             x = x.contiguous(memory_format=torch.channels_last)
         return x
+
+    def run_stage(self, stage: "Stage", x: Tensor) -> Tensor:
+        """The stage's blocks and norm; in inference on a CPU for some images after others."""
+        slices = min(len(x), -(-x.nbytes // SLICE_BYTES))
+        if slices > 1 and may_slice(stage, x):
+            return torch.cat([self.run_stage(stage, part) for part in x.tensor_split(slices)])
+        for block in stage.blocks:
+            x = self.run_block(block, x)
+        return stage.norm(x)
 
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         """``block(x)``, its activations recomputed in the backward pass where that was asked for."""
@@ -177,9 +185,10 @@ class PyramidBackbone(nn.Module):
     def fuse(self) -> "PyramidBackbone":
         """Turns the network, in place, into its inference form: batch norms and layer scales folded, same outputs."""
         if not self.is_fused:
-            self.eval()
+            self.eval()  # the form that the norms are folded in
             fuse_children(self)
             self.is_fused = True
+            self.eval()  # the replacements too
             self.requires_grad_(False)
         return self
 
@@ -192,6 +201,14 @@ class Stage(nn.Module):
         self.downsample = downsample
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
+
+
+def may_slice(stage: Stage, x: Tensor) -> bool:
+    """Whether the images of a batch may pass one after another, which keeps wide maps in the cache of a CPU."""
+    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return False
+    # Statistics in training are those of the whole batch, and a hook expects the whole batch.
+    return not any(m.training or m._forward_hooks or m._forward_pre_hooks for m in stage.modules())
 
 
 def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str = "out_indices") -> tuple[int, ...]:
