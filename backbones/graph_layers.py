@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.errors import UserError
-from backbones.layers import ConvNorm, DropPath, gelu
-from backbones.ops import graph
+from backbones.layers import ConvNorm, DropPath
+from backbones.ops import gelu, graph
 
 
 class GraphOptions(NamedTuple):

@@ -6,12 +6,11 @@ Source of the architecture: raoyongming/HorNet@ac9e210, hornet.py, object_detect
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.layers import DropPath, LayerNorm2d
-from backbones.ops import DepthwiseConv2d, GlobalFilter
+from backbones.ops import DepthwiseConv2d, GlobalFilter, gelu, pointwise
 from backbones.pyramid import PyramidBackbone, Stage
 
 SCALE = 1 / 3  # of every gate of the backbone
@@ -132,8 +131,8 @@ class HorNetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.add(x, self.gnconv(self.norm1(x)), self.gamma1)
-        y = gelu(pointwise(self.norm2(x), self.pwconv1.weight[..., None, None], self.pwconv1.bias))
-        y = pointwise(y, self.pwconv2.weight[..., None, None], self.pwconv2.bias)
+        y = gelu(pointwise(self.norm2(x), self.pwconv1.weight, self.pwconv1.bias))
+        y = pointwise(y, self.pwconv2.weight, self.pwconv2.bias)
         return self.add(x, y, self.gamma2)
 
     def add(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
@@ -185,15 +184,3 @@ class GlobalLocalFilter(GlobalFilter):
         near, far = self.dw(near), super().forward(far)
         x = torch.stack((near.permute(0, 2, 3, 1), far.permute(0, 2, 3, 1)), dim=-1)
         return self.post_norm(x.flatten(3).permute(0, 3, 1, 2))
-
-
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution of a (B, C, H, W) map, as the matrix product it is where the channels lie last in memory."""
-    return F.conv2d(x, weight, bias)
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU, in place where no gradient needs the input: fresh memory of that size costs as much as the values."""
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
-        return F.gelu(x)
-    return torch.ops.aten.gelu_(x)

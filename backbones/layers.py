@@ -1,8 +1,12 @@
 """Layers that more than one network uses. Maps are (B, C, H, W), channels last in memory where it is faster."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from backbones.ops import DepthwiseConv2d, gelu, pointwise
 
 
 class DropPath(nn.Module):
@@ -40,6 +44,26 @@ class LayerNorm2d(nn.LayerNorm):
         y = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
         y = y.permute(0, 3, 1, 2)
         return y.contiguous() if x.is_contiguous() else y
+
+
+class ConvMLP(nn.Module):
+    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back: a (B, C, H, W) map to the same.
+
+    Args:
+        dim: channels C.
+        hidden_dim: channels between.
+        layer: makes a 1x1 layer from its two widths, ``nn.Linear`` or a convolution, as the weights are stored.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, layer: Callable[[int, int], nn.Module]):
+        super().__init__()
+        self.fc1 = layer(dim, hidden_dim)
+        self.dw = DepthwiseConv2d(hidden_dim, 3)
+        self.fc2 = layer(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = gelu(self.dw(pointwise(x, self.fc1.weight, self.fc1.bias)))
+        return pointwise(x, self.fc2.weight, self.fc2.bias)
 
 
 class SingleValueNorm:
@@ -80,13 +104,6 @@ class ConvNorm(nn.Sequential):
         self.conv.weight.mul_(scale[:, None, None, None])
         self.conv.bias.copy_(self.conv.bias * scale + shift)
         self.norm = nn.Identity()
-
-
-def gelu(x: Tensor) -> Tensor:
-    """GELU, in place where no gradient needs the input: fresh memory of that size costs as much as the values."""
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
-        return F.gelu(x)
-    return torch.ops.aten.gelu_(x)
 
 
 def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -3,14 +3,14 @@
 Source of the architecture: Visual-Attention-Network/VAN-Classification@e19779b, models/van.py.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import BatchNorm2d, ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
-from backbones.ops import DepthwiseConv2d
+from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
+from backbones.ops import DepthwiseConv2d, gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
 
@@ -67,7 +67,7 @@ class VANBlock(nn.Module):
         self.attn = LargeKernelAttention(dim)
         self.layer_scale1 = nn.Parameter(torch.full((dim,), 1e-2))
         self.norm2 = BatchNorm2d(dim)
-        self.mlp = ConvMLP(dim, dim * mlp_ratio)
+        self.mlp = ConvMLP(dim, dim * mlp_ratio, partial(nn.Conv2d, kernel_size=1))
         self.layer_scale2 = nn.Parameter(torch.full((dim,), 1e-2))
         self.drop_path = DropPath(drop_path)
 
@@ -97,21 +97,8 @@ class LargeKernelAttention(nn.Module):
         self.proj_out = nn.Conv2d(dim, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.proj_in(x))
+        x = gelu(self.proj_in(x))
         return self.proj_out(x * self.pw(self.dw_dilated(self.dw(x))))
-
-
-class ConvMLP(nn.Module):
-    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back."""
-
-    def __init__(self, dim: int, hidden_dim: int):
-        super().__init__()
-        self.fc1 = nn.Conv2d(dim, hidden_dim, 1)
-        self.dw = DepthwiseConv2d(hidden_dim, 3)
-        self.fc2 = nn.Conv2d(hidden_dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.dw(self.fc1(x))))
 
 
 class FusedVANBlock(nn.Module):

@@ -6,15 +6,12 @@ Source of the architecture: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, clas
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.layers import DropPath, LayerNorm2d
-from backbones.ops import DepthwiseConv2d, conv_mlp, vicinity_attention
+from backbones.layers import ConvMLP, DropPath, LayerNorm2d
+from backbones.ops import pointwise, vicinity_attention
 from backbones.ops.vicinity import clamped_product
 from backbones.pyramid import PyramidBackbone, Stage
-
-SLICE_BYTES = 1 << 21  # of a map that a block works on at a time on a CPU
 
 
 class VVTArch(NamedTuple):
@@ -75,17 +72,10 @@ class VVTBlock(nn.Module):
         self.norm1 = LayerNorm2d(dim, eps=1e-6)
         self.attn = VicinityAttention(dim, num_heads)
         self.norm2 = LayerNorm2d(dim, eps=1e-6)
-        self.mlp = ConvMLP(dim, dim * mlp_ratio)
+        self.mlp = ConvMLP(dim, dim * mlp_ratio, nn.Linear)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        images = max(1, SLICE_BYTES // (x[0].numel() * x.element_size()))
-        if torch.compiler.is_compiling() or x.device.type != "cpu" or images >= len(x):
-            return self.both(x)
-        # What a few images need stays in the cache from one operation to the next.
-        return torch.cat([self.both(part) for part in x.split(images)])
-
-    def both(self, x: Tensor) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
@@ -104,26 +94,11 @@ class VicinityAttention(nn.Module):
         self.gate2 = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
         dtype = torch.promote_types(x.dtype, torch.float32)
-        gate = self.gate2(self.gate1(x.mean((1, 2), dtype=dtype).to(x.dtype)).relu()).sigmoid()
+        gate = self.gate2(self.gate1(x.mean((2, 3), dtype=dtype).to(x.dtype)).relu()).sigmoid()
         projs = (self.q_proj, self.k_proj, self.v_proj)
-        qkv = F.linear(x, torch.cat([proj.weight for proj in projs]), torch.cat([proj.bias for proj in projs]))
-        q, k, v = qkv.unflatten(3, (3, self.num_heads, -1)).permute(3, 0, 4, 1, 2, 5)  # (B, h, H, W, d) each
-        y = self.out_proj(vicinity_attention(q, k, v).permute(0, 2, 3, 1, 4).flatten(3))
-        y = clamped_product(y.to(dtype), 1 + gate[:, None, None].to(dtype))
-        return y.to(x.dtype).permute(0, 3, 1, 2)
-
-
-class ConvMLP(nn.Module):
-    """Linear to the hidden width, depthwise 3x3, GELU, linear back."""
-
-    def __init__(self, dim: int, hidden_dim: int):
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim)
-        self.dw = DepthwiseConv2d(hidden_dim, 3)
-        self.fc2 = nn.Linear(hidden_dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        fc1, dw, fc2 = self.fc1, self.dw, self.fc2
-        return conv_mlp(x, fc1.weight, fc1.bias, dw.weight, dw.bias, fc2.weight, fc2.bias)
+        qkv = pointwise(x, torch.cat([proj.weight for proj in projs]), torch.cat([proj.bias for proj in projs]))
+        q, k, v = qkv.unflatten(1, (3, self.num_heads, -1)).permute(1, 0, 2, 4, 5, 3)  # (B, h, H, W, d) each
+        y = vicinity_attention(q, k, v).permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)  # channels last
+        y = pointwise(y, self.out_proj.weight, self.out_proj.bias)
+        return clamped_product(y.to(dtype), 1 + gate[..., None, None].to(dtype)).to(x.dtype)

@@ -79,7 +79,13 @@ def test_head_equals_the_official_one(kind):
 
 def test_extra_levels_by_convolution():
     """As RetinaNet has them, which the official neck has no working option for."""
-    config = {"type": "mmdet.HorFPN", "in_channels": [8, 16], "out_channels": 8, "num_outs": 4, "add_extra_convs": "on_input"}
+    config = {
+        "type": "mmdet.HorFPN",
+        "in_channels": [8, 16],
+        "out_channels": 8,
+        "num_outs": 4,
+        "add_extra_convs": "on_input",
+    }
     neck = DETECTION.build(config)
     outs = neck([torch.randn(1, 8, 16, 12), torch.randn(1, 16, 8, 6)])
     assert [tuple(out.shape[1:]) for out in outs] == [(8, 16, 12), (8, 8, 6), (8, 4, 3), (8, 2, 2)]
