@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from backbones.errors import UserError, unknown
 from backbones.layers import drop_path_rates
 
-SLICE_BYTES = 2 << 20  # of a stage's map that passes its blocks at a time in inference on a CPU
+SLICE_BYTES = 16 << 20  # of the widest map within a stage's blocks that is computed at a time on a CPU
 MIN_SIZE = 32  # pixels; below it the last stage has no interior
 
 
@@ -106,8 +106,8 @@ class PyramidBackbone(nn.Module):
         return x
 
     def run_stage(self, stage: "Stage", x: Tensor) -> Tensor:
-        """The stage's blocks and norm; in inference on a CPU for some images after others."""
-        slices = min(len(x), -(-x.nbytes // SLICE_BYTES))
+        """The stage's blocks and norm; on a CPU for some images after others."""
+        slices = min(len(x), -(-x.nbytes // x.shape[1] * stage.width // SLICE_BYTES))
         if slices > 1 and may_slice(stage, x):
             return torch.cat([self.run_stage(stage, part) for part in x.tensor_split(slices)])
         for block in stage.blocks:
@@ -195,21 +195,31 @@ class PyramidBackbone(nn.Module):
 
 
 class Stage(nn.Module):
-    """Downsampling, blocks, and the norm that ends the stage, in this order; the network runs them."""
+    """Downsampling, blocks, and the norm that ends the stage, in this order; the network runs them.
+
+    Attributes:
+        width: channels of the widest map that a block makes.
+    """
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], norm: nn.Module):
         super().__init__()
         self.downsample = downsample
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
+        self.width = max(len(m.weight) for m in self.blocks.modules() if isinstance(m, nn.Conv2d | nn.Linear))
 
 
 def may_slice(stage: Stage, x: Tensor) -> bool:
-    """Whether the images of a batch may pass one after another, which keeps wide maps in the cache of a CPU."""
-    if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+    """Whether the images of a batch may pass one after another, which keeps wide maps in the cache of a CPU.
+
+    Not where norms take statistics of the whole batch, nor where a hook waits for it.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
         return False
-    # Statistics in training are those of the whole batch, and a hook expects the whole batch.
-    return not any(m.training or m._forward_hooks or m._forward_pre_hooks for m in stage.modules())
+    return not any(
+        m._forward_hooks or m._forward_pre_hooks or (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))
+        for m in stage.modules()
+    )
 
 
 def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str = "out_indices") -> tuple[int, ...]:
