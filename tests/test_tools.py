@@ -3,7 +3,7 @@
 import json
 import sys
 
-import benchmark
+import benchmark_ops
 import extract_features
 import model_info
 import numpy as np
@@ -131,9 +131,9 @@ def test_benchmark_compares_before_it_times(tmp_path, monkeypatch, capsys):
     def slow_and_wrong(x):
         return sum(x.cos() for _ in range(50))
 
-    case = benchmark.Case("cosine", lambda: (torch.randn(200, 200),), torch.cos, slow_and_wrong)
-    monkeypatch.setattr(benchmark, "cases", lambda: [case, case._replace(fast=torch.cos)])
-    status, out, _ = run(benchmark, ["--repeats", 5, "--out", tmp_path / "b.json"], monkeypatch, capsys)
+    case = benchmark_ops.Case("cosine", lambda: (torch.randn(200, 200),), torch.cos, slow_and_wrong)
+    monkeypatch.setattr(benchmark_ops, "cases", lambda: [case, case._replace(fast=torch.cos)])
+    status, out, _ = run(benchmark_ops, ["--repeats", 5, "--out", tmp_path / "b.json"], monkeypatch, capsys)
     wrong, right = json.loads((tmp_path / "b.json").read_text())["rows"]
     assert status == 0 and out.count("cosine") == 2
     assert wrong["relative_error"] == pytest.approx(49, rel=1e-3) and right["relative_error"] == 0

@@ -1,101 +1,170 @@
-"""Times each fast path against the plain operation it replaces: same inputs, in turn, in one process.
+"""Times backbones against onedl-mmpretrain's classes with the same weights: in turn, in one process, on any device.
 
-python tools/benchmark.py [--device cpu] [--threads 1] [--repeats 15] [--out docs/benchmarks/ops_cpu.json]
+python tools/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile] [--out cpu.json]
+python tools/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
+python tools/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
 Outputs are compared first. What counts is the ratio; seconds depend on the machine and on what else it is doing.
+VVT, which mmpretrain does not have, is timed against the literal reading of its official forward pass that the tests
+keep.
 """
 
+import contextlib
+import copy
 import json
+import multiprocessing
+import os
 import platform
+import re
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from benchmark_peers import make_peer
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
+from backbones import PyramidBackbone, UserError, create_backbone, list_archs
 from backbones.features import check_device
-from backbones.ops.depthwise import dilated_as_dense
 from engine.cli import Parser, run_tool
 
-
-class Case(NamedTuple):
-    """One operation at one size. Both functions take the tensors of ``inputs``."""
-
-    name: str
-    inputs: Callable[[], tuple[Tensor, ...]]
-    plain: Callable[..., Tensor]
-    fast: Callable[..., Tensor]
-
-
-def cases() -> list[Case]:
-    """VAN's dilated 7x7 depthwise convolution, 8 images of 224x224: VAN-B0's and VAN-B2's four stages."""
-    found = []
-    for dim, side in ((32, 56), (64, 28), (160, 14), (256, 7), (64, 56), (128, 28), (320, 14), (512, 7)):
-
-        def inputs(dim: int = dim, side: int = side) -> tuple[Tensor, ...]:
-            x = torch.randn(8, dim, side, side).contiguous(memory_format=torch.channels_last)
-            return x, torch.randn(dim, 1, 7, 7), torch.randn(dim)
-
-        found.append(
-            Case(
-                f"dilated depthwise 7x7, {dim} channels, {side}x{side}",
-                inputs,
-                lambda x, w, b: F.conv2d(x, w, b, padding=9, dilation=3, groups=x.shape[1]),
-                lambda x, w, b: dilated_as_dense(x, w, b, dilation=3),
-            )
-        )
-    return found
+# The smallest of each kind, and one of the common size.
+DEFAULT = (
+    *("van_b0", "van_b2", "hornet_tiny_7x7", "hornet_tiny_gf", "hornet_small_7x7", "hornet_small_gf"),
+    *("pvig_tiny", "pvig_small", "vig_tiny", "vvt_tiny", "vvt_small"),
+)
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of both are float32-exact at least
 
 
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("archs", nargs="*", metavar="arch", help="names or patterns (default: small ones of each kind)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (default: 1)")
-    parser.add_argument("--repeats", type=int, default=15, help="timed calls of each (default: 15)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 is autocast (default: fp32)")
+    parser.add_argument("--compile", action="store_true", help="time both networks after torch.compile")
+    parser.add_argument("--alone", action="store_true", help="ours only, at sizes that the other cannot take")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="(default: 224x224)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on a CPU (default: all cores)")
+    parser.add_argument("--repeats", type=int, default=7, help="timed calls of each (default: 7)")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--tables", type=Path, metavar="DIR", help="only print all JSON files of a folder as tables")
     args = parser.parse_args()
+    if args.tables:
+        print("\n".join(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), end="")
+        return
+    archs = [arch for pattern in args.archs or DEFAULT for arch in list_archs(pattern) or [pattern]]
     device = check_device(args.device)
-    torch.set_num_threads(args.threads)
     rows = []
-    print(f"{'plain / fast: how many times faster':<50}{'forward':>9}{'training':>10}")
-    for case in cases():
-        rows.append(measure(case, device, args.repeats))
-        print(f"{case.name:<50}{rows[-1]['forward']['ratio']:>9.1f}{rows[-1]['training']['ratio']:>10.1f}", flush=True)
+    print("how many times faster, median of pairs" if not args.alone else "milliseconds and MiB of working memory")
+    for arch in archs:
+        for height, width in args.sizes:
+            # Each from a fresh process: what others left in its memory makes large maps cheaper.
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                rows.append(pool.apply(measure, (arch, height, width, args)))
+            print(line(rows[-1]), flush=True)
+    report = {
+        "machine": machine(device),
+        "precision": args.precision,
+        "compiled": args.compile,
+        "batch": args.batch,
+        "threads": args.threads if device.type == "cpu" else None,
+        "rows": rows,
+    }
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps({"machine": machine(device), "threads": args.threads, "rows": rows}, indent=2))
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
         print(f"figures: {args.out}")
 
 
-def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
-    """The largest difference of the outputs, and for forward and forward + backward the median of paired ratios."""
+def measure(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
+    """Compares the outputs of both, then times inference, unfused and fused, and a training step, and their memory."""
     torch.manual_seed(0)
-    inputs = tuple(t.to(device) for t in case.inputs())
-    with torch.no_grad():
-        plain = case.plain(*inputs)
-        error = ((case.fast(*inputs) - plain).norm() / plain.norm()).item()
-        forward = paired(lambda: case.plain(*inputs), lambda: case.fast(*inputs), device, repeats)
-    leaves = tuple(t.requires_grad_() for t in inputs)
-    grad = torch.randn_like(plain)
+    torch.set_num_threads(args.threads)
+    x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
+    ours = with_some_weights(create_backbone(arch, **({"out_norm": True} if arch.startswith("hornet") else {})))
+    nets = {"ours": ours, "fused": copy.deepcopy(ours).fuse()}
+    row = {"arch": arch, "size": [height, width]}
+    if not args.alone:
+        nets = {"peer": make_peer(ours)} | nets
+        row["relative_difference"] = difference(nets["peer"], ours, x[:1])
+        if row["relative_difference"] > AGREEMENT:
+            raise UserError(f"{arch}: outputs differ by {row['relative_difference']:.1e}; allowed: {AGREEMENT}")
+    precision = PRECISIONS[args.precision]
+    forward, step = {}, {}
+    for name, net in nets.items():
+        net.to(x.device)
+        run = torch.compile(net) if args.compile else net
+        forward[name] = inference(net, run, x, precision)
+        if name != "fused":
+            step[name] = training_step(net, run, x, precision)
+    row["inference"] = paired(forward, x.device, args.repeats)
+    row["training"] = paired(step, x.device, max(2, args.repeats // 2 + 1))
+    return row
 
-    def training(function: Callable[..., Tensor]) -> Callable[[], Any]:
-        return lambda: torch.autograd.grad(function(*leaves), leaves, grad)
 
-    both = paired(training(case.plain), training(case.fast), device, repeats)
-    return {"case": case.name, "relative_error": error, "forward": forward, "training": both}
+def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
+    """Weights under which every branch counts: layer scales, norms and statistics start at values that hide some."""
+    for name, value in net.state_dict().items():
+        if value.ndim == 1 and value.is_floating_point():
+            value.uniform_(0.2, 0.8) if name.endswith(("weight", "var")) or "scale" in name else value.normal_(0, 0.1)
+    net.adopt({}, "mmpretrain")  # the eps that the weights of this format were made with
+    return net
 
 
-def paired(plain: Callable[[], Any], fast: Callable[[], Any], device: torch.device, repeats: int) -> dict[str, float]:
-    """Median milliseconds of each and the median of the ratios of neighbouring calls, after one call to warm up."""
-    times = [(seconds(plain, device), seconds(fast, device)) for _ in range(repeats + 1)][1:]
+@torch.no_grad()
+def difference(peer: nn.Module, ours: nn.Module, x: Tensor) -> float:
+    """The largest relative difference of a map, in float64: near ties among neighbours flip in float32."""
+    both = [copy.deepcopy(net).cpu().double() for net in (peer, ours)]
+    for net in both:
+        net.eval()  # of which mmpretrain's return None
+    return max(
+        ((a - b).norm() / a.norm()).item() for a, b in zip(*(net(x.cpu().double()) for net in both), strict=True)
+    )
+
+
+def inference(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    def call() -> Any:
+        net.eval()
+        with torch.no_grad(), autocast(x.device, precision):
+            return run(x)
+
+    return call
+
+
+def training_step(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    """Forward and backward; what an optimiser adds is the same for both."""
+
+    def call() -> None:
+        net.train()
+        net.zero_grad()
+        with autocast(x.device, precision):
+            maps = run(x)
+        sum(m.float().square().mean() for m in maps).backward()
+
+    return call
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision is not None)
+
+
+def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
+    """For each its median milliseconds, MiB of working memory, and times faster than the first: the median of pairs."""
+    times = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(repeats + 1)][1:]
+    memory = {name: peak_memory(call, device) for name, call in calls.items()}
+    first = next(iter(calls))
     return {
-        "plain_ms": round(1e3 * statistics.median(p for p, _ in times), 3),
-        "fast_ms": round(1e3 * statistics.median(f for _, f in times), 3),
-        "ratio": round(statistics.median(p / f for p, f in times), 2),
+        name: {
+            "ms": round(1e3 * statistics.median(t[name] for t in times), 2),
+            "ratio": round(statistics.median(t[first] / t[name] for t in times), 2),
+            "mib": round(memory[name] / 2**20, 1),
+        }
+        for name in calls
     }
 
 
@@ -109,15 +178,91 @@ def seconds(call: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def peak_memory(call: Callable[[], Any], device: torch.device) -> int:
+    """The most bytes of tensors that exist at a time beyond those before the call."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with no_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """The profiler's library writes there, past Python, each time it starts and stops."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def machine(device: torch.device) -> dict[str, str]:
     """What the figures were measured on."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
         info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-        names = [line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("model name")]
+        names = [text.split(":", 1)[1].strip() for text in info.splitlines() if text.startswith("model name")]
         name = names[0] if names else platform.processor()
     return {"device": name, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def size(text: str) -> tuple[int, int]:
+    """An option's value like 800x1344."""
+    if not re.fullmatch(r"\d+x\d+", text):
+        raise UserError(f"--sizes is {text!r}; allowed: heights and widths in pixels such as 224x224")
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def line(row: dict[str, Any]) -> str:
+    parts = [f"{row['arch']:<20}{'x'.join(map(str, row['size'])):<10}"]
+    for what in ("inference", "training"):
+        for name, found in row[what].items():
+            if "peer" not in row[what]:
+                parts.append(f"{what} {name} {found['ms']:.0f} ms {found['mib']:.0f} MiB")
+            elif name != "peer":
+                parts.append(f"{what} {name} {found['ratio']:.2f}")
+    return "  ".join(parts)
+
+
+def table(report: dict[str, Any]) -> str:
+    """A Markdown table of one JSON file, of this tool or of benchmark_ops.py."""
+    of = report["machine"]
+    threads = f", {report['threads']} threads" if report.get("threads") else ""
+    if "case" in report["rows"][0]:
+        title = f"Operations, {of['device']}{threads}, torch {of['torch']}"
+        lines = ["| operation | forward | forward and backward |", "|-|-|-|"]
+        lines += [f"| {r['case']} | {r['forward']['ratio']} | {r['training']['ratio']} |" for r in report["rows"]]
+        return "\n".join([f"## {title}", "", "Times faster than the plain operation.", "", *lines, "", ""])
+    mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
+    title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
+    if "peer" in report["rows"][0]["inference"]:
+        said = "Times faster than the peer, and MiB of working memory beside the peer's."
+        head = ["arch", "pixels", "inference", "fused", "training step", "MiB inference", "MiB training"]
+    else:
+        said = "Milliseconds and MiB of working memory, alone."
+        head = ["arch", "pixels", "inference ms", "fused ms", "training step ms", "MiB inference", "MiB training"]
+    lines = [f"| {' | '.join(head)} |", "|-" * len(head) + "|"]
+    for row in report["rows"]:
+        key = "ratio" if "peer" in row["inference"] else "ms"
+        cells = [row["inference"]["ours"][key], row["inference"]["fused"][key], row["training"]["ours"][key]]
+        for what in ("inference", "training"):
+            cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
+        lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(map(str, cells))} |")
+    return "\n".join([f"## {title}", "", said, "", *lines, "", ""])
 
 
 if __name__ == "__main__":
