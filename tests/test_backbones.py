@@ -11,7 +11,7 @@ import pickle
 import pytest
 import torch
 
-from backbones import UserError, create_backbone, list_archs
+from backbones import UserError, create_backbone, list_archs, pyramid
 from backbones.registry import family_of
 
 ARCHS = list_archs()
@@ -239,3 +239,35 @@ def test_wrong_inputs_are_named(shallow, arch, shape):
 @pytest.mark.parametrize("arch", SMALL)
 def test_in_chans(shallow, arch, in_chans):
     assert len(shallow(arch, in_chans=in_chans).eval()(torch.zeros(1, in_chans, 32, 32))) == 4
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
+    """In inference for all; in training where no norm needs the whole batch, with the same gradients."""
+    net = trained_norms(shallow(arch)).double().eval()
+    images = torch.randn(3, 3, 64, 96).double()
+    with torch.no_grad():
+        whole = net(images)
+        monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
+        assert arch.startswith("vig") or pyramid.may_slice(net.stages[0], images)
+        for ours, theirs in zip(net(images), whole, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    gradients = []
+    for limit in (1, 1 << 40):
+        monkeypatch.setattr(pyramid, "SLICE_BYTES", limit)
+        trained = copy.deepcopy(net).train()
+        sum(m.sin().mean() for m in trained(images)).backward()
+        gradients.append(
+            [(name, param.grad) for name, param in trained.named_parameters()] + list(trained.named_buffers())
+        )
+    for (name, ours), (_, theirs) in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9, msg=name)
+
+
+def test_hooks_get_whole_batches(shallow, monkeypatch):
+    monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
+    net, seen = shallow("van_b0").eval(), []
+    net.stages[0].blocks[0].attn.register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    with torch.no_grad():
+        net(torch.randn(3, 3, 64, 64))
+    assert seen == [3]

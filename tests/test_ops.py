@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from backbones.ops import depthwise, gelu, pointwise
 from backbones.ops.depthwise import dilated_as_dense
 
 
@@ -23,3 +24,62 @@ def test_dilated_depthwise_equals_conv2d(size, kernel, dilation):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (7, 7), (14, 11), (30, 20)])
+@pytest.mark.parametrize(("kernel", "dilation", "bias"), [(5, 1, True), (7, 1, True), (7, 1, False), (7, 3, True)])
+def test_depthwise_gradients_equal_those_of_conv2d(size, kernel, dilation, bias, monkeypatch):
+    monkeypatch.setattr(depthwise, "SLICE", 6 * size[0] * size[1] * 2)  # two images at a time of five
+    layer = depthwise.DepthwiseConv2d(6, kernel, dilation, bias)
+    x = torch.randn(5, 6, *size, requires_grad=True)
+    leaves = (x, *layer.parameters())
+    assert depthwise.gradient_is_slow(x, layer.weight)
+    y = layer(x)
+    grad = torch.randn_like(y)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    padding = kernel // 2 * dilation
+    plain = F.conv2d(exact[0], exact[1], exact[2] if bias else None, padding=padding, dilation=dilation, groups=6)
+    torch.testing.assert_close(y.double(), plain, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(y, leaves, grad), torch.autograd.grad(plain, exact, grad.double()), strict=True
+    ):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_gradients_can_be_differentiated_again():
+    layer = depthwise.DepthwiseConv2d(3, 5)
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+
+    def penalty(convolve):
+        gradients = torch.autograd.grad(convolve(x).square().sum(), (x, layer.weight), create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in gradients), layer.weight)[0]
+
+    ours = penalty(layer)
+    theirs = penalty(lambda x: F.conv2d(x, layer.weight, layer.bias, padding=2, groups=3))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [3, 10, 20])  # on both sides of where the matrix product ends
+@pytest.mark.parametrize("shape", [(7, 5), (7, 5, 1, 1)])
+def test_pointwise_equals_conv2d(side, shape):
+    x, weight, bias = (torch.randn(s).double().requires_grad_() for s in ((2, 5, side, side), shape, (7,)))
+    plain = F.conv2d(x, weight.view(7, 5, 1, 1), bias)
+    fast = pointwise(x, weight, bias)
+    torch.testing.assert_close(fast, plain)
+    grad = torch.randn_like(plain)
+    for ours, theirs in zip(
+        torch.autograd.grad(fast, (x, weight, bias), grad),
+        torch.autograd.grad(plain, (x, weight, bias), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gelu_overwrites_only_what_no_gradient_needs():
+    x = torch.randn(5, requires_grad=True)
+    kept = x.detach().clone()
+    torch.testing.assert_close(gelu(x), F.gelu(kept))
+    assert torch.equal(x, kept)
+    with torch.no_grad():
+        torch.testing.assert_close(gelu(x), F.gelu(kept))
+    assert not torch.equal(x, kept)

@@ -9,6 +9,7 @@ VVT, which mmpretrain does not have, is timed against the literal reading of its
 keep.
 """
 
+import argparse
 import contextlib
 import copy
 import json
@@ -29,13 +30,20 @@ from torch.profiler import ProfilerActivity, profile
 
 from backbones import PyramidBackbone, UserError, create_backbone, list_archs
 from backbones.features import check_device
-from engine.cli import Parser, run_tool
+from backbones.registry import family_of
+from engine.cli import Parser, output_folder, run_tool
 
 # The smallest of each kind, and one of the common size.
 DEFAULT = (
     *("van_b0", "van_b2", "hornet_tiny_7x7", "hornet_tiny_gf", "hornet_small_7x7", "hornet_small_gf"),
     *("pvig_tiny", "pvig_small", "vig_tiny", "vvt_tiny", "vvt_small"),
 )
+HEADING = """# Benchmarks
+
+Made by `make bench` from `docs/benchmarks/*.json`. The peer is onedl-mmpretrain's class with the same weights, for VVT
+the literal reading of its official forward pass; both run in turn in one process, a fresh one for each row, and each
+figure is the median of paired ratios. Machines are shared and noisy: differences of a tenth mean nothing.
+"""
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of both are float32-exact at least
 
@@ -47,18 +55,24 @@ def main() -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 is autocast (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="time both networks after torch.compile")
     parser.add_argument("--alone", action="store_true", help="ours only, at sizes that the other cannot take")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=count, default=8, help="images (default: 8)")
     parser.add_argument("--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="(default: 224x224)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of PyTorch on a CPU (default: all cores)")
-    parser.add_argument("--repeats", type=int, default=7, help="timed calls of each (default: 7)")
+    parser.add_argument("--threads", type=count, default=os.cpu_count(), help="on a CPU (default: its cores)")
+    parser.add_argument("--repeats", type=count, default=7, help="timed calls of each (default: 7)")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument("--tables", type=Path, metavar="DIR", help="only print all JSON files of a folder as tables")
     args = parser.parse_args()
     if args.tables:
-        print("\n".join(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), end="")
+        print(HEADING, *(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), sep="\n")
         return
     archs = [arch for pattern in args.archs or DEFAULT for arch in list_archs(pattern) or [pattern]]
+    for arch in archs:
+        family_of(arch)
     device = check_device(args.device)
+    if args.out:
+        output_folder(args.out.parent)
+        if args.out.is_dir():
+            raise UserError(f"--out {args.out} is a folder; allowed: a JSON file")
     rows = []
     print("how many times faster, median of pairs" if not args.alone else "milliseconds and MiB of working memory")
     for arch in archs:
@@ -76,7 +90,6 @@ def main() -> None:
         "rows": rows,
     }
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(report, indent=2) + "\n")
         print(f"figures: {args.out}")
 
@@ -219,10 +232,17 @@ def machine(device: torch.device) -> dict[str, str]:
     return {"device": name, "python": platform.python_version(), "torch": torch.__version__}
 
 
+def count(text: str) -> int:
+    """An option's value from 1."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
+    return int(text)
+
+
 def size(text: str) -> tuple[int, int]:
     """An option's value like 800x1344."""
     if not re.fullmatch(r"\d+x\d+", text):
-        raise UserError(f"--sizes is {text!r}; allowed: heights and widths in pixels such as 224x224")
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
     height, width = text.split("x")
     return int(height), int(width)
 
@@ -246,7 +266,7 @@ def table(report: dict[str, Any]) -> str:
         title = f"Operations, {of['device']}{threads}, torch {of['torch']}"
         lines = ["| operation | forward | forward and backward |", "|-|-|-|"]
         lines += [f"| {r['case']} | {r['forward']['ratio']} | {r['training']['ratio']} |" for r in report["rows"]]
-        return "\n".join([f"## {title}", "", "Times faster than the plain operation.", "", *lines, "", ""])
+        return "\n".join([f"## {title}", "", "Times faster than the plain operation.", "", *lines, ""])
     mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
     title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
     if "peer" in report["rows"][0]["inference"]:
@@ -262,7 +282,7 @@ def table(report: dict[str, Any]) -> str:
         for what in ("inference", "training"):
             cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
         lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(map(str, cells))} |")
-    return "\n".join([f"## {title}", "", said, "", *lines, "", ""])
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
 if __name__ == "__main__":

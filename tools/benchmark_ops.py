@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from benchmark import machine, paired
+from benchmark import count, machine, paired
 from torch import Tensor
 
 from backbones.features import check_device
@@ -52,8 +52,8 @@ def cases() -> list[Case]:
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU (default: 1)")
-    parser.add_argument("--repeats", type=int, default=15, help="timed calls of each (default: 15)")
+    parser.add_argument("--threads", type=count, default=1, help="of PyTorch on the CPU (default: 1)")
+    parser.add_argument("--repeats", type=count, default=15, help="timed calls of each (default: 15)")
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     args = parser.parse_args()
     device = check_device(args.device)

@@ -129,6 +129,11 @@ def published_table(rows: list[dict]) -> str:
         return f"{found[0][key]} ({whys.index(why) + 1})"
 
     lines = [
+        "# Models",
+        "",
+        "Made by `python tools/model_info.py --published`: parameters and multiply-adds of classifiers of 1000 classes",
+        "as counted here, beside the figures that the authors and mmpretrain published.",
+        "",
         "| arch | pixels | params M | authors | mmpretrain | MACs G | authors | mmpretrain |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -137,7 +142,7 @@ def published_table(rows: list[dict]) -> str:
         for key in ("params_m", "macs_g"):
             cells += [f"{row[key]:.2f}", cell(row, "authors", key), cell(row, "mmpretrain", key)]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", *(f"({i}) {why}" for i, why in enumerate(whys, 1))])
+    return "\n".join([*lines, *(f"\n({i}) {why}" for i, why in enumerate(whys, 1))])
 
 
 def table(rows: list[dict], height: int, width: int) -> str:
