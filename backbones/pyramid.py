@@ -214,7 +214,7 @@ def may_slice(stage: Stage, x: Tensor) -> bool:
 
     Not where norms take statistics of the whole batch, nor where a hook waits for it.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     return not any(
         m._forward_hooks or m._forward_pre_hooks or (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))
