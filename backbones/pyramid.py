@@ -217,7 +217,11 @@ def may_slice(stage: Stage, x: Tensor) -> bool:
     if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return False
     return not any(
-        m._forward_hooks or m._forward_pre_hooks or (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))
+        (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))
+        or m._forward_hooks
+        or m._forward_pre_hooks
+        or m._backward_hooks
+        or m._backward_pre_hooks
         for m in stage.modules()
     )
 

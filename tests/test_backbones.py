@@ -264,10 +264,11 @@ def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9, msg=name)
 
 
-def test_hooks_get_whole_batches(shallow, monkeypatch):
+@pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
+def test_hooks_get_whole_batches(shallow, kind, monkeypatch):
     monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
     net, seen = shallow("van_b0").eval(), []
-    net.stages[0].blocks[0].attn.register_forward_hook(lambda module, args, output: seen.append(len(output)))
-    with torch.no_grad():
-        net(torch.randn(3, 3, 64, 64))
+    register = getattr(net.stages[0].blocks[0].attn, f"register_{kind}")
+    register(lambda module, *tensors: seen.append(len(tensors[0][0] if isinstance(tensors[0], tuple) else tensors[0])))
+    net(torch.randn(3, 3, 64, 64))[0].sum().backward()
     assert seen == [3]

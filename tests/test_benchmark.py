@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import benchmark
 import pytest
@@ -37,7 +38,7 @@ class Here:
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_figures_and_tables(small, alone, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark.multiprocessing, "get_context", lambda _: type("", (), {"Pool": Here}))
+    monkeypatch.setattr(benchmark.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Here))
     argv = ["vvt_tiny", "--sizes", "64x96", "32x32", "--batch", 2, "--repeats", 2, "--threads", 1]
     argv += ["--out", tmp_path / "cpu.json", *(["--alone"] if alone else [])]
     status, out, err = run(benchmark, argv, monkeypatch, capsys)
@@ -57,13 +58,9 @@ def test_figures_and_tables(small, alone, tmp_path, monkeypatch, capsys):
 
 def test_different_outputs_are_not_timed(small, monkeypatch):
     monkeypatch.setattr(benchmark, "difference", lambda *_: 0.5)
-    args = benchmark_args(monkeypatch)
+    args = SimpleNamespace(device="cpu", threads=1, batch=1, alone=False)
     with pytest.raises(UserError, match="vvt_tiny: outputs differ by 5"):
         benchmark.measure("vvt_tiny", 64, 64, args)
-
-
-def benchmark_args(monkeypatch):
-    return type("", (), dict(device="cpu", threads=1, batch=1, alone=False, repeats=1, precision="fp32", compile=False))
 
 
 def test_memory_is_what_the_call_holds_at_most():
