@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.layers import DropPath, LayerNorm2d
-from backbones.ops import DepthwiseConv2d, GlobalFilter, gelu, pointwise
+from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
 SCALE = 1 / 3  # of every gate of the backbone
@@ -124,16 +124,14 @@ class HorNetBlock(nn.Module):
         self.gnconv = GatedConv(dim, dim, order, filter_size, scale=SCALE)
         self.gamma1 = nn.Parameter(torch.full((dim,), 1e-6))
         self.norm2 = LayerNorm2d(dim, eps=1e-6)
-        self.pwconv1 = nn.Linear(dim, 4 * dim)
-        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.pwconv1 = Conv1x1(dim, 4 * dim)
+        self.pwconv2 = Conv1x1(4 * dim, dim)
         self.gamma2 = nn.Parameter(torch.full((dim,), 1e-6))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.add(x, self.gnconv(self.norm1(x)), self.gamma1)
-        y = gelu(pointwise(self.norm2(x), self.pwconv1.weight, self.pwconv1.bias))
-        y = pointwise(y, self.pwconv2.weight, self.pwconv2.bias)
-        return self.add(x, y, self.gamma2)
+        return self.add(x, self.pwconv2(gelu(self.pwconv1(self.norm2(x)))), self.gamma2)
 
     def add(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
         return torch.addcmul(x, self.drop_path(branch), gamma[:, None, None])
@@ -154,20 +152,18 @@ class GatedConv(nn.Module):
         self.dims = [dim // 2**i for i in reversed(range(order))]
         self.scale = scale
         gates = sum(self.dims)
-        self.proj_in = nn.Conv2d(in_dim, self.dims[0] + gates, 1)
+        self.proj_in = Conv1x1(in_dim, self.dims[0] + gates)
         self.dwconv = DepthwiseConv2d(gates, 7) if filter_size is None else GlobalLocalFilter(gates, filter_size)
-        self.pws = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(self.dims, self.dims[1:], strict=False))
-        self.proj_out = nn.Conv2d(dim, dim, 1)
+        self.pws = nn.ModuleList(Conv1x1(a, b) for a, b in zip(self.dims, self.dims[1:], strict=False))
+        self.proj_out = Conv1x1(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, rest = self.proj_in.weight.split((self.dims[0], sum(self.dims)))
-        first_bias, rest_bias = self.proj_in.bias.split((self.dims[0], sum(self.dims)))
-        gates = self.dwconv(pointwise(x, rest, rest_bias)).split(self.dims, dim=1)
-        # A gate's factor costs least on the weights of what it multiplies.
-        x = pointwise(x, first * self.scale, first_bias * self.scale) * gates[0]
+        x, gates = self.proj_in(x).split((self.dims[0], sum(self.dims)), dim=1)
+        gates = (self.dwconv(gates) * self.scale).split(self.dims, dim=1)
+        x = x * gates[0]
         for pw, gate in zip(self.pws, gates[1:], strict=True):
-            x = pointwise(x, pw.weight * self.scale, pw.bias * self.scale) * gate
-        return pointwise(x, self.proj_out.weight, self.proj_out.bias)
+            x = pw(x) * gate
+        return self.proj_out(x)
 
 
 class GlobalLocalFilter(GlobalFilter):

@@ -1,12 +1,10 @@
 """Layers that more than one network uses. Maps are (B, C, H, W), channels last in memory where it is faster."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.ops import DepthwiseConv2d, gelu, pointwise
+from backbones.ops import Conv1x1, DepthwiseConv2d, gelu
 
 
 class DropPath(nn.Module):
@@ -47,23 +45,16 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class ConvMLP(nn.Module):
-    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back: a (B, C, H, W) map to the same.
+    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back: a (B, C, H, W) map to the same."""
 
-    Args:
-        dim: channels C.
-        hidden_dim: channels between.
-        layer: makes a 1x1 layer from its two widths, ``nn.Linear`` or a convolution, as the weights are stored.
-    """
-
-    def __init__(self, dim: int, hidden_dim: int, layer: Callable[[int, int], nn.Module]):
+    def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
-        self.fc1 = layer(dim, hidden_dim)
+        self.fc1 = Conv1x1(dim, hidden_dim)
         self.dw = DepthwiseConv2d(hidden_dim, 3)
-        self.fc2 = layer(hidden_dim, dim)
+        self.fc2 = Conv1x1(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = gelu(self.dw(pointwise(x, self.fc1.weight, self.fc1.bias)))
-        return pointwise(x, self.fc2.weight, self.fc2.bias)
+        return self.fc2(gelu(self.dw(self.fc1(x))))
 
 
 class SingleValueNorm:

@@ -3,14 +3,13 @@
 Source of the architecture: Visual-Attention-Network/VAN-Classification@e19779b, models/van.py.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
-from backbones.ops import DepthwiseConv2d, gelu
+from backbones.ops import Conv1x1, DepthwiseConv2d, gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
 
@@ -67,7 +66,7 @@ class VANBlock(nn.Module):
         self.attn = LargeKernelAttention(dim)
         self.layer_scale1 = nn.Parameter(torch.full((dim,), 1e-2))
         self.norm2 = BatchNorm2d(dim)
-        self.mlp = ConvMLP(dim, dim * mlp_ratio, partial(nn.Conv2d, kernel_size=1))
+        self.mlp = ConvMLP(dim, dim * mlp_ratio)
         self.layer_scale2 = nn.Parameter(torch.full((dim,), 1e-2))
         self.drop_path = DropPath(drop_path)
 
@@ -90,11 +89,11 @@ class LargeKernelAttention(nn.Module):
 
     def __init__(self, dim: int):
         super().__init__()
-        self.proj_in = nn.Conv2d(dim, dim, 1)
+        self.proj_in = Conv1x1(dim, dim)
         self.dw = DepthwiseConv2d(dim, 5)
         self.dw_dilated = DepthwiseConv2d(dim, 7, dilation=3)
-        self.pw = nn.Conv2d(dim, dim, 1)
-        self.proj_out = nn.Conv2d(dim, dim, 1)
+        self.pw = Conv1x1(dim, dim)
+        self.proj_out = Conv1x1(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = gelu(self.proj_in(x))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.layers import ConvMLP, DropPath, LayerNorm2d
-from backbones.ops import pointwise, vicinity_attention
+from backbones.ops import Conv1x1, vicinity_attention
 from backbones.ops.vicinity import clamped_product
 from backbones.pyramid import PyramidBackbone, Stage
 
@@ -51,6 +51,13 @@ class VVT(PyramidBackbone):
             blocks = [VVTBlock(dims[i], arch.num_heads[i], arch.mlp_ratios[i], rate) for rate in drop_path_rates[i]]
             self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=1e-6)))
 
+    @staticmethod
+    def init_module(module: nn.Module) -> None:
+        """As its base class, but for 1x1 convolutions: those are the linear layers of the published code."""
+        PyramidBackbone.init_module(module)
+        if isinstance(module, Conv1x1):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+
 
 class PatchEmbed(nn.Module):
     """Overlapping strided convolution and LayerNorm; sides that the stride does not divide are rounded up."""
@@ -72,7 +79,7 @@ class VVTBlock(nn.Module):
         self.norm1 = LayerNorm2d(dim, eps=1e-6)
         self.attn = VicinityAttention(dim, num_heads)
         self.norm2 = LayerNorm2d(dim, eps=1e-6)
-        self.mlp = ConvMLP(dim, dim * mlp_ratio, nn.Linear)
+        self.mlp = ConvMLP(dim, dim * mlp_ratio)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,19 +93,17 @@ class VicinityAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(dim, dim // 2)
-        self.k_proj = nn.Linear(dim, dim // 2)
-        self.v_proj = nn.Linear(dim, dim // 2)
-        self.out_proj = nn.Linear(dim // 2, dim)
+        self.q_proj = Conv1x1(dim, dim // 2)
+        self.k_proj = Conv1x1(dim, dim // 2)
+        self.v_proj = Conv1x1(dim, dim // 2)
+        self.out_proj = Conv1x1(dim // 2, dim)
         self.gate1 = nn.Linear(dim, dim, bias=False)
         self.gate2 = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
         gate = self.gate2(self.gate1(x.mean((2, 3), dtype=dtype).to(x.dtype)).relu()).sigmoid()
-        projs = (self.q_proj, self.k_proj, self.v_proj)
-        qkv = pointwise(x, torch.cat([proj.weight for proj in projs]), torch.cat([proj.bias for proj in projs]))
-        q, k, v = qkv.unflatten(1, (3, self.num_heads, -1)).permute(1, 0, 2, 4, 5, 3)  # (B, h, H, W, d) each
+        maps = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        q, k, v = (y.unflatten(1, (self.num_heads, -1)).permute(0, 1, 3, 4, 2) for y in maps)  # (B, h, H, W, d)
         y = vicinity_attention(q, k, v).permute(0, 2, 3, 1, 4).flatten(3).permute(0, 3, 1, 2)  # channels last
-        y = pointwise(y, self.out_proj.weight, self.out_proj.bias)
-        return clamped_product(y.to(dtype), 1 + gate[..., None, None].to(dtype)).to(x.dtype)
+        return clamped_product(self.out_proj(y).to(dtype), 1 + gate[..., None, None].to(dtype)).to(x.dtype)

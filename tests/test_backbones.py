@@ -264,6 +264,36 @@ def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9, msg=name)
 
 
+def published_std(arch, layer):
+    """Of a layer's first weights: 0.02 for HorNet and where VVT has linear layers, else by fan-in (ViG) or fan-out."""
+    fan_in = layer.weight[0].numel()
+    linear = fan_in == layer.weight.shape[1] > 1
+    if arch.startswith("hornet") or (arch.startswith("vvt") and linear):
+        return 0.02
+    fan = fan_in if "vig" in arch else layer.weight.numel() / layer.weight.shape[1] / layer.groups
+    return (2 / fan) ** 0.5
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_weights_start_as_published(shallow, arch):
+    for name, layer in shallow(arch).named_modules():
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear):
+            assert layer.bias is None or not layer.bias.any()
+            if layer.weight.numel() > 5000:
+                assert layer.weight.std().item() == pytest.approx(published_std(arch, layer), rel=0.05), name
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_layer_is_called(shallow, arch):
+    """So that hooks fire, and a layer that is wrapped or replaced from outside is the one that computes."""
+    net, called = shallow(arch).eval(), set()
+    layers = {name for name, module in net.named_modules() if list(module.parameters(recurse=False))}
+    for name in layers:
+        net.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
+    net(torch.randn(1, 3, 64, 64))
+    assert called == layers
+
+
 @pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
 def test_hooks_get_whole_batches(shallow, kind, monkeypatch):
     monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from backbones.ops import depthwise, gelu, pointwise
+from backbones.ops import Conv1x1, depthwise, gelu
 from backbones.ops.depthwise import dilated_as_dense
 
 
@@ -60,17 +60,16 @@ def test_depthwise_gradients_can_be_differentiated_again():
 
 
 @pytest.mark.parametrize("side", [3, 10, 20])  # on both sides of where the matrix product ends
-@pytest.mark.parametrize("shape", [(7, 5), (7, 5, 1, 1)])
-def test_pointwise_equals_conv2d(side, shape):
-    x, weight, bias = (torch.randn(s).double().requires_grad_() for s in ((2, 5, side, side), shape, (7,)))
-    plain = F.conv2d(x, weight.view(7, 5, 1, 1), bias)
-    fast = pointwise(x, weight, bias)
+def test_conv1x1_equals_conv2d(side):
+    layer = Conv1x1(5, 7).double()
+    x = torch.randn(2, 5, side, side, dtype=torch.float64, requires_grad=True)
+    plain = F.conv2d(x, layer.weight, layer.bias)
+    fast = layer(x)
     torch.testing.assert_close(fast, plain)
     grad = torch.randn_like(plain)
+    leaves = (x, *layer.parameters())
     for ours, theirs in zip(
-        torch.autograd.grad(fast, (x, weight, bias), grad),
-        torch.autograd.grad(plain, (x, weight, bias), grad),
-        strict=True,
+        torch.autograd.grad(fast, leaves, grad), torch.autograd.grad(plain, leaves, grad), strict=True
     ):
         torch.testing.assert_close(ours, theirs)
 

@@ -91,8 +91,8 @@ def write_state(arch: str, row: Any, state: Mapping[str, Tensor], source: str) -
     renamed = rename(state, theirs)
     written = {}
     for name, foreign in renamed.items():
-        conv = name.endswith(".weight") and name.removesuffix(".weight") in names.as_conv
-        written[foreign] = state[name][..., None, None] if conv else state[name]
+        axes = names.axes.get(name.removesuffix(".weight"))
+        written[foreign] = state[name].reshape(*state[name].shape[:2], *[1] * (axes - 2)) if axes else state[name]
     written |= {foreign: make() for foreign, make in names.computed.items()}
     return written, [name for name in state if name not in renamed]
 

@@ -28,14 +28,16 @@ def names(source: str, row: Any) -> Names:
                 modules[f"{ours}.gnconv.pws.{k}"] = f"{theirs}.gnconv.{pws}.{k}"
             for name in ("gamma1", "gamma2"):
                 modules[f"{ours}.{name}"] = f"{theirs}.{gamma.format(name)}"
-    out_norms = {f"out_norms.{i}": f"norm{i}" for i in range(len(row.depths))}
-    dense = Names(modules | out_norms, {}, ("backbone.", ""))
-    return {
-        "official": Names(modules, {"head.norm": "norm", "head.fc": "head"}, ("",), container="model"),
-        "official-seg": dense,
-        "official-det": dense,
-        "mmpretrain": Names(modules, {"head.norm": "backbone.norm3", "head.fc": "head.fc"}, ("backbone.", "")),
+    head, prefixes, container = {
+        "official": ({"head.norm": "norm", "head.fc": "head"}, ("",), "model"),
+        "official-seg": ({}, ("backbone.", ""), "state_dict"),
+        "official-det": ({}, ("backbone.", ""), "state_dict"),
+        "mmpretrain": ({"head.norm": "backbone.norm3", "head.fc": "head.fc"}, ("backbone.", ""), "state_dict"),
     }[source]
+    if source.startswith("official-"):
+        modules |= {f"out_norms.{i}": f"norm{i}" for i in range(len(row.depths))}
+    axes = {name: 2 for name in modules if name.endswith((".pwconv1", ".pwconv2"))}  # 1x1 convolutions of ours
+    return Names(modules, head, prefixes, axes=axes, container=container)
 
 
 BLOCK = (

@@ -14,7 +14,7 @@ class Names(NamedTuple):
         head: the same for the classifier's head, both names whole.
         prefixes: before their backbone names; the first is what we write.
         dead: tensors that their code saves and never uses.
-        as_conv: our linear modules that they store as 1x1 convolutions.
+        axes: our linear modules and 1x1 convolutions whose weight they store as the other -> its axes there, 4 or 2.
         computed: tensors that they store and we compute, by their whole name -> how to make them, float32.
         container: the entry of their files that holds the tensors; None where a file is the tensors.
     """
@@ -23,6 +23,6 @@ class Names(NamedTuple):
     head: dict[str, str]
     prefixes: tuple[str, ...]
     dead: tuple[str, ...] = ()
-    as_conv: tuple[str, ...] = ()
+    axes: dict[str, int] = {}
     computed: dict[str, Callable[[], Tensor]] = {}
     container: str | None = "state_dict"

@@ -47,7 +47,7 @@ def names(source: str, row: Any) -> Names:
         modules,
         HEADS[source],
         {"official": ("",), "mmpretrain": ("backbone.", "")}[source],
-        as_conv=("head.fc1", "head.fc2") if source == "official" else (),
+        axes={"head.fc1": 4, "head.fc2": 4} if source == "official" else {},
         computed=computed,
         container={"official": None, "mmpretrain": "state_dict"}[source],
     )

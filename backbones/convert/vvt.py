@@ -21,7 +21,8 @@ def names(source: str, row: Any) -> Names:
         for j in range(depth):
             for name, theirs in BLOCK.items():
                 modules[f"stages.{i}.blocks.{j}.{name}"] = f"block{i + 1}.{j}.{theirs}"
-    return Names(modules, {"head.fc": "head"}, ("",), container=None)
+    axes = {name: 2 for name in modules if name.endswith(LINEAR)}
+    return Names(modules, {"head.fc": "head"}, ("",), axes=axes, container=None)
 
 
 BLOCK = {
@@ -37,3 +38,4 @@ BLOCK = {
     "mlp.dw": "mlp.dwconv.dwconv",
     "mlp.fc2": "mlp.fc2",
 }
+LINEAR = ("_proj", "mlp.fc1", "mlp.fc2")  # 1x1 convolutions of ours

@@ -2,25 +2,21 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 FEW = 100  # positions of a map up to which a matrix product is faster than oneDNN's convolution
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution of a map.
+class Conv1x1(nn.Conv2d):
+    """A 1x1 convolution: (B, in_channels, H, W), best with the channels last in memory, to (B, out_channels, H, W)."""
 
-    Args:
-        x: (B, C, H, W), best with the channels last in memory.
-        weight: (D, C), as a linear layer has it, or (D, C, 1, 1).
-        bias: (D,).
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 1)
 
-    Returns:
-        (B, D, H, W).
-    """
-    if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.shape[2] * x.shape[3] <= FEW:
-        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    return F.conv2d(x, weight.view(*weight.shape[:2], 1, 1), bias)
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.shape[2] * x.shape[3] <= FEW:
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return super().forward(x)
 
 
 def gelu(x: Tensor) -> Tensor:
