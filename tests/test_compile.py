@@ -55,6 +55,19 @@ def test_training_compiles_whole(tiny, arch, grad_checkpointing):
         torch.testing.assert_close(ours, theirs, msg=name)
 
 
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+@pytest.mark.parametrize("arch", SMALL)
+def test_no_graph_break_in_float32_and_autocast(tiny, arch, precision):
+    """These have fast paths that float64 has not."""
+    net = tiny(arch)
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    with torch.autocast("cpu", precision, enabled=precision is not None):
+        assert loss(compiled(torch.randn(2, 3, 64, 64))).isfinite()
+        with torch.no_grad():
+            net.eval()
+            assert loss(compiled(torch.randn(2, 3, 64, 64))).isfinite()
+
+
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("arch", SMALL)
 def test_exports(tiny, arch, fused):

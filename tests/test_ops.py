@@ -46,6 +46,19 @@ def test_depthwise_gradients_equal_those_of_conv2d(size, kernel, dilation, bias,
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_depthwise_gradients_compile_whole():
+    eager = depthwise.DepthwiseConv2d(6, 7, dilation=3)
+    x = torch.randn(2, 6, 20, 17, requires_grad=True)
+    leaves = (x, *eager.parameters())
+    compiled = torch.compile(eager, fullgraph=True, backend="aot_eager")
+    for ours, theirs in zip(
+        torch.autograd.grad(compiled(x).sin().sum(), leaves),
+        torch.autograd.grad(eager(x).sin().sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_depthwise_gradients_can_be_differentiated_again():
     layer = depthwise.DepthwiseConv2d(3, 5)
     x = torch.randn(1, 3, 8, 8, requires_grad=True)

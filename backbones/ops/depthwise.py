@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+HAS_ONEDNN = torch.backends.mkldnn.is_available()
 MIN_KERNEL = 5  # oneDNN's own weight gradient is the faster one below it
 SLICE = 2**19  # elements of the maps whose weight gradient is taken at once, so that they stay in the cache
 
@@ -66,9 +67,8 @@ def gradient_is_slow(x: Tensor, weight: Tensor) -> bool:
         and weight.shape[-1] >= MIN_KERNEL
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
+        and HAS_ONEDNN
         and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
     )
 
