@@ -107,9 +107,10 @@ class PyramidBackbone(nn.Module):
 
     def run_stage(self, stage: "Stage", x: Tensor) -> Tensor:
         """The stage's blocks and norm; on a CPU for some images after others."""
-        slices = min(len(x), -(-x.nbytes // x.shape[1] * stage.width // SLICE_BYTES))
-        if slices > 1 and may_slice(stage, x):
-            return torch.cat([self.run_stage(stage, part) for part in x.tensor_split(slices)])
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            slices = min(len(x), -(-x.nbytes // x.shape[1] * stage.width // SLICE_BYTES))
+            if slices > 1 and may_slice(stage):
+                return torch.cat([self.run_stage(stage, part) for part in x.tensor_split(slices)])
         for block in stage.blocks:
             x = self.run_block(block, x)
         return stage.norm(x)
@@ -209,14 +210,12 @@ class Stage(nn.Module):
         self.width = max(len(m.weight) for m in self.blocks.modules() if isinstance(m, nn.Conv2d | nn.Linear))
 
 
-def may_slice(stage: Stage, x: Tensor) -> bool:
+def may_slice(stage: Stage) -> bool:
     """Whether the images of a batch may pass one after another, which keeps wide maps in the cache of a CPU.
 
     Not where norms take statistics of the whole batch, nor where a hook waits for it.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    return not any(
+    return not torch.jit.is_tracing() and not any(
         (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))
         or m._forward_hooks
         or m._forward_pre_hooks
