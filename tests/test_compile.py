@@ -55,6 +55,20 @@ def test_training_compiles_whole(tiny, arch, grad_checkpointing):
         torch.testing.assert_close(ours, theirs, msg=name)
 
 
+@pytest.mark.parametrize("arch", SMALL)
+def test_a_compiled_graph_takes_further_sizes(tiny, arch):
+    net = tiny(arch).double().eval()
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for size in ((160, 160), (192, 256)):  # the second makes the compiler ask for any size
+            compiled(torch.randn(1, 3, *size).double())
+        image = torch.randn(1, 3, 225, 330).double()
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            maps = compiled(image)
+        for ours, theirs in zip(maps, net(image), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("arch", SMALL)
 def test_no_graph_break_in_float32_and_autocast(tiny, arch, precision):

@@ -45,7 +45,7 @@ def dilated_as_dense(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
     batch, channels, height, width = x.shape
     below, right = -height % dilation, -width % dilation
     x = x.permute(0, 2, 3, 1)
-    if below or right:
+    if torch.compiler.is_compiling() or below or right:  # a graph for any size asks for neither
         x = F.pad(x, (0, 0, 0, right, 0, below))  # zeros, as the padding of the convolution itself
     rows, columns = (height + below) // dilation, (width + right) // dilation
     x = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
@@ -116,7 +116,7 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> Tensor:
     """
     batch, channels, height, width = x.shape
     step = max(1, SLICE // (channels * height * width))
-    if step < batch:
+    if step < batch and not torch.compiler.is_compiling():
         parts = zip(x.split(step), grad.split(step))
         return torch.stack([weight_gradient(*part, kernel_size) for part in parts]).sum(0)
     # A shift by a whole height or width meets nothing, so its sum is zero.

@@ -39,14 +39,16 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
         lengths = y.any(-1)[:, None].to(dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
         candidates = y.transpose(1, 2)
         rows = max(1, budget // (batch * y.shape[1] * x.element_size()))
-        found = []
-        for start in range(0, nodes, rows):
-            block = x[:, start : start + rows]
-            bias = lengths.expand(-1, block.shape[1], -1)
-            if codes is not None:
-                bias = lengths + codes[0][start : start + rows] @ codes[1].t()
-            found.append(torch.baddbmm(bias, block, candidates).topk(k, dim=-1).indices)
-        return torch.cat(found, dim=1) if len(found) > 1 else found[0]
+
+        def ranked(block: Tensor, places: Tensor | None) -> Tensor:
+            bias = lengths.expand(-1, block.shape[1], -1) if codes is None else lengths + places @ codes[1].t()
+            return torch.baddbmm(bias, block, candidates).topk(k, dim=-1).indices
+
+        places = codes[0] if codes is not None else None
+        if nodes <= rows:  # so a compiled graph without blocks fits many sizes
+            return ranked(x, places)
+        starts = range(0, nodes, rows)
+        return torch.cat([ranked(x[:, i : i + rows], codes and places[i : i + rows]) for i in starts], dim=1)
 
 
 def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
