@@ -67,7 +67,7 @@ class GraphStem(nn.Module):
             x = gelu(conv(x))
         x = self.last(x)
         pos_embed = self.pos_embed
-        if pos_embed.shape[2:] != x.shape[2:]:
+        if torch.compiler.is_compiling() or pos_embed.shape[2:] != x.shape[2:]:  # a graph for any size does not ask
             pos_embed = F.interpolate(pos_embed, size=x.shape[2:], mode="bicubic", align_corners=False)
         return x + pos_embed
 

@@ -84,12 +84,13 @@ def test_no_graph_break_in_float32_and_autocast(tiny, arch, precision):
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("arch", SMALL)
-def test_exports(tiny, arch, fused):
+def test_exports_for_any_batch_and_size(tiny, arch, fused):
     net = trained_norms(tiny(arch)).double().eval()
     net = net.fuse() if fused else net
-    image = torch.randn(1, 3, 64, 96).double()
+    free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
     with torch.no_grad():
-        program = torch.export.export(net, (image,))
+        program = torch.export.export(net, (torch.randn(2, 3, 160, 192).double(),), dynamic_shapes=(free,))
+        image = torch.randn(1, 3, 224, 330).double()
         for ours, theirs in zip(program.module()(image), net(image), strict=True):
             assert (ours - theirs).norm() / theirs.norm() < 1e-4
 

@@ -19,8 +19,9 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(dim, dim, kernel_size, padding=padding, dilation=dilation, groups=dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # oneDNN has no fast kernel for dilated depthwise convolutions, only for dense ones.
-        if self.dilation[0] > 1 and x.device.type == "cpu":
+        # oneDNN has no fast kernel for dilated depthwise convolutions, only for dense ones. What is exported runs
+        # elsewhere.
+        if self.dilation[0] > 1 and x.device.type == "cpu" and not torch.compiler.is_exporting():
             return dilated_as_dense(x, self.weight, self.bias, self.dilation[0])
         if gradient_is_slow(x, self.weight):
             return DepthwiseFunction.apply(x, self.weight, self.bias)
