@@ -42,13 +42,15 @@ def test_figures_and_tables(small, alone, tmp_path, monkeypatch, capsys):
     argv = ["vvt_tiny", "--sizes", "64x96", "32x32", "--batch", 2, "--repeats", 2, "--threads", 1]
     argv += ["--out", tmp_path / "cpu.json", *(["--alone"] if alone else [])]
     status, out, err = run(benchmark, argv, monkeypatch, capsys)
-    assert status == 0 and err == "" and out.count("vvt_tiny") == 2
+    assert (status, err) == (0, "") and out.count("vvt_tiny") == 2
     report = json.loads((tmp_path / "cpu.json").read_text())
     for row, size in zip(report["rows"], ([64, 96], [32, 32]), strict=True):
         assert row["size"] == size
-        names = ["ours", "fused"] if alone else ["peer", "ours", "fused"]
-        assert list(row["inference"]) == names and list(row["training"]) == names[:-1]
+        names = ["ours"] if alone else ["peer", "ours"]
+        assert list(row["training"]) == names
+        assert list(row["inference"]) == [*names, "fused"] if alone else [*names, "fused", "bound"]
         assert alone or row["relative_difference"] < 1e-6
+        assert alone or list(row["apart"]["inference"]) == ["peer", "ours", "fused"]
         found = [*row["inference"].values(), *row["training"].values()]
         assert all(of["ms"] > 0 and of["mib"] > 0 for of in found)
     assert report["rows"][0]["training"]["ours"]["mib"] > report["rows"][1]["training"]["ours"]["mib"]

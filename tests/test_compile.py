@@ -87,7 +87,7 @@ def test_no_graph_break_in_float32_and_autocast(tiny, arch, precision):
 def test_exports_for_any_batch_and_size(tiny, arch, fused):
     net = trained_norms(tiny(arch)).double().eval()
     net = net.fuse() if fused else net
-    free = {axis: torch.export.Dim.DYNAMIC for axis in (0, 2, 3)}
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
     with torch.no_grad():
         program = torch.export.export(net, (torch.randn(2, 3, 160, 192).double(),), dynamic_shapes=(free,))
         image = torch.randn(1, 3, 224, 330).double()

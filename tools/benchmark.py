@@ -20,13 +20,16 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from benchmark_peers import make_peer
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import PyramidBackbone, UserError, create_backbone, list_archs
 from backbones.features import check_device
@@ -43,8 +46,13 @@ HEADING = """# Benchmarks
 Made by `make bench` from `docs/benchmarks/*.json`. The peer is onedl-mmpretrain's class with the same weights, for VVT
 the literal reading of its official forward pass; both run in turn in one process, a fresh one for each row, and each
 figure is the median of paired ratios. Machines are shared and noisy: differences of a tenth mean nothing.
+
+The bound is what inference would reach if it took no longer than as many multiplications in the matrix products that
+the machine is fastest at. On a CPU ours makes the C library keep freed memory, which within one process serves the peer
+too; "apart" is each network in a process of its own, as a user runs it.
 """
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # of a worker, by network and what it does
 AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of both are float32-exact at least
 
 
@@ -78,8 +86,10 @@ def main() -> None:
     for arch in archs:
         for height, width in args.sizes:
             # Each from a fresh process: what others left in its memory makes large maps cheaper.
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                rows.append(pool.apply(measure, (arch, height, width, args)))
+            with workers(1) as (worker,):
+                rows.append(worker.apply(measure, (arch, height, width, args)))
+            if device.type == "cpu" and not args.alone:
+                rows[-1]["apart"] = measure_apart(arch, height, width, args)
             print(line(rows[-1]), flush=True)
     report = {
         "machine": machine(device),
@@ -96,28 +106,69 @@ def main() -> None:
 
 def measure(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
     """Compares the outputs of both, then times inference, unfused and fused, and a training step, and their memory."""
+    names = ("ours", "fused") if args.alone else ("peer", "ours", "fused")
+    nets, x = networks(names, arch, height, width, args)
+    row = {"arch": arch, "size": [height, width]}
+    if not args.alone:
+        row["relative_difference"] = difference(nets["peer"], nets["ours"], x[:1])
+        if row["relative_difference"] > AGREEMENT:
+            raise UserError(f"{arch}: outputs differ by {row['relative_difference']:.1e}; allowed: {AGREEMENT}")
+    calls = {name: calls_of(net, x, args) for name, net in nets.items()}
+    forward = {name: calls[name]["inference"] for name in names}
+    if not args.alone:
+        forward["bound"] = products_alone(nets["ours"], x, PRECISIONS[args.precision])
+    step = {name: calls[name]["training"] for name in names if name != "fused"}
+    row["inference"] = paired(forward, x.device, args.repeats)
+    row["training"] = paired(step, x.device, fewer(args.repeats))
+    return row
+
+
+def measure_apart(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
+    """Times each network in a process of its own, in turn: within one, ours has freed memory kept for the peer too."""
+    with workers(3) as pools:
+        of = dict(zip(("peer", "ours", "fused"), pools, strict=True))
+        for name, pool in of.items():
+            pool.apply(prepare, (name, arch, height, width, args))
+        forward = {name: partial(pool.apply, timed, (name, "inference")) for name, pool in of.items()}
+        step = {name: partial(of[name].apply, timed, (name, "training")) for name in ("peer", "ours")}
+        return {"inference": in_turn(forward, args.repeats), "training": in_turn(step, fewer(args.repeats))}
+
+
+@contextlib.contextmanager
+def workers(count: int) -> Iterator[list[Any]]:
+    """Fresh processes, each a pool of one."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(multiprocessing.get_context("spawn").Pool(1)) for _ in range(count)]
+
+
+def prepare(name: str, arch: str, height: int, width: int, args: Any) -> None:
+    """Makes one network in a worker, for :func:`timed`."""
+    nets, x = networks((name,), arch, height, width, args)
+    TIMERS.update(
+        {(name, what): partial(seconds, call, x.device) for what, call in calls_of(nets[name], x, args).items()}
+    )
+
+
+def timed(name: str, what: str) -> float:
+    return TIMERS[name, what]()
+
+
+def networks(
+    names: tuple[str, ...], arch: str, height: int, width: int, args: Any
+) -> tuple[dict[str, nn.Module], Tensor]:
+    """The networks called for, with the same weights in every process, and the images."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
     ours = with_some_weights(create_backbone(arch, **({"out_norm": True} if arch.startswith("hornet") else {})))
-    nets = {"ours": ours, "fused": copy.deepcopy(ours).fuse()}
-    row = {"arch": arch, "size": [height, width]}
-    if not args.alone:
-        nets = {"peer": make_peer(ours)} | nets
-        row["relative_difference"] = difference(nets["peer"], ours, x[:1])
-        if row["relative_difference"] > AGREEMENT:
-            raise UserError(f"{arch}: outputs differ by {row['relative_difference']:.1e}; allowed: {AGREEMENT}")
+    make = {"peer": make_peer, "ours": lambda net: net, "fused": lambda net: copy.deepcopy(net).fuse()}
+    return {name: make[name](ours).to(x.device) for name in names}, x
+
+
+def calls_of(net: nn.Module, x: Tensor, args: Any) -> dict[str, Callable[[], Any]]:
+    run = torch.compile(net) if args.compile else net
     precision = PRECISIONS[args.precision]
-    forward, step = {}, {}
-    for name, net in nets.items():
-        net.to(x.device)
-        run = torch.compile(net) if args.compile else net
-        forward[name] = inference(net, run, x, precision)
-        if name != "fused":
-            step[name] = training_step(net, run, x, precision)
-    row["inference"] = paired(forward, x.device, args.repeats)
-    row["training"] = paired(step, x.device, max(2, args.repeats // 2 + 1))
-    return row
+    return {"inference": inference(net, run, x, precision), "training": training_step(net, run, x, precision)}
 
 
 def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
@@ -162,22 +213,56 @@ def training_step(net: nn.Module, run: Callable, x: Tensor, precision: torch.dty
     return call
 
 
+@torch.no_grad()
+def products_alone(net: nn.Module, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    """As many multiplications as the network's, all in 1x1 convolutions of a size that a machine is fastest at."""
+    net.eval()
+    with FlopCounterMode(display=False) as counter:
+        net(x)
+    dtype = precision or x.dtype
+    operand = torch.randn(8, 512, 14, 14, device=x.device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 1, 1, device=x.device, dtype=dtype)
+    repeats = max(1, round(counter.get_total_flops() / (2 * operand.numel() * 512)))
+
+    def call() -> None:
+        for _ in range(repeats):
+            F.conv2d(operand, weight)
+
+    return call
+
+
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
     return torch.autocast(device.type, precision, enabled=precision is not None)
 
 
+def fewer(repeats: int) -> int:
+    """Of training steps, which take longer."""
+    return max(2, repeats // 2 + 1)
+
+
 def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
-    """For each its median milliseconds, MiB of working memory, and times faster than the first: the median of pairs."""
-    times = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(repeats + 1)][1:]
-    memory = {name: peak_memory(call, device) for name, call in calls.items()}
-    first = next(iter(calls))
+    """As :func:`in_turn`, with MiB of working memory."""
+    found = in_turn({name: partial(seconds, call, device) for name, call in calls.items()}, repeats)
+    for name, call in calls.items():
+        found[name]["mib"] = round(peak_memory(call, device) / 2**20, 1)
+    return found
+
+
+def in_turn(timers: dict[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
+    """For each its median milliseconds, and how many times faster than the first it is: the median of pairs.
+
+    Args:
+        timers: what gives the seconds of a call.
+        repeats: how often each is called, after a first call that does not count.
+    """
+    times = [{name: timer() for name, timer in timers.items()} for _ in range(repeats + 1)][1:]
+    first = next(iter(timers))
     return {
         name: {
             "ms": round(1e3 * statistics.median(t[name] for t in times), 2),
             "ratio": round(statistics.median(t[first] / t[name] for t in times), 2),
-            "mib": round(memory[name] / 2**20, 1),
         }
-        for name in calls
+        for name in timers
     }
 
 
@@ -254,7 +339,10 @@ def line(row: dict[str, Any]) -> str:
             if "peer" not in row[what]:
                 parts.append(f"{what} {name} {found['ms']:.0f} ms {found['mib']:.0f} MiB")
             elif name != "peer":
-                parts.append(f"{what} {name} {found['ratio']:.2f}")
+                apart = row.get("apart", {}).get(what, {}).get(name)
+                parts.append(
+                    f"{what} {name} {found['ratio']:.2f}" + (f" (apart {apart['ratio']:.2f})" if apart else "")
+                )
     return "  ".join(parts)
 
 
@@ -271,14 +359,21 @@ def table(report: dict[str, Any]) -> str:
     title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
     if "peer" in report["rows"][0]["inference"]:
         said = "Times faster than the peer, and MiB of working memory beside the peer's."
-        head = ["arch", "pixels", "inference", "fused", "training step", "MiB inference", "MiB training"]
+        head = ["arch", "pixels", "inference", "fused", "bound", "training step"]
+        apart = "apart" in report["rows"][0]
+        head += ["apart: inference", "fused", "training step"] if apart else []
+        head += ["MiB inference", "MiB training"]
     else:
         said = "Milliseconds and MiB of working memory, alone."
         head = ["arch", "pixels", "inference ms", "fused ms", "training step ms", "MiB inference", "MiB training"]
     lines = [f"| {' | '.join(head)} |", "|-" * len(head) + "|"]
     for row in report["rows"]:
         key = "ratio" if "peer" in row["inference"] else "ms"
-        cells = [row["inference"]["ours"][key], row["inference"]["fused"][key], row["training"]["ours"][key]]
+        cells = [found[key] for name, found in row["inference"].items() if name != "peer"]
+        cells.append(row["training"]["ours"][key])
+        if "apart" in row:
+            of = row["apart"]
+            cells += [of["inference"]["ours"][key], of["inference"]["fused"][key], of["training"]["ours"][key]]
         for what in ("inference", "training"):
             cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
         lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(map(str, cells))} |")
