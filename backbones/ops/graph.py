@@ -35,20 +35,18 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
     with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
-        batch, nodes, _ = x.shape
-        lengths = y.any(-1)[:, None].to(dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
-        candidates = y.transpose(1, 2)
-        rows = max(1, budget // (batch * y.shape[1] * x.element_size()))
+        rows = max(1, budget // (len(x) * y.shape[1] * x.element_size()))
+        if x.shape[1] <= rows:  # so that a graph compiled without blocks fits many sizes
+            return ranked(x, y, k, codes)
+        blocks = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
+        return torch.cat([ranked(x[:, b], y, k, codes and (codes[0][b], codes[1])) for b in blocks], dim=1)
 
-        def ranked(block: Tensor, places: Tensor | None) -> Tensor:
-            bias = lengths.expand(-1, block.shape[1], -1) if codes is None else lengths + places @ codes[1].t()
-            return torch.baddbmm(bias, block, candidates).topk(k, dim=-1).indices
 
-        places = codes[0] if codes is not None else None
-        if nodes <= rows:  # so a compiled graph without blocks fits many sizes
-            return ranked(x, places)
-        starts = range(0, nodes, rows)
-        return torch.cat([ranked(x[:, i : i + rows], codes and places[i : i + rows]) for i in starts], dim=1)
+def ranked(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None) -> Tensor:
+    """:func:`nearest` of normalised rows, all at once."""
+    bias = y.any(-1)[:, None].to(x.dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
+    bias = bias.expand(-1, x.shape[1], -1) if codes is None else bias + codes[0] @ codes[1].t()
+    return torch.baddbmm(bias, x, y.transpose(1, 2)).topk(k, dim=-1).indices
 
 
 def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
