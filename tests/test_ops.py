@@ -8,6 +8,16 @@ from backbones.ops import Conv1x1, depthwise, gelu
 from backbones.ops.depthwise import dilated_as_dense
 
 
+def check_equal(fast, leaves, plain, plain_leaves=None, **tolerance):
+    """Two results and their gradients are equal, in the type of the second."""
+    torch.testing.assert_close(fast.to(plain), plain, **tolerance)
+    grad = torch.randn_like(plain)
+    ours = torch.autograd.grad(fast, leaves, grad.to(fast))
+    theirs = torch.autograd.grad(plain, plain_leaves or leaves, grad)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a.to(b), b, **tolerance)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (7, 10), (9, 12), (20, 8)])
 @pytest.mark.parametrize(("kernel", "dilation"), [(7, 3), (5, 2), (3, 4)])
 def test_dilated_depthwise_equals_conv2d(size, kernel, dilation):
@@ -16,14 +26,7 @@ def test_dilated_depthwise_equals_conv2d(size, kernel, dilation):
     bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
     plain = F.conv2d(x, weight, bias, padding=kernel // 2 * dilation, dilation=dilation, groups=6)
     fast = dilated_as_dense(x, weight, bias, dilation)
-    torch.testing.assert_close(fast, plain)
-    grad = torch.randn_like(plain)
-    for ours, theirs in zip(
-        torch.autograd.grad(fast, (x, weight, bias), grad),
-        torch.autograd.grad(plain, (x, weight, bias), grad),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    check_equal(fast, (x, weight, bias), plain)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (7, 7), (14, 11), (30, 20)])
@@ -34,16 +37,12 @@ def test_depthwise_gradients_equal_those_of_conv2d(size, kernel, dilation, bias,
     x = torch.randn(5, 6, *size, requires_grad=True)
     leaves = (x, *layer.parameters())
     assert depthwise.gradient_is_slow(x, layer.weight)
-    y = layer(x)
-    grad = torch.randn_like(y)
     exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
     padding = kernel // 2 * dilation
     plain = F.conv2d(exact[0], exact[1], exact[2] if bias else None, padding=padding, dilation=dilation, groups=6)
+    y = layer(x)
     torch.testing.assert_close(y.double(), plain, rtol=1e-4, atol=1e-5)
-    for ours, theirs in zip(
-        torch.autograd.grad(y, leaves, grad), torch.autograd.grad(plain, exact, grad.double()), strict=True
-    ):
-        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-4)
+    check_equal(y, leaves, plain, exact, rtol=1e-4, atol=1e-4)  # of sums over all positions
 
 
 def test_depthwise_gradients_compile_whole():
@@ -51,12 +50,7 @@ def test_depthwise_gradients_compile_whole():
     x = torch.randn(2, 6, 20, 17, requires_grad=True)
     leaves = (x, *eager.parameters())
     compiled = torch.compile(eager, fullgraph=True, backend="aot_eager")
-    for ours, theirs in zip(
-        torch.autograd.grad(compiled(x).sin().sum(), leaves),
-        torch.autograd.grad(eager(x).sin().sum(), leaves),
-        strict=True,
-    ):
-        torch.testing.assert_close(ours, theirs)
+    check_equal(compiled(x), leaves, eager(x))
 
 
 def test_depthwise_gradients_can_be_differentiated_again():
@@ -76,15 +70,7 @@ def test_depthwise_gradients_can_be_differentiated_again():
 def test_conv1x1_equals_conv2d(side):
     layer = Conv1x1(5, 7).double()
     x = torch.randn(2, 5, side, side, dtype=torch.float64, requires_grad=True)
-    plain = F.conv2d(x, layer.weight, layer.bias)
-    fast = layer(x)
-    torch.testing.assert_close(fast, plain)
-    grad = torch.randn_like(plain)
-    leaves = (x, *layer.parameters())
-    for ours, theirs in zip(
-        torch.autograd.grad(fast, leaves, grad), torch.autograd.grad(plain, leaves, grad), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs)
+    check_equal(layer(x), (x, *layer.parameters()), F.conv2d(x, layer.weight, layer.bias))
 
 
 def test_gelu_overwrites_only_what_no_gradient_needs():
