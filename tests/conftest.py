@@ -27,6 +27,19 @@ def load_fill():
     return module
 
 
+@pytest.fixture
+def cut_depths(monkeypatch):
+    """Gives an arch so many blocks in each stage."""
+
+    def cut(arch, depths):
+        from backbones.registry import family_of
+
+        family = family_of(arch)
+        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: family.ARCHS[arch]._replace(depths=depths)})
+
+    return cut
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -12,20 +12,17 @@ import pytest
 import torch
 
 from backbones import UserError, create_backbone, list_archs, pyramid
-from backbones.registry import family_of
 
 ARCHS = list_archs()
 SMALL = ["van_b0", "hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # of each kind the least
 
 
 @pytest.fixture
-def shallow(monkeypatch):
+def shallow(cut_depths):
     """Makes backbones with at most two blocks a stage."""
 
     def make(arch, **kwargs):
-        family = family_of(arch)
-        row = family.ARCHS[arch]
-        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 2, 1, 1))})
+        cut_depths(arch, (1, 2, 1, 1))
         return create_backbone(arch, **kwargs)
 
     return make

@@ -8,17 +8,14 @@ import torch
 from test_backbones import SMALL, trained_norms
 
 from backbones import create_backbone
-from backbones.registry import family_of
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(cut_depths):
     """Makes backbones with one block a stage."""
 
     def make(arch, **kwargs):
-        family = family_of(arch)
-        row = family.ARCHS[arch]
-        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 1, 1, 1))})
+        cut_depths(arch, (1, 1, 1, 1))
         torch._dynamo.reset()
         return create_backbone(arch, **kwargs)
 

@@ -16,13 +16,11 @@ ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny
 
 
 @pytest.fixture(autouse=True)
-def shallow_at_root(monkeypatch, request):
+def shallow_at_root(monkeypatch, cut_depths, request):
     """In the repository's folder, with one block a stage."""
     monkeypatch.chdir(request.config.rootpath)
     for arch in ARCHS:
-        family = family_of(arch)
-        row = family.ARCHS[arch]
-        monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row._replace(depths=(1, 1, 1, 1))})
+        cut_depths(arch, (1, 1, 1, 1))
 
 
 def backbone_options(arch):
