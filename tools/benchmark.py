@@ -45,7 +45,8 @@ HEADING = """# Benchmarks
 
 Made by `make bench` from `docs/benchmarks/*.json`. The peer is onedl-mmpretrain's class with the same weights, for VVT
 the literal reading of its official forward pass; both run in turn in one process, a fresh one for each row, and each
-figure is the median of paired ratios. Machines are shared and noisy: differences of a tenth mean nothing.
+figure is the median of paired ratios. Machines are shared and noisy, by how much the rows of VVT show: it has nothing
+to fuse, so both of its forms are the same.
 
 The bound is what inference would reach if it took no longer than as many multiplications in the matrix products that
 the machine is fastest at. On a CPU ours makes the C library keep freed memory, which within one process serves the peer
