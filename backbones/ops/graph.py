@@ -35,7 +35,7 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
     with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
-        rows = max(1, budget // (len(x) * y.shape[1] * x.element_size()))
+        rows = max(1, budget // (x.shape[0] * y.shape[1] * x.element_size()))
         if x.shape[1] <= rows:  # so that a graph compiled without blocks fits many sizes
             return ranked(x, y, k, codes)
         blocks = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
