@@ -120,6 +120,16 @@ def test_another_python_builds_anew_only_when_asked_for(project, monkeypatch):
     assert builds(monkeypatch) == ["anew"]
 
 
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_another_projects_environment_and_a_file_are_left_alone(kind, project, monkeypatch):
+    other = setup_env.VENV.rename(project / "other")
+    setup_env.VENV.symlink_to(other) if kind == "link" else setup_env.VENV.touch()
+    (project / "requirements.lock").write_text("torch==3")
+    with pytest.raises(SystemExit, match=rf"^error: \S+/\.venv is a {kind}; allowed: a folder, or nothing"):
+        builds(monkeypatch)
+    assert (other / "built-from.json").exists()
+
+
 def test_a_failing_step_shows_its_errors_and_leaves_no_stamp(project, monkeypatch, capfd):
     def pip(*arguments):
         return sys.executable, "-c", "print('WARNING: noise'); print('ERROR: no route to host'); raise SystemExit(1)"

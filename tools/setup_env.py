@@ -31,6 +31,8 @@ check()
 def main() -> None:
     if built_from() == wanted():
         return
+    if VENV.is_symlink() or VENV.is_file():  # which another project may be using
+        fail(f"{VENV} is a {'link' if VENV.is_symlink() else 'file'}; allowed: a folder, or nothing, to make one there")
     with open(ROOT / ".venv.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second make in this folder waits, then finds the work done
         was = built_from()
