@@ -2,10 +2,13 @@
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from backbones.ops.kept import Kept
 
 # Height + width up to which matrix products are faster than the FFT on a CPU: 1.7 to 3 times at 14x14 and 7x7,
 # as fast at 32x32, slower from 32x64.
@@ -17,7 +20,8 @@ class GlobalFilter(nn.Module):
     """Multiplies the spectrum of each channel of a (B, C, H, W) map by a learned one, in float32 or float64.
 
     The learned spectrum is stored for one map size, and resized for others (bilinear, corners aligned) as the
-    official code does: per step in training, once per size and state of the weights otherwise.
+    official code does: per step in training, in eval mode once per size and state of the weights. Whoever writes to
+    the weights through ``.data`` in eval mode calls ``eval()`` again then: such a write leaves no trace.
 
     Args:
         dim: channels C.
@@ -32,7 +36,7 @@ class GlobalFilter(nn.Module):
         super().__init__()
         self.complex_weight = nn.Parameter(torch.randn(dim, *size, 2) * 0.02)
         self.fft: bool | None = None
-        self.kept, self.kept_for = {}, None
+        self.kept, self.kept_for = Kept(KEPT_BYTES), None
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -49,33 +53,35 @@ class GlobalFilter(nn.Module):
     def spectrum(self, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
         """The filter for a map of this size, as the form of it wants it; kept where it cannot change unnoticed."""
         weight = self.complex_weight
-        learning = weight.requires_grad and torch.is_grad_enabled()
+        learning = self.training or (weight.requires_grad and torch.is_grad_enabled())
         if learning or torch.compiler.is_compiling() or type(weight) is not nn.Parameter or weight.is_inference():
             return make_spectrum(weight, height, width, dtype, by_fft)
         state = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
         if self.kept_for != state:
-            self.kept, self.kept_for = {}, state
-        key = (height, width, dtype, by_fft)
-        if key not in self.kept:
-            with torch.inference_mode(False), torch.no_grad():  # else it could not serve a backward pass later
-                spectrum = make_spectrum(weight, height, width, dtype, by_fft)
-            while self.kept and spectrum.nbytes + sum(kept.nbytes for kept in self.kept.values()) > KEPT_BYTES:
-                del self.kept[next(iter(self.kept))]
-            self.kept[key] = spectrum
-        return self.kept[key]
+            self.kept.clear()
+            self.kept_for = state
+        args = (height, width, dtype, by_fft)
+        return self.kept.get(args, lambda: (make_spectrum(weight, *args),))[0]
 
     def adopt(self, shape: torch.Size) -> None:
-        """Makes room for a stored spectrum of another size (C, h, w, 2); a load fills it."""
-        old = self.complex_weight
-        if len(shape) == 4 and shape != old.shape and (shape[0], shape[3]) == (old.shape[0], old.shape[3]):
-            self.complex_weight = nn.Parameter(old.detach().new_empty(shape), old.requires_grad)
+        """Makes room for a stored spectrum of another size (C, h, w, 2); a load fills it.
+
+        The parameter stays the same object, which an optimiser may know already.
+        """
+        weight = self.complex_weight
+        if len(shape) == 4 and shape != weight.shape and (shape[0], shape[3]) == (weight.shape[0], weight.shape[3]):
+            weight.data = weight.data.new_empty(shape)
+            self.kept.clear()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        stored = state_dict.get(f"{prefix}complex_weight")
+        if stored is not None:
+            self.adopt(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> "GlobalFilter":
-        self.kept = {}  # a change through .data, as of averaged weights, leaves no other trace
+        self.kept.clear()  # a change through .data, as of averaged weights, leaves no other trace
         return super().train(mode)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"kept": {}, "kept_for": None}
 
 
 def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
