@@ -36,6 +36,8 @@ class PViG(PyramidBackbone):
         as the stage's last block leaves it.
 
     On maps with fewer candidates than 9 neighbours times the dilation, first the dilation falls and then the number.
+    A graph that ``torch.export`` made for free sizes does not adapt: it takes inputs whose similarities are within the
+    budget all at once, and whose map at stride 32 has 18 positions or more. Other sizes raise.
 
     Args:
         conv, relative_position, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -89,7 +90,20 @@ def test_exports_for_any_batch_and_size(tiny, arch, fused):
         program = torch.export.export(net, (torch.randn(2, 3, 160, 192).double(),), dynamic_shapes=(free,))
         image = torch.randn(1, 3, 224, 330).double()
         for ours, theirs in zip(program.module()(image), net(image), strict=True):
-            assert (ours - theirs).norm() / theirs.norm() < 1e-4
+            assert (ours - theirs).norm() / theirs.norm() < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("budget", "size", "fits"),
+    [(64 << 20, (160, 128), True), (64 << 20, (512, 512), False), (1 << 30, (512, 512), True)],
+)
+def test_an_exported_graph_network_keeps_to_its_budget(tiny, budget, size, fits):
+    net = tiny("pvig_tiny", budget=budget).eval()
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    with torch.no_grad():
+        program = torch.export.export(net, (torch.randn(2, 3, 160, 192),), dynamic_shapes=(free,)).module()
+        with nullcontext() if fits else pytest.raises(AssertionError, match="Guard failed"):
+            assert len(program(torch.randn(1, 3, *size))) == 4
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -1,13 +1,18 @@
 """Graphs against literal references: neighbours from whole distance matrices, aggregation from gathered tensors."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmark import peak_memory
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones import PViG, UserError, ViG, create_backbone
 from backbones.graph_layers import GRAPH_CONVS, Grapher, GraphOptions
 from backbones.ops import graph
+from backbones.ops.kept import Kept
 
 
 class LargestTensor(TorchDispatchMode):
@@ -72,6 +77,39 @@ def test_no_table_of_all_pairs_exists_above_the_budget():
     with LargestTensor() as seen:
         graph.nearest(x, y, 4, codes, budget=1 << 30)
     assert seen.elements == 4_000_000  # the measure sees what it should
+
+
+def test_all_similarities_at_a_time_stay_within_the_budget():
+    """With the positions' part, for one image, where that is as large as the rest."""
+    x, y = torch.randn(1, 4000, 8), torch.randn(1, 1000, 8)
+    codes = (torch.randn(4000, 8), torch.randn(1000, 8))
+    rows = 2 * x.nbytes + y.nbytes + 4 * 4000 * 8  # normalised nodes, their candidates, what is found
+    budget = 1 << 22
+    assert peak_memory(lambda: graph.nearest(x, y, 4, codes, budget), torch.device("cpu")) < budget + 2 * rows
+    assert peak_memory(lambda: graph.nearest(x, y, 4, codes, 8 * budget), torch.device("cpu")) > 4 * budget
+
+
+def test_a_candidate_near_to_thousands_of_nodes_gets_its_gradient_in_half_types():
+    y = torch.zeros(1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
+    graph.gathered_max(y, torch.zeros(1, 4096, 1, dtype=torch.long)).sum().backward()
+    assert y.grad.item() == 4096
+
+
+def test_what_is_kept_stays_within_its_limit():
+    kept, made = Kept(limit=1000), []
+    for key, size in (("a", 100), ("b", 100), ("a", 100), ("c", 100), ("d", 1000), ("a", 1), ("d", 1000)):
+        kept.get(key, lambda key=key, size=size: (made.append(key), torch.zeros(size))[1:])
+        assert len(kept) == 1 or sum(t.nbytes for found in kept.values.values() for t in found) <= 1000
+    assert made == ["a", "b", "c", "d", "a", "d"]
+    assert not copy.deepcopy(kept).values and not pickle.loads(pickle.dumps(kept)).values
+
+
+def test_position_codes_of_many_sizes_do_not_pile_up(monkeypatch):
+    monkeypatch.setattr(graph, "KEPT_CODES", Kept(limit=1 << 20))
+    for width in range(20, 40):
+        graph.codes_like(torch.zeros(1), 64, 14, 2, 30, width, 15, -(-width // 2), "published")
+    held = [t for found in graph.KEPT_CODES.values.values() for t in found]
+    assert 1 < len(graph.KEPT_CODES) < 20 and sum(t.nbytes for t in held) <= 1 << 20
 
 
 @pytest.mark.parametrize(("dim", "native", "ratio"), [(16, 16, 4), (24, 12, 2), (16, 9, 1)])

@@ -4,15 +4,17 @@ Nodes are rows, (B, N, C); candidates (B, M, C).
 Source: huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/gcn_lib.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from backbones.ops.kept import Kept
+
 RULES = ("published", "grid")
 BUDGET = 64 << 20  # bytes of similarities that exist at a time
+KEPT_CODES = Kept(256 << 20)  # those of a network at 800x1344 take some 60 MiB
 CHUNK = 2048  # rows
 
 
@@ -26,8 +28,9 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
         x: (B, N, C) nodes.
         y: (B, M, C) candidates.
         codes: p (N, D) and q (M, D), or None for no term of the positions.
-        budget: bytes of similarities that may exist at a time; nodes are taken in as many blocks of rows as that
-            needs, at least one row each. The result does not depend on it.
+        budget: bytes of similarities, the positions' part included, that may exist at a time; nodes are taken in as
+            many blocks of rows as that needs, at least one row each. The result does not depend on it, but for what
+            rounding decides between candidates that are equally near.
 
     Returns:
         (B, N, k) int64.
@@ -35,7 +38,8 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
     with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
-        rows = max(1, budget // (x.shape[0] * y.shape[1] * x.element_size()))
+        images = x.shape[0] + (codes is not None)  # the positions' part is that of one more
+        rows = max(1, budget // (images * y.shape[1] * x.element_size()))
         if x.shape[1] <= rows:  # so that a graph compiled without blocks fits many sizes
             return ranked(x, y, k, codes)
         blocks = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
@@ -44,9 +48,12 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
 
 def ranked(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None) -> Tensor:
     """:func:`nearest` of normalised rows, all at once."""
-    bias = y.any(-1)[:, None].to(x.dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
-    bias = bias.expand(-1, x.shape[1], -1) if codes is None else bias + codes[0] @ codes[1].t()
-    return torch.baddbmm(bias, x, y.transpose(1, 2)).topk(k, dim=-1).indices
+    length = y.any(-1)[:, None].to(x.dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
+    if codes is None:
+        similarity = torch.baddbmm(length, x, y.transpose(1, 2))
+    else:
+        similarity = torch.baddbmm(codes[0] @ codes[1].t(), x, y.transpose(1, 2)).add_(length)
+    return similarity.topk(k, dim=-1).indices
 
 
 def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
@@ -79,8 +86,9 @@ class GatheredMax(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         winner, index = ctx.saved_tensors
         rows = index.gather(2, winner.long())
-        out = grad.new_zeros(grad.shape[0], ctx.candidates, grad.shape[2])
-        return out.scatter_add_(1, rows, grad), None
+        dtype = torch.promote_types(grad.dtype, torch.float32)  # a candidate may be the nearest of thousands of nodes
+        out = grad.new_zeros(grad.shape[0], ctx.candidates, grad.shape[2], dtype=dtype)
+        return out.scatter_add_(1, rows, grad.to(dtype)).to(grad.dtype), None
 
 
 def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
@@ -118,20 +126,26 @@ def gather(y: Tensor, index: Tensor) -> Tensor:
 
 def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     """:func:`relative_position_codes` in the dtype (float32 up) and on the device of ``x``, once per size."""
-    dtype = torch.promote_types(x.dtype, torch.float32)
+    dtype, device = torch.promote_types(x.dtype, torch.float32), x.device
+
+    def make() -> tuple[Tensor, Tensor]:
+        return tuple(code.to(dtype) for code in relative_position_codes(*args, device))
+
     if torch.compiler.is_compiling() or type(x) is not Tensor:
-        return tuple(code.to(x.device, dtype) for code in relative_position_codes(*args))
-    return kept_codes(x.device, dtype, *args)
-
-
-@lru_cache(maxsize=64)
-def kept_codes(device: torch.device, dtype: torch.dtype, *args: Any) -> tuple[Tensor, Tensor]:
-    with torch.inference_mode(False), torch.no_grad():
-        return tuple(code.to(device, dtype) for code in relative_position_codes(*args))
+        return make()
+    return KEPT_CODES.get((device, dtype, *args), make)
 
 
 def relative_position_codes(
-    dim: int, native: int, ratio: int, height: int, width: int, rows: int, columns: int, rule: str
+    dim: int,
+    native: int,
+    ratio: int,
+    height: int,
+    width: int,
+    rows: int,
+    columns: int,
+    rule: str,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Rows whose products are the relative positions of Pyramid ViG, so that no table of them is needed.
 
@@ -146,23 +160,25 @@ def relative_position_codes(
         height, width: of the grid of nodes.
         rows, columns: of the grid of candidates.
         rule: ``"published"``, or ``"grid"``: the codes of the true places, a candidate's in the middle of its window.
+        device: of the codes.
 
     Returns:
         p (height * width, C) and q (rows * columns, C), float64: the table is -2 p @ q^T.
     """
     if rule == "published":
-        codes = sincos_codes(dim, native, native, 1)
+        codes = sincos_codes(dim, native, native, 1, device)
         candidates = resized_rows(codes, (native // ratio) ** 2)
         p, q = resized_rows(codes, height * width), resized_rows(candidates, rows * columns)
     else:
-        p, q = sincos_codes(dim, height, width, 1), sincos_codes(dim, rows, columns, ratio)
+        p, q = sincos_codes(dim, height, width, 1, device), sincos_codes(dim, rows, columns, ratio, device)
     return p / dim, q
 
 
-def sincos_codes(dim: int, height: int, width: int, step: int) -> Tensor:
+def sincos_codes(dim: int, height: int, width: int, step: int, device: torch.device | None = None) -> Tensor:
     """2-D sine-cosine codes (height * width, dim) of windows of ``step`` x ``step``; x first, each sine then cosine."""
-    frequencies = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim / 4))
-    y, x = (torch.arange(side, dtype=torch.float64) * step + (step - 1) / 2 for side in (height, width))
+    y, x, channel = (torch.arange(n, dtype=torch.float64, device=device) for n in (height, width, dim // 4))
+    frequencies = 10000.0 ** -(channel / (dim / 4))
+    y, x = (y * step + (step - 1) / 2, x * step + (step - 1) / 2)
     parts = []
     for places, repeat in ((x, lambda c: c.repeat(height, 1)), (y, lambda c: c.repeat_interleave(width, dim=0))):
         angles = places[:, None] * frequencies
