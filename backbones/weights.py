@@ -1,8 +1,10 @@
 """Weights: safe reading and writing, fetching, and strict loading with a report."""
 
+import hashlib
 import os
 import pickle
 import re
+import struct
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -57,9 +59,12 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
 
     Raises:
         UserError: the file is absent, unsafe, cut off, or does not fit; the message names tensors and shapes. The
-            model is unchanged then.
+            model is unchanged then. Also for a stored table that is not the one we compute instead, strict or not.
     """
     backbone = getattr(model, "backbone", model)
+    if not isinstance(backbone, PyramidBackbone):
+        kind = type(model).__name__
+        raise UserError(f"model is a {kind}; allowed: what create_backbone or create_classifier made, not wrapped")
     if backbone.is_fused:
         raise UserError(f"{backbone.arch} is fused; load its weights before fuse()")
     where, state = find_state(backbone.arch, source)
@@ -84,6 +89,8 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
             unexpected=[key for key in state if names.get(key) not in fits],
             source=found.source,
         )
+        for key, make in found.computed.items():
+            check_computed(where, key, state[key], make())
         if strict:
             check_fit(where, backbone, state, found, names, target, report)
     head = [name for name in report.missing if name.startswith("head.")]
@@ -107,7 +114,7 @@ def adopt_structure(backbone: PyramidBackbone, source: str | Path | Mapping[str,
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a .safetensors file, or any other as PyTorch's format, onto the CPU without ever running code from it.
 
-    Training records of mmengine inside a checkpoint come back as empty objects.
+    Training records of mmengine and options of a training script inside a checkpoint come back as empty objects.
 
     Raises:
         UserError: no such file, cut off or of another format, or a pickle that asks for code.
@@ -130,7 +137,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         else:
             raise UserError(f"not a checkpoint, or cut off: {path}") from None
         raise UserError(f"refused: {path} is not only weights, {reason}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError) as error:
         raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
@@ -181,7 +188,8 @@ def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
     for container in ("state_dict", "model"):
         if isinstance(content.get(container), Mapping):
             content = content[container]
-    return {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return {key.removeprefix("module."): value for key, value in tensors.items()}
 
 
 @cache
@@ -201,12 +209,17 @@ def fetch_named(name: str) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """The file behind a URL, kept in PyTorch's hub cache; its sha256 is checked where the name carries it."""
+    """The file behind a URL, kept in PyTorch's hub cache; its sha256 is checked where the name carries it.
+
+    A name without a sha256 may stand for many files, as Hugging Face's do; those are kept under the URL's.
+    """
     name = Path(urlparse(url).path).name
+    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # eight digits like a year's are a date
+    if not digest:
+        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
         return path
-    digest = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
@@ -224,9 +237,7 @@ def check_fit(
     target: Mapping[str, Tensor],
     report: LoadReport,
 ) -> None:
-    """Raises UserError where a tensor is missing, unexpected, of another shape, or not what we compute instead."""
-    for key, make in found.computed.items():
-        check_computed(where, key, state[key], make())
+    """Raises UserError where a tensor is missing, unexpected or of another shape."""
     optional = {key for key, name in names.items() if not needed(backbone, name.removeprefix("backbone."))}
     unexpected = [key for key in report.unexpected if key not in found.beside | optional]
     has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as published recipes do
@@ -238,7 +249,8 @@ def check_fit(
         missing = [n for n in missing if n not in shapes]
         reason = misfit(where, backbone.arch, missing, unexpected, shapes)
         like = max(backbone.ARCHS, key=lambda arch: tensors_for(type(backbone), arch, state))
-        raise UserError(reason + (f"; it fits {like}" if tensors_for(type(backbone), like, state) else ""))
+        fits = like != backbone.arch and tensors_for(type(backbone), like, state)
+        raise UserError(reason + (f"; it fits {like}" if fits else ""))
 
 
 def needed(backbone: PyramidBackbone, name: str) -> bool:
@@ -251,25 +263,35 @@ def needed(backbone: PyramidBackbone, name: str) -> bool:
 
 
 def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
-    """Raises UserError where a stored table differs from the one that we compute in its place."""
+    """Raises UserError where a stored table differs, by more than its type's rounding, from what we compute instead."""
     if stored.shape != computed.shape:
         theirs, ours = tuple(stored.shape), tuple(computed.shape)
         raise UserError(f"{where}: table {key} has shape {theirs}; allowed: {ours}, the published one")
-    if not stored.is_meta and (error := (stored - computed.to(stored)).abs().max().item()) > TABLE_TOLERANCE:
+    if stored.is_meta:
+        return
+    error = (stored.double() - computed.to(stored.device, torch.float64)).abs().max().item()
+    rounding = torch.finfo(stored.dtype).eps * computed.abs().max().item() if stored.element_size() < 4 else 0.0
+    if not error <= TABLE_TOLERANCE + rounding:
         raise UserError(f"{where}: table {key} differs from the published construction by {error:.2g}; allowed: equal")
 
 
 @contextmanager
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
-    """Gives every module its attributes, parameters and children back if the body raises; their values are not kept."""
+    """Gives every module its attributes, parameters and children back if the body raises.
+
+    Of the parameters' values only what took another shape is given back.
+    """
     inner = ("_parameters", "_buffers", "_modules")
     before = [(m, vars(m) | {name: dict(vars(m)[name]) for name in inner}) for m in model.modules()]
+    data = [(parameter, parameter.data) for parameter in model.parameters()]
     try:
         yield
     except BaseException:
         for module, attributes in before:
             vars(module).clear()
             vars(module).update(attributes)
+        for parameter, values in data:
+            parameter.data = values
         raise
 
 
@@ -319,8 +341,10 @@ def harmless_globals() -> list[Any]:
     arrays = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + "?efdFD")]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         arrays += [(multiarray.scalar, f"{module}.scalar"), (multiarray._reconstruct, f"{module}._reconstruct")]
-    # mmengine's records pickle their own methods through getattr, which would reach any attribute of anything.
-    return [*arrays, (Inert, "mmengine.logging.history_buffer.HistoryBuffer"), (Inert, "builtins.getattr")]
+    # mmengine's records pickle their own methods through getattr, which would reach any attribute of anything. The
+    # training scripts of timm and its kin keep their options.
+    inert = ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "argparse.Namespace")
+    return [*arrays, *((Inert, name) for name in inert)]
 
 
 class Inert:

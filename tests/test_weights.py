@@ -1,5 +1,6 @@
 """Loading is strict, safe, and says what it did; a file that does not fit changes nothing."""
 
+import argparse
 import json
 import os
 import pickle
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 import backbones
-from backbones import UserError, create_backbone, load_weights, weights
+from backbones import UserError, convert, create_backbone, load_weights, weights
+from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
 from classification import create_classifier
 
@@ -55,6 +57,31 @@ def test_cut_off_files_are_named(tmp_path, b0, suffix):
         path.write_bytes(whole[:keep])
         with pytest.raises(UserError, match=f"cut off: .*cut{suffix}"):
             read_checkpoint(path)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.9])
+def test_cut_off_files_of_the_old_format_are_named(tmp_path, b0, keep):
+    path = tmp_path / "cut.pth"
+    torch.save(b0.state_dict(), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    pickled = whole.index(b"stages.3.norm.bias")  # the tensors' values come after the names
+    for end in (int(pickled * keep), int(len(whole) * keep)):
+        path.write_bytes(whole[:end])
+        with pytest.raises(UserError, match=r"cut off: .*cut\.pth"):
+            read_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["error: not found", "<html>", "version https://git-lfs.github.com/spec/v1", ""])
+def test_texts_are_no_checkpoints(tmp_path, text):
+    (tmp_path / "w.pth").write_text(text)
+    with pytest.raises(UserError, match=r"not a checkpoint, or cut off: .*w\.pth|refused: .*w\.pth"):
+        read_checkpoint(tmp_path / "w.pth")
+
+
+def test_options_of_a_training_script_are_read_over(tmp_path, b0):
+    content = {"state_dict": b0.state_dict(), "args": argparse.Namespace(lr=0.1, opt="adamw"), "epoch": 3}
+    torch.save(content, tmp_path / "run.pth.tar")
+    assert load_weights(create_backbone("van_b0"), tmp_path / "run.pth.tar").missing == []
 
 
 def test_mmengine_records_and_numpy_scalars_are_read(tmp_path):
@@ -129,6 +156,57 @@ def test_nothing_known_raises_even_when_not_strict():
         load_weights(create_backbone("van_b0"), {"conv1.weight": torch.ones(1)}, strict=False)
 
 
+def test_pytorchs_own_loading_takes_filters_of_any_size_and_output_norms():
+    """The parameters stay those that an optimiser knows."""
+    donor, net = create_backbone("hornet_tiny_gf", out_norm=True), create_backbone("hornet_tiny_gf")
+    known = {id(parameter) for parameter in net.parameters()}
+    filters = [module for module in donor.modules() if isinstance(module, GlobalFilter)]
+    for module in filters:
+        module.adopt(torch.Size((len(module.complex_weight), 20, 11, 2)))
+        torch.nn.init.normal_(module.complex_weight)
+    net.load_state_dict(donor.state_dict())
+    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())
+    assert filters and all(id(p) in known for name, p in net.named_parameters() if "out_norms" not in name)
+
+
+def test_a_failed_load_gives_filters_their_size_back(tmp_path):
+    donor, net = create_backbone("hornet_tiny_gf"), create_backbone("hornet_tiny_gf")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for module in donor.modules():
+        if isinstance(module, GlobalFilter):
+            module.adopt(torch.Size((len(module.complex_weight), 20, 11, 2)))
+    state = donor.state_dict()
+    del state["stem.0.weight"]
+    with pytest.raises(UserError, match=r"stem\.0\.weight"):
+        load_weights(net, state)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_tables_that_we_compute_are_compared_as_exactly_as_their_type_is(dtype):
+    net = create_backbone("pvig_tiny")
+    state, _ = convert.write_state("pvig_tiny", net.ARCHS["pvig_tiny"], net.state_dict(), "official")
+    tables = [name for name in state if "relative_pos" in name]
+    for name in tables:
+        state[name] = state[name] + 7e-7 * (torch.rand_like(state[name]) * 2 - 1)  # as other constructions differ
+    state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    assert load_weights(net, state).missing == []
+    state[tables[-1]] = state[tables[-1]] + 0.05 * (torch.arange(state[tables[-1]].shape[-1]) == 3).to(dtype)
+    for strict in (True, False):
+        with pytest.raises(UserError, match=f"{tables[-1]} differs from the published construction"):
+            load_weights(net, state, strict=strict)
+
+
+@pytest.mark.parametrize("wrong", [torch.nn.Linear(2, 2), torch.nn.Sequential(create_backbone("van_b0"))])
+def test_a_model_of_another_kind_is_named(wrong, b0):
+    with pytest.raises(UserError, match=f"model is a {type(wrong).__name__}; allowed: "):
+        load_weights(wrong, b0.state_dict())
+
+
+def test_keys_that_are_no_names_are_left_out(b0):
+    assert load_weights(create_backbone("van_b0"), {0: torch.ones(1), **b0.state_dict()}).missing == []
+
+
 def test_a_head_for_other_classes_stays_and_is_reported(b0):
     donor = create_classifier("van_b0", num_classes=7)
     clf = create_classifier("van_b0", num_classes=5)
@@ -185,6 +263,17 @@ def test_url_is_fetched_checked_and_kept(server, b0):
         create_backbone("van_b0", pretrained=f"{url}/w-00000000.pth")
     with pytest.raises(UserError, match=r"cannot download .*absent\.pth"):
         create_backbone("van_b0", pretrained=f"{url}/absent.pth")
+
+
+def test_urls_with_the_same_file_name_are_different_files(server, b0):
+    folder, url = server
+    nets = {"a": b0, "b": create_backbone("van_b0")}
+    for name, net in nets.items():
+        (folder / name).mkdir()
+        save_safely(net.state_dict(), folder / name / "run-20240501.pth")  # a date, not a hash
+    for name, net in nets.items():
+        loaded = create_backbone("van_b0", pretrained=f"{url}/{name}/run-20240501.pth")
+        assert torch.equal(loaded.stem.conv.weight, net.stem.conv.weight)
 
 
 def test_named_weights_try_their_mirrors_and_say_the_licence_once(server, b0, monkeypatch, capfd):

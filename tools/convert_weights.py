@@ -20,6 +20,8 @@ from engine.cli import Parser, run_tool
 
 def main() -> None:
     args = parse_args()
+    if args.arch is not None:
+        family_of(args.arch)
     arch = args.arch or (args.weights.split(".")[0] if args.weights in WEIGHTS else None)
     _, state = find_state(arch or "", args.weights)
     arch = arch or fitting_arch(args.weights, state)
