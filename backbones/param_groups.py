@@ -24,8 +24,10 @@ def param_groups(
     Returns:
         Dicts with ``params``, ``lr``, ``weight_decay`` and ``names``, first layer first.
     """
-    if not 0 < layer_decay <= 1:
+    if not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
         raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
+    if isinstance(no_decay, str) or not all(isinstance(part, str) for part in no_decay):
+        raise UserError(f"no_decay is {no_decay!r}; allowed: a tuple of parts of names")
     for option, value in (("lr", lr), ("weight_decay", weight_decay)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")

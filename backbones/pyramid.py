@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -59,7 +60,7 @@ class PyramidBackbone(nn.Module):
         grad_checkpointing: bool = False,
     ):
         super().__init__()
-        if arch not in self.ARCHS:
+        if not isinstance(arch, str) or arch not in self.ARCHS:
             raise unknown(f"arch of {type(self).__name__}", arch, self.ARCHS)
         row = self.ARCHS[arch]
         num_stages = len(row.depths)
@@ -70,6 +71,9 @@ class PyramidBackbone(nn.Module):
         self.frozen_stages = check_int("frozen_stages", frozen_stages, -1, num_stages)
         if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
             raise UserError(f"drop_path_rate is {drop_path_rate!r}; allowed: 0 <= drop_path_rate < 1")
+        for name, value in (("norm_eval", norm_eval), ("grad_checkpointing", grad_checkpointing)):
+            if not isinstance(value, bool):
+                raise UserError(f"{name} is {value!r}; allowed: True, False")
         self.pretrained = pretrained
         self.norm_eval, self.grad_checkpointing = norm_eval, grad_checkpointing
         self.is_fused = False
@@ -89,7 +93,7 @@ class PyramidBackbone(nn.Module):
         x = self.stem(self.prepared(x))
         maps = []
         for i, stage in enumerate(self.stages):
-            x = self.run_stage(stage, stage.downsample(x))
+            x = stage(x, self.recomputes)
             if i in self.out_indices:
                 maps.append(self.output(i, x))
         return tuple(maps)
@@ -105,33 +109,32 @@ class PyramidBackbone(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
         return x
 
-    def run_stage(self, stage: "Stage", x: Tensor) -> Tensor:
-        """The stage's blocks and norm; on a CPU for some images after others."""
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            slices = min(len(x), -(-x.nbytes // x.shape[1] * stage.width // SLICE_BYTES))
-            if slices > 1 and may_slice(stage):
-                return torch.cat([self.run_stage(stage, part) for part in x.tensor_split(slices)])
-        for block in stage.blocks:
-            x = self.run_block(block, x)
-        return stage.norm(x)
-
-    def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
-        """``block(x)``, its activations recomputed in the backward pass where that was asked for."""
-        if self.grad_checkpointing and self.training and torch.is_grad_enabled():
-            return recomputed(block, x)
-        return block(x)
+    @property
+    def recomputes(self) -> bool:
+        """Whether blocks compute their activations again in the backward pass."""
+        return self.grad_checkpointing and self.training and torch.is_grad_enabled()
 
     def output(self, i: int, x: Tensor) -> Tensor:
         """The map that is returned for stage ``i``, from what the stage hands to the next one."""
         return x
 
     def check_input(self, x: Tensor) -> None:
-        """Raises UserError unless ``x`` is (B, in_chans, H, W) with both sides at least 32."""
-        if x.ndim != 4 or x.shape[1] != self.in_chans:
-            allowed = f"(B, {self.in_chans}, H, W), since in_chans is {self.in_chans}"
+        """Raises UserError unless ``x`` is (B, in_chans, H, W), B from 1 and sides from 32, of the weights' type."""
+        if not isinstance(x, Tensor):
+            raise UserError(f"input is a {type(x).__name__}; allowed: a tensor (B, {self.in_chans}, H, W)")
+        if x.ndim != 4 or x.shape[1] != self.in_chans or x.shape[0] == 0:
+            allowed = f"(B, {self.in_chans}, H, W), B from 1, since in_chans is {self.in_chans}"
             raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
         if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
             raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+        weight = next(self.stem.parameters(), None)
+        # Groups of processes may keep weights elsewhere, and in another type, until a layer is called.
+        if weight is None or torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
+            return
+        converted = x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
+        if x.device != weight.device or not (x.dtype == weight.dtype or converted):
+            theirs = f"{weight.dtype} on {weight.device}"
+            raise UserError(f"input is {x.dtype} on {x.device}; allowed: {theirs}, as the weights are")
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
         if mode and self.is_fused:
@@ -196,7 +199,7 @@ class PyramidBackbone(nn.Module):
 
 
 class Stage(nn.Module):
-    """Downsampling, blocks, and the norm that ends the stage, in this order; the network runs them.
+    """Downsampling, blocks, and the norm that ends the stage, in this order.
 
     Attributes:
         width: channels of the widest map that a block makes.
@@ -208,6 +211,20 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
         self.width = max(len(m.weight) for m in self.blocks.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+
+    def forward(self, x: Tensor, recompute: bool = False) -> Tensor:
+        """The map of the stage before to this stage's; ``recompute``: as :func:`run_block` does."""
+        x = self.downsample(x)
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            slices = min(len(x), -(-x.nbytes // x.shape[1] * self.width // SLICE_BYTES))
+            if slices > 1 and may_slice(self):
+                return torch.cat([self.run(part, recompute) for part in x.tensor_split(slices)])
+        return self.run(x, recompute)
+
+    def run(self, x: Tensor, recompute: bool) -> Tensor:
+        for block in self.blocks:
+            x = run_block(block, x, recompute)
+        return self.norm(x)
 
 
 def may_slice(stage: Stage) -> bool:
@@ -221,7 +238,8 @@ def may_slice(stage: Stage) -> bool:
         or m._forward_pre_hooks
         or m._backward_hooks
         or m._backward_pre_hooks
-        for m in stage.modules()
+        for part in (stage.blocks, stage.norm)
+        for m in part.modules()
     )
 
 
@@ -247,8 +265,10 @@ def check_int(name: str, value: int, low: int, high: int | None) -> int:
     return value
 
 
-def recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """``block(x)`` with its activations computed again in the backward pass."""
+def run_block(block: nn.Module, x: Tensor, recompute: bool) -> Tensor:
+    """``block(x)``; ``recompute`` its activations in the backward pass, rather than keep them."""
+    if not recompute:
+        return block(x)
     if torch.compiler.is_compiling():  # the compiler recomputes values, not the changes of statistics
         return checkpoint(block, x, use_reentrant=False)
     return checkpoint(
@@ -272,7 +292,9 @@ def fixed_statistics(block: nn.Module) -> Iterator[None]:
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:  # where SyncBatchNorm has it, it wants to count
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Arch name to network: the tables of all families in one place."""
 
 import fnmatch
+import inspect
 from typing import Any
 
 from backbones.errors import unknown
@@ -22,7 +23,7 @@ def list_archs(pattern: str = "*") -> list[str]:
 def family_of(arch: str) -> type[PyramidBackbone]:
     """The class that builds ``arch``; UserError with the nearest names for an unknown one."""
     for family in FAMILIES:
-        if arch in family.ARCHS:
+        if isinstance(arch, str) and arch in family.ARCHS:
             return family
     raise unknown("arch", arch, list_archs())
 
@@ -33,14 +34,30 @@ def create_backbone(arch: str, **kwargs: Any) -> PyramidBackbone:
     Args:
         arch: one of :func:`list_archs`.
         **kwargs: those of :class:`PyramidBackbone`: out_indices, in_chans, drop_path_rate, pretrained, frozen_stages,
-            norm_eval, grad_checkpointing.
+            norm_eval, grad_checkpointing; and those of the arch's class.
 
     Returns:
         The network in eval-agnostic, freshly constructed state (training mode, as any ``nn.Module``).
 
     Raises:
-        UserError: an unknown arch, an argument out of range, or weights that do not fit.
+        UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
     """
-    net = family_of(arch)(arch, **kwargs)
+    family = family_of(arch)
+    allowed = options_of(family)
+    for name in kwargs:
+        if name not in allowed:
+            raise unknown(f"argument of {family.__name__}", name, allowed)
+    net = family(arch, **kwargs)
     net.init_weights()
     return net
+
+
+def options_of(family: type[PyramidBackbone]) -> list[str]:
+    """The names of a family's keyword arguments, those of its base class included."""
+    names = dict.fromkeys(
+        parameter.name
+        for base in reversed(family.__mro__[: family.__mro__.index(PyramidBackbone) + 1])
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    )
+    return [name for name in names if name not in ("self", "arch")]

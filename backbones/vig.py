@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from backbones.errors import UserError
 from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
-from backbones.pyramid import PyramidBackbone, Stage, resolve_out_indices
+from backbones.pyramid import PyramidBackbone, Stage, resolve_out_indices, run_block
 
 
 class ViGArch(NamedTuple):
@@ -59,6 +60,8 @@ class ViG(PyramidBackbone):
     ):
         self.options = GraphOptions(conv, stochastic=stochastic, budget=budget).check()
         self.out_blocks = None
+        if out_blocks is not None and out_indices not in ((0, 1, 2, 3), [0, 1, 2, 3]):
+            raise UserError(f"out_indices is {out_indices!r} and out_blocks {out_blocks!r}; allowed: one of them")
         if out_blocks is not None and arch in self.ARCHS:
             depths = self.ARCHS[arch].depths
             self.out_blocks = resolve_out_indices(out_blocks, sum(depths), "out_blocks")
@@ -85,7 +88,7 @@ class ViG(PyramidBackbone):
         x = self.stem(self.prepared(x))
         maps = []
         for j, block in enumerate(block for stage in self.stages for block in stage.blocks):
-            x = self.run_block(block, x)
+            x = run_block(block, x, self.recomputes)
             if j in self.out_blocks:
                 maps.append(x)
         return tuple(maps)

@@ -58,7 +58,8 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
 
 def build_head(backbone: PyramidBackbone, num_classes: int) -> nn.Module:
     """The head of the backbone's family, for its last map."""
-    return HEADS[type(backbone)](backbone.feature_info[-1].channels, num_classes)
+    head = next(head for family, head in HEADS.items() if isinstance(backbone, family))
+    return head(backbone.feature_info[-1].channels, num_classes)
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:

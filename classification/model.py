@@ -31,8 +31,9 @@ def create_classifier(
     Raises:
         UserError: an unknown arch, an argument out of range, or weights that do not fit.
     """
-    if "out_indices" in kwargs:
-        raise UserError("a classifier reads the last map only; out_indices belongs to create_backbone")
+    for option in ("out_indices", "out_blocks"):
+        if option in kwargs:
+            raise UserError(f"a classifier reads the last map only; {option} belongs to create_backbone")
     clf = Classifier(create_backbone(arch, out_indices=(-1,), **kwargs), num_classes)
     if pretrained is not None:
         load_weights(clf, pretrained)
@@ -82,10 +83,8 @@ class Classifier(BaseModel):
         if mode == "tensor":
             return logits
         labels = [None] * len(inputs) if data_samples is None else data_samples.tolist()
-        return [
-            {"scores": scores, "pred_label": int(scores.argmax()), "label": label}
-            for scores, label in zip(logits.float().softmax(dim=1), labels, strict=True)
-        ]
+        found = zip(logits.float().softmax(dim=1), logits.argmax(dim=1).tolist(), labels, strict=True)
+        return [{"scores": scores, "pred_label": best, "label": label} for scores, best, label in found]
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy with smoothed, and where ``mixup`` is given mixed, targets."""
@@ -120,7 +119,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         std: Sequence[float] = (0.5, 0.5, 0.5),
         random_erasing: dict[str, Any] | None = None,
     ):
-        super().__init__()
+        super().__init__(non_blocking=True)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) * 255, persistent=False)
         self.random_erasing = random_erasing

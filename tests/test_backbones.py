@@ -211,6 +211,11 @@ def test_survives_saving(shallow, arch):
         ({"in_chans": "3"}, ["in_chans", "'3'"]),
         ({"frozen_stages": 5}, ["frozen_stages", "5", "-1 to 4"]),
         ({"drop_path_rate": 1.0}, ["drop_path_rate", "1.0"]),
+        ({"norm_eval": "no"}, ["norm_eval", "'no'", "True, False"]),
+        ({"grad_checkpointing": 1}, ["grad_checkpointing", "1"]),
+        ({"conv": "mr"}, ["argument of VAN", "conv", "in_chans"]),
+        ({"arch": ["van_b0"]}, ["arch", "van_b0"]),
+        ({"arch": "vig_tiny", "out_blocks": (1,), "out_indices": (0,)}, ["out_blocks", "(1,)", "out_indices", "(0,)"]),
         ({"pretrained": "van_b0.in21"}, ["van_b0.in21", "van_b0.in1k"]),
         ({"pretrained": "van_b2.in1k"}, ["van_b2.in1k", "van_b0"]),
         ({"pretrained": "absent.pth"}, ["absent.pth"]),
@@ -224,12 +229,28 @@ def test_wrong_arguments_are_named(kwargs, words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 64, 64), (3, 64, 64), (1, 3, 31, 64), (1, 3, 64, 8)])
+@pytest.mark.parametrize("shape", [(1, 4, 64, 64), (3, 64, 64), (1, 3, 31, 64), (1, 3, 64, 8), (0, 3, 64, 64)])
 @pytest.mark.parametrize("arch", SMALL)
 def test_wrong_inputs_are_named(shallow, arch, shape):
     net = shallow(arch)
     with pytest.raises(UserError, match=r"input (has shape|is) .*; allowed: "):
         net(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), r"torch\.uint8 on cpu; allowed: torch\.float32 on cpu"),
+        (torch.zeros(1, 3, 32, 32).double(), r"torch\.float64 on cpu"),
+        (torch.zeros(1, 3, 32, 32, device="meta"), r"torch\.float32 on meta"),
+        (torch.zeros(1, 3, 32, 32).numpy(), "a ndarray; allowed: a tensor"),
+    ],
+)
+@pytest.mark.parametrize("arch", SMALL)
+def test_inputs_of_another_type_are_named(shallow, arch, image, words):
+    net = shallow(arch)
+    with pytest.raises(UserError, match=f"input is {words}"):
+        net(image)
 
 
 @pytest.mark.parametrize("in_chans", [1, 4])
@@ -289,6 +310,27 @@ def test_every_layer_is_called(shallow, arch):
         net.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
     net(torch.randn(1, 3, 64, 64))
     assert called == layers
+
+
+@pytest.mark.parametrize("arch", [arch for arch in SMALL if not arch.startswith("vig")])
+def test_a_stage_is_called_with_whole_batches_and_gives_its_map(shallow, arch, monkeypatch):
+    monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
+    net, seen = shallow(arch).eval(), []
+    for stage in net.stages:
+        stage.register_forward_hook(lambda stage, args, y: seen.append(y))
+    maps = net(torch.randn(3, 3, 64, 64))
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps, seen, strict=True))
+
+
+@pytest.mark.parametrize("arch", ["van_b0", "vig_tiny"])
+def test_recomputing_suits_norms_that_count_batches(shallow, arch):
+    """SyncBatchNorm, which only a GPU runs, adds to ``num_batches_tracked`` in every training step."""
+    block = shallow(arch).stages[0].blocks[0].train()
+    norms = [module for module in block.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with pyramid.fixed_statistics(block):
+        for norm in norms:
+            norm.num_batches_tracked.add_(1)
+    assert all(norm.num_batches_tracked == 0 and norm.momentum == 0.1 for norm in norms)
 
 
 @pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])

@@ -142,5 +142,8 @@ def test_param_groups_of_a_whole_model():
     groups = param_groups(model, lr=1.0, weight_decay=0.1, layer_decay=0.9)
     top = {name: group for group in groups for name in group["names"]}
     assert top["head.weight"]["lr"] == 1.0 and top["backbone.stem.conv.weight"]["lr"] == pytest.approx(0.9**14)
-    with pytest.raises(UserError, match="layer_decay"):
-        param_groups(model, 1.0, 0.1, layer_decay=0)
+    for layer_decay in (0, "0.9"):
+        with pytest.raises(UserError, match="layer_decay"):
+            param_groups(model, 1.0, 0.1, layer_decay=layer_decay)
+    with pytest.raises(UserError, match="no_decay is 'pos_embed'; allowed: a tuple"):
+        param_groups(model, 1.0, 0.1, no_decay="pos_embed")
