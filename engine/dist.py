@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -39,7 +40,9 @@ def init_processes(launcher: str, device: str) -> None:
         if local_rank >= torch.cuda.device_count():
             raise UserError(f"process {local_rank} of this node has no GPU; it has {torch.cuda.device_count()}")
         torch.cuda.set_device(local_rank)
-    distributed.init_process_group("nccl" if device == "cuda" else "gloo", init_method="env://")
+    # The others wait while the first process scores a whole validation set; NCCL's own limit is 10 minutes.
+    backend, timeout = "nccl" if device == "cuda" else "gloo", timedelta(hours=1)
+    distributed.init_process_group(backend, init_method="env://", timeout=timeout)
 
 
 def leave_processes(status: int) -> None:

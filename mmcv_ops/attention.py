@@ -70,7 +70,7 @@ def _attend(value: Tensor, locations: Tensor, attention: Tensor, shapes: Tensor,
     rows, weights = [], []
     for dy in (0, 1):
         for dx in (0, 1):
-            pixel = low + low.new_tensor([dx, dy])
+            pixel = torch.stack((low[..., 0] + dx, low[..., 1] + dy), dim=-1)
             valid = inside & ((pixel >= 0) & (pixel < extent)).all(dim=-1)
             row = (first + pixel[..., 1] * width + pixel[..., 0]) * heads + head
             weight_x = fraction[..., 0] if dx else 1 - fraction[..., 0]

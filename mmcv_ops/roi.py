@@ -136,7 +136,7 @@ def roi_pool_forward(
     starts, ends = rois[:, [2, 1]] * scale, (rois[:, [4, 3]] + 1) * scale  # (y, x)
     sizes = ends - starts
     (y_first, y_last), (x_first, x_last) = (
-        _pool_edges(starts[:, axis], sizes[:, axis] / bins, bins, limit)
+        _pool_edges(starts[:, axis], _divided(sizes[:, axis], bins), bins, limit)
         for axis, (bins, limit) in enumerate(((pooled_height, height), (pooled_width, width)))
     )
     extents = torch.stack([(y_last - y_first).amax(1), (x_last - x_first).amax(1)], dim=1).clamp(min=0)
@@ -208,7 +208,12 @@ def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
     step = torch.arange(bins, device=start.device, dtype=start.dtype)
     point = torch.arange(grid, device=start.device, dtype=start.dtype) + 0.5
     first = start[:, None] + step * size[:, None]
-    return first[:, :, None] + (point * size[:, None] / grid)[:, None]
+    return first[:, :, None] + _divided(point * size[:, None], grid)[:, None]
+
+
+def _divided(values: Tensor, by: int) -> Tensor:
+    """The exact quotient: CUDA divides by a number as by its reciprocal, which rounds otherwise."""
+    return values / torch.full_like(values, by)
 
 
 def _bilinear(pixels: Tensor, row: Tensor, ys: Tensor, xs: Tensor, height: int, width: int) -> Tensor:

@@ -62,7 +62,7 @@ def attention(state, name, x, height, width, num_heads):
 
 def vicinity(q, k, v, height, width):
     """Linear attention with positions: q, k, v of (B, N, h, d) to (B, N, h, d)."""
-    index = torch.arange(height * width).reshape(1, -1, 1, 1)
+    index = torch.arange(height * width, device=q.device).reshape(1, -1, 1, 1)
     a = (math.pi / 2 * (index // width) / height).to(q)
     b = (math.pi / 2 * (index % width) / width).to(q)
     q = torch.cat([q * torch.cos(a), q * torch.sin(a), q * torch.cos(b), q * torch.sin(b)], dim=-1)

@@ -89,6 +89,8 @@ def kept_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def make_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # The published angles are float32 whatever the network's type is.
-    angles = (math.pi / 2 * torch.arange(length, device=device, dtype=torch.float32) / length).to(dtype)
+    # The published angles are float32 whatever the network's type is. CUDA divides by a number as by its reciprocal,
+    # which rounds otherwise.
+    steps = torch.arange(length, device=device, dtype=torch.float32)
+    angles = (math.pi / 2 * steps / torch.full_like(steps, length)).to(dtype)
     return torch.stack((angles.cos(), angles.sin()))

@@ -1,0 +1,81 @@
+"""On a GPU, where there is one: the maps and gradients of the CPU, mixed precision, compiling, inputs in any format."""
+
+import copy
+
+import pytest
+import torch
+from test_backbones import SMALL, trained_norms
+from test_compile import loss
+
+from backbones import create_backbone
+
+DEVICE = "cuda"
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@pytest.fixture
+def tiny(cut_depths):
+    """Makes backbones with one block a stage, on the CPU."""
+
+    def make(arch, **kwargs):
+        cut_depths(arch, (1, 1, 1, 1))
+        return trained_norms(create_backbone(arch, **kwargs))
+
+    return make
+
+
+def check_equal(ours, theirs, tolerance):
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.device.type == DEVICE
+        assert (a.cpu().double() - b.double()).norm() <= tolerance * b.double().norm()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("arch", SMALL)
+def test_maps_of_the_cpu(tiny, arch, memory_format, fused):
+    """In float64, where neighbours do not depend on rounding; the filter of a size is kept on either device."""
+    net = tiny(arch).double().eval()
+    net = net.fuse() if fused else net
+    image = torch.randn(2, 3, 65, 130).double().contiguous(memory_format=memory_format)
+    with torch.no_grad():
+        expected = net(image)
+        check_equal(net.to(DEVICE)(image.to(DEVICE)), expected, 1e-9)
+
+
+@pytest.mark.parametrize("grad_checkpointing", [False, True])
+@pytest.mark.parametrize("arch", SMALL)
+def test_gradients_of_the_cpu(tiny, arch, grad_checkpointing):
+    here = tiny(arch, grad_checkpointing=grad_checkpointing).double().train()
+    there = copy.deepcopy(here).to(DEVICE)
+    image = torch.randn(2, 3, 64, 96).double()
+    loss(here(image)).backward()
+    loss(there(image.to(DEVICE))).backward()
+    check_equal([p.grad for p in there.parameters()], [p.grad for p in here.parameters()], 1e-6)
+    check_equal(there.buffers(), here.buffers(), 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("arch", SMALL)
+def test_mixed_precision_is_finite(tiny, arch, dtype):
+    """At a size whose Fourier transforms cuFFT has no half precision for."""
+    net = tiny(arch).to(DEVICE).train()
+    image = torch.randn(2, 3, 80, 112, device=DEVICE)
+    with torch.autocast(DEVICE, dtype):
+        maps = net(image)
+    loss(maps).backward()
+    assert all(m.isfinite().all() for m in maps)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    with torch.no_grad():
+        assert all(m.dtype == dtype and m.isfinite().all() for m in net.eval().to(dtype)(image.to(dtype)))
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_compiles_whole(tiny, arch):
+    torch._dynamo.reset()
+    net = tiny(arch).double().to(DEVICE).train()
+    eager = copy.deepcopy(net)
+    image = torch.randn(2, 3, 64, 64, device=DEVICE).double()
+    loss(torch.compile(net, fullgraph=True)(image)).backward()
+    loss(eager(image)).backward()
+    check_equal([p.grad for p in net.parameters()], [p.grad.cpu() for p in eager.parameters()], 1e-5)
