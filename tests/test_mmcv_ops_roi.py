@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 import mmcv_ops
@@ -224,6 +225,14 @@ def test_roi_pool_records_pixels_and_empty_bins(device):
     _, expected, _ = loop_pool(*as_numpy(maps, rois), (2, 2), SCALE, np.zeros(out.shape))
     assert (expected == -1).any()
     np.testing.assert_array_equal(argmax.cpu(), expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_roi_pool_bins_of_whole_pixels_take_none_of_the_next(device):
+    """21 / 7 is 3, and not a rounding more, which would reach into the next pixel."""
+    maps = torch.randn(1, 3, 21, 21, device=device)
+    out = ops.RoIPool((7, 7), 1.0)(maps, torch.tensor([[0.0, 0, 0, 20, 20]], device=device))
+    assert torch.equal(out, F.max_pool2d(maps, 3))
 
 
 @pytest.mark.parametrize("device", DEVICES)
