@@ -8,10 +8,10 @@ ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NU
 .PHONY: help demo test lint bench setup clean
 
 help:
-	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 min on 2 cores)"
+	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 12 min on 2 cores)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and formatting with ruff"
-	@echo "make bench  time backbones against onedl-mmpretrain, and operations against plain ones (30 min on 2 cores)"
+	@echo "make bench  time backbones against onedl-mmpretrain, and operations against plain ones (25 min on 2 cores)"
 	@echo "make setup  only build .venv, which the others do by themselves"
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
