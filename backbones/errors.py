@@ -1,7 +1,8 @@
 """The one kind of error that a user's input causes, and how it is worded."""
 
 import difflib
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -27,3 +28,14 @@ def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
         rest = [name for name in allowed if name not in nearest]
         hint = f"allowed: {', '.join(nearest + rest) or 'none'}"
     return UserError(f"unknown {what} {value!r}; {hint}")
+
+
+def arguments_of(maker: Callable) -> list[str]:
+    """The names of the arguments that a class or function takes, those handed on to base classes included."""
+    bases = [base.__init__ for base in maker.__mro__ if "__init__" in vars(base)] if inspect.isclass(maker) else [maker]
+    names: dict[str, None] = {}
+    for base in bases:
+        for name, parameter in inspect.signature(base).parameters.items():
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self":
+                names[name] = None
+    return list(names)

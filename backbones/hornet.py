@@ -97,13 +97,6 @@ class HorNet(PyramidBackbone):
                 self.add_out_norms()
             self.freeze()
 
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        stored = any(name.startswith(f"{prefix}out_norms.") for name in state_dict)
-        if stored and self.out_norm is None and not self.out_norms:
-            self.add_out_norms()  # into which PyTorch loads next
-            self.freeze()
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     @staticmethod
     def init_module(module: nn.Module) -> None:
         """Convolutions and linear layers: truncated normal 0.02, biases 0; what else there is comes initialised."""

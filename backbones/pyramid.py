@@ -119,7 +119,11 @@ class PyramidBackbone(nn.Module):
         return x
 
     def check_input(self, x: Tensor) -> None:
-        """Raises UserError unless ``x`` is (B, in_chans, H, W), B from 1 and sides from 32, of the weights' type."""
+        """Raises UserError unless ``x`` is (B, in_chans, H, W), B from 1 and sides from 32, of the weights' type.
+
+        The type is not looked at where others may convert the weights or the input before a layer computes: in
+        compiled graphs, in groups of processes, behind hooks, for weights on the meta device.
+        """
         if not isinstance(x, Tensor):
             raise UserError(f"input is a {type(x).__name__}; allowed: a tensor (B, {self.in_chans}, H, W)")
         if x.ndim != 4 or x.shape[1] != self.in_chans or x.shape[0] == 0:
@@ -128,10 +132,12 @@ class PyramidBackbone(nn.Module):
         if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
             raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
         weight = next(self.stem.parameters(), None)
-        # Groups of processes may keep weights elsewhere, and in another type, until a layer is called.
-        if weight is None or torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
+        if torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
             return
-        converted = x.is_floating_point() and not x.is_meta and torch.is_autocast_enabled(x.device.type)
+        if weight is None or weight.is_meta or any(module._forward_pre_hooks for module in self.stem.modules()):
+            return
+        autocast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+        converted = autocast and x.dtype in (torch.float16, torch.bfloat16, torch.float32)
         if x.device != weight.device or not (x.dtype == weight.dtype or converted):
             theirs = f"{weight.dtype} on {weight.device}"
             raise UserError(f"input is {x.dtype} on {x.device}; allowed: {theirs}, as the weights are")

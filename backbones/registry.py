@@ -1,10 +1,9 @@
 """Arch name to network: the tables of all families in one place."""
 
 import fnmatch
-import inspect
 from typing import Any
 
-from backbones.errors import unknown
+from backbones.errors import arguments_of, unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
 from backbones.pyramid import PyramidBackbone
@@ -43,21 +42,10 @@ def create_backbone(arch: str, **kwargs: Any) -> PyramidBackbone:
         UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
     """
     family = family_of(arch)
-    allowed = options_of(family)
+    allowed = [name for name in arguments_of(family) if name != "arch"]
     for name in kwargs:
         if name not in allowed:
             raise unknown(f"argument of {family.__name__}", name, allowed)
     net = family(arch, **kwargs)
     net.init_weights()
     return net
-
-
-def options_of(family: type[PyramidBackbone]) -> list[str]:
-    """The names of a family's keyword arguments, those of its base class included."""
-    names = dict.fromkeys(
-        parameter.name
-        for base in reversed(family.__mro__[: family.__mro__.index(PyramidBackbone) + 1])
-        for parameter in inspect.signature(base.__init__).parameters.values()
-        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    )
-    return [name for name in names if name not in ("self", "arch")]

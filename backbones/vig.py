@@ -33,7 +33,10 @@ class ViG(PyramidBackbone):
     Output: one (B, C, ceil(H / 16), ceil(W / 16)) map per out_indices, as the last block of that quarter leaves it,
         or per ``out_blocks``. :class:`backbones.SimpleFeaturePyramid` makes four scales of the last.
 
-    On maps with fewer nodes than neighbours times the dilation, first the dilation falls and then the number.
+    On maps with fewer nodes than neighbours times the dilation, first the dilation falls and then the number. For what
+    ``torch.export`` makes of it see :class:`backbones.PViG`; there, maps of 36 positions or more.
+
+    The quarters in ``stages`` are not called, since a map may be wanted in their midst; hooks belong to their blocks.
 
     Args:
         out_blocks: blocks after which maps are returned, counted from 0, negatives from the end, kept ascending;

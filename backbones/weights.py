@@ -89,10 +89,10 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
             unexpected=[key for key in state if names.get(key) not in fits],
             source=found.source,
         )
-        for key, make in found.computed.items():
-            check_computed(where, key, state[key], make())
         if strict:
             check_fit(where, backbone, state, found, names, target, report)
+        for key, make in found.computed.items():
+            check_computed(where, key, state[key], make())
     head = [name for name in report.missing if name.startswith("head.")]
     if head:
         warnings.warn(f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", stacklevel=2)
@@ -291,7 +291,8 @@ def unchanged_on_error(model: nn.Module) -> Iterator[None]:
             vars(module).clear()
             vars(module).update(attributes)
         for parameter, values in data:
-            parameter.data = values
+            if parameter.shape != values.shape:
+                parameter.data = values
         raise
 
 

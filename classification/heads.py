@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones import VAN, VVT, HorNet, PViG, PyramidBackbone, ViG
+from backbones.errors import unknown
 from backbones.layers import BatchNorm1d
 
 
@@ -58,7 +59,9 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
 
 def build_head(backbone: PyramidBackbone, num_classes: int) -> nn.Module:
     """The head of the backbone's family, for its last map."""
-    head = next(head for family, head in HEADS.items() if isinstance(backbone, family))
+    head = next((head for family, head in HEADS.items() if isinstance(backbone, family)), None)
+    if head is None:
+        raise unknown("family of backbone", type(backbone).__name__, [family.__name__ for family in HEADS])
     return head(backbone.feature_info[-1].channels, num_classes)
 
 

@@ -61,7 +61,8 @@ class Classifier(BaseModel):
     ):
         super().__init__(data_preprocessor)
         if not isinstance(backbone, nn.Module):
-            backbone = MODELS.build({"out_indices": (-1,), **backbone})
+            last = {} if "out_blocks" in backbone else {"out_indices": (-1,)}
+            backbone = MODELS.build({**last, **backbone})
         self.num_classes = check_int("num_classes", num_classes, 1, None)
         self.label_smoothing = label_smoothing
         self.mixup = mixup and Mixup(**mixup, label_smoothing=label_smoothing, num_classes=num_classes)

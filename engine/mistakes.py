@@ -1,16 +1,14 @@
 """What building from a config raises for a wrong name or value in it, told in one line."""
 
 import contextlib
-import inspect
 import re
 import traceback
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from mmengine.config import Config
 
-from backbones.errors import UserError, unknown
+from backbones.errors import UserError, arguments_of, unknown
 
 
 @contextlib.contextmanager
@@ -50,14 +48,3 @@ def told(error: Exception, frame: FrameType) -> str:
 def plain_message(error: Exception) -> str:
     text = str(error.args[0]) if error.args else ""
     return " ".join(text.split(" Please check")[0].split()) or type(error).__name__
-
-
-def arguments_of(part: Any) -> list[str]:
-    """The names a constructor takes, those it hands on to its base classes included."""
-    makers = [base.__init__ for base in part.__mro__ if "__init__" in vars(base)] if inspect.isclass(part) else [part]
-    names: dict[str, None] = {}
-    for maker in makers:
-        for name, parameter in inspect.signature(maker).parameters.items():
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self":
-                names[name] = None
-    return list(names)

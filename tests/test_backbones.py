@@ -312,7 +312,7 @@ def test_every_layer_is_called(shallow, arch):
     assert called == layers
 
 
-@pytest.mark.parametrize("arch", [arch for arch in SMALL if not arch.startswith("vig")])
+@pytest.mark.parametrize("arch", [arch for arch in SMALL if not arch.startswith("vig")])  # whose quarters are not
 def test_a_stage_is_called_with_whole_batches_and_gives_its_map(shallow, arch, monkeypatch):
     monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
     net, seen = shallow(arch).eval(), []

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import backbones
-from backbones import UserError, convert, create_backbone, load_weights, weights
+from backbones import PViG, UserError, convert, create_backbone, load_weights, weights
 from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
 from classification import create_classifier
@@ -132,6 +132,13 @@ def test_another_arch_is_named_with_keys_and_shapes(b0):
     assert torch.equal(net.state_dict()["stem.conv.weight"], before)
 
 
+def test_another_arch_of_the_same_names_is_named_rather_than_its_tables():
+    row, net = PViG.ARCHS["pvig_small"], create_backbone("pvig_small")
+    state, _ = convert.write_state("pvig_small", row, net.state_dict(), "official")
+    with pytest.raises(UserError, match=r"does not fit pvig_tiny: .*; it fits pvig_small"):
+        load_weights(create_backbone("pvig_tiny"), state)
+
+
 @pytest.mark.parametrize("change", ["missing", "unexpected", "shape"])
 def test_one_wrong_tensor_raises_and_nothing_is_loaded(b0, change):
     state = dict(b0.state_dict())
@@ -156,9 +163,10 @@ def test_nothing_known_raises_even_when_not_strict():
         load_weights(create_backbone("van_b0"), {"conv1.weight": torch.ones(1)}, strict=False)
 
 
-def test_pytorchs_own_loading_takes_filters_of_any_size_and_output_norms():
+def test_pytorchs_own_loading_takes_filters_of_any_size():
     """The parameters stay those that an optimiser knows."""
-    donor, net = create_backbone("hornet_tiny_gf", out_norm=True), create_backbone("hornet_tiny_gf")
+    donor, net = create_backbone("hornet_tiny_gf"), create_backbone("hornet_tiny_gf")
+    sum(m.mean() for m in net(torch.randn(1, 3, 32, 32))).backward()
     known = {id(parameter) for parameter in net.parameters()}
     filters = [module for module in donor.modules() if isinstance(module, GlobalFilter)]
     for module in filters:
@@ -166,10 +174,12 @@ def test_pytorchs_own_loading_takes_filters_of_any_size_and_output_norms():
         torch.nn.init.normal_(module.complex_weight)
     net.load_state_dict(donor.state_dict())
     assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())
-    assert filters and all(id(p) in known for name, p in net.named_parameters() if "out_norms" not in name)
+    assert filters and all(id(parameter) in known for parameter in net.parameters())
+    net.zero_grad()
+    sum(m.mean() for m in net(torch.randn(1, 3, 32, 32))).backward()
 
 
-def test_a_failed_load_gives_filters_their_size_back(tmp_path):
+def test_a_failed_load_gives_filters_their_size_back():
     donor, net = create_backbone("hornet_tiny_gf"), create_backbone("hornet_tiny_gf")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for module in donor.modules():

@@ -70,7 +70,7 @@ class GlobalFilter(nn.Module):
         """
         weight = self.complex_weight
         if len(shape) == 4 and shape != weight.shape and (shape[0], shape[3]) == (weight.shape[0], weight.shape[3]):
-            weight.data = weight.data.new_empty(shape)
+            weight.data, weight.grad = weight.data.new_empty(shape), None
             self.kept.clear()
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
