@@ -24,7 +24,8 @@ class GraphOptions(NamedTuple):
             :func:`backbones.ops.graph.relative_position_codes`.
         stochastic: probability in training that a layer draws its K neighbours at random from the K * dilation
             nearest, rather than taking every dilation-th, in [0, 1].
-        budget: bytes of similarities between nodes and candidates that exist at a time; no result depends on it.
+        budget: bytes of similarities between nodes and candidates that exist at a time; see
+            :func:`backbones.ops.graph.nearest`.
     """
 
     conv: str = "mr"

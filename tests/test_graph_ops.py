@@ -89,9 +89,10 @@ def test_all_similarities_at_a_time_stay_within_the_budget():
     assert peak_memory(lambda: graph.nearest(x, y, 4, codes, 8 * budget), torch.device("cpu")) > 4 * budget
 
 
-def test_a_candidate_near_to_thousands_of_nodes_gets_its_gradient_in_half_types():
+@pytest.mark.parametrize("operation", [graph.gathered_max, graph.gather])
+def test_a_candidate_near_to_thousands_of_nodes_gets_its_gradient_in_half_types(operation):
     y = torch.zeros(1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
-    graph.gathered_max(y, torch.zeros(1, 4096, 1, dtype=torch.long)).sum().backward()
+    operation(y, torch.zeros(1, 4096, 1, dtype=torch.long)).sum().backward()
     assert y.grad.item() == 4096
 
 

@@ -48,9 +48,9 @@ the literal reading of its official forward pass; both run in turn in one proces
 figure is the median of paired ratios. Machines are shared and noisy, by how much the rows of VVT show: it has nothing
 to fuse, so both of its forms are the same.
 
-The bound is what inference would reach if it took no longer than as many multiplications in the matrix products that
-the machine is fastest at. On a CPU ours makes the C library keep freed memory, which within one process serves the peer
-too; "apart" is each network in a process of its own, as a user runs it.
+The bound is what inference on a CPU would reach if it took no longer than as many multiplications in the matrix
+products that the machine is fastest at. There ours makes the C library keep freed memory, which within one process
+serves the peer too; "apart" is each network in a process of its own, as a user runs it.
 """
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # of a worker, by network and what it does
@@ -358,7 +358,9 @@ def table(report: dict[str, Any]) -> str:
     title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
     if "peer" in report["rows"][0]["inference"]:
         said = "Times faster than the peer, and MiB of working memory beside the peer's."
-        head = ["arch", "pixels", "inference", "fused", "bound", "training step"]
+        head = ["arch", "pixels", "inference", "fused"]
+        head += ["bound"] if "bound" in report["rows"][0]["inference"] else []
+        head.append("training step")
         apart = "apart" in report["rows"][0]
         head += ["apart: inference", "fused", "training step"] if apart else []
         head += ["MiB inference", "MiB training"]

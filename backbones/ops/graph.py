@@ -121,15 +121,17 @@ def gather(y: Tensor, index: Tensor) -> Tensor:
     """y[b, index[b, n, k]]: (B, N, K, C)."""
     batch, nodes, k = index.shape
     rows = index.reshape(batch, -1, 1).expand(-1, -1, y.shape[2])
-    return y.gather(1, rows).view(batch, nodes, k, -1)
+    dtype = torch.promote_types(y.dtype, torch.float32)  # of the sums that are a candidate's gradient
+    return y.to(dtype).gather(1, rows).view(batch, nodes, k, -1).to(y.dtype)
 
 
 def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    """:func:`relative_position_codes` in the dtype (float32 up) and on the device of ``x``, once per size."""
+    """:func:`relative_position_codes` in the dtype (float32 up) and on the device of ``x``, kept for further calls."""
     dtype, device = torch.promote_types(x.dtype, torch.float32), x.device
+    at = device if device.type in ("cpu", "cuda", "meta") else None  # others may not know float64
 
     def make() -> tuple[Tensor, Tensor]:
-        return tuple(code.to(dtype) for code in relative_position_codes(*args, device))
+        return tuple(code.to(device, dtype) for code in relative_position_codes(*args, at))
 
     if torch.compiler.is_compiling() or type(x) is not Tensor:
         return make()

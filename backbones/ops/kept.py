@@ -1,4 +1,4 @@
-"""Tensors that are made once and kept while they are in use, up to so many bytes."""
+"""Tensors that are made once and kept for the next calls, up to so many bytes."""
 
 from collections.abc import Callable, Hashable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Kept:
-    """The tensors made for each key. The newest stay, whatever their size, and older ones while ``limit`` bytes allow.
+    """The tensors made for each key. The last made stay, whatever their size, and others while ``limit`` bytes allow.
 
     Copies and pickles of it are empty.
     """
@@ -17,6 +17,8 @@ class Kept:
 
     def get(self, key: Hashable, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """The tensors kept for ``key``; those of ``make()`` where there are none."""
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+            return make()  # a captured graph holds nothing before it runs, and reads its tensors for ever
         values = self.values  # replaced, never changed: threads may share it
         if key not in values:
             with torch.inference_mode(False), torch.no_grad():  # else they could not serve a backward pass later
