@@ -253,6 +253,18 @@ def test_inputs_of_another_type_are_named(shallow, arch, image, words):
         net(image)
 
 
+def test_inputs_that_autocast_or_a_hook_converts_are_taken(shallow):
+    net, image = shallow("van_b0").eval(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = net(image)[0]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert (net(image.bfloat16())[0] - expected).norm() < 0.1 * expected.norm()
+            with pytest.raises(UserError, match=r"torch\.float64"):  # which it leaves alone
+                net(image.double())
+        net.stem.register_forward_pre_hook(lambda module, args: (args[0].float(),))
+        assert torch.equal(net(image.double())[0], expected)
+
+
 @pytest.mark.parametrize("in_chans", [1, 4])
 @pytest.mark.parametrize("arch", SMALL)
 def test_in_chans(shallow, arch, in_chans):
