@@ -40,6 +40,20 @@ def cut_depths(monkeypatch):
     return cut
 
 
+@pytest.fixture
+def tiny(cut_depths):
+    """Makes backbones with one block a stage, for a compiler that remembers nothing."""
+
+    def make(arch, **kwargs):
+        from backbones import create_backbone
+
+        cut_depths(arch, (1, 1, 1, 1))
+        torch._dynamo.reset()
+        return create_backbone(arch, **kwargs)
+
+    return make
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -11,18 +11,6 @@ from test_backbones import SMALL, trained_norms
 from backbones import create_backbone
 
 
-@pytest.fixture
-def tiny(cut_depths):
-    """Makes backbones with one block a stage."""
-
-    def make(arch, **kwargs):
-        cut_depths(arch, (1, 1, 1, 1))
-        torch._dynamo.reset()
-        return create_backbone(arch, **kwargs)
-
-    return make
-
-
 def loss(maps):
     return sum(m.float().square().mean() for m in maps)
 

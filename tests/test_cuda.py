@@ -7,21 +7,8 @@ import torch
 from test_backbones import SMALL, trained_norms
 from test_compile import loss
 
-from backbones import create_backbone
-
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-@pytest.fixture
-def tiny(cut_depths):
-    """Makes backbones with one block a stage, on the CPU."""
-
-    def make(arch, **kwargs):
-        cut_depths(arch, (1, 1, 1, 1))
-        return create_backbone(arch, **kwargs)
-
-    return make
 
 
 def check_equal(ours, theirs):
@@ -72,7 +59,6 @@ def test_mixed_precision_is_finite(tiny, arch, dtype):
 
 @pytest.mark.parametrize("arch", SMALL)
 def test_compiles_whole(tiny, arch):
-    torch._dynamo.reset()
     net = trained_norms(tiny(arch)).double().to(DEVICE).train()
     eager = copy.deepcopy(net)
     image = torch.randn(2, 3, 64, 64, device=DEVICE).double()
