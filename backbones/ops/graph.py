@@ -14,7 +14,7 @@ from backbones.ops.kept import Kept
 
 RULES = ("published", "grid")
 BUDGET = 64 << 20  # bytes of similarities that exist at a time
-KEPT_CODES = Kept(256 << 20)  # those of a network at 800x1344 take some 60 MiB
+KEPT_CODES = Kept(256 << 20)  # those of pvig_small at 800x1344 take 53 MiB
 CHUNK = 2048  # rows
 
 
