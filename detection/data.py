@@ -12,7 +12,8 @@ from mmdet.registry import TRANSFORMS
 from backbones import UserError
 from backbones.images import SUFFIXES
 from engine.draw import make_palette
-from engine.prepare import SPLITS, CheckedImageFiles, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.images import OneReader
+from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
 
 
 def prepare_config(cfg: Any) -> None:
@@ -46,8 +47,8 @@ def prepare_config(cfg: Any) -> None:
 
 
 @TRANSFORMS.register_module()
-class LoadImageFromFile(CheckedImageFiles, transforms.LoadImageFromFile):
-    """mmcv's, with bad files named."""
+class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
+    """mmcv's, with the pixels that all tasks see and with bad files named."""
 
 
 def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:

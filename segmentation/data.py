@@ -7,12 +7,12 @@ import numpy as np
 from mmcv import transforms
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
-from PIL import Image, UnidentifiedImageError
 
 from backbones import UserError
-from backbones.images import SUFFIXES
+from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
-from engine.prepare import SPLITS, CheckedImageFiles, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.images import OneReader
+from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
@@ -47,8 +47,8 @@ class MaskFolderDataset(BaseSegDataset):
 
 
 @TRANSFORMS.register_module()
-class LoadImageFromFile(CheckedImageFiles, transforms.LoadImageFromFile):
-    """mmcv's, with bad files named."""
+class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
+    """mmcv's, with the pixels that all tasks see and with bad files named."""
 
 
 @TRANSFORMS.register_module()
@@ -73,15 +73,8 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
         UserError: the file is absent, not an image, cut off, has several channels, or holds values outside the
             classes; the message names it.
     """
-    try:
-        with Image.open(path) as image:
-            mask = np.array(image)
-    except FileNotFoundError:
-        raise UserError(f"no such mask: {path}") from None
-    except UnidentifiedImageError:
-        raise UserError(f"not an image: {path}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UserError(f"mask cannot be read to its end: {path} ({error})") from None
+    with opened(path, what="mask") as image:
+        mask = np.array(image)
     if mask.ndim != 2:
         raise UserError(f"{path}: {mask.shape[2]} channels; a mask has one, holding class indices")
 
@@ -172,6 +165,13 @@ def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     there = files_by_name(masks, MASK_SUFFIXES)
     absent = [path for name, path in found.items() if name not in there]
     if absent:
+        lossy = files_by_name(masks, tuple(suffix for suffix in SUFFIXES if suffix not in MASK_SUFFIXES))
+        if lossy.keys() >= {name for name in found if name not in there}:
+            first = next(iter(lossy.values()))
+            raise UserError(
+                f"masks in {masks} are {first.suffix} files, e.g. {first.name}, which blur class indices; "
+                f"allowed: {', '.join(MASK_SUFFIXES)}"
+            )
         raise UserError(
             f"{len(absent)} of {len(found)} images in {images} have no mask of the same name in {masks}: "
             f"{shorten(path.name for path in absent)}"

@@ -170,6 +170,22 @@ def test_missing_and_empty_folders(masks, tmp_path):
     assert "no images in" in error_of(own(masks))
 
 
+def test_jpeg_masks_are_said_to_be_jpeg_not_to_be_absent(masks):
+    folder = masks / "annotations/training"
+    for path in list(folder.iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    message = error_of(own(masks))
+    assert f"masks in {folder} are .jpg files, e.g. 0.jpg" in message and "allowed: .png" in message
+    (folder / "0.jpg").unlink()
+    assert "4 of 4 images" in error_of(own(masks))
+
+
+def test_a_mask_beyond_pillows_limit_is_named(masks, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 // 2 - 1)
+    assert f"mask has too many pixels: {masks / 'annotations/training/0.png'}" in error_of(own(masks))
+
+
 def test_mask_values_outside_the_classes_are_named_with_the_file(masks):
     message = error_of(own(masks, classes=2))
     assert str(masks / "annotations/training/0.png") in message and "values 3" in message and "1 to 2" in message
