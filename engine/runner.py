@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from backbones import PyramidBackbone
 from backbones.errors import UserError
 from backbones.weights import adopt_structure, read_checkpoint, save_safely, tensors_of, unchanged_on_error
-from engine.config import REPOSITORY, task_module
+from engine.config import REPOSITORY, task_for
 from engine.dist import env_rank, init_processes
 from engine.mistakes import config_mistakes
 from engine.optim import use_autocast
@@ -84,9 +84,7 @@ def build_runner(
         testing = {f"test_{part}": cfg.pop(f"test_{part}", None) for part in ("dataloader", "evaluator", "cfg")}
     else:
         prepare_testing(cfg, checkpoint)
-    task = task_module(cfg)
-    if hasattr(task, "check_data"):
-        task.check_data(cfg, ("train", "val") if training else ("test",))
+    task_for(cfg).check_data(cfg, ("train", "val") if training else ("test",))
 
     init_processes(launcher, device)
     name_uniquely(cfg, stem)

@@ -38,10 +38,10 @@ def own(root, **options):
 
 
 def error_of(cfg):
-    from segmentation import check_data
+    from segmentation import TASK
 
     with pytest.raises(UserError) as error:
-        check_data(cfg)
+        TASK.check_data(cfg)
     message = str(error.value)
     assert "\n" not in message
     return message
@@ -154,9 +154,9 @@ def test_the_data_set_pairs_images_with_masks_of_another_suffix(masks):
 
 
 def test_good_folders_pass(masks):
-    from segmentation import check_data
+    from segmentation import TASK
 
-    check_data(own(masks))
+    TASK.check_data(own(masks))
 
 
 def test_missing_and_empty_folders(masks, tmp_path):
@@ -204,10 +204,10 @@ def test_a_bad_mask_that_the_sample_missed_is_named_out_of_a_worker(masks):
 
 
 def test_the_check_reads_a_bounded_number_of_masks(tmp_path, monkeypatch):
-    from segmentation import data
+    from segmentation import TASK, data
 
     root = dense_data.write_masks(tmp_path / "many", {"training": 120, "validation": 3})
     read = []
     monkeypatch.setattr(data, "read_mask", lambda path, *args: read.append(path))
-    data.check_data(own(root))
+    TASK.check_data(own(root))
     assert len(read) <= 50 + 3
