@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import mmcv_ops
 from backbones import PyramidBackbone, UserError, convert
-from engine.quiet import quiet_imports
+from engine.console import quiet_imports
 
 LITERAL_VVT = Path(__file__).resolve().parent.parent / "tests" / "vvt_reference.py"
 

@@ -108,9 +108,10 @@ def load_predictor(args: argparse.Namespace) -> Callable[[Image.Image], Predicti
     from mmengine.registry import init_default_scope
 
     from backbones.weights import read_checkpoint
+    from engine.checkpoints import load_state
     from engine.config import load_config, task_of
     from engine.prepare import set_num_classes
-    from engine.runner import load_state, pick_device
+    from engine.processes import pick_device
 
     device = pick_device(args.device)
     content = read_checkpoint(args.checkpoint)
