@@ -4,7 +4,7 @@ import dense_data
 import numpy as np
 import pytest
 import torch
-from test_detection_training import SLIM_ROI
+from dense_data import SLIM_ROI
 
 from backbones import param_groups
 from backbones.registry import family_of
