@@ -1,6 +1,5 @@
 """Predictor: a trained model of any task as a function from images to plain results."""
 
-import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +16,11 @@ from backbones.errors import UserError
 from backbones.features import ImageLike, check_device
 from backbones.images import known_range, read_image, to_rgb
 from backbones.weights import read_checkpoint
+from engine.checkpoints import content_of_run, load_state
 from engine.config import TASKS, apply_options, load_config, parse_options, task_for
 from engine.mistakes import config_mistakes
 from engine.prepare import set_num_classes
 from engine.results import Result
-from engine.runner import load_state
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # A registered name, with an mm library's scope or without. Other dotted names would be imported and called.
@@ -73,10 +72,10 @@ class Predictor:
             checkpoint = config_or_checkpoint
             if is_config(checkpoint):
                 raise UserError(f"{checkpoint} is a config; a checkpoint is needed too")
-            content = read_checkpoint(checkpoint)
+            content = content_of_run(read_checkpoint(checkpoint))
             self.cfg = config_of(content, checkpoint, cfg_options)
         else:
-            content = read_checkpoint(checkpoint)
+            content = content_of_run(read_checkpoint(checkpoint))
             given = config_or_checkpoint
             self.cfg = given.copy() if isinstance(given, Config) else load_config(given, cfg_options)
         if self.cfg.get("test_dataloader") is None:
@@ -92,7 +91,7 @@ class Predictor:
             self.model = self.task.build_model(self.cfg)
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))
-        load_state(self.model, state_of(content), str(checkpoint), exact=True)
+        load_state(self.model, content["state_dict"], str(checkpoint), exact=True)
         self.model.to(self.device).eval()
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
@@ -175,10 +174,15 @@ def is_config(given: Any) -> bool:
     return isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES
 
 
+def meta_of(content: dict[str, Any]) -> dict[str, Any]:
+    """The records beside a checkpoint's weights; empty where it has none."""
+    meta = content.get("meta")
+    return meta if isinstance(meta, dict) else {}
+
+
 def own_meta(content: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint of this project says about itself; empty for any other."""
-    meta = content.get("meta")
-    return (meta.get("ziggurat") if isinstance(meta, dict) else None) or {}
+    return meta_of(content).get("ziggurat") or {}
 
 
 def config_of(content: dict[str, Any], source: str | Path, options: list[str] | dict[str, Any] | None) -> Config:
@@ -211,16 +215,8 @@ def refuse_unregistered(part: Any, source: str | Path) -> None:
 
 
 def names_of(content: dict[str, Any]) -> Sequence[str] | None:
-    """The class names that a checkpoint carries."""
-    meta = content.get("meta")
-    named = own_meta(content).get("classes")
-    return named or ((meta if isinstance(meta, dict) else {}).get("dataset_meta") or {}).get("classes")
-
-
-def state_of(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint of a whole model."""
-    state = content.get("state_dict") or content.get("model") or content
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    """The class names that a checkpoint carries, ours or mmengine's."""
+    return own_meta(content).get("classes") or (meta_of(content).get("dataset_meta") or {}).get("classes")
 
 
 def collate_name(cfg: Config) -> str:

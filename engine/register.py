@@ -3,7 +3,7 @@
 from mmengine.registry import Registry
 
 from backbones import FAMILIES, SimpleFeaturePyramid
-from engine import hooks, optim  # noqa: F401
+from engine import checkpoints, console, hooks, optim  # noqa: F401
 
 
 def register_backbones(registry: Registry) -> None:

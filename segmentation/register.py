@@ -3,11 +3,11 @@
 import warnings
 
 import mmcv_ops
-from engine import distributions
-from engine.quiet import quiet_imports
+from engine import installed
+from engine.console import quiet_imports
 from engine.register import register_backbones
 
-distributions.check()
+installed.check()
 mmcv_ops.install()
 with quiet_imports():
     from mmseg.registry import MODELS

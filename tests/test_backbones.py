@@ -10,11 +10,11 @@ import pickle
 
 import pytest
 import torch
+from helpers import SMALL, trained_norms
 
 from backbones import UserError, create_backbone, list_archs, pyramid
 
 ARCHS = list_archs()
-SMALL = ["van_b0", "hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # of each kind the least
 
 
 @pytest.fixture
@@ -26,18 +26,6 @@ def shallow(cut_depths):
         return create_backbone(arch, **kwargs)
 
     return make
-
-
-def trained_norms(net):
-    """Random statistics and scales, so that folding or freezing them wrongly shows."""
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-    for param in net.parameters():
-        if param.ndim == 1:
-            param.data += torch.rand_like(param)
-    return net
 
 
 def check_maps(net, maps, size):

@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
-import setup_env
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from backbones import UserError
-from engine.distributions import PROVIDERS, check
+from engine.installed import PROVIDERS, check
+from tools.setup import setup_env
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
@@ -44,7 +44,7 @@ def find_python(tmp_path, **pythons):
         fake = folder / name.replace("_", ".")
         fake.write_text(FAKE_PYTHON.format(python=sys.executable, version=number, lacking=lacking))
         fake.chmod(0o755)
-    command = [str(folder / "sh"), str(ROOT / "tools/setup_env.sh")]
+    command = [str(folder / "sh"), str(ROOT / "tools/setup/setup_env.sh")]
     return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True, timeout=60)
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "built-from.json"  # exists only after a complete set-up
@@ -23,7 +23,7 @@ LOG = VENV / "setup.log"
 NEEDED_GB = 8
 CHECK = """
 import cv2, mmcv, mmdet, mmengine, mmseg, torch, torchvision
-from engine.distributions import check
+from engine.installed import check
 check()
 """
 
