@@ -9,7 +9,7 @@ from engine import distributions
 from engine.register import register_backbones
 
 distributions.check()
-register_backbones(MODELS)
+register_backbones()
 for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),

@@ -8,7 +8,11 @@ from types import FrameType
 
 from mmengine.config import Config
 
+from backbones import FAMILIES
 from backbones.errors import UserError, arguments_of, unknown
+
+# What other libraries call these networks, in lower case -> the type here.
+TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"pyramidvig": "PViG"}
 
 
 @contextlib.contextmanager
@@ -37,12 +41,19 @@ def building(error: BaseException) -> FrameType | None:
 def told(error: Exception, frame: FrameType) -> str:
     part, given, message = frame.f_locals.get("obj_cls"), frame.f_locals.get("args") or {}, plain_message(error)
     if part is None:
-        return message
+        return message + other_name(message)
     name = getattr(part, "__name__", str(part))
     refused = re.search(r"unexpected keyword argument '(\w+)'", message)
     if refused and refused[1] in given:
         return str(unknown(f"argument of {name}", refused[1], arguments_of(part)))
     return f"{name}: {message}"
+
+
+def other_name(message: str) -> str:
+    """The type here of a network that the config calls by another library's name, e.g. ``mmpretrain.VAN``."""
+    name = re.match(r"(?:\w+\.)*(\w+) is not in the", message)
+    ours = TYPES.get(name[1].lower()) if name else None
+    return f'; use type="{ours}" or type="Backbone", with arch=NAME of backbones.list_archs()' if ours else ""
 
 
 def plain_message(error: Exception) -> str:
