@@ -16,7 +16,7 @@ help:
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
 demo: setup
-	@.venv/bin/python tools/demo.py
+	@.venv/bin/python tools/demo/demo.py
 
 test: setup
 	@$(ONE_THREAD) .venv/bin/python -m pytest -n $(PROCESSES)
@@ -27,12 +27,12 @@ lint: setup
 
 bench: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
-	@.venv/bin/python tools/benchmark.py --out docs/benchmarks/backbones_cpu.json
-	@.venv/bin/python tools/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
-	@.venv/bin/python tools/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+	@.venv/bin/python tools/bench/benchmark.py --out docs/benchmarks/backbones_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
+	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
 setup:
-	@PYTHON="$(PYTHON)" sh tools/setup_env.sh
+	@PYTHON="$(PYTHON)" sh tools/setup/setup_env.sh
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

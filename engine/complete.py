@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
 
 from backbones.errors import UserError, arguments_of
 from backbones.pyramid import PyramidBackbone
@@ -18,10 +19,10 @@ from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights_table import WEIGHTS as TABLE
 from engine.channels import BACKBONE, complete_channels
 from engine.prepare import complete_loaders
-from engine.tasks import task_module
+from engine.register import build_any
+from engine.tasks import task_for
 
 WEIGHTS = "weights"
-TYPES = {family.__name__: family for family in FAMILIES}
 
 
 def complete(cfg: Config) -> None:
@@ -31,45 +32,45 @@ def complete(cfg: Config) -> None:
         UserError: data that the task cannot complete from; a backbone's arch, arguments or weights that do not exist
             or do not belong together; channels typed that are not the network's; a word that nothing can replace.
     """
-    task = task_module(cfg)
-    if hasattr(task, "prepare_config"):
-        task.prepare_config(cfg)
+    task = task_for(cfg)
+    task.complete(cfg)
     complete_loaders(cfg)
     statistics = None
-    for owner in owners(cfg.get("model")):
-        net = complete_backbone(owner)
+    for owner in owners(cfg.get("model"), task.scope_of(cfg)):
+        net = complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)))
         complete_channels(owner, net)
-        statistics = statistics or statistics_of(owner.backbone)
+        statistics = statistics or statistics_of(net, owner.backbone.get("pretrained"))
     fill_statistics(cfg, statistics)
     for name, word in words_left(cfg.to_dict()):
-        raise UserError(f"{name}={word!r} cannot be filled in; the model has no backbone of {', '.join(TYPES)}")
+        types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
+        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
 
 
-def owners(part: Any) -> Iterator[ConfigDict]:
+def owners(part: Any, scope: str) -> Iterator[ConfigDict]:
     """The parts of a model that have one of our networks as their ``backbone``: detectors, segmenters, classifiers."""
     if isinstance(part, dict):
         backbone = part.get("backbone")
-        if isinstance(backbone, dict) and bare_type(backbone) in {"Backbone", *TYPES}:
+        if isinstance(backbone, dict) and maker_of(backbone, scope) in (build_any, *FAMILIES):
             yield part
-        part = part.values()
-    if not isinstance(part, str | int | float | None):
-        for value in part if not isinstance(part, Config) else ():
-            if isinstance(value, dict | list | tuple):
-                yield from owners(value)
+    if isinstance(part, dict | list | tuple):
+        for value in list(part.values()) if isinstance(part, dict) else part:
+            yield from owners(value, scope)
 
 
-def bare_type(config: dict[str, Any]) -> str:
-    """A type without its scope: ``"VAN"`` of ``"mmdet.VAN"``."""
-    return str(config.get("type")).rpartition(".")[2]
+def maker_of(backbone: ConfigDict, scope: str) -> Any:
+    """The class or function that a backbone's ``type`` names in an mm library's registry; None for no such name."""
+    kind = backbone.get("type")
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        return registry.get(kind) if isinstance(kind, str) else kind
 
 
-def complete_backbone(owner: ConfigDict) -> PyramidBackbone:
+def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
     """Checks and settles the config of the network; returns the network, on the meta device."""
     backbone = owner.backbone
-    arch, kind = backbone.get("arch"), bare_type(backbone)
+    arch = backbone.get("arch")
     if arch is None:
         raise UserError(f"model.backbone names no arch; allowed: {', '.join(list_archs())}")
-    family = TYPES.get(kind) or family_of(arch)
+    family = maker if maker in FAMILIES else family_of(arch)
     check_arguments(backbone, family)
     pretrained = backbone.get("pretrained")
     if pretrained is True:
@@ -97,7 +98,7 @@ def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None
         keys = ", ".join(f"{key}={backbone[key]!r}" for key in foreign)
         raise UserError(
             f"model.backbone: {family.__name__} takes no {keys}. Where a base describes another backbone, replace it "
-            f'whole: backbone=dict(_delete_=True, type="{bare_type(backbone)}", arch="{backbone.arch}"). '
+            f'whole: backbone=dict(_delete_=True, type="{backbone.type}", arch="{backbone.arch}"). '
             f"Allowed: {', '.join(allowed)}"
         )
 
@@ -113,18 +114,12 @@ def arch_of_weights(name: str) -> str:
     return name.partition(".")[0]
 
 
-def statistics_of(backbone: ConfigDict) -> tuple[Any, Any]:
-    """Mean and std of the weights that a backbone loads, of RGB in 0..1."""
-    name = backbone.get("pretrained")
-    row = TABLE.get(name if isinstance(name, str) else None)
+def statistics_of(net: PyramidBackbone, pretrained: Any) -> tuple[Any, Any]:
+    """Mean and std of the weights that a network loads, of RGB in 0..1."""
+    row = TABLE.get(pretrained if isinstance(pretrained, str) else None)
     if row is None:
-        family = type_of(backbone)
-        row = next(TABLE[name] for name in TABLE if arch_of_weights(name) in family.ARCHS)
+        row = next(TABLE[name] for name in TABLE if arch_of_weights(name) in net.ARCHS)
     return row.mean, row.std
-
-
-def type_of(backbone: ConfigDict) -> type[PyramidBackbone]:
-    return TYPES.get(bare_type(backbone)) or family_of(backbone.arch)
 
 
 def fill_statistics(part: Any, statistics: tuple[Any, Any] | None) -> None:

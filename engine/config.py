@@ -18,10 +18,10 @@ from backbones.errors import UserError, unknown
 from engine.complete import WEIGHTS, complete
 from engine.inherited import check_names
 from engine.options import parse_options
-from engine.tasks import TASKS, task_module, task_of
+from engine.tasks import TASKS, task_for, task_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-__all__ = ["load_config", "parse_options", "task_module", "task_of"]
+__all__ = ["load_config", "parse_options", "task_for", "task_of"]
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     "activation_checkpointing",

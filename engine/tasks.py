@@ -1,11 +1,11 @@
 """Which of the three tasks a config belongs to."""
 
 import importlib
-from types import ModuleType
 
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from engine.task import Task
 
 TASKS = ("classification", "detection", "segmentation")
 
@@ -20,6 +20,6 @@ def task_of(cfg: Config) -> str:
     raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
 
 
-def task_module(cfg: Config) -> ModuleType:
-    """The imported package of the config's task."""
-    return importlib.import_module(task_of(cfg))
+def task_for(cfg: Config) -> Task:
+    """The config's task; its package is imported here."""
+    return importlib.import_module(task_of(cfg)).TASK

@@ -6,13 +6,9 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from test_backbones import SMALL, trained_norms
+from helpers import SMALL, loss, trained_norms
 
 from backbones import create_backbone
-
-
-def loss(maps):
-    return sum(m.float().square().mean() for m in maps)
 
 
 @pytest.mark.parametrize("arch", SMALL)

@@ -3,7 +3,7 @@
 import convert_weights
 import pytest
 import torch
-from test_tools import run
+from helpers import run
 
 import backbones
 from backbones import convert

@@ -42,6 +42,15 @@ def test_packages_import_only_what_they_may(package):
             assert top not in (OURS | MM) - ALLOWED[package], f"{path.relative_to(ROOT)}:{line} imports {module}"
 
 
+def test_no_test_imports_another_and_no_tool_reads_the_tests():
+    """What test files share is in files of its own, without tests in them."""
+    for path in (ROOT / "tests").glob("*.py"):
+        for module, line in imported(path):
+            assert not module.startswith("test_"), f"{path.name}:{line} imports {module}"
+    for path in (ROOT / "tools").rglob("*.py"):
+        assert '"tests"' not in path.read_text() and "tests/" not in path.read_text(), path
+
+
 @pytest.mark.parametrize("net", NETS)
 def test_nets_import_no_other_net_and_no_loading(net):
     for module, line in imported(ROOT / "backbones" / f"{net}.py"):

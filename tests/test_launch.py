@@ -112,7 +112,7 @@ def launch_probe(tmp_path, *arguments, processes=2, **variables):
     environment.pop("OMP_NUM_THREADS", None)
     environment |= {"CUDA_VISIBLE_DEVICES": "", "ANSWERS": str(tmp_path)}
     result = subprocess.run(
-        [sys.executable, str(ROOT / "tools/launch.py"), str(processes), str(program), *arguments],
+        [sys.executable, str(ROOT / "tools/launch/launch.py"), str(processes), str(program), *arguments],
         env=environment | variables, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     started = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*.json"))]
@@ -138,7 +138,7 @@ def test_dist_scripts_pass_on_every_word_as_given(task, tool, files, tmp_path):
     result = launch(script, *files, 3, *options, answers=tmp_path, cwd=tmp_path, PYTHON=str(python))
     assert result.returncode == 0, result.stderr
     launcher, *words = (tmp_path / "arguments").read_text().splitlines()
-    assert launcher == str(ROOT / "tools/launch.py")
+    assert launcher == str(ROOT / "tools/launch/launch.py")
     assert words == ["3", str(ROOT / f"tools/{tool}.py"), *files, *options, "--launcher", "pytorch"]
 
 
@@ -218,7 +218,7 @@ def test_a_port_in_use_is_named(tmp_path):
 
 
 def test_more_gpus_than_present_are_refused_and_cpu_processes_are_not(monkeypatch, capsys):
-    import launch as launcher
+    from tools.launch import launch as launcher
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for arguments in ([], ["--device", "cuda"]):
@@ -270,7 +270,7 @@ def test_two_nodes_form_one_group(tmp_path):
         port = str(free.getsockname()[1])
     common = {"CUDA_VISIBLE_DEVICES": "", "ANSWERS": str(tmp_path), "PORT": port}
     common |= {"NNODES": "2", "MASTER_ADDR": "127.0.0.1"}
-    command = [sys.executable, str(ROOT / "tools/launch.py"), "1", str(program)]
+    command = [sys.executable, str(ROOT / "tools/launch/launch.py"), "1", str(program)]
     nodes = [
         subprocess.Popen(
             command,

@@ -1,8 +1,9 @@
 """Times backbones against onedl-mmpretrain's classes with the same weights: in turn, in one process, on any device.
 
-python tools/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile] [--out cpu.json]
-python tools/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
-python tools/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+python tools/bench/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile]
+    [--out cpu.json]
+python tools/bench/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
+python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
 Outputs are compared first. What counts is the ratio; seconds depend on the machine and on what else it is doing.
 VVT, which mmpretrain does not have, is timed against the literal reading of its official forward pass that the tests

@@ -1,6 +1,6 @@
-"""Writes report.html, report.json and readme.jpg of a demo's work dir; tools/demo.py calls it last.
+"""Writes report.html, report.json and readme.jpg of a demo's work dir; tools/demo/demo.py calls it last.
 
-python tools/report.py WORK_DIR [--data data/demo]
+python tools/demo/report.py WORK_DIR [--data data/demo]
 
 Read are steps.json (seconds), and of every run metrics.json (tools/test.py), the curves that training logged, the
 predictions (tools/predict.py) and the feature maps (tools/extract_features.py). The page holds its pictures itself.

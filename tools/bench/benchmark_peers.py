@@ -1,15 +1,11 @@
 """The networks that benchmark.py compares with, holding the weights of ours."""
 
-import importlib.util
-from pathlib import Path
-
 from torch import Tensor, nn
+from vvt_reference import vvt_maps
 
 import mmcv_ops
 from backbones import PyramidBackbone, UserError, convert
-from engine.quiet import quiet_imports
-
-LITERAL_VVT = Path(__file__).resolve().parent.parent / "tests" / "vvt_reference.py"
+from engine.console import quiet_imports
 
 
 def make_peer(ours: PyramidBackbone) -> nn.Module:
@@ -56,14 +52,10 @@ def make_peer(ours: PyramidBackbone) -> nn.Module:
 
 
 class LiteralVVT(nn.Module):
-    """The plain VVT of tests/vvt_reference.py with the weights of ours, under the official names."""
+    """The plain VVT of vvt_reference.py with the weights of ours, under the official names."""
 
     def __init__(self, ours: PyramidBackbone):
         super().__init__()
-        spec = importlib.util.spec_from_file_location("vvt_reference", LITERAL_VVT)
-        reference = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(reference)
-        self.maps = reference.vvt_maps
         self.row = ours.ARCHS[ours.arch]
         state, _ = convert.write_state(ours.arch, self.row, ours.state_dict(), "official")
         self.names = list(state)
@@ -71,4 +63,4 @@ class LiteralVVT(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         state = dict(zip(self.names, self.tensors, strict=True))
-        return self.maps(state, self.row.depths, self.row.num_heads, x)
+        return vvt_maps(state, self.row.depths, self.row.num_heads, x)

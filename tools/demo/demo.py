@@ -3,7 +3,7 @@
 VAN-B0 is pretrained on single digits and then starts Mask R-CNN and UPerNet on scenes of digits, beside the same
 networks from random weights. Every step calls the other tools; WORK_DIR/logs keeps what they said.
 
-python tools/demo.py [--work-dir work_dirs/demo] [--data data/demo]
+python tools/demo/demo.py [--work-dir work_dirs/demo] [--data data/demo]
 """
 
 import argparse
@@ -23,7 +23,7 @@ from typing import Any
 from backbones import UserError
 from engine.cli import Parser, run_tool
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 ARCH = "van_b0"
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",
@@ -118,7 +118,7 @@ def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
         return [] if has_data(data) else [command("data", "tools/make_demo_data.py", "--out", data)]
 
     def report() -> list[Command]:
-        return [command("report", "tools/report.py", work_dir, "--data", data)]
+        return [command("report", "tools/demo/report.py", work_dir, "--data", data)]
 
     return [
         Step("data", f"make the demo data in {relative(data)}", make_data),

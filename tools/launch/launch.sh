@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What the launch scripts of all tasks share: bash tools/launch.sh dist|slurm train|test SCRIPT ARGUMENTS...
+# What the launch scripts of all tasks share: bash tools/launch/launch.sh dist|slurm train|test SCRIPT ARGUMENTS...
 # SCRIPT is the path of the calling script; its comment lines are the help.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # $PYTHON wins; then the repository's own environment; then whatever python is active.
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=$root/.venv/bin/python
@@ -32,7 +32,7 @@ dist() {
     local gpus=$1
     shift
     [[ $gpus =~ ^[1-9][0-9]*$ ]] || usage "GPUS must be a number from 1 up, not '$gpus'"
-    exec "$PYTHON" "$root/tools/launch.py" "$gpus" "$root/tools/$tool.py" "${files[@]}" "$@" --launcher pytorch
+    exec "$PYTHON" "$root/tools/launch/launch.py" "$gpus" "$root/tools/$tool.py" "${files[@]}" "$@" --launcher pytorch
 }
 
 slurm() {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Finds a Python that will do and builds .venv with it: see setup_env.py.
-# usage: [PYTHON=python3.12] sh tools/setup_env.sh
+# usage: [PYTHON=python3.12] sh tools/setup/setup_env.sh
 set -u
 
 USABLE='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))'

@@ -1,6 +1,6 @@
 """Starts one process per GPU with torchrun, or as many on the CPU where there is no GPU.
 
-usage: python tools/launch.py GPUS PROGRAM [ARGUMENTS ...]
+usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
 The environment says where: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free one; 29500 with several
 nodes, which must agree on it). Exit status: that of the first process that failed.

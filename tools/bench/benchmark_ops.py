@@ -1,6 +1,6 @@
 """Times each fast path against the plain operation it replaces: same inputs, in turn, in one process.
 
-python tools/benchmark_ops.py [--device cpu] [--threads 1] [--repeats 15] [--out docs/benchmarks/ops_cpu.json]
+python tools/bench/benchmark_ops.py [--device cpu] [--threads 1] [--repeats 15] [--out docs/benchmarks/ops_cpu.json]
 
 Outputs are compared first. What counts is the ratio; seconds depend on the machine and on what else it is doing.
 """
