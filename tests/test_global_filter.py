@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from backbones.ops import GlobalFilter, global_filter
 
+pytestmark = pytest.mark.numeric
+
 SIZES = [(1, 1), (2, 3), (7, 7), (8, 16), (14, 14), (13, 24), (50, 84), (33, 31)]
 
 
