@@ -31,7 +31,16 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone
 from backbones.errors import UserError
-from backbones.weights import adopt_structure, read_checkpoint, save_safely, tensors_of, unchanged_on_error
+from backbones.weights import (
+    match_structure,
+    match_structures,
+    read_ahead,
+    read_checkpoint,
+    read_own_meta,
+    save_safely,
+    tensors_of,
+)
+from backbones.weights.load import unchanged_on_error
 from engine.config import REPOSITORY, task_module
 from engine.dist import env_rank, init_processes
 from engine.mistakes import config_mistakes
@@ -166,7 +175,7 @@ class SafeRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """The model on this run's device, in DDP where there are several processes."""
-        self.adopt_structures(model)
+        self.match_structures(model)
         model = model.to(self.device)
         if not self.distributed:
             return revert_sync_batchnorm(model)
@@ -181,16 +190,17 @@ class SafeRunner(Runner):
         options.pop("type", None)
         return MMDistributedDataParallel(model, device_ids=[torch.cuda.current_device()] if on_gpu else None, **options)
 
-    def adopt_structures(self, model: nn.Module) -> None:
+    def match_structures(self, model: nn.Module) -> None:
         """Gives backbones the structure of the weights they will load, while neither DDP nor an optimiser knows them.
 
-        HorNet's filter sizes and output norms follow its weights.
+        The load that follows does not read the file again.
         """
         for module in model.modules():
             if isinstance(module, PyramidBackbone) and module.pretrained is not None and not self._load_from:
-                adopt_structure(module, module.pretrained)
+                match_structure(module, module.pretrained)
         if self._load_from:
-            adopt_own(model, tensors_of(read_checkpoint(self._load_from)))
+            content = read_ahead(self._load_from)
+            match_structures(model, tensors_of(content), read_own_meta(content))
 
     def _init_model_weights(self) -> None:
         super()._init_model_weights()
@@ -208,7 +218,7 @@ class SafeRunner(Runner):
         """
         content = read_checkpoint(filename)
         if not isinstance(content.get("state_dict"), dict):
-            content = {"state_dict": content.get("model", content), "meta": {}}
+            content = {"state_dict": tensors_of(content), "meta": content.get("meta", {})}
         if self._resume and not {"meta", "optimizer", "message_hub"} <= set(content):
             raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
         if self._resume:
@@ -216,7 +226,8 @@ class SafeRunner(Runner):
         self.call_hook("after_load_checkpoint", checkpoint=content)
         model = unwrap(self.model)
         state = {name.removeprefix("module."): value for name, value in content["state_dict"].items()}
-        left_out = load_state(model, state, filename, exact=strict or self.strict or self._resume)
+        exact = strict or self.strict or self._resume
+        left_out = load_state(model, state, filename, exact, read_own_meta(content))
         if left_out and self.rank == 0:
             print(f"note: {filename} does not fit the model everywhere: {left_out}", file=sys.stderr)
         self._has_loaded = True
@@ -417,15 +428,17 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool) -> str:
-    """Loads a state dict; returns what did not fit, in words, or raises it.
+def load_state(
+    model: nn.Module, state: dict[str, Any], source: str, exact: bool, own: dict[str, Any] | None = None
+) -> str:
+    """Loads a state dict; returns what did not fit, in words, or raises it. ``own``: from ``read_own_meta``.
 
     Raises:
         UserError: with ``exact`` for any tensor missing, unexpected or of another shape, otherwise for one of the
             backbone. The model is unchanged then.
     """
     with unchanged_on_error(model):
-        adopt_own(model, state)
+        match_structures(model, state, own)
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]
@@ -448,20 +461,14 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool
     return left_out
 
 
-def adopt_own(model: nn.Module, state: dict[str, Any]) -> None:
-    """Gives each backbone in ``model`` the structure that a checkpoint of the whole model, saved by us, has."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, PyramidBackbone):
-            prefix = f"{name}." if name else ""
-            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            module.adopt(own, "ziggurat")
-
-
 def loaded_line(backbone: PyramidBackbone) -> str:
     """What ``pretrained`` gave: a silent load is one that nobody can trust."""
     report = backbone.load_report
     left_out = f"; left out: {shorten(report.unexpected, 2)}" if report.unexpected else ""
-    return f"{backbone.arch}: {len(report.loaded)} tensors from {backbone.pretrained} ({report.source}){left_out}"
+    place = f", {report.place}" if report.place not in ("", "state_dict") else ""
+    return (
+        f"{backbone.arch}: {len(report.loaded)} tensors from {backbone.pretrained} ({report.source}{place}){left_out}"
+    )
 
 
 def without_history(message_hub: dict[str, Any]) -> dict[str, Any]:
