@@ -121,12 +121,13 @@ def published_table(rows: list[dict]) -> str:
         found = [r for r in row["published"] if r["who"] == who and r[key] is not None]
         if not found:
             return "-"
+        figure = f"{found[0][key]:.2f}" if len(str(found[0][key]).partition(".")[2]) > 2 else str(found[0][key])
         if key not in found[0]["differs"]:
-            return str(found[0][key])
+            return figure
         why = found[0]["why"][key] or "unexplained"
         if why not in whys:
             whys.append(why)
-        return f"{found[0][key]} ({whys.index(why) + 1})"
+        return f"{figure} ({whys.index(why) + 1})"
 
     lines = [
         "# Models",
