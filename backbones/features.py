@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.errors import UserError
-from backbones.images import read_image
+from backbones.images import known_range, read_image, to_rgb
 from backbones.pyramid import MIN_SIZE
 from backbones.registry import create_backbone
 from backbones.weights_table import HALF, WEIGHTS
@@ -86,7 +86,8 @@ class FeatureExtractor:
 
         Args:
             images: one image or a list: paths; PIL images; (H, W, C) or (H, W) arrays; (C, H, W) tensors, or one
-                (B, C, H, W) tensor. Integers are 0..255, floats 0..1; RGB. Sizes may differ; 32 pixels at least.
+                (B, C, H, W) tensor. RGB; integers are 0..255, uint16 0..65535, floats 0..1. Sizes may differ; 32 pixels
+                at least.
 
         Raises:
             UserError: an image that cannot be read, or of another shape.
@@ -116,13 +117,14 @@ class FeatureExtractor:
         if isinstance(image, str | Path):
             name, image = str(image), read_image(image)
         if isinstance(image, Image.Image):
-            image = np.array(image.convert("RGB") if self.net.in_chans == 3 else image)
+            image = np.array(to_rgb(image, name) if self.net.in_chans == 3 else image)
         if isinstance(image, np.ndarray):
             image = image[:, :, None].repeat(self.net.in_chans, 2) if image.ndim == 2 else image
             image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) if image.ndim == 3 else image
         if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != self.net.in_chans:
             got = tuple(getattr(image, "shape", ())) or type(image).__name__
             raise UserError(f"{name} is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
+        image = known_range(image, name)
         scale = 1.0 if image.is_floating_point() else 255.0
         image = image.to(self.device, torch.float32) / scale
         if self.short_side:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backbones import convert
-from backbones.errors import UserError, unknown
+from backbones.errors import Notice, UserError, unknown
 from backbones.pyramid import PyramidBackbone
 from backbones.weights_table import WEIGHTS
 
@@ -95,7 +95,8 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor], st
             check_computed(where, key, state[key], make())
     head = [name for name in report.missing if name.startswith("head.")]
     if head:
-        warnings.warn(f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", stacklevel=2)
+        stay = f"{', '.join(head)} stay as they were"
+        warnings.warn(f"{where} does not fit the classifier's head: {stay}", Notice, stacklevel=2)
     model.load_state_dict(fits, strict=False)
     backbone.load_report = report
     return report

@@ -10,7 +10,7 @@ from backbones import param_groups
 from backbones.registry import family_of
 from classification import create_classifier
 from engine.config import load_config
-from engine.runner import build_runner
+from engine.run import build_training
 
 ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # VAN has tests of its own
 
@@ -77,7 +77,7 @@ def test_detection(arch, tmp_path):
     else:
         options["model.neck.in_channels"] = channels
     cfg = load_config("detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py", options)
-    check_run(build_runner(cfg, tmp_path / "run", device="cpu"), "val/coco/segm_mAP")
+    check_run(build_training(cfg, tmp_path / "run", device="cpu"), "val/coco/segm_mAP")
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -96,7 +96,7 @@ def test_segmentation(arch, tmp_path):
         "model.auxiliary_head.channels": 16,
     }
     cfg = load_config("segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py", options)
-    check_run(build_runner(cfg, tmp_path / "run", device="cpu"), "val/mIoU")
+    check_run(build_training(cfg, tmp_path / "run", device="cpu"), "val/mIoU")
 
 
 @pytest.mark.parametrize("arch", ARCHS)

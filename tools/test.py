@@ -9,7 +9,7 @@ from engine.cli import Parser, add_run_options, output_folder, run_tool
 def main() -> None:
     args = parse_args()
     from engine.config import load_config
-    from engine.runner import build_runner
+    from engine.run import build_testing
     from engine.tta import use_tta
 
     if args.out:
@@ -17,7 +17,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.tta:
         use_tta(cfg)
-    runner = build_runner(cfg, args.work_dir, launcher=args.launcher, device=args.device, checkpoint=args.checkpoint)
+    runner = build_testing(cfg, args.checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
     metrics = runner.test()
     if args.out and runner.rank == 0:
         Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")

@@ -5,7 +5,7 @@ from vvt_reference import vvt_maps
 
 import mmcv_ops
 from backbones import PyramidBackbone, UserError, convert
-from engine.quiet import quiet_imports
+from engine.console import quiet_imports
 
 
 def make_peer(ours: PyramidBackbone) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Starting the processes' group: NCCL on GPUs, gloo without."""
+"""The device of a process, and the group of processes: NCCL on GPUs, gloo without."""
 
 import logging
 import multiprocessing
@@ -16,6 +16,18 @@ from backbones.errors import UserError
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
+def pick_device(device: str | None) -> str:
+    """ "cpu" or "cuda". None is the GPU where there is one.
+
+    Raises:
+        UserError: a GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UserError("--device cuda: this machine has no GPU that PyTorch can use; allowed: cpu")
+    return device or ("cuda" if available else "cpu")
+
+
 def init_processes(launcher: str, device: str) -> None:
     """Joins the group of processes that torchrun or srun started, once.
 
@@ -29,7 +41,7 @@ def init_processes(launcher: str, device: str) -> None:
     if launcher == "none" or distributed.is_initialized():
         return
     if launcher == "slurm":
-        adopt_slurm()
+        slurm_to_torch_env()
     for name in VARIABLES:
         if name not in os.environ:
             raise UserError(f"--launcher {launcher}: {name} is not set; start with dist_train.sh or torchrun")
@@ -68,7 +80,7 @@ def env_rank(launcher: str) -> int:
     return int(os.environ.get({"slurm": "SLURM_PROCID", "pytorch": "RANK"}.get(launcher, ""), 0))
 
 
-def adopt_slurm() -> None:
+def slurm_to_torch_env() -> None:
     """Gives srun's variables the names PyTorch knows."""
     for ours, slurm in (("RANK", "SLURM_PROCID"), ("WORLD_SIZE", "SLURM_NTASKS"), ("LOCAL_RANK", "SLURM_LOCALID")):
         if slurm not in os.environ:
