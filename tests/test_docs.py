@@ -14,10 +14,12 @@ import statistics
 import sys
 from pathlib import Path
 
+import benchmark
 import numpy as np
 import pytest
 import results_table
 import torch
+from helpers import run
 from PIL import Image
 
 import backbones
@@ -223,11 +225,11 @@ def test_configs_build(page, place, monkeypatch):
 
 def test_every_python_block_runs():
     """No page has Python that the tests above leave out."""
-    run = with_python("README.md", "classification/README.md")
+    tested = with_python("README.md", "classification/README.md")
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block)
-            assert page in run or "custom_imports" in block, block
+            assert page in tested or "custom_imports" in block, block
 
 
 # --- what is generated
@@ -236,6 +238,12 @@ def test_every_python_block_runs():
 def test_table_of_results_is_the_generated_one():
     readme = (ROOT / "README.md").read_text()
     assert results_table.with_table(readme, results_table.results_table()) == readme
+
+
+def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    status, out, _ = run(benchmark, ["--tables", "docs/benchmarks"], monkeypatch, capsys)
+    assert status == 0 and out == Path("docs/benchmarks.md").read_text()
 
 
 def test_every_published_figure_has_its_source():
@@ -255,8 +263,8 @@ def test_speed_is_the_measured_one():
     """The one figure of speed: the median of ours beside the peer, float32, eager, each in a process of its own."""
     ratios = []
     for path in (ROOT / "docs/benchmarks").glob("backbones*.json"):
-        run = json.loads(path.read_text())
-        if run["precision"] == "fp32" and not run["compiled"]:
-            ratios += [row["apart"]["inference"]["ours"]["ratio"] for row in run["rows"]]
+        report = json.loads(path.read_text())
+        if report["precision"] == "fp32" and not report["compiled"]:
+            ratios += [row["apart"]["inference"]["ours"]["ratio"] for row in report["rows"]]
     said = re.search(r"inference is ([\d.]+) times as fast.*?median of (\d+) networks", prose("README.md"), re.DOTALL)
     assert said.groups() == (f"{statistics.median(ratios):.1f}", str(len(ratios)))
