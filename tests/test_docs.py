@@ -23,6 +23,7 @@ from helpers import run
 from PIL import Image
 
 import backbones
+from backbones.weights.fetch import fetch_named
 from classification import create_classifier
 from engine.config import load_config
 
@@ -172,9 +173,9 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     for name, height in (("street.jpg", 64), ("cat.png", 96)):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, 64, 3), np.uint8)).save(name)
-    backbones.weights.fetch_named.cache_clear()
+    fetch_named.cache_clear()
     yield tmp_path
-    backbones.weights.fetch_named.cache_clear()
+    fetch_named.cache_clear()
 
 
 def offer_weights(text, folder, monkeypatch):
@@ -220,7 +221,7 @@ def test_configs_build(page, place, monkeypatch):
             model.extract_feat(torch.rand(1, 3, 64, 64))
         row = backbones.WEIGHTS[NAMED_WEIGHTS.search(block)[0]]
         given = [getattr(model.data_preprocessor, which).flatten().tolist() for which in ("mean", "std")]
-        assert given == [pytest.approx([255 * value for value in values]) for values in (row.mean, row.std)]
+        assert given == [pytest.approx([255 * value for value in values]) for values in row.input]
 
 
 def test_every_python_block_runs():

@@ -21,9 +21,7 @@ from tqdm import tqdm
 
 from backbones import UserError
 from backbones.images import list_images, output_stems
-from engine.cli import Parser, add_config_options, output_folder, run_tool
-
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
+from engine.cli import CONFIG_SUFFIXES, Parser, add_config_options, output_folder, run_tool
 
 
 def main() -> int:
