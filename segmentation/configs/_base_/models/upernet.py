@@ -1,21 +1,21 @@
-# UPerNet (arXiv 1807.10221) with an FCN head on stage 3 as auxiliary loss, as the authors' configs have it.
-# A leaf names the backbone and the heads' in_channels. Norms are plain BN here; `sync_bn` of the schedule makes every
-# one of them synchronised where several GPUs train together.
+# UPerNet (arXiv 1807.10221) with an FCN head on stage 3 as auxiliary loss. A leaf gives model.backbone.arch.
+# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
+# Norms are plain BN here; `sync_bn` of the schedule synchronises all of them where several GPUs train together.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
-        # ImageNet statistics, as the authors' segmentation code, although the ImageNet-1K weights saw mean = std = 0.5.
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
+        mean="weights",
+        std="weights",
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
         size=(512, 512),
     ),
-    backbone=dict(type="VAN", out_indices=(0, 1, 2, 3)),
+    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
     decode_head=dict(
         type="UPerHead",
+        in_channels="backbone",
         in_index=[0, 1, 2, 3],
         pool_scales=(1, 2, 3, 6),
         channels=512,
@@ -27,6 +27,7 @@ model = dict(
     ),
     auxiliary_head=dict(
         type="FCNHead",
+        in_channels="backbone",
         in_index=2,
         channels=256,
         num_convs=1,

@@ -1,7 +1,7 @@
-# 300 epochs at 1024 images per step. The authors' 10 further epochs at min_lr (cool-down) are left out.
+# 300 epochs of AdamW at 1024 images per step: five of warm-up, then a cosine.
 optim_wrapper = dict(
     type="OptimWrapper",
-    constructor="LayerDecayOptimWrapperConstructor",  # without a layer_decay: no weight decay of norms, biases, scales
+    constructor="ParamGroups",  # no weight decay of norms, biases and layer scales
     optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.05),
 )
 param_scheduler = [

@@ -1,6 +1,5 @@
-# 12 epochs, 8 GPUs x 2 images. The VAN paper (arXiv 2202.09741) states AdamW, lr 1e-4, weight decay 0.05, 16 images
-# per step and that it follows Swin; its code was never released. Warm-up, steps and the no-decay rule are therefore
-# those of Swin's Mask R-CNN 1x. With another number of images per step add auto_scale_lr.enable=True.
+# 12 epochs of AdamW, 8 GPUs x 2 images, as Swin's Mask R-CNN 1x. With another number of images per step add
+# auto_scale_lr.enable=True.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
@@ -14,4 +13,4 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=12, val_interval=1)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-sync_bn = "torch"  # not stated; the authors' segmentation code synchronises VAN's batch norms, two images being few
+sync_bn = "torch"  # two images a GPU are few for the statistics of a batch norm

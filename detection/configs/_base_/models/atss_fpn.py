@@ -1,4 +1,4 @@
-# ATSS (arXiv 1912.02424) with FPN from stride 8 on. A leaf names the backbone and the neck's in_channels.
+# ATSS (arXiv 1912.02424) with FPN from stride 8 on. A leaf gives model.backbone.arch.
 _base_ = "retinanet_fpn.py"
 
 model = dict(

@@ -1,5 +1,5 @@
 # Mask R-CNN + FPN with narrow heads and few proposals, for small images on a CPU.
-_base_ = "mask_rcnn_fpn.py"
+_base_ = "../../_base_/models/mask_rcnn_fpn.py"
 
 model = dict(
     neck=dict(out_channels=64),

@@ -1,5 +1,5 @@
 # Four short epochs for the demo.
-_base_ = "adamw_300e.py"
+_base_ = "../../_base_/schedules/adamw_300e.py"
 
 optim_wrapper = dict(optimizer=dict(lr=3e-3), clip_grad=dict(max_norm=5.0))
 param_scheduler = [

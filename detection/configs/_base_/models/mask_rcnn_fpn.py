@@ -1,18 +1,17 @@
-# Mask R-CNN (arXiv 1703.06870) with FPN. A leaf names the backbone and the neck's in_channels.
+# Mask R-CNN (arXiv 1703.06870) with FPN. A leaf gives model.backbone.arch.
+# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
 model = dict(
     type="MaskRCNN",
     data_preprocessor=dict(
         type="DetDataPreprocessor",
-        # The statistics VAN's ImageNet-1K weights were trained with. The paper's detection code is not public and it
-        # names none; pretrained filters meet the inputs they know.
-        mean=[127.5, 127.5, 127.5],
-        std=[127.5, 127.5, 127.5],
+        mean="weights",
+        std="weights",
         bgr_to_rgb=True,
         pad_mask=True,
         pad_size_divisor=32,
     ),
-    backbone=dict(type="VAN", out_indices=(0, 1, 2, 3)),
-    neck=dict(type="FPN", out_channels=256, num_outs=5),
+    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
+    neck=dict(type="FPN", in_channels="backbone", out_channels=256, num_outs=5),
     rpn_head=dict(
         type="RPNHead",
         in_channels=256,

@@ -1,5 +1,5 @@
 # 500 iterations for the demo.
-_base_ = "schedule_160k.py"
+_base_ = "../../_base_/schedules/schedule_160k.py"
 
 optim_wrapper = dict(optimizer=dict(lr=2.5e-3, weight_decay=0.05), clip_grad=dict(max_norm=5.0))
 param_scheduler = [

@@ -1,6 +1,6 @@
 # Cascade Mask R-CNN (arXiv 1712.00726): mask_rcnn_fpn.py with three box and mask heads, each trained on boxes that
-# overlap the object more and regressing smaller corrections. The box heads are Swin's (four convolutions, one linear
-# layer, per-class GIoU loss): with them VAN-B2 has the 84 M parameters the paper gives, with plain ones 79 M.
+# overlap the object more and regressing smaller corrections. The box heads are those of Swin's detectors (four
+# convolutions, one linear layer, per-class GIoU loss).
 _base_ = "mask_rcnn_fpn.py"
 
 corrections = [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]
@@ -55,3 +55,4 @@ model = dict(
         ],
     ),
 )
+del corrections, overlaps  # no keys of the run

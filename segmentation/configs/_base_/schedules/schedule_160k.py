@@ -1,5 +1,5 @@
-# The authors' UPerNet schedule (VAN-Segmentation, configs/upernet): 8 GPUs x 2 images, AdamW, linear decay to zero.
-# Warm-up multiplies the decay, as in the mmsegmentation release they used, so both begin at 0.
+# 160,000 iterations of AdamW with linear decay to zero, 8 GPUs x 2 images, as Swin's UPerNet.
+# Warm-up multiplies the decay, as in mmsegmentation 0.x, so both begin at 0.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),

@@ -1,16 +1,18 @@
-# RetinaNet (arXiv 1708.02002) with FPN from stride 8 on, as PoolFormer, which the VAN paper says it follows too.
-# A leaf names the backbone and the neck's in_channels.
+# RetinaNet (arXiv 1708.02002) with FPN from stride 8 on. A leaf gives model.backbone.arch.
+# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
 model = dict(
     type="RetinaNet",
     data_preprocessor=dict(
         type="DetDataPreprocessor",
-        mean=[127.5, 127.5, 127.5],  # as in mask_rcnn_fpn.py: the statistics of VAN's ImageNet-1K weights
-        std=[127.5, 127.5, 127.5],
+        mean="weights",
+        std="weights",
         bgr_to_rgb=True,
         pad_size_divisor=32,
     ),
-    backbone=dict(type="VAN", out_indices=(1, 2, 3)),
-    neck=dict(type="FPN", out_channels=256, start_level=0, add_extra_convs="on_input", num_outs=5),
+    backbone=dict(type="Backbone", out_indices=(1, 2, 3), pretrained=True),
+    neck=dict(
+        type="FPN", in_channels="backbone", out_channels=256, start_level=0, add_extra_convs="on_input", num_outs=5
+    ),
     bbox_head=dict(
         type="RetinaHead",
         num_classes=80,

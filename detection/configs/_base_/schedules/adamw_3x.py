@@ -1,4 +1,4 @@
-# adamw_1x.py over 36 epochs; the paper names no steps, 27 and 33 are Swin's.
+# adamw_1x.py over 36 epochs, with Swin's steps.
 _base_ = "adamw_1x.py"
 
 param_scheduler = [

@@ -1,5 +1,5 @@
-# The VAN paper trains its 36-epoch runs with multi-scale images and gives no details. Taken instead: what Swin, which
-# it says it follows, does for 3x: short side 480 to 800, half of the images cropped before (as DETR).
+# COCO boxes, trained at several scales as Swin's 36-epoch runs are: short side 480 to 800, half of the images cropped
+# before (as DETR).
 _base_ = "coco_detection.py"
 
 short_sides = [(side, 1333) for side in range(480, 801, 32)]

@@ -1,5 +1,5 @@
 # 200 iterations for the demo.
-_base_ = "adamw_1x.py"
+_base_ = "../../_base_/schedules/adamw_1x.py"
 
 optim_wrapper = dict(optimizer=dict(lr=8e-4), clip_grad=dict(max_norm=5.0))
 param_scheduler = [

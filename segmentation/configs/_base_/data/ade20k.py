@@ -49,7 +49,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-# With --tta: the ratios VAN's published UPerNet results are made with, mirrored too.
+# With --tta: six scales, each also mirrored, as most published multi-scale results are made.
 tta_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(

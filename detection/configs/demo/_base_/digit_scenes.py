@@ -1,5 +1,5 @@
 # The demo's scenes of digits at their own 128x128. No mirroring: a mirrored 2 is no digit.
-_base_ = "coco_instance.py"
+_base_ = "../../_base_/data/coco_instance.py"
 
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 load = dict(type="LoadImageFromFile")

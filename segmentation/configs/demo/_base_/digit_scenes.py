@@ -1,5 +1,5 @@
 # The demo's scenes of digits at their own 128x128. No mirroring: a mirrored 2 is no digit.
-_base_ = "ade20k.py"
+_base_ = "../../_base_/data/ade20k.py"
 
 metainfo = dict(
     classes=["background", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],

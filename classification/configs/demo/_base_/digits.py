@@ -1,6 +1,6 @@
 # The demo's single digits, about as large as in the scenes of the other tasks. They are upright and must stay legible:
 # no flips, RandAugment or erasing.
-_base_ = "imagenet.py"
+_base_ = "../../_base_/data/imagenet.py"
 
 data_root = "data/demo/digits"
 train_dataloader = dict(

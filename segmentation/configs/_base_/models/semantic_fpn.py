@@ -1,18 +1,17 @@
-# Semantic FPN (arXiv 1901.02446), as the authors' configs have it. A leaf names the backbone and the neck's
-# in_channels. Norms: see upernet.py.
+# Semantic FPN (arXiv 1901.02446). A leaf gives model.backbone.arch. Words and norms: see upernet.py.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
         type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],  # ImageNet statistics, as in upernet.py
-        std=[58.395, 57.12, 57.375],
+        mean="weights",
+        std="weights",
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
         size=(512, 512),
     ),
-    backbone=dict(type="VAN", out_indices=(0, 1, 2, 3)),
-    neck=dict(type="FPN", out_channels=256, num_outs=4),
+    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
+    neck=dict(type="FPN", in_channels="backbone", out_channels=256, num_outs=4),
     decode_head=dict(
         type="FPNHead",
         in_channels=[256, 256, 256, 256],
