@@ -9,7 +9,7 @@ from engine import installed
 from engine.register import register_backbones
 
 installed.check()
-register_backbones(MODELS)
+register_backbones()
 for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),

@@ -8,10 +8,9 @@ from engine.register import register_backbones
 installed.check()
 mmcv_ops.install()
 with quiet_imports():
-    from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
 
     from detection import necks  # noqa: F401
-register_backbones(MODELS)
+register_backbones()

@@ -10,13 +10,13 @@ import importlib
 import inspect
 import os
 from pathlib import Path, PurePath
-from types import ModuleType
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from backbones.errors import UserError, unknown
+from engine.task import Task
 
 TASKS = ("classification", "detection", "segmentation")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -53,9 +53,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
         raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
     apply_options(cfg, options, path)
-    task = task_module(cfg)
-    if hasattr(task, "prepare_config"):
-        task.prepare_config(cfg)
+    task_for(cfg).complete(cfg)
     return cfg
 
 
@@ -69,9 +67,9 @@ def task_of(cfg: Config) -> str:
     raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
 
 
-def task_module(cfg: Config) -> ModuleType:
-    """The imported package of the config's task."""
-    return importlib.import_module(task_of(cfg))
+def task_for(cfg: Config) -> Task:
+    """The config's task; its package is imported here."""
+    return importlib.import_module(task_of(cfg)).TASK
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from types import FrameType
 from mmengine.config import Config
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 
+from backbones import FAMILIES
 from backbones.errors import UserError, arguments_of, unknown
 
 # mmengine builds every part of a config by one of these. What they were called with is read from their frames.
 BUILDERS = [build_from_cfg.__code__, build_scheduler_from_cfg.__code__]
 PARAMETERS = ("cfg", "registry", "default_args")
+# What other libraries call these networks, in lower case -> the type here.
+TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"pyramidvig": "PViG"}
 
 
 @contextlib.contextmanager
@@ -48,12 +51,19 @@ def describe(error: Exception, frame: FrameType) -> str:
     named = cfg.get("type") or defaults["type"]
     part = registry.get(named) if isinstance(named, str) else named
     if part is None:
-        return message
+        return message + other_name(message)
     name = getattr(part, "__name__", str(part))
     refused = re.search(r"unexpected keyword argument '(\w+)'", message)
     if refused and refused[1] in {**cfg, **(defaults or {})}:
         return str(unknown(f"argument of {name}", refused[1], arguments_of(part)))
     return f"{name}: {message}"
+
+
+def other_name(message: str) -> str:
+    """The type here of a network that the config calls by another library's name, e.g. ``mmpretrain.VAN``."""
+    name = re.match(r"(?:\w+\.)*(\w+) is not in the", message)
+    ours = TYPES.get(name[1].lower()) if name else None
+    return f'; use type="{ours}" or type="Backbone", with arch=NAME of backbones.list_archs()' if ours else ""
 
 
 def plain_message(error: Exception) -> str:

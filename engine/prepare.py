@@ -1,11 +1,9 @@
-"""What the dense tasks share about data: completing a config before it is run, and loading image files."""
+"""What the dense tasks share about data: completing a config before it is run."""
 
 import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from backbones.images import check_image
 
 SPLITS = ("train", "val", "test")
 
@@ -72,15 +70,3 @@ def shorten(names: Any, count: int = 3) -> str:
     """The first names of a list, and how many there are in all where that is more."""
     names = [str(name) for name in names]
     return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
-
-
-class CheckedImageFiles:
-    """Goes before mmcv's LoadImageFromFile: a bad file is named, in place of a traceback or of grey pixels.
-
-    OpenCV decodes a JPEG that is cut off as if nothing were missing.
-    """
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if "://" not in str(results["img_path"]):
-            check_image(results["img_path"])
-        return super().transform(results)

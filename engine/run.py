@@ -9,7 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
 from backbones.errors import UserError
-from engine.config import task_module
+from engine.config import task_for
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.optim import use_autocast
@@ -184,9 +184,7 @@ def check_parts(cfg: Config, needed: str) -> None:
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     """Lets the config's task look at the data of these splits, before anything is built."""
-    task = task_module(cfg)
-    if hasattr(task, "check_data"):
-        task.check_data(cfg, splits)
+    task_for(cfg).check_data(cfg, splits)
 
 
 def choose_precision(cfg: Config, amp: bool, device: str) -> None:

@@ -20,6 +20,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
+def pytest_report_header():
+    return f"torch: {torch.backends.cpu.get_cpu_capability()} kernels, threads: {torch.get_num_threads()}"
+
+
+def pytest_collection_modifyitems(items):
+    """The parity tests stay as they came, so those with sums get their marker here."""
+    for item in items:
+        if item.path.name == "test_parity.py" and "equal_the_official_ones" in item.name:
+            item.add_marker("numeric")
+
+
 def load_fill():
     spec = importlib.util.spec_from_file_location("parity_fill", PARITY[0] / "fill.py")
     module = importlib.util.module_from_spec(spec)

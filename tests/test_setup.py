@@ -74,7 +74,7 @@ def test_a_usable_python_beside_an_unusable_one_is_found(first, tmp_path):
 def project(tmp_path, monkeypatch):
     """A folder that was set up, seen by setup_env; ``build`` only notes how it is called."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("requirements.lock", "pyproject.toml", ".venv/bin/python"):
+    for name in ("requirements.lock", "pyproject.toml", "setup.py", ".venv/bin/python"):
         (tmp_path / name).write_text(name)
     monkeypatch.delenv("PYTHON", raising=False)
     monkeypatch.setattr(setup_env, "ROOT", tmp_path)
@@ -102,6 +102,7 @@ def test_nothing_is_built_where_nothing_changed(project, monkeypatch):
     [
         (lambda root: (root / "requirements.lock").write_text("torch==3"), "anew"),
         (lambda root: (root / "pyproject.toml").write_text("[project]"), "project"),
+        (lambda root: (root / "setup.py").write_text("setup()"), "project"),
         (lambda root: (root / ".venv/built-from.json").unlink(), "anew"),  # interrupted half-way
         (lambda root: (root / ".venv/built-from.json").write_text('{"py'), "anew"),
         (lambda root: (root / ".venv/bin/python").unlink(), "anew"),  # its Python was removed from the system

@@ -162,7 +162,8 @@ def networks(
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
-    ours = with_some_weights(create_backbone(arch, **({"out_norm": True} if arch.startswith("hornet") else {})))
+    as_the_peer = {"hornet": {"out_norm": True}, "van": {"norm_eps": 1e-5}}.get(arch.split("_")[0], {})
+    ours = with_some_weights(create_backbone(arch, **as_the_peer))
     make = {"peer": make_peer, "ours": lambda net: net, "fused": lambda net: copy.deepcopy(net).fuse()}
     return {name: make[name](ours).to(x.device) for name in names}, x
 
@@ -178,7 +179,6 @@ def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
     for name, value in net.state_dict().items():
         if value.ndim == 1 and value.is_floating_point():
             value.uniform_(0.2, 0.8) if name.endswith(("weight", "var")) or "scale" in name else value.normal_(0, 0.1)
-    net.adopt({}, "mmpretrain")  # the eps that the weights of this format were made with
     return net
 
 

@@ -62,15 +62,46 @@ def attention(state, name, x, height, width, num_heads):
 
 def vicinity(q, k, v, height, width):
     """Linear attention with positions: q, k, v of (B, N, h, d) to (B, N, h, d)."""
+    q, k = with_positions(q, k, height, width)
+    kv = clamp(torch.matmul(k.permute(0, 2, 3, 1), v.permute(0, 2, 1, 3)))
+    z = clamp(1 / (torch.sum(q * torch.sum(k, dim=1, keepdim=True), dim=-1) + 1e-4))
+    out = clamp(torch.matmul(q.transpose(1, 2), kv).transpose(1, 2))
+    return clamp(out * z.unsqueeze(-1))
+
+
+def with_positions(q, k, height, width):
+    """Four features in the place of each of the d: (B, N, h, 4 d). The angles are float32, whatever q is."""
     index = torch.arange(height * width, device=q.device).reshape(1, -1, 1, 1)
     a = (math.pi / 2 * (index // width) / height).to(q)
     b = (math.pi / 2 * (index % width) / width).to(q)
     q = torch.cat([q * torch.cos(a), q * torch.sin(a), q * torch.cos(b), q * torch.sin(b)], dim=-1)
     k = torch.cat([k * torch.cos(a), k * torch.sin(a), k * torch.cos(b), k * torch.sin(b)], dim=-1)
-    kv = clamp(torch.matmul(k.permute(0, 2, 3, 1), v.permute(0, 2, 1, 3)))
-    z = clamp(1 / (torch.sum(q * torch.sum(k, dim=1, keepdim=True), dim=-1) + 1e-4))
-    out = clamp(torch.matmul(q.transpose(1, 2), kv).transpose(1, 2))
-    return clamp(out * z.unsqueeze(-1))
+    return q, k
+
+
+def rounding_decides(q, k, v, height, width):
+    """Where rounding decides the sign of :func:`vicinity`'s result: a mask of its (B, N, h, d).
+
+    A clamp turns a sum that should be 0 into 1e-4 under the sign of what rounding left of the sum. Such sums do occur:
+    entries of kv that were clamped have equal magnitudes, so at a token whose two angles are equal they cancel. A fused
+    multiply-add leaves the rounding error of a product, plain products and sums leave 0: the literal form gives other
+    signs on a processor, or in a library, without that instruction.
+
+    The bound: a sum of n products in any order, on any vector unit, is off by at most n u times the sum of the
+    magnitudes, with the unit roundoff u = eps / 2 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). An
+    entry of kv sums over N tokens and an entry of the result over 4 d features; 8 more roundings make the features. Two
+    ways of computing a sum can differ by twice that, and two signs only where the sum is smaller than this difference.
+    """
+    tokens, features = q.shape[1], 4 * q.shape[3]
+    relative = (tokens + features + 8) * torch.finfo(q.dtype).eps
+    q, k = (t.transpose(1, 2) for t in with_positions(q, k, height, width))
+    v = v.transpose(1, 2)
+    kv, uncertain = k.mT @ v, relative * (k.mT @ v.abs())
+    unsigned = kv.abs() <= uncertain
+    kv = clamp(kv)
+    uncertain += relative * kv.abs() + 2 * kv.abs() * unsigned
+    uncertain = q @ uncertain
+    return (((q @ kv).abs() <= uncertain) & (uncertain > 0)).transpose(1, 2)
 
 
 def mlp(state, name, x, height, width):

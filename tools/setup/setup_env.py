@@ -47,7 +47,7 @@ def wanted() -> dict[str, str]:
         python=version or platform.python_version(),
         place=str(ROOT),  # a virtual environment does not work from another folder
         lock=digest(ROOT / "requirements.lock"),
-        project=digest(ROOT / "pyproject.toml"),
+        project=digest(ROOT / "pyproject.toml", ROOT / "setup.py"),
     )
 
 
@@ -119,8 +119,8 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in leaky} | dict(PYTHONNOUSERSITE="1")
 
 
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def fail(message: str) -> None:
