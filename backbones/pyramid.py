@@ -1,6 +1,6 @@
 """The base of every network: out_indices, feature_info, freezing, checkpointing, loading."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 from backbones.errors import UserError, unknown
 from backbones.layers import drop_path_rates
+from backbones.weights.load import load_weights
+from backbones.weights.table import first_name
 
 SLICE_BYTES = 16 << 20  # of the widest map within a stage's blocks that is computed at a time on a CPU
 MIN_SIZE = 32  # pixels; below it the last stage has no interior
@@ -36,7 +38,8 @@ class PyramidBackbone(nn.Module):
         out_indices: stages whose maps are returned, counted from 0; negatives count from the end. Kept ascending.
         in_chans: channels of the input.
         drop_path_rate: stochastic depth of the last block, in [0, 1); it ramps up linearly from 0 at the first.
-        pretrained: what ``init_weights()`` loads: None, a name of the weights table, a URL or a file.
+        pretrained: what ``init_weights()`` loads: None, True (the arch's first row of the weights table), a name of
+            the table, a URL or a file.
         frozen_stages: -1 none, 0 the stem, k the stem and the first k stages: no gradients, norms in eval mode.
         norm_eval: keep every BatchNorm's statistics fixed in training.
         grad_checkpointing: recompute each block in the backward pass instead of keeping its activations.
@@ -47,6 +50,7 @@ class PyramidBackbone(nn.Module):
 
     ARCHS: ClassVar[dict[str, Any]]
     STRIDES: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # input pixels per step of each stage's map
+    SETTLED_BY_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # arguments and attributes; a load settles those that are None
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class PyramidBackbone(nn.Module):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
-        pretrained: str | Path | None = None,
+        pretrained: bool | str | Path | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         grad_checkpointing: bool = False,
@@ -74,14 +78,15 @@ class PyramidBackbone(nn.Module):
         for name, value in (("norm_eval", norm_eval), ("grad_checkpointing", grad_checkpointing)):
             if not isinstance(value, bool):
                 raise UserError(f"{name} is {value!r}; allowed: True, False")
-        self.pretrained = pretrained
+        self.pretrained = check_pretrained(arch, pretrained)
         self.norm_eval, self.grad_checkpointing = norm_eval, grad_checkpointing
         self.is_fused = False
         self.load_report = None  # of the last load_weights
 
         self.stages = nn.ModuleList()
         self.build(row, self.out_indices[-1] + 1, drop_path_rates(drop_path_rate, row.depths))
-        self.apply(self.init_module)
+        if torch.get_default_device().type != "meta":  # where there are no values
+            self.apply(self.init_module)
         self.freeze()
 
     def build(self, arch: Any, num_stages: int, drop_path_rates: list[list[float]]) -> None:
@@ -178,19 +183,23 @@ class PyramidBackbone(nn.Module):
     def init_weights(self) -> None:
         """Loads ``pretrained`` where one was given (mmengine calls this before training, never before testing)."""
         if self.pretrained is not None:
-            from backbones.weights import load_weights
-
             load_weights(self, self.pretrained)
 
-    def adopt(self, state: dict[str, Tensor], source: str) -> None:
-        """Takes over what a checkpoint fixes besides its tensors' values, before they are matched with the network's.
+    def arguments(self) -> dict[str, Any]:
+        """The arguments with which ``create_backbone`` builds this structure as it is now, in plain types.
 
-        A load that then fails undoes it. What has the wanted shape already stays the same object, since an optimiser
-        may know it.
+        What loaded weights settled is among them; how the network is trained is not.
+        """
+        return {"arch": self.arch, "out_indices": list(self.out_indices), "in_chans": self.in_chans}
+
+    def match_structure(self, structure: Mapping[str, Any]) -> None:
+        """Takes over what weights fix besides their tensors' values; an argument that the caller gave stays.
+
+        A load calls this first, and undoes it where it fails. A parameter stays the same object, since an optimiser may
+        know it.
 
         Args:
-            state: the tensors under this network's own names, those of a head under ``head.``.
-            source: the format they came in, e.g. ``"mmpretrain"``.
+            structure: constructor's arguments that the weights were made with, e.g. ``{"norm_eps": 1e-5}``.
         """
 
     def fuse(self) -> "PyramidBackbone":
@@ -261,6 +270,17 @@ def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str =
     if len(set(resolved)) < len(resolved):
         raise bad
     return resolved
+
+
+def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | Path | None:
+    """``pretrained`` as a name, URL, path or None; UserError for anything else."""
+    if pretrained is True:
+        return first_name(arch)
+    if pretrained is None or pretrained is False:
+        return None
+    if not isinstance(pretrained, str | Path) or not str(pretrained):
+        raise UserError(f"pretrained is {pretrained!r}; allowed: None, True, a name of weights, a URL, a file")
+    return pretrained
 
 
 def check_int(name: str, value: int, low: int, high: int | None) -> int:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone
 from backbones.errors import UserError, arguments_of, unknown
-from backbones.weights import adopt_structure, tensors_of, unchanged_on_error
+from backbones.weights import match_structure, match_structures, read_own_meta, tensors_of
+from backbones.weights.load import unchanged_on_error
 from engine.work_dir import remove
 
 
@@ -67,7 +68,7 @@ def content_of_run(content: dict[str, Any]) -> dict[str, Any]:
     A file of weights alone comes back with an empty ``meta``.
     """
     if not isinstance(content.get("state_dict"), dict):
-        content = {"state_dict": content.get("model", content), "meta": {}}
+        content = {"state_dict": tensors_of(content), "meta": content.get("meta", {})}
     state = {name.removeprefix("module."): value for name, value in content["state_dict"].items()}
     return {**content, "state_dict": state}
 
@@ -83,23 +84,16 @@ def settle_structure(model: nn.Module, start: dict[str, Any] | None) -> None:
             own ``pretrained``.
     """
     if start is not None:
-        adopt_own(unwrap(model), tensors_of(start))
+        match_structures(unwrap(model), tensors_of(start), read_own_meta(start))
         return
     for module in model.modules():
         if isinstance(module, PyramidBackbone) and module.pretrained is not None:
-            adopt_structure(module, module.pretrained)
+            match_structure(module, module.pretrained)
 
 
-def adopt_own(model: nn.Module, state: dict[str, Any]) -> None:
-    """Gives each backbone in ``model`` the structure that a checkpoint of the whole model, saved by us, has."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, PyramidBackbone):
-            prefix = f"{name}." if name else ""
-            own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            module.adopt(own, "ziggurat")
-
-
-def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool) -> str:
+def load_state(
+    model: nn.Module, state: dict[str, Any], source: str, exact: bool, own: dict[str, Any] | None = None
+) -> str:
     """Loads a state dict into the network itself; returns in words what did not fit, "" where all did.
 
     Args:
@@ -107,6 +101,7 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool
         state: tensors by the names they have outside a wrapper.
         source: how to call them in an error, e.g. the file's path.
         exact: whether every tensor must be there and fit.
+        own: what a checkpoint of ours says of itself, from ``read_own_meta``.
 
     Raises:
         UserError: with ``exact`` for any tensor missing, unexpected or of another shape, otherwise for one of the
@@ -114,7 +109,7 @@ def load_state(model: nn.Module, state: dict[str, Any], source: str, exact: bool
     """
     model = unwrap(model)
     with unchanged_on_error(model):
-        adopt_own(model, state)
+        match_structures(model, state, own)
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.errors import UserError
 
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # what tells a config from a checkpoint
 HEAD_START = 2.0  # seconds for process 0 to say the same first; the launcher then ends the others before they do
 
 

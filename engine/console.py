@@ -175,7 +175,8 @@ def loaded_lines(model: nn.Module) -> list[str]:
         report = module.load_report if isinstance(module, PyramidBackbone) else None
         if report:
             left_out = f"; left out: {shorten(report.unexpected, 2)}" if report.unexpected else ""
-            facts = f"{len(report.loaded)} tensors from {module.pretrained} ({report.source}){left_out}"
+            place = f", {report.place}" if report.place not in ("", "state_dict") else ""
+            facts = f"{len(report.loaded)} tensors from {module.pretrained} ({report.source}{place}){left_out}"
             lines.append(f"{module.arch}: {facts}")
     return lines
 

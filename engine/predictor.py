@@ -17,12 +17,12 @@ from backbones.features import ImageLike, check_device
 from backbones.images import known_range, read_image, to_rgb
 from backbones.weights import read_checkpoint
 from engine.checkpoints import content_of_run, load_state
+from engine.cli import CONFIG_SUFFIXES
 from engine.config import TASKS, apply_options, load_config, parse_options, task_for
 from engine.mistakes import config_mistakes
 from engine.prepare import set_num_classes
 from engine.results import Result
 
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")
 # A registered name, with an mm library's scope or without. Other dotted names would be imported and called.
 REGISTERED = re.compile(r"((mmengine|mmcv|mmdet|mmseg)\.)?\w+")
 
@@ -157,7 +157,7 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
         return np.asarray(to_rgb(image, "image"))
     if isinstance(image, np.ndarray):
         array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
-        tensor = torch.from_numpy(np.ascontiguousarray(array)) if array.ndim == 3 else None
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
     else:
         tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
     if tensor is None or tensor.shape[2] != 3:

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from backbones.errors import UserError
-from backbones.weights import read_checkpoint, save_safely
+from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.checkpoints import (
     content_of_run,
     load_state,
@@ -103,6 +103,7 @@ class SafeRunner(Runner):
         """
         content = self.start if self.start is not None and filename == self.cfg.load_from else read_checkpoint(filename)
         self.start = None
+        own = read_own_meta(content)
         content = content_of_run(content)
         resume, testing = bool(self.cfg.get("resume")), self.cfg.get("train_dataloader") is None
         if resume:
@@ -110,7 +111,7 @@ class SafeRunner(Runner):
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
         self.call_hook("after_load_checkpoint", checkpoint=content)
-        left_out = load_state(self.model, content["state_dict"], filename, exact=strict or testing or resume)
+        left_out = load_state(self.model, content["state_dict"], filename, exact=strict or testing or resume, own=own)
         if left_out:
             say_note(f"{filename} does not fit the model everywhere: {left_out}")
         self.loaded = True

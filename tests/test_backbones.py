@@ -148,7 +148,7 @@ def test_grad_checkpointing_changes_nothing_but_memory(shallow, arch):
         torch.testing.assert_close(value, dict(saving.named_buffers())[name], msg=name)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [pytest.param(a, marks=pytest.mark.numeric) if a in SMALL else a for a in ARCHS])
 def test_fused_form_agrees(shallow, arch):
     """In float64, where a graph's nearest neighbours do not depend on rounding."""
     net = trained_norms(shallow(arch)).double().eval()
@@ -267,6 +267,7 @@ def test_in_chans(shallow, arch, in_chans):
     assert len(shallow(arch, in_chans=in_chans).eval()(torch.zeros(1, in_chans, 32, 32))) == 4
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("arch", SMALL)
 def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
     """In inference for all; in training where no norm needs the whole batch, with the same gradients."""

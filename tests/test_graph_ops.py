@@ -14,6 +14,8 @@ from backbones.graph_layers import GRAPH_CONVS, Grapher, GraphOptions
 from backbones.ops import graph
 from backbones.ops.kept import Kept
 
+pytestmark = pytest.mark.numeric
+
 
 class LargestTensor(TorchDispatchMode):
     """Remembers the most elements that any operation's result has."""

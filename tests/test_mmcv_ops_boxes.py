@@ -16,6 +16,8 @@ mmcv_ops.install()
 from mmcv import ops  # noqa: E402
 from mmcv.ops.nms import ext_module as ext  # noqa: E402
 
+pytestmark = pytest.mark.numeric
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 F = np.float32
 

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from backbones.ops import Conv1x1, depthwise, gelu
 from backbones.ops.depthwise import dilated_as_dense
 
+pytestmark = pytest.mark.numeric
+
 
 def check_equal(fast, leaves, plain, plain_leaves=None, **tolerance):
     """Two results and their gradients are equal, in the type of the second."""

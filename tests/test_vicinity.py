@@ -11,6 +11,8 @@ from backbones.ops import vicinity as ops
 from backbones.ops import vicinity_attention
 from backbones.vvt import VVT
 
+pytestmark = pytest.mark.numeric
+
 SIZES = [(1, 1), (3, 5), (7, 7), (12, 5), (20, 31)]
 SCALES = [1e-4, 1e-2, 1.0, 100.0]  # from all clamped below to some above
 
