@@ -17,6 +17,8 @@ from backbones.errors import UserError, arguments_of
 from backbones.pyramid import PyramidBackbone
 from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights import WEIGHTS as TABLE
+from backbones.weights import Statistics, statistics
+from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
 from engine.prepare import complete_loaders
 from engine.register import build_any
@@ -35,12 +37,12 @@ def complete(cfg: Config) -> None:
     task = task_for(cfg)
     task.complete(cfg)
     complete_loaders(cfg)
-    statistics = None
+    expected = None
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
         net = complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)))
         complete_channels(owner, net)
-        statistics = statistics or statistics_of(net, owner.backbone.get("pretrained"))
-    fill_statistics(cfg, statistics)
+        expected = expected or statistics(net.arch, owner.backbone.get("pretrained"))
+    fill_statistics(cfg, expected)
     for name, word in words_left(cfg.to_dict()):
         types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
         raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
@@ -74,7 +76,7 @@ def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
     check_arguments(backbone, family)
     pretrained = backbone.get("pretrained")
     if pretrained is True:
-        backbone.pretrained = first_weights(arch)
+        backbone.pretrained = first_name(arch)
     elif pretrained in TABLE and arch_of_weights(pretrained) != arch:
         raise UserError(
             f"model.backbone.pretrained={pretrained!r} belongs to {arch_of_weights(pretrained)}, and the arch is "
@@ -103,31 +105,16 @@ def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None
         )
 
 
-def first_weights(arch: str) -> str:
-    found = [name for name in TABLE if arch_of_weights(name) == arch]
-    if not found:
-        raise UserError(f"pretrained=True: no weights of {arch} are published; allowed: None, a URL or a file")
-    return found[0]
-
-
 def arch_of_weights(name: str) -> str:
     return name.partition(".")[0]
 
 
-def statistics_of(net: PyramidBackbone, pretrained: Any) -> tuple[Any, Any]:
-    """Mean and std of the weights that a network loads, of RGB in 0..1."""
-    row = TABLE.get(pretrained if isinstance(pretrained, str) else None)
-    if row is None:
-        row = next(TABLE[name] for name in TABLE if arch_of_weights(name) in net.ARCHS)
-    return row.mean, row.std
-
-
-def fill_statistics(part: Any, statistics: tuple[Any, Any] | None) -> None:
+def fill_statistics(part: Any, expected: Statistics | None) -> None:
     """Replaces ``"weights"`` everywhere: in 0..255 for mm's modules, in 0..1 for the classifier's and timm's."""
     if isinstance(part, Config):
         part = part._cfg_dict
     if isinstance(part, dict):
-        for name, values in zip(("mean", "std"), statistics or (None, None), strict=True):
+        for name, values in zip(("mean", "std"), expected[:2] if expected else (None, None), strict=True):
             if part.get(name) == WEIGHTS and values is not None:
                 # A dict without a type holds the arguments of timm's create_transform.
                 unit = part.get("type") in (None, "BatchPreprocessor")
@@ -135,7 +122,7 @@ def fill_statistics(part: Any, statistics: tuple[Any, Any] | None) -> None:
         part = list(part.values())
     if isinstance(part, list | tuple):
         for value in part:
-            fill_statistics(value, statistics)
+            fill_statistics(value, expected)
 
 
 def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
