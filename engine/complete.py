@@ -16,7 +16,7 @@ from mmengine.registry import MODELS
 from backbones.errors import UserError, arguments_of
 from backbones.pyramid import PyramidBackbone
 from backbones.registry import FAMILIES, family_of, list_archs
-from backbones.weights_table import WEIGHTS as TABLE
+from backbones.weights import WEIGHTS as TABLE
 from engine.channels import BACKBONE, complete_channels
 from engine.prepare import complete_loaders
 from engine.register import build_any

@@ -7,6 +7,7 @@ that lies in the old ``data_root`` (configs in mm style, where each data set rep
 
 import difflib
 import inspect
+import os
 import sys
 from pathlib import Path, PurePath
 from typing import Any
@@ -127,12 +128,12 @@ def moved(value: Any, old: PurePath, new: str) -> Any:
 
 
 def unknown_config(path: Path) -> UserError:
-    """The error for a config that is not there, with the nearest of the repository's configs."""
+    """The error for a config that is not there, with the paths of the nearest of the repository's configs from here."""
     files = [file for task in TASKS for file in REPOSITORY.glob(f"{task}/configs/*/*.py")]
-    known = [file.relative_to(REPOSITORY).as_posix() for file in files if file.parent.name != "_base_"]
-    by_stem = {PurePath(name).stem: name for name in known}
+    by_stem = {file.stem: os.path.relpath(file) for file in files if file.parent.name != "_base_"}
     nearest = [by_stem[stem] for stem in difflib.get_close_matches(path.stem, by_stem, n=3, cutoff=0.5)]
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(f'{task}/configs' for task in TASKS)}"
+    folders = (os.path.relpath(REPOSITORY / task / "configs") for task in TASKS)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(folders)}"
     return UserError(f"no such config: {path}; {hint}")
 
 

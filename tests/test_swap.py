@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
 from backbones.registry import family_of
-from backbones.weights_table import WEIGHTS
+from backbones.weights import WEIGHTS
 from engine.config import load_config
 
 IMAGENET = WEIGHTS["hornet_tiny_7x7.in1k"]
