@@ -13,7 +13,8 @@ from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
 from engine.formats import Format, formats_of, register_format
 from engine.images import OneReader
-from engine.prepare import SPLITS, prepare_splits, set_num_classes, shorten, under_root
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, prepare_splits, shorten, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
