@@ -61,6 +61,8 @@ class LoadMask(transforms.BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
+        if "seg_map_path" not in results:  # an image alone, as mm's inferencers give it
+            return results
         mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
         results["gt_seg_map"] = mask
         results["seg_fields"].append("gt_seg_map")
