@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from backbones.images import read_image
-from backbones.pyramid import MIN_SIZE
 from backbones.registry import create_backbone
 from backbones.weights_table import HALF, WEIGHTS
 

@@ -3,7 +3,7 @@
 import fnmatch
 from typing import Any
 
-from backbones.errors import arguments_of, unknown
+from backbones.errors import unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
 from backbones.pyramid import PyramidBackbone
@@ -41,11 +41,6 @@ def create_backbone(arch: str, **kwargs: Any) -> PyramidBackbone:
     Raises:
         UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
     """
-    family = family_of(arch)
-    allowed = [name for name in arguments_of(family) if name != "arch"]
-    for name in kwargs:
-        if name not in allowed:
-            raise unknown(f"argument of {family.__name__}", name, allowed)
-    net = family(arch, **kwargs)
+    net = family_of(arch)(arch, **kwargs)
     net.init_weights()
     return net

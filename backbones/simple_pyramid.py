@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbones import cpu
+from backbones.checks import check_int
 from backbones.layers import LayerNorm2d
-from backbones.pyramid import check_int
+from backbones.memory_format import in_format_of
 
 
 class SimpleFeaturePyramid(nn.Module):
@@ -17,12 +19,15 @@ class SimpleFeaturePyramid(nn.Module):
     Args:
         in_channels: of the map.
         out_channels: of every scale.
-        num_outs: 4, or more: each further map is every second position of the one before.
+        num_outs: maps returned, at least the scales from ``start_level`` on; each further map is every second position
+            of the one before.
+        start_level: number of the finest scale: 0 for 4 times the size, ... 3 for half. Finer ones are not built.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4):
+    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, start_level: int = 0):
         super().__init__()
-        self.num_outs = check_int("num_outs", num_outs, 4, None)
+        self.start_level = check_int("start_level", start_level, 0, 3)
+        self.num_outs = check_int("num_outs", num_outs, 4 - start_level, None)
         half, quarter = in_channels // 2, in_channels // 4
         resizes = (
             nn.Sequential(
@@ -43,13 +48,16 @@ class SimpleFeaturePyramid(nn.Module):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for resize, channels in zip(resizes, (quarter, half, in_channels, in_channels), strict=True)
+            for resize, channels in list(zip(resizes, (quarter, half, in_channels, in_channels), strict=True))[
+                start_level:
+            ]
         )
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """One (B, C, H, W) map, or several of which the last counts, to ``num_outs`` maps, finest first."""
         x = maps if isinstance(maps, Tensor) else maps[-1]
-        outs = [scale(x) for scale in self.scales]
+        fast = cpu.in_fast_format(x)
+        outs = [in_format_of(x, scale(fast)) for scale in self.scales]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

@@ -13,7 +13,7 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError, create_backbone, load_weights
-from backbones.pyramid import check_int
+from backbones.checks import check_int
 from classification.heads import build_head
 
 

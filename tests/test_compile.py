@@ -24,6 +24,7 @@ def test_inference_compiles_whole(tiny, arch):
     with torch.no_grad():
         for ours, theirs in zip(compiled(image), net(image), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+            assert ours.is_contiguous()
 
 
 @pytest.mark.parametrize("grad_checkpointing", [False, True])

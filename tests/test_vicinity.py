@@ -8,6 +8,7 @@ from vvt_reference import vicinity, vvt_maps
 from backbones import convert, create_backbone
 from backbones.ops import vicinity as ops
 from backbones.ops import vicinity_attention
+from backbones.ops.cache import TensorCache
 from backbones.vvt import VVT
 
 SIZES = [(1, 1), (3, 5), (7, 7), (12, 5), (20, 31)]
@@ -84,10 +85,9 @@ def test_cost_is_linear_in_pixels(arch):
 def test_position_terms_are_made_once_per_size(monkeypatch):
     lengths, make = [], ops.make_waves
     monkeypatch.setattr(ops, "make_waves", lambda length, *of: lengths.append(length) or make(length, *of))
-    ops.kept_waves.cache_clear()
+    monkeypatch.setattr(ops, "CACHE", TensorCache(1 << 20))
     for height, width in ((6, 9), (6, 9), (9, 6)):
         vicinity_attention(*torch.randn(3, 1, 1, height, width, 4))
-    ops.kept_waves.cache_clear()
     assert sorted(lengths) == [6, 9]
 
 

@@ -24,8 +24,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from backbones import UserError
+from backbones.checks import MIN_SIZE
 from backbones.images import list_images, output_stems, read_image
-from backbones.pyramid import MIN_SIZE
 from engine.cli import Parser, add_config_options, output_folder, run_tool
 
 Prediction = tuple[Image.Image, dict[str, Any], Image.Image | None]  # picture, JSON, mask of class indices
