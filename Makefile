@@ -1,25 +1,38 @@
 # Every target builds .venv first where it is missing or out of date. Another Python: make test PYTHON=python3.12
 PYTHON ?=
 PROCESSES ?= 2
+THREADS ?= 1
+CAPABILITY ?= default
 
 # Tests run in several processes that share the cores; threads of their own would slow them down many times.
-ONE_THREAD = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+THREADED = OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=1
 
-.PHONY: help demo test lint bench setup clean
+# The processor's instructions that torch's own kernels, MKL and oneDNN may use: each library chooses by itself. Only
+# "default" has no fused multiply-add, which rounds a product and a sum once.
+INSTRUCTIONS_default = ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
+INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
+INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
+INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: default, avx2, avx512))
+
+.PHONY: help demo test test-numeric lint bench setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 12 min on 2 cores)"
 	@echo "make test   run the tests"
+	@echo "make test-numeric  run the tests that compare sums, on another vector unit: CAPABILITY=default, avx2 or avx512"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, and operations against plain ones (25 min on 2 cores)"
 	@echo "make setup  only build .venv, which the others do by themselves"
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
 demo: setup
-	@.venv/bin/python tools/demo.py
+	@.venv/bin/python tools/demo/demo.py
 
 test: setup
-	@$(ONE_THREAD) .venv/bin/python -m pytest -n $(PROCESSES)
+	@$(THREADED) .venv/bin/python -m pytest -n $(PROCESSES)
+
+test-numeric: setup
+	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) -m numeric
 
 lint: setup
 	@.venv/bin/ruff check .
@@ -27,12 +40,12 @@ lint: setup
 
 bench: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
-	@.venv/bin/python tools/benchmark.py --out docs/benchmarks/backbones_cpu.json
-	@.venv/bin/python tools/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
-	@.venv/bin/python tools/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+	@.venv/bin/python tools/bench/benchmark.py --out docs/benchmarks/backbones_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
+	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
 setup:
-	@PYTHON="$(PYTHON)" sh tools/setup_env.sh
+	@PYTHON="$(PYTHON)" sh tools/setup/setup_env.sh
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache *.egg-info

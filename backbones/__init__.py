@@ -13,12 +13,11 @@ from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.registry import FAMILIES, create_backbone, list_archs
 from backbones.simple_pyramid import SimpleFeaturePyramid
 from backbones.van import VAN
+from backbones.version import __version__
 from backbones.vig import ViG
 from backbones.vvt import VVT
-from backbones.weights import LoadReport, load_weights
-from backbones.weights_table import WEIGHTS
+from backbones.weights import WEIGHTS, LoadReport, list_weights, load_weights
 
-__version__ = "0.1.0"
 __all__ = [
     "FAMILIES",
     "VAN",
@@ -34,8 +33,10 @@ __all__ = [
     "SimpleFeaturePyramid",
     "UserError",
     "ViG",
+    "__version__",
     "create_backbone",
     "list_archs",
+    "list_weights",
     "load_weights",
     "param_groups",
 ]

@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Notice(UserWarning):
+    """What this project warns of, so that a console can tell it from other packages' warnings."""
+
+
 def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
     """The error for a name that is not one of ``allowed``; the nearest names come first.
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
-from backbones.images import read_image
-from backbones.registry import create_backbone
-from backbones.weights_table import HALF, WEIGHTS
+from backbones.images import known_range, read_image, to_rgb
+from backbones.registry import arch_of, create_backbone, family_of
+from backbones.weights import Statistics, statistics
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -42,15 +42,19 @@ class FeatureExtractor:
     """A backbone in eval mode with the preprocessing that its weights expect.
 
     Args:
-        arch: one of ``list_archs()``.
+        arch: one of ``list_archs()``; None where ``pretrained`` says it, as for ``create_backbone``.
         out_indices: the stages whose maps are wanted.
         pretrained: as for ``create_backbone``; None gives random weights.
         device: where to compute, ``"cpu"`` by default.
         dtype: of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
         fuse: fold norms into convolutions; faster, same maps within 1e-4 (on a GPU with TF32 switched off).
         short_side: resize each image, keeping its proportions, so that its shorter side has this many pixels.
-        mean, std: per channel, of an image in 0..1; those of the named weights by default, else 0.5.
+        mean, std: per channel, of an image in 0..1. Default: those that the weights were trained with, see
+            ``backbones.weights.statistics``.
         **kwargs: further arguments of ``create_backbone``.
+
+    Attributes:
+        statistics: mean and std in use, and in ``statistics.source`` where they come from.
 
     Raises:
         UserError: as ``create_backbone``; and for a device that is not there.
@@ -58,9 +62,9 @@ class FeatureExtractor:
 
     def __init__(
         self,
-        arch: str,
+        arch: str | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
-        pretrained: str | Path | None = None,
+        pretrained: bool | str | Path | None = None,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         fuse: bool = True,
@@ -70,23 +74,30 @@ class FeatureExtractor:
         **kwargs: Any,
     ):
         self.device, self.dtype = check_device(device or "cpu"), dtype or torch.float32
+        arch = arch_of(pretrained) if arch is None else arch
+        family_of(arch)
+        # First, while the file that it may read still waits for the network.
+        published = statistics(arch, pretrained)
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
         self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
         self.feature_info = net.feature_info
-        row = WEIGHTS.get(str(pretrained))
-        self.mean = torch.tensor(mean or (row.mean if row else HALF[:1] * net.in_chans), device=self.device)
-        self.std = torch.tensor(std or (row.std if row else HALF[:1] * net.in_chans), device=self.device)
+        self.statistics = chosen_statistics(mean, std, published.for_channels(net.in_chans))
+        self.mean, self.std = (torch.tensor(values, device=self.device) for values in self.statistics[:2])
         if {len(self.mean), len(self.std)} != {net.in_chans}:
             raise UserError(f"mean and std have {len(self.mean)} and {len(self.std)} values; allowed: {net.in_chans}")
         self.short_side = short_side
 
-    @torch.inference_mode()
+    def __repr__(self) -> str:
+        return f"FeatureExtractor({self.net.arch}, out_indices={self.net.out_indices}, {self.statistics})"
+
+    @torch.no_grad()  # and not inference_mode, whose tensors no head can be trained on
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> FeaturePyramid:
         """Computes the maps.
 
         Args:
             images: one image or a list: paths; PIL images; (H, W, C) or (H, W) arrays; (C, H, W) tensors, or one
-                (B, C, H, W) tensor. Integers are 0..255, floats 0..1; RGB. Sizes may differ; 32 pixels at least.
+                (B, C, H, W) tensor. RGB; integers are 0..255, uint16 0..65535, floats 0..1. Sizes may differ; 32 pixels
+                at least.
 
         Raises:
             UserError: an image that cannot be read, or of another shape.
@@ -116,13 +127,14 @@ class FeatureExtractor:
         if isinstance(image, str | Path):
             name, image = str(image), read_image(image)
         if isinstance(image, Image.Image):
-            image = np.array(image.convert("RGB") if self.net.in_chans == 3 else image)
+            image = np.array(to_rgb(image, name) if self.net.in_chans == 3 else image)
         if isinstance(image, np.ndarray):
             image = image[:, :, None].repeat(self.net.in_chans, 2) if image.ndim == 2 else image
             image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) if image.ndim == 3 else image
         if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != self.net.in_chans:
             got = tuple(getattr(image, "shape", ())) or type(image).__name__
             raise UserError(f"{name} is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
+        image = known_range(image, name)
         scale = 1.0 if image.is_floating_point() else 255.0
         image = image.to(self.device, torch.float32) / scale
         if self.short_side:
@@ -143,6 +155,14 @@ def check_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
         raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
+
+
+def chosen_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, published: Statistics) -> Statistics:
+    """The given mean and std; for what is not given those of the weights."""
+    if mean is None and std is None:
+        return published
+    source = "given" if mean and std else f"{'std' if mean is None else 'mean'} {published.source}, the other given"
+    return Statistics(tuple(mean or published.mean), tuple(std or published.std), source)
 
 
 def stack_padded(maps: list[Tensor]) -> Tensor:

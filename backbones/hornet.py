@@ -3,6 +3,8 @@
 Source of the architecture: raoyongming/HorNet@ac9e210, hornet.py, object_detection/models/hornet.py.
 """
 
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,29 +48,40 @@ class HorNet(PyramidBackbone):
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 round down at each stride.
     Output: one (B, embed_dims[i], H // 2**(i + 2), W // 2**(i + 2)) map per out_indices, finest first.
 
-    Global filters take the size that loaded weights have, and are resized for maps that they do not fit.
+    Global filters are resized for maps that they do not fit. A load gives them the size that its weights have.
 
     Args:
+        filter_sizes: for each stage the stored (height, width) of its global filters, None in stages without. None
+            takes the loaded weights' sizes, and the arch's where no weights are loaded.
         out_norm: True ends each returned map with a LayerNorm, as the official detection and segmentation backbones
-            do; False does not; None does if the loaded weights have such norms.
+            do; False does not; None, the default, does if the loaded weights have such norms.
 
     The other arguments are those of :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS
+    SETTLED_BY_WEIGHTS = ("filter_sizes", "out_norm")
 
-    def __init__(self, arch: str, *args: Any, out_norm: bool | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        arch: str,
+        *args: Any,
+        filter_sizes: Sequence[Sequence[int] | None] | None = None,
+        out_norm: bool | None = None,
+        **kwargs: Any,
+    ):
         if out_norm is not None and not isinstance(out_norm, bool):
             raise UserError(f"out_norm is {out_norm!r}; allowed: True, False, None")
         self.out_norm = out_norm
+        self.filter_sizes = filter_sizes
         super().__init__(arch, *args, **kwargs)
 
     def build(self, arch: HorNetArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
-        dims = arch.embed_dims
+        dims, filters = arch.embed_dims, check_filters(self.filter_sizes, arch.filters)
         self.stem = nn.Sequential(nn.Conv2d(self.in_chans, dims[0], 4, stride=4), LayerNorm2d(dims[0], eps=1e-6))
         for i in range(num_stages):
             downsample = nn.Identity() if i == 0 else Downsample(dims[i - 1], dims[i])
-            blocks = [HorNetBlock(dims[i], arch.orders[i], arch.filters[i], rate) for rate in drop_path_rates[i]]
+            blocks = [HorNetBlock(dims[i], arch.orders[i], filters[i], rate) for rate in drop_path_rates[i]]
             self.stages.append(Stage(downsample, blocks, nn.Identity()))
         self.out_norms = nn.ModuleDict()
         if self.out_norm:
@@ -95,14 +108,21 @@ class HorNet(PyramidBackbone):
         norms = [self.out_norms[i] for i in self.out_norms if int(i) < self.frozen_stages]
         return super().frozen_modules() + norms
 
-    def adopt(self, state: dict[str, Tensor], source: str) -> None:
-        for name, module in self.named_modules():
-            stored = state.get(f"{name}.complex_weight")
-            if isinstance(module, GlobalFilter) and stored is not None:
-                module.adopt(stored.shape)
-        if self.out_norm is None and any(name.startswith("out_norms.") for name in state) != bool(self.out_norms):
+    def arguments(self) -> dict[str, Any]:
+        sizes = [None if size is None else list(size) for size in self.ARCHS[self.arch].filters]
+        for i, stage in enumerate(self.stages):
+            for module in filters_of(stage):
+                sizes[i] = list(module.complex_weight.shape[1:3])
+        return super().arguments() | {"filter_sizes": sizes, "out_norm": bool(self.out_norms)}
+
+    def match_structure(self, structure: Mapping[str, Any]) -> None:
+        for stage, size in zip(self.stages, structure.get("filter_sizes", ()), strict=False):
+            for module in filters_of(stage):
+                module.resize(size)
+        has_norms = structure.get("out_norm", bool(self.out_norms))
+        if self.out_norm is None and has_norms != bool(self.out_norms):
             self.out_norms = nn.ModuleDict()
-            if any(name.startswith("out_norms.") for name in state):
+            if has_norms:
                 self.add_out_norms()
             self.freeze()
 
@@ -131,6 +151,27 @@ class GivesZeroGradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         return grad, *map(torch.zeros_like, ctx.saved_tensors)
+
+
+def filters_of(stage: nn.Module) -> list[GlobalFilter]:
+    return [module for module in stage.modules() if isinstance(module, GlobalFilter)]
+
+
+def check_filters(
+    sizes: Sequence[Sequence[int] | None] | None, published: tuple[tuple[int, int] | None, ...]
+) -> list[tuple[int, int] | None]:
+    """The filters' size for each stage; UserError unless ``sizes`` has one wherever the arch has filters."""
+    if sizes is None:
+        return list(published)
+    allowed = ", ".join("None" if size is None else "(height, width)" for size in published)
+    try:
+        checked = [size if size is None else (operator.index(size[0]), operator.index(size[1])) for size in sizes]
+        right = all(size is None or (len(size) == 2 and min(size) > 0) for size in sizes)
+    except (TypeError, IndexError, KeyError):
+        checked, right = [], False
+    if not right or [size is None for size in checked] != [size is None for size in published]:
+        raise UserError(f"filter_sizes is {sizes!r}; allowed: ({allowed}) with integers from 1, or None")
+    return checked
 
 
 class Downsample(nn.Sequential):

@@ -1,37 +1,127 @@
-"""Reading the user's images."""
+"""Reading the user's images: one rule for all tasks, training, prediction and features."""
 
+import contextlib
+import io
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
 
 from backbones.errors import UserError
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a format -> what stands at its end
 TAIL = 4096  # bytes searched for it: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+SLACK = 1e-3  # how far rounding may take a float image out of 0..1
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """The whole image as RGB, turned as its EXIF data says.
+def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
+    """The whole image as 8-bit RGB, turned upright as its EXIF data says. Of several frames the first.
+
+    8-bit files keep their values. Of 16-bit files the high byte is taken, as OpenCV and Pillow do for colours. Floats
+    must be 0 to 1 and become 0 to 255. Alpha is dropped.
+
+    Args:
+        path: the file.
+        content: its bytes, where they are read already; ``path`` is then a name for messages.
 
     Raises:
-        UserError: the file is absent, not an image, or cut off; the message names it.
+        UserError: the file is absent, not an image, cut off, larger than ``PIL.Image.MAX_IMAGE_PIXELS`` times 2 (179
+            megapixels), or holds floats outside 0..1 or 32-bit integers. The message names the file.
+    """
+    with opened(path, content) as image:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return to_rgb(image, str(path))
+
+
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A PIL image of any mode as 8-bit RGB, by the rule of :func:`read_image`; ``name`` is for the message."""
+    mode, wide = image.mode, image.format in ("PNG", "PPM")  # formats that hold 16 bits in Pillow's 32
+    if mode.startswith("I;16") or (mode == "I" and wide):
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    elif mode == "I":
+        raise UserError(f"{name}: 32-bit integers, whose range is not known; allowed: 8 or 16 bits, or floats 0 to 1")
+    elif mode == "F":
+        values = known_range(torch.from_numpy(np.array(image)), name)
+        image = Image.fromarray((values * 255).round().clamp(0, 255).to(torch.uint8).numpy())
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def known_range(image: Tensor, name: str) -> Tensor:
+    """Pixel values in memory as integers 0..255 or floats 0..1, by the rule of :func:`read_image`.
+
+    Args:
+        image: of any shape. uint8 and floats are returned as they are; of uint16 the high byte, as int32.
+        name: for the message.
+
+    Raises:
+        UserError: floats outside 0..1 or not finite, integers outside 0..255, or no numbers.
+    """
+    if image.dtype == torch.uint8 or not image.numel():
+        return image
+    if image.dtype == torch.uint16:
+        return image.to(torch.int32) >> 8
+    if image.dtype == torch.bool or image.is_complex():
+        raise UserError(f"{name} has values of type {image.dtype}; allowed: integers or floats")
+    low, high = (float(value) for value in (image if image.is_floating_point() else image.double()).aminmax())
+    top, slack = (1, SLACK) if image.is_floating_point() else (255, 0)
+    if not (low >= -slack and high <= top + slack):
+        raise UserError(
+            f"{name}: {str(image.dtype).removeprefix('torch.')} values from {low:g} to {high:g}; "
+            "allowed: floats 0 to 1, integers 0 to 255, uint16 0 to 65535"
+        )
+    return image
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, content: bytes | None = None, what: str = "image") -> Iterator[Image.Image]:
+    """The file as a PIL image that is not decoded yet. What goes wrong inside the block becomes a UserError.
+
+    ``what`` the file is, "image" or "mask", is for the message.
     """
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            yield image
+    except UserError:
+        raise
     except FileNotFoundError:
-        raise UserError(f"no such image: {path}") from None
+        raise UserError(f"no such {what}: {path}") from None
     except IsADirectoryError:
-        raise UserError(f"not an image but a folder: {path}") from None
+        raise UserError(f"no {what} but a folder: {path}") from None
+    except Image.DecompressionBombError:
+        limit = f"{2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
+        raise UserError(f"{what} has too many pixels: {path}; allowed: up to {limit}; cut it into parts") from None
     except UnidentifiedImageError:
-        raise UserError(f"not an image: {path}; readable: {', '.join(SUFFIXES)}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UserError(f"image cannot be read to its end: {path} ({error})") from None
+        kinds = f"{', '.join(SUFFIXES)}, of 8 or 16 bits a channel or with one channel of floats"
+        raise UserError(f"not an image that can be read: {path}; readable: {kinds}") from None
+    except Exception as error:  # each format raises errors of its own kind for bytes that it did not expect
+        raise UserError(f"{what} cannot be read to its end: {path} ({error or type(error).__name__})") from None
+
+
+def is_plain(path: str | Path, content: bytes) -> bool:
+    """Whether the bytes are a whole, upright 8-bit RGB or grey JPEG or PNG, which all decoders decode to equal pixels.
+
+    Raises:
+        UserError: as :func:`read_image`, for bytes that are no image at all or too large a one.
+    """
+    tail = content[-TAIL:]
+    with opened(path, content) as image:
+        if not is_whole(content[:8], tail) or image.mode not in ("RGB", "L"):
+            return False
+        if image.format == "JPEG":
+            return image.getexif().get(ORIENTATION, 1) == 1
+        # PNG's bit depth is its byte 24. EXIF data may stand before the pixels or after them.
+        extras = {"exif", "transparency"} & set(image.info) or b"eXIf" in tail
+        return image.format == "PNG" and content[24] == 8 and not extras
 
 
 def check_image(path: str | Path) -> None:
-    """Raises the UserError of :func:`read_image` for a file that is absent, not an image, or cut off.
+    """Raises UserError for a file that is absent, not an image, or cut off; the message names the file.
 
     JPEG and PNG files that end as they must are not decoded, so the check costs next to nothing.
     """
@@ -42,9 +132,15 @@ def check_image(path: str | Path) -> None:
             tail = file.read()
     except OSError:
         start = tail = b""
+    if not is_whole(start, tail):
+        with opened(path) as image:
+            image.load()
+
+
+def is_whole(start: bytes, tail: bytes) -> bool:
+    """Whether a file's first and last bytes are those of a JPEG or PNG that is not cut off."""
     end = next((end for magic, end in ENDS.items() if start.startswith(magic)), None)
-    if end is None or end not in tail:
-        read_image(path)
+    return end is not None and end in tail
 
 
 def list_images(paths: list[str | Path]) -> list[Path]:

@@ -61,6 +61,10 @@ class PViG(PyramidBackbone):
         self.options = GraphOptions(conv, relative_position, stochastic, budget).check()
         super().__init__(arch, *args, **kwargs)
 
+    def arguments(self) -> dict[str, Any]:
+        options = self.options
+        return super().arguments() | {"conv": options.conv, "relative_position": options.relative_position}
+
     def build(self, arch: PViGArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
         dims = arch.embed_dims
         self.stem = GraphStem(self.in_chans, (dims[0] // 2, dims[0]), NATIVE[0])

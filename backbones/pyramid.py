@@ -1,6 +1,6 @@
 """What every network promises: the contract of PyramidBackbone, and the stage that the networks are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +14,9 @@ from backbones.fuse import fuse_children
 from backbones.layers import drop_path_rates
 from backbones.memory_format import in_format_of
 from backbones.recompute import run_recomputed
+from backbones.weights.load import load_weights
+from backbones.weights.source import read_source, tensors_of
+from backbones.weights.table import first_name
 
 
 class FeatureInfo(NamedTuple):
@@ -34,7 +37,8 @@ class PyramidBackbone(nn.Module):
         out_indices: stages whose maps are returned, counted from 0; negatives count from the end. Kept ascending.
         in_chans: channels of the input.
         drop_path_rate: stochastic depth of the last block, in [0, 1); it ramps up linearly from 0 at the first.
-        pretrained: what ``init_weights()`` loads: None, a name of the weights table, a URL or a file.
+        pretrained: what ``init_weights()`` loads: None, True (the arch's first row of the weights table), a name of
+            the table, a URL or a file.
         frozen_stages: -1 none, 0 the stem, k the stem and the first k stages: no gradients, norms in eval mode.
         norm_eval: keep every BatchNorm's statistics fixed in training.
         grad_checkpointing: recompute each block in the backward pass instead of keeping its activations.
@@ -47,6 +51,7 @@ class PyramidBackbone(nn.Module):
 
     ARCHS: ClassVar[dict[str, Any]]
     STRIDES: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # input pixels per step of each stage's map
+    SETTLED_BY_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # arguments and attributes; a load settles those that are None
 
     def __init__(
         self,
@@ -54,7 +59,7 @@ class PyramidBackbone(nn.Module):
         out_indices: Sequence[int] = (0, 1, 2, 3),
         in_chans: int = 3,
         drop_path_rate: float = 0.0,
-        pretrained: str | Path | None = None,
+        pretrained: bool | str | Path | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         grad_checkpointing: bool = False,
@@ -77,16 +82,16 @@ class PyramidBackbone(nn.Module):
         checkpoint, self.pretrained_prefix = check_init_cfg(init_cfg)
         if checkpoint is not None and pretrained is not None:
             raise UserError(f"pretrained is {pretrained!r} and init_cfg {init_cfg!r}; allowed: one of them")
-        self.pretrained = pretrained if checkpoint is None else checkpoint
+        self.pretrained = check_pretrained(arch, pretrained if checkpoint is None else checkpoint)
         self.is_fused = False
         self.load_report = None  # of the last load_weights
 
         self.stages = nn.ModuleList()
-        self.build(
-            row, self.out_indices[-1] + 1, drop_path_rates(check_rate("drop_path_rate", drop_path_rate), row.depths)
-        )
+        rates = drop_path_rates(check_rate("drop_path_rate", drop_path_rate), row.depths)
+        self.build(row, self.out_indices[-1] + 1, rates)
         self.grad_checkpointing = check_flag("grad_checkpointing", grad_checkpointing)
-        self.apply(self.init_module)
+        if torch.get_default_device().type != "meta":  # where there are no values
+            self.apply(self.init_module)
         self.freeze()
 
     @classmethod
@@ -171,24 +176,27 @@ class PyramidBackbone(nn.Module):
     def init_weights(self) -> None:
         """Loads ``pretrained`` where one was given (mmengine calls this before training, never before testing)."""
         if self.pretrained is not None:
-            from backbones import weights
+            source, prefix = self.pretrained, self.pretrained_prefix
+            if prefix:
+                tensors = tensors_of(read_source(self.arch, source)[1])
+                source = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            load_weights(self, source)
 
-            source = self.pretrained
-            if self.pretrained_prefix:
-                source = weights.find_state(self.arch, source)[1]
-                prefix = self.pretrained_prefix
-                source = {name.removeprefix(prefix): value for name, value in source.items() if name.startswith(prefix)}
-            weights.load_weights(self, source)
+    def arguments(self) -> dict[str, Any]:
+        """The arguments with which ``create_backbone`` builds this structure as it is now, in plain types.
 
-    def adopt(self, state: dict[str, Tensor], source: str) -> None:
-        """Takes over what a checkpoint fixes besides its tensors' values, before they are matched with the network's.
+        What loaded weights settled is among them; how the network is trained is not.
+        """
+        return {"arch": self.arch, "out_indices": list(self.out_indices), "in_chans": self.in_chans}
 
-        A load that then fails undoes it. What has the wanted shape already stays the same object, since an optimiser
-        may know it.
+    def match_structure(self, structure: Mapping[str, Any]) -> None:
+        """Takes over what weights fix besides their tensors' values; an argument that the caller gave stays.
+
+        A load calls this first, and undoes it where it fails. A parameter stays the same object, since an optimiser may
+        know it.
 
         Args:
-            state: the tensors under this network's own names, those of a head under ``head.``.
-            source: the format they came in, e.g. ``"mmpretrain"``.
+            structure: constructor's arguments that the weights were made with, e.g. ``{"norm_eps": 1e-5}``.
         """
 
     def fuse(self) -> "PyramidBackbone":
@@ -233,3 +241,14 @@ class Stage(nn.Module):
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         return run_recomputed(block, x) if recompute else block(x)
+
+
+def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | Path | None:
+    """``pretrained`` as a name, URL, path or None; UserError for anything else."""
+    if pretrained is True:
+        return first_name(arch)
+    if pretrained is None or pretrained is False:
+        return None
+    if not isinstance(pretrained, str | Path) or not str(pretrained):
+        raise UserError(f"pretrained is {pretrained!r}; allowed: None, True, a name of weights, a URL, a file")
+    return pretrained

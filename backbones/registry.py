@@ -1,15 +1,20 @@
 """Arch name to network: the tables of all families in one place."""
 
 import fnmatch
+from collections.abc import Mapping
 from typing import Any
 
-from backbones.errors import unknown
+from backbones.errors import UserError, arguments_of, unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
-from backbones.pyramid import PyramidBackbone
+from backbones.pyramid import PyramidBackbone, check_pretrained
 from backbones.van import VAN
 from backbones.vig import ViG
 from backbones.vvt import VVT
+from backbones.weights.fit import count_if_fits
+from backbones.weights.own import read_own_meta
+from backbones.weights.source import Source, open_source, read_source
+from backbones.weights.table import WEIGHTS
 
 FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG, VVT)
 
@@ -27,13 +32,14 @@ def family_of(arch: str) -> type[PyramidBackbone]:
     raise unknown("arch", arch, list_archs())
 
 
-def create_backbone(arch: str, **kwargs: Any) -> PyramidBackbone:
+def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
     """Builds a backbone and, where ``pretrained`` is given, loads it.
 
     Args:
-        arch: one of :func:`list_archs`.
+        arch: one of :func:`list_archs`; None for that of the weights, see :func:`arch_of`.
         **kwargs: those of :class:`PyramidBackbone`: out_indices, in_chans, drop_path_rate, pretrained, frozen_stages,
-            norm_eval, grad_checkpointing; and those of the arch's class.
+            norm_eval, grad_checkpointing; and those of the arch's class. What a checkpoint of ours says of its
+            network's structure stands in for those that are not given, but for out_indices.
 
     Returns:
         The network in eval-agnostic, freshly constructed state (training mode, as any ``nn.Module``).
@@ -41,6 +47,75 @@ def create_backbone(arch: str, **kwargs: Any) -> PyramidBackbone:
     Raises:
         UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
     """
-    net = family_of(arch)(arch, **kwargs)
+    if arch is None:
+        arch = arch_of(kwargs.get("pretrained"))
+    net = build_backbone(arch, kwargs.get("pretrained"), **kwargs)
     net.init_weights()
     return net
+
+
+def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: Any) -> PyramidBackbone:
+    """A backbone with the structure of ``weights``, which are loaded afterwards; see :func:`create_backbone`."""
+    family = family_of(arch)
+    left_open = [name for name in family.SETTLED_BY_WEIGHTS if kwargs.get(name) is None]
+    given = {name: value for name, value in kwargs.items() if name not in left_open}
+    net = family(arch, **(settled_arguments(arch, weights) | given))
+    for name in left_open:
+        setattr(net, name, None)  # weights that are loaded later settle it anew
+    return net
+
+
+def settled_arguments(arch: str, weights: Source | bool | None) -> dict[str, Any]:
+    """The constructor's arguments that weights fix, before there is a network: ``norm_eps``, ``filter_sizes``, ...
+
+    A checkpoint of ours says all that its outputs depend on, ``in_chans`` included. A file is read once: the load that
+    follows gets what was read here.
+
+    Args:
+        arch: the network's arch.
+        weights: as ``pretrained`` for :func:`create_backbone`, or a checkpoint in memory; without any nothing is fixed.
+
+    Raises:
+        UserError: a file that is absent, unsafe or cut off, or a name of no weights.
+    """
+    family = family_of(arch)
+    weights = weights if isinstance(weights, Mapping) else check_pretrained(arch, weights)
+    if weights is None:
+        return {}
+    opened = open_source(arch, family.ARCHS[arch], weights, ahead=True)
+    said = opened.own and opened.own["backbone"]
+    if not said or said["arch"] != arch:
+        return opened.structure
+    # Which maps are wanted belongs to the caller, not to the weights.
+    own = set(arguments_of(family)) & said.keys() - {"arch", "out_indices", "out_blocks"}
+    return {name: said[name] for name in own} | opened.structure
+
+
+def arch_of(pretrained: Source | bool | None, which: str | None = None) -> str:
+    """The arch that weights are of: what they say, else the one whose every backbone tensor they hold.
+
+    Args:
+        pretrained: a name of the weights table, a URL, a file, or a checkpoint in memory.
+        which: which of several sets of weights, as for ``load_weights``.
+
+    Raises:
+        UserError: no weights, or weights of no known arch.
+    """
+    if pretrained is None or isinstance(pretrained, bool):
+        raise UserError("arch is not given; allowed without it: pretrained as a name of weights, a URL or a file")
+    if isinstance(pretrained, str) and pretrained in WEIGHTS:
+        return pretrained.split(".")[0]
+    where, content = read_source(None, pretrained, ahead=True)
+    said = (read_own_meta(content) or {}).get("backbone")
+    if said:
+        family_of(said["arch"])
+        return said["arch"]
+
+    def tensors_that_fit(arch: str) -> int:
+        family = family_of(arch)
+        return count_if_fits(family, arch, open_source(arch, family.ARCHS[arch], content, which).found.tensors)
+
+    counts = {arch: tensors_that_fit(arch) for arch in list_archs()}
+    if not any(counts.values()):
+        raise UserError(f"{where} holds all tensors of no known arch; a named arch is told what it misses")
+    return max(counts, key=counts.get)

@@ -19,14 +19,14 @@ class SimpleFeaturePyramid(nn.Module):
     Args:
         in_channels: of the map.
         out_channels: of every scale.
-        num_outs: maps returned, at least the scales from ``start_level`` on; each further map is every second position
-            of the one before.
-        start_level: number of the finest scale: 0 for 4 times the size, ... 3 for half. Finer ones are not built.
+        num_outs: how many maps: those from ``start_level`` to stride 32, or more: each further map is every second
+            position of the one before.
+        start_level: the first map returned: 0 for stride 4, 1 for 8, 2 for 16, 3 for 32.
     """
 
     def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, start_level: int = 0):
         super().__init__()
-        self.start_level = check_int("start_level", start_level, 0, 3)
+        start_level = check_int("start_level", start_level, 0, 3)
         self.num_outs = check_int("num_outs", num_outs, 4 - start_level, None)
         half, quarter = in_channels // 2, in_channels // 4
         resizes = (
@@ -40,6 +40,7 @@ class SimpleFeaturePyramid(nn.Module):
             nn.Identity(),
             nn.MaxPool2d(2, stride=2, ceil_mode=True),  # odd sides round up, as strided convolutions round them
         )
+        widths = (quarter, half, in_channels, in_channels)
         self.scales = nn.ModuleList(
             nn.Sequential(
                 resize,
@@ -48,9 +49,7 @@ class SimpleFeaturePyramid(nn.Module):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for resize, channels in list(zip(resizes, (quarter, half, in_channels, in_channels), strict=True))[
-                start_level:
-            ]
+            for resize, channels in zip(resizes[start_level:], widths[start_level:], strict=True)
         )
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:

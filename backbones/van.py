@@ -3,11 +3,13 @@
 Source of the architecture: Visual-Attention-Network/VAN-Classification@e19779b, models/van.py.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from backbones.errors import UserError
 from backbones.fuse import fold_norm_before, norm_affine
 from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
@@ -29,6 +31,7 @@ ARCHS = {
     "van_b5": VANArch((3, 3, 24, 3), (96, 192, 480, 768)),
     "van_b6": VANArch((6, 6, 90, 6), (96, 192, 384, 768)),
 }
+NORM_EPS = 1e-6
 
 
 class VAN(PyramidBackbone):
@@ -36,13 +39,21 @@ class VAN(PyramidBackbone):
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
     Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
-        after the stage's LayerNorm. The eps of those norms is 1e-6, and 1e-5 once weights of mmpretrain or of the
-        official segmentation repository are loaded, which were made with that value.
+        after the stage's LayerNorm.
 
-    The arguments are those of :class:`backbones.PyramidBackbone`.
+    Args:
+        norm_eps: eps of those LayerNorms. None takes the loaded weights' own, 1e-5 for those of mmpretrain, mmseg and
+            the official segmentation repository, and 1e-6 where no weights say it.
+
+    The other arguments are those of :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS
+    SETTLED_BY_WEIGHTS = ("norm_eps",)
+
+    def __init__(self, arch: str, *args: Any, norm_eps: float | None = None, **kwargs: Any):
+        self.norm_eps = norm_eps if norm_eps is None else check_eps(norm_eps)
+        super().__init__(arch, *args, **kwargs)
 
     def build(self, arch: VANArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
         dims, mlp_ratios = arch.embed_dims, arch.mlp_ratios
@@ -50,12 +61,22 @@ class VAN(PyramidBackbone):
         for i in range(num_stages):
             downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=2)
             blocks = [VANBlock(dims[i], mlp_ratios[i], rate) for rate in drop_path_rates[i]]
-            self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=1e-6)))
+            self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=self.norm_eps or NORM_EPS)))
 
-    def adopt(self, state: dict[str, Tensor], source: str) -> None:
-        eps = {"official": 1e-6, "official-seg": 1e-5, "mmpretrain": 1e-5, "huggingface": 1e-6}
-        for stage in self.stages:
-            stage.norm.eps = eps.get(source, stage.norm.eps)
+    def arguments(self) -> dict[str, Any]:
+        return super().arguments() | {"norm_eps": self.stages[0].norm.eps}
+
+    def match_structure(self, structure: Mapping[str, Any]) -> None:
+        if self.norm_eps is None and structure.get("norm_eps") is not None:
+            for stage in self.stages:
+                stage.norm.eps = check_eps(structure["norm_eps"])
+
+
+def check_eps(value: float) -> float:
+    """The value if it can be a norm's eps; UserError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise UserError(f"norm_eps is {value!r}; allowed: 0 < norm_eps < 1, or None")
+    return float(value)
 
 
 class VANBlock(nn.Module):

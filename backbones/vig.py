@@ -64,7 +64,7 @@ class ViG(PyramidBackbone):
         **kwargs: Any,
     ):
         self.options = GraphOptions(conv, stochastic=stochastic, budget=budget).check()
-        self.out_blocks = None
+        self.out_blocks, self.by_blocks = None, out_blocks is not None
         if out_blocks is not None and out_indices not in ((0, 1, 2, 3), [0, 1, 2, 3]):
             raise UserError(f"out_indices is {out_indices!r} and out_blocks {out_blocks!r}; allowed: one of them")
         if out_blocks is not None and arch in self.ARCHS:
@@ -73,6 +73,13 @@ class ViG(PyramidBackbone):
             quarters = [i for i, depth in enumerate(depths) for _ in range(depth)]
             out_indices = (quarters[self.out_blocks[-1]],)  # what is built
         super().__init__(arch, out_indices, *args, **kwargs)
+
+    def arguments(self) -> dict[str, Any]:
+        arguments = super().arguments() | {"conv": self.options.conv}
+        if self.by_blocks:
+            del arguments["out_indices"]
+            arguments["out_blocks"] = list(self.out_blocks)
+        return arguments
 
     def build(self, arch: ViGArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
         dim, depths = arch.embed_dims[0], arch.depths

@@ -6,7 +6,7 @@ logits = clf(images)  # (B, 3, H, W) normalised RGB -> (B, 1000)
 """
 
 from classification import register  # noqa: F401
-from classification.data import check_data, prepare_config
 from classification.model import Classifier, create_classifier
+from classification.task import TASK
 
-__all__ = ["Classifier", "check_data", "create_classifier", "prepare_config"]
+__all__ = ["TASK", "Classifier", "create_classifier"]

@@ -1,6 +1,6 @@
 """Images in class folders, augmentation, and the checks before a run starts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from torch.utils.data import Dataset
 
 from backbones import UserError
 from backbones.images import SUFFIXES, read_image
-from engine.prepare import SPLITS, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.formats import Format, formats_of, register_format
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, prepare_splits, shorten, under_root
 
 
 class ImageFolder(Dataset):
@@ -43,7 +45,7 @@ class ImageFolder(Dataset):
         root = Path(data_root) / folder
         self.classes = list(classes or class_folders(root))
         self.samples = list_samples(root, self.classes)
-        self.transform = create_transform(**{"interpolation": "bicubic", **transform}, use_prefetcher=True)
+        self.transform = build_transform(transform)
         self.images = [np.asarray(read_image(path)) for path, _ in self.samples] if in_memory else None
 
     @property
@@ -65,6 +67,11 @@ class RepeatAugmentation(RepeatAugSampler):
     def __init__(self, dataset: Dataset, num_repeats: int = 3, seed: int | None = None):
         rank, world_size = get_dist_info()
         super().__init__(dataset, num_replicas=world_size, rank=rank, num_repeats=num_repeats)
+
+
+def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
+    """timm's transform from a PIL image to uint8 (3, H, W), without normalisation; ``options`` are timm's."""
+    return create_transform(**{"interpolation": "bicubic", **options}, use_prefetcher=True)
 
 
 def as_tensor(image: np.ndarray | Tensor) -> Tensor:
@@ -103,36 +110,41 @@ def prepare_config(cfg: Any) -> None:
     A config whose data is elsewhere or absent keeps its num_classes.
     """
     prepare_splits(cfg)
-    datasets = [dataset for split in SPLITS for dataset in image_folders(cfg, split)]
-    roots = [under_root(dataset, dataset.folder) for dataset in datasets]
-    classes = cfg.get("classes") or next((class_folders(root) for root in roots if has_folders(root)), None)
+    datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, "mmengine")]
+    on_disk = (found.classes(dataset) for dataset, found in datasets)
+    classes = cfg.get("classes") or next((classes for classes in on_disk if classes), None)
     if classes:
-        for dataset in datasets:
-            if dataset.get("classes") is None:
-                dataset.classes = list(classes)
+        for dataset, found in datasets:
+            found.set_classes(dataset, tuple(classes), [])
         if cfg.get("model") is not None:
             set_num_classes(cfg.model, len(classes))
 
 
-def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:
-    """Looks at the folders of the splits before a run is built.
+@register_format(ImageFolder)
+class ImageFolderFormat(Format):
+    """A folder of images for each class."""
 
-    Raises:
-        UserError: a folder is missing or empty, a class has no training images, or is unknown to training.
-    """
-    for split in splits:
-        for dataset in image_folders(cfg, split):
-            root = under_root(dataset, dataset.folder)
-            classes = list(dataset.get("classes") or class_folders(root))
-            seen = {index for _, index in list_samples(root, classes)}
-            empty = [name for index, name in enumerate(classes) if index not in seen]
-            if empty and split == "train":
-                raise UserError(f"{root}: no images for {len(empty)} of {len(classes)} classes: {shorten(empty)}")
+    def classes(self, dataset: Any) -> tuple[str, ...] | None:
+        root = under_root(dataset, dataset.folder)
+        return tuple(class_folders(root)) if has_folders(root) else None
+
+    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any) -> None:
+        if dataset.get("classes") is None:
+            dataset.classes = list(names)
+
+    def check(self, dataset: Any, split: str) -> None:
+        """Looks for the class folders, and for images in them.
+
+        Raises:
+            UserError: a folder is missing or empty, a class has no training images, or is unknown to training.
+        """
+        root = under_root(dataset, dataset.folder)
+        classes = list(dataset.get("classes") or class_folders(root))
+        seen = {index for _, index in list_samples(root, classes)}
+        empty = [name for index, name in enumerate(classes) if index not in seen]
+        if empty and split == "train":
+            raise UserError(f"{root}: no images for {len(empty)} of {len(classes)} classes: {shorten(empty)}")
 
 
 def has_folders(root: Path) -> bool:
     return root.is_dir() and any(path.is_dir() for path in root.iterdir())
-
-
-def image_folders(cfg: Any, split: str) -> list[Any]:
-    return [dataset for dataset in datasets_of(cfg, split) if dataset.get("type") == "ImageFolder"]

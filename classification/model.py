@@ -12,21 +12,30 @@ from timm.data import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor, nn
 
-from backbones import PyramidBackbone, UserError, create_backbone, load_weights
+from backbones import PyramidBackbone, UserError, load_weights
 from backbones.checks import check_int
+from backbones.pyramid import check_pretrained
+from backbones.registry import arch_of, build_backbone
+from backbones.weights.source import head_rows, open_source
 from classification.heads import build_head
 
 
 def create_classifier(
-    arch: str, num_classes: int = 1000, pretrained: str | Path | Mapping[str, Tensor] | None = None, **kwargs: Any
+    arch: str | None = None,
+    num_classes: int | None = None,
+    pretrained: bool | str | Path | Mapping[str, Any] | None = None,
+    **kwargs: Any,
 ) -> "Classifier":
     """Builds a classifier and, where ``pretrained`` is given, loads it, head included.
 
     Args:
-        arch: one of ``backbones.list_archs()``.
+        arch: one of ``backbones.list_archs()``; None for that of the weights.
         num_classes: size of the output. Where it is not that of ``pretrained``, the head starts fresh, with a warning.
-        pretrained: a name of the weights table, a URL, a file or a state dict.
-        **kwargs: the backbone's: in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing.
+            None: as many as a checkpoint of ours has, and 1000 for any other.
+        pretrained: True (the arch's first row of the weights table), a name of the table, a URL, a file, or a state
+            dict or checkpoint in memory.
+        **kwargs: the backbone's: in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing, and those of
+            the arch's class. What a checkpoint of ours says of its network stands in for those that are not given.
 
     Raises:
         UserError: an unknown arch, an argument out of range, or weights that do not fit.
@@ -34,10 +43,21 @@ def create_classifier(
     for option in ("out_indices", "out_blocks"):
         if option in kwargs:
             raise UserError(f"a classifier reads the last map only; {option} belongs to create_backbone")
-    clf = Classifier(create_backbone(arch, out_indices=(-1,), **kwargs), num_classes)
-    if pretrained is not None:
-        load_weights(clf, pretrained)
+    arch = arch_of(pretrained) if arch is None else arch
+    weights = pretrained if isinstance(pretrained, Mapping) else check_pretrained(arch, pretrained)
+    backbone = build_backbone(arch, weights, out_indices=(-1,), **kwargs)
+    if num_classes is None:
+        num_classes = (weights is not None and own_classes(backbone, weights)) or 1000
+    clf = Classifier(backbone, num_classes)
+    if weights is not None:
+        load_weights(clf, weights)
     return clf
+
+
+def own_classes(backbone: PyramidBackbone, weights: str | Path | Mapping[str, Any]) -> int | None:
+    """The number of classes of a checkpoint of ours; None for any other."""
+    opened = open_source(backbone.arch, backbone.ARCHS[backbone.arch], weights, ahead=True)
+    return head_rows(opened) if opened.own else None
 
 
 class Classifier(BaseModel):

@@ -5,11 +5,11 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 from classification.data import ImageFolder, RepeatAugmentation
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor, Classifier
-from engine import distributions
+from engine import installed
 from engine.register import register_backbones
 
-distributions.check()
-register_backbones(MODELS)
+installed.check()
+register_backbones()
 for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),

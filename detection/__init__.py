@@ -5,6 +5,6 @@ has no compiled operators, puts plain PyTorch ones in their place first.
 """
 
 from detection import register, tta  # noqa: F401
-from detection.data import check_data, prepare_config
+from detection.task import TASK
 
-__all__ = ["check_data", "prepare_config"]
+__all__ = ["TASK"]

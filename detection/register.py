@@ -1,17 +1,16 @@
 """Where networks and mmdet meet. What mmdet needs of mmcv's compiled operators is in place before it is imported."""
 
 import mmcv_ops
-from engine import distributions
-from engine.quiet import quiet_imports
+from engine import installed
+from engine.console import quiet_imports
 from engine.register import register_backbones
 
-distributions.check()
+installed.check()
 mmcv_ops.install()
 with quiet_imports():
-    from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
 
     from detection import necks  # noqa: F401
-register_backbones(MODELS)
+register_backbones()

@@ -1,1 +1,19 @@
-"""What the three tasks share around mmengine: configs, the runner, hooks, optimisers, the command line's errors."""
+"""What the three tasks share around mmengine: configs, the runner, hooks, optimisers, the command line's errors.
+
+import engine
+predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth")
+found = predictor("street.jpg")  # found.boxes, found.masks, found.scores, found.names
+"""
+
+from typing import Any
+
+__all__ = ["Predictor"]
+
+
+def __getattr__(name: str) -> Any:
+    """``engine.Predictor`` is imported on its first use: the tools import ``engine`` and must start quickly."""
+    if name in __all__:
+        from engine.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

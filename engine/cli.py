@@ -9,6 +9,7 @@ from pathlib import Path
 
 from backbones.errors import UserError
 
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # what tells a config from a checkpoint
 HEAD_START = 2.0  # seconds for process 0 to say the same first; the launcher then ends the others before they do
 
 
@@ -28,17 +29,22 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print(f"error: {user_error}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
-    if "engine.dist" in sys.modules:  # only then can there be a group of processes
-        sys.modules["engine.dist"].leave_processes(status or 0)
+    if "RANK" in os.environ:  # no launcher, no group of processes; importing torch takes a second
+        from engine.processes import leave_processes
+
+        leave_processes(status or 0)
     sys.exit(status)
 
 
 def find_user_error(error: BaseException | None) -> str | None:
-    """The message of the UserError that ``error`` is, was raised from, or carries out of a data loader's worker."""
+    """The message of the UserError that ``error`` is or was raised from, also where a data loader's worker raised it.
+
+    An error that happens while a UserError is handled, without ``from``, is a fault of ours. It is not hidden.
+    """
     while error is not None:
         if isinstance(error, UserError):
             return last_line(str(error))
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
 
 

@@ -7,8 +7,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 from mmengine.config import Config
+from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 
+from backbones import FAMILIES
 from backbones.errors import UserError, arguments_of, unknown
+
+# mmengine builds every part of a config by one of these. What they were called with is read from their frames.
+BUILDERS = [build_from_cfg.__code__, build_scheduler_from_cfg.__code__]
+PARAMETERS = ("cfg", "registry", "default_args")
+# What other libraries call these networks, in lower case -> the type here.
+TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"pyramidvig": "PViG"}
 
 
 @contextlib.contextmanager
@@ -22,29 +30,43 @@ def config_mistakes(cfg: Config) -> Iterator[None]:
     except UserError:
         raise
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        frame = building(error)
+        frame = frame_that_built(error)
         if frame is None:
             raise
-        raise UserError(f"config {cfg.filename}: {told(error, frame)}") from error
+        raise UserError(f"config {cfg.filename}: {describe(error, frame)}") from error
 
 
-def building(error: BaseException) -> FrameType | None:
+def frame_that_built(error: BaseException) -> FrameType | None:
     """The innermost call, on the way to the error, that was building a part of the config."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return next((frame for frame in reversed(frames) if frame.f_code.co_name == "build_from_cfg"), None)
+    return next((frame for frame in reversed(frames) if frame.f_code in BUILDERS), None)
 
 
-def told(error: Exception, frame: FrameType) -> str:
-    part, given, message = frame.f_locals.get("obj_cls"), frame.f_locals.get("args") or {}, plain_message(error)
-    if part is None:
+def describe(error: Exception, frame: FrameType) -> str:
+    """What was wrong with which part, e.g. "unknown argument of AdamW 'lrr'; nearest: lr"."""
+    cfg, registry, defaults = (frame.f_locals.get(name) for name in PARAMETERS)
+    message = plain_message(error)
+    if not isinstance(cfg, dict) or "type" not in {**cfg, **(defaults or {})}:
         return message
+    named = cfg.get("type") or defaults["type"]
+    part = registry.get(named) if isinstance(named, str) else named
+    if part is None:
+        return message + other_name(message)
     name = getattr(part, "__name__", str(part))
     refused = re.search(r"unexpected keyword argument '(\w+)'", message)
-    if refused and refused[1] in given:
+    if refused and refused[1] in {**cfg, **(defaults or {})}:
         return str(unknown(f"argument of {name}", refused[1], arguments_of(part)))
     return f"{name}: {message}"
 
 
+def other_name(message: str) -> str:
+    """The type here of a network that the config calls by another library's name, e.g. ``mmpretrain.VAN``."""
+    name = re.match(r"(?:\w+\.)*(\w+) is not in the", message)
+    ours = TYPES.get(name[1].lower()) if name else None
+    return f'; use type="{ours}" or type="Backbone", with arch=NAME of backbones.list_archs()' if ours else ""
+
+
 def plain_message(error: Exception) -> str:
+    """An error's text on one line, without mmengine's advice to read its manual."""
     text = str(error.args[0]) if error.args else ""
     return " ".join(text.split(" Please check")[0].split()) or type(error).__name__

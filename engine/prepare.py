@@ -1,11 +1,11 @@
-"""What the dense tasks share about data: completing a config before it is run, and loading image files."""
+"""What the dense tasks share about data: completing a config before it is run."""
 
 import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from backbones.images import check_image
+from engine.num_classes import set_num_classes  # noqa: F401
 
 SPLITS = ("train", "val", "test")
 
@@ -56,31 +56,24 @@ def under_root(dataset: Any, path: str) -> Path:
     return Path(dataset.get("data_root") or "") / path
 
 
-def set_num_classes(model: Any, num_classes: int) -> None:
-    """Writes ``num_classes`` into every head of a model config that has one."""
-    if isinstance(model, dict):
-        if "num_classes" in model:
-            model["num_classes"] = num_classes
-        for value in model.values():
-            set_num_classes(value, num_classes)
-    elif isinstance(model, list | tuple):
-        for value in model:
-            set_num_classes(value, num_classes)
+def complete_loaders(cfg: Any) -> None:
+    """Settles loader options that exclude each other, and names the pipelines as mm's inferencers look for them.
+
+    Without worker processes none can be kept alive: ``num_workers=0`` alone is enough.
+    """
+    for split in SPLITS:
+        loader = cfg.get(f"{split}_dataloader")
+        if loader and not loader.get("num_workers", 0):
+            if loader.get("persistent_workers"):
+                loader.persistent_workers = False
+            loader.pop("prefetch_factor", None)
+    for split in ("train", "test"):
+        pipeline = next((dataset.pipeline for dataset in datasets_of(cfg, split) if dataset.get("pipeline")), None)
+        if pipeline is not None:
+            cfg[f"{split}_pipeline"] = copy.deepcopy(pipeline)
 
 
 def shorten(names: Any, count: int = 3) -> str:
     """The first names of a list, and how many there are in all where that is more."""
     names = [str(name) for name in names]
     return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
-
-
-class CheckedImageFiles:
-    """Goes before mmcv's LoadImageFromFile: a bad file is named, in place of a traceback or of grey pixels.
-
-    OpenCV decodes a JPEG that is cut off as if nothing were missing.
-    """
-
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        if "://" not in str(results["img_path"]):
-            check_image(results["img_path"])
-        return super().transform(results)

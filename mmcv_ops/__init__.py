@@ -1,11 +1,15 @@
 """Stands in for mmcv's compiled extension, `mmcv._ext`, where mmcv was installed without a compiler.
 
+An installation of the project (`pip install .`, also `-e`) puts the stand-in in place when Python starts. So mmdet,
+mmseg and their tools work in any order of imports. The environment variable ZIGGURAT_NO_MMCV_OPS=1 turns this off.
+Without an installation, for example with PYTHONPATH alone:
+
     import mmcv_ops
     mmcv_ops.install()  # before the first import of mmcv.ops, mmdet or mmseg
 
-After `install()`, `mmcv.ops` imports and runs on CPU and CUDA, on torchvision's operators and plain PyTorch. A compiled
-extension, where present, is used instead; one that is present but broken still raises. `import mmcv_ops` imports
-nothing else: torch and torchvision are loaded when mmcv first asks for its extension.
+With the stand-in, `mmcv.ops` imports and runs on CPU and CUDA, on torchvision's operators and plain PyTorch. A compiled
+extension, where present, is used instead. A compiled extension that is broken still raises. The stand-in costs nothing
+until mmcv asks for its extension: only then are torch and torchvision imported.
 
 Backed, exactly or within 1e-5 of the compiled operators (float32):
 

@@ -1,18 +1,30 @@
 """Puts the stand-in where Python looks for `mmcv._ext`, behind everything that could find a compiled one."""
 
 import importlib
+import os
 import sys
 from importlib.machinery import ModuleSpec
 
 EXTENSION = "mmcv._ext"
 # These bind the operators, or None in their place, when they are imported.
 TOO_LATE = ("mmcv.ops", "mmdet.models", "mmseg.models")
+OPT_OUT = "ZIGGURAT_NO_MMCV_OPS"
+
+
+def start() -> None:
+    """What the interpreter calls when it starts, through the `.pth` file that `setup.py` adds to the installation.
+
+    The environment variable ZIGGURAT_NO_MMCV_OPS=1 turns it off. `install()` still works then.
+    """
+    if os.environ.get(OPT_OUT, "") in ("", "0"):
+        install()
 
 
 def install() -> None:
     """Make `import mmcv._ext` succeed without a compiled mmcv. Calling it again changes nothing.
 
-    Raises ImportError when a module that binds mmcv's operators at import was imported before, without the extension.
+    Raises:
+        ImportError: a module that binds mmcv's operators when it is imported was imported before, without them.
     """
     if FINDER in sys.meta_path or EXTENSION in sys.modules:
         return
@@ -20,7 +32,8 @@ def install() -> None:
     if early:
         raise ImportError(
             f"mmcv_ops.install() came too late: {early[0]} was already imported without mmcv's operators; "
-            "call it (or import detection or segmentation) before any import of mmcv.ops, mmdet or mmseg"
+            f"install the project with pip (and without {OPT_OUT}=1), which puts the operators in place when Python "
+            "starts, or import detection or segmentation before mmcv.ops, mmdet and mmseg"
         )
     sys.meta_path.append(FINDER)
 

@@ -5,6 +5,6 @@ has no compiled operators, puts plain PyTorch ones in their place first.
 """
 
 from segmentation import register  # noqa: F401
-from segmentation.data import check_data, prepare_config
+from segmentation.task import TASK
 
-__all__ = ["check_data", "prepare_config"]
+__all__ = ["TASK"]

@@ -1,5 +1,6 @@
 """Images with masks in parallel folders (ADE20K's layout), and the checks before a run starts."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,14 @@ import numpy as np
 from mmcv import transforms
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
-from PIL import Image, UnidentifiedImageError
 
 from backbones import UserError
-from backbones.images import SUFFIXES
+from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
-from engine.prepare import SPLITS, CheckedImageFiles, datasets_of, prepare_splits, set_num_classes, shorten, under_root
+from engine.formats import Format, formats_of, register_format
+from engine.images import OneReader
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, datasets_of, prepare_splits, shorten, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
@@ -47,19 +50,23 @@ class MaskFolderDataset(BaseSegDataset):
 
 
 @TRANSFORMS.register_module()
-class LoadImageFromFile(CheckedImageFiles, transforms.LoadImageFromFile):
-    """mmcv's, with bad files named."""
+class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
+    """mmcv's, with the pixels that all tasks see and with bad files named."""
 
 
 @TRANSFORMS.register_module()
 class LoadMask(transforms.BaseTransform):
     """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, 255 where unlabelled. For MaskFolderDataset.
 
+    An image without ``seg_map_path`` passes as it is: mmseg's inferencers send images alone through this pipeline.
+
     Raises:
         UserError: see ``read_mask``.
     """
 
     def transform(self, results: dict) -> dict:
+        if "seg_map_path" not in results:  # an image alone, as mm's inferencers give it
+            return results
         mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
         results["gt_seg_map"] = mask
         results["seg_fields"].append("gt_seg_map")
@@ -73,15 +80,8 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
         UserError: the file is absent, not an image, cut off, has several channels, or holds values outside the
             classes; the message names it.
     """
-    try:
-        with Image.open(path) as image:
-            mask = np.array(image)
-    except FileNotFoundError:
-        raise UserError(f"no such mask: {path}") from None
-    except UnidentifiedImageError:
-        raise UserError(f"not an image: {path}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UserError(f"mask cannot be read to its end: {path} ({error})") from None
+    with opened(path, what="mask") as image:
+        mask = np.array(image)
     if mask.ndim != 2:
         raise UserError(f"{path}: {mask.shape[2]} channels; a mask has one, holding class indices")
 
@@ -103,6 +103,7 @@ def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, classes, palette, reduce_zero_label, num_classes.
 
     ``cfg.classes`` is a list of names, or a number where names do not matter; None leaves ADE20K's.
+    ``cfg.test_pipeline`` is what mmseg's ``inference_model`` reads: the pipeline of the test set.
 
     Raises:
         UserError: ``classes`` is neither, or too many for 8-bit masks.
@@ -111,14 +112,22 @@ def prepare_config(cfg: Any) -> None:
     names = class_names(cfg.get("classes"))
     num_classes = None
     for split in SPLITS:
-        for dataset in mask_datasets(cfg, split):
+        for dataset, found in formats_of(cfg, split, "mmseg"):
             if dataset.get("reduce_zero_label") is None:
                 dataset.reduce_zero_label = cfg.get("reduce_zero_label", True)
-            if names and not dataset.get("metainfo"):
-                dataset.metainfo = dict(classes=names, palette=make_palette(len(names)))
-            num_classes = num_classes or len((dataset.get("metainfo") or ADE20KDataset.METAINFO)["classes"])
+            if names:
+                found.set_classes(dataset, names, make_palette(len(names)))
+            num_classes = num_classes or len(classes_of(dataset))
     if num_classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, num_classes)
+    pipelines = [dataset.pipeline for dataset in datasets_of(cfg, "test") if dataset.get("pipeline")]
+    if pipelines:
+        cfg.test_pipeline = copy.deepcopy(pipelines[0])
+
+
+def classes_of(dataset: Any) -> tuple[str, ...]:
+    """The class names of a data set's config; ADE20K's where it names none."""
+    return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
 
 
 def class_names(classes: Any) -> tuple[str, ...] | None:
@@ -134,31 +143,26 @@ def class_names(classes: Any) -> tuple[str, ...] | None:
     return names
 
 
-def check_data(cfg: Any, splits: tuple[str, ...] = SPLITS) -> None:
-    """Looks at every mask-folder data set of the splits before a run is built.
+@register_format(MaskFolderDataset)
+class MaskFolderFormat(Format):
+    """Parallel folders of images and masks. Names of classes are the config's: the files have none."""
 
-    Raises:
-        UserError: a folder is missing or empty, images have no mask, or one of up to 50 masks, taken evenly from
-            the set, is unreadable or holds values outside the classes.
-    """
-    seen = []
-    for split in splits:
-        for dataset in mask_datasets(cfg, split):
-            if dataset not in seen:
-                check_dataset(dataset)
-                seen.append(dataset)
+    def check(self, dataset: Any, split: str) -> None:
+        """Pairs all images with their masks, and reads up to 50 masks, taken evenly from the set.
 
-
-def check_dataset(dataset: Any) -> None:
-    root = Path(dataset.get("data_root") or ".")
-    if not root.is_dir():
-        raise UserError(f"no data folder {root}; set data_root=FOLDER")
-    prefix = dataset.data_prefix
-    files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
-    classes = (dataset.get("metainfo") or ADE20KDataset.METAINFO)["classes"]
-    step = -(-len(files) // MASKS_LOOKED_AT)
-    for _, mask in files[::step]:
-        read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+        Raises:
+            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable or holds values
+                outside the classes.
+        """
+        root = Path(dataset.get("data_root") or ".")
+        if not root.is_dir():
+            raise UserError(f"no data folder {root}; set data_root=FOLDER")
+        prefix = dataset.data_prefix
+        files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
+        classes = classes_of(dataset)
+        step = -(-len(files) // MASKS_LOOKED_AT)
+        for _, mask in files[::step]:
+            read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
 
 
 def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
@@ -172,6 +176,13 @@ def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     there = files_by_name(masks, MASK_SUFFIXES)
     absent = [path for name, path in found.items() if name not in there]
     if absent:
+        lossy = files_by_name(masks, tuple(suffix for suffix in SUFFIXES if suffix not in MASK_SUFFIXES))
+        if lossy.keys() >= {name for name in found if name not in there}:
+            first = next(iter(lossy.values()))
+            raise UserError(
+                f"masks in {masks} are {first.suffix} files, e.g. {first.name}, which blur class indices; "
+                f"allowed: {', '.join(MASK_SUFFIXES)}"
+            )
         raise UserError(
             f"{len(absent)} of {len(found)} images in {images} have no mask of the same name in {masks}: "
             f"{shorten(path.name for path in absent)}"
@@ -182,7 +193,3 @@ def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
 def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
-
-
-def mask_datasets(cfg: Any, split: str) -> list[Any]:
-    return [dataset for dataset in datasets_of(cfg, split) if dataset.get("type") == "MaskFolderDataset"]

@@ -3,20 +3,19 @@
 import warnings
 
 import mmcv_ops
-from engine import distributions
-from engine.quiet import quiet_imports
+from engine import installed
+from engine.console import quiet_imports
 from engine.register import register_backbones
 
-distributions.check()
+installed.check()
 mmcv_ops.install()
 with quiet_imports():
-    from mmseg.registry import MODELS
     from mmseg.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
 
     from segmentation import heads  # noqa: F401
-register_backbones(MODELS)
+register_backbones()
 
 # Said by every loss that is built; averaging over all pixels is what the published recipes did.
 warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")

@@ -11,13 +11,24 @@ import torch
 ROOT = Path(__file__).parent.parent
 # A few parity files travel with the tests; the full set is used where it lies beside the repository.
 PARITY = [folder for folder in (ROOT / "tests/data/parity", ROOT.parent / "shared/parity") if folder.is_dir()]
-for folder in (ROOT, ROOT / "tools"):
+for folder in (ROOT, ROOT / "tools", ROOT / "tools/bench", ROOT / "tools/docs"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 # Several test processes share the cores; spinning OpenMP threads would slow each other down many times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_report_header():
+    return f"torch: {torch.backends.cpu.get_cpu_capability()} kernels, threads: {torch.get_num_threads()}"
+
+
+def pytest_collection_modifyitems(items):
+    """The parity tests stay as they came, so those with sums get their marker here."""
+    for item in items:
+        if item.path.name == "test_parity.py" and "equal_the_official_ones" in item.name:
+            item.add_marker("numeric")
 
 
 def load_fill():

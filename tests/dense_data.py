@@ -8,6 +8,17 @@ from PIL import Image
 
 CLASSES = ("box", "disc")
 SIZE = 64
+# Options that make the necks and heads of an R-CNN config small.
+SLIM_RPN = {"model.neck.out_channels": 32, "model.rpn_head.in_channels": 32, "model.rpn_head.feat_channels": 32}
+SLIM_ROI = SLIM_RPN | {
+    "model.roi_head.bbox_roi_extractor.out_channels": 32,
+    "model.roi_head.mask_roi_extractor.out_channels": 32,
+    "model.roi_head.mask_head.in_channels": 32,
+    "model.roi_head.mask_head.conv_out_channels": 32,
+    "model.train_cfg.rpn_proposal.max_per_img": 40,
+    "model.test_cfg.rpn.max_per_img": 20,
+    "model.rpn_head.anchor_generator.scales": [1],  # the coarsest level's anchors must fit into 64 pixels
+}
 
 
 def scene(seed: int):

@@ -10,11 +10,12 @@ import pickle
 
 import pytest
 import torch
+from helpers import SMALL, trained_norms
 
 from backbones import UserError, cpu, create_backbone, list_archs, recompute
+from backbones.ops import graph
 
 ARCHS = list_archs()
-SMALL = ["van_b0", "hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # of each kind the least
 
 
 @pytest.fixture
@@ -26,18 +27,6 @@ def shallow(cut_depths):
         return create_backbone(arch, **kwargs)
 
     return make
-
-
-def trained_norms(net):
-    """Random statistics and scales, so that folding or freezing them wrongly shows."""
-    for module in net.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-    for param in net.parameters():
-        if param.ndim == 1:
-            param.data += torch.rand_like(param)
-    return net
 
 
 def check_maps(net, maps, size):
@@ -159,32 +148,39 @@ def test_grad_checkpointing_changes_nothing_but_memory(shallow, arch):
         torch.testing.assert_close(value, dict(saving.named_buffers())[name], msg=name)
 
 
-@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("arch", [pytest.param(a, marks=pytest.mark.numeric) if a in SMALL else a for a in ARCHS])
 def test_fused_form_agrees(shallow, arch):
-    net = trained_norms(shallow(arch)).eval()
-    image = torch.randn(2, 3, 64, 96)
+    """In float64, where a graph's nearest neighbours do not depend on rounding."""
+    net = trained_norms(shallow(arch)).double().eval()
+    image = torch.randn(2, 3, 64, 96).double()
     with torch.no_grad():
         before = net(image)
         assert net.fuse() is net and net.fuse() is net
         for ours, theirs in zip(net(image), before, strict=True):
-            assert (ours - theirs).norm() / theirs.norm() < 1e-5
+            assert (ours - theirs).norm() / theirs.norm() < 1e-12
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
     with pytest.raises(UserError, match="fused"):
         net.train()
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_copies_and_half_types(shallow, arch):
+def test_copies_and_half_types(shallow, arch, monkeypatch):
+    """A graph in a half type has other nearest neighbours, so both types are compared with the same ones."""
     net = shallow(arch).eval()
     image = torch.randn(1, 3, 32, 32)
+    neighbours, nearest = [], graph.nearest
     with torch.no_grad():
+        monkeypatch.setattr(graph, "nearest", lambda *args: neighbours.append(nearest(*args)) or neighbours[-1])
         maps = net(image)
+        monkeypatch.setattr(graph, "nearest", nearest)
         for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
             assert all(torch.equal(a, b) for a, b in zip(maps, twin(image), strict=True))
+        monkeypatch.setattr(graph, "nearest", lambda *args: neighbours.pop(0))
         half = net.bfloat16()(image.bfloat16())
+    assert not neighbours
     for ours, theirs in zip(half, maps, strict=True):
         assert ours.dtype == torch.bfloat16
-        assert (ours.float() - theirs).norm() / theirs.norm() < 0.1
+        assert (ours.float() - theirs).norm() / theirs.norm() < 0.05
 
 
 @pytest.mark.parametrize("arch", SMALL)
@@ -271,6 +267,7 @@ def test_in_chans(shallow, arch, in_chans):
     assert len(shallow(arch, in_chans=in_chans).eval()(torch.zeros(1, in_chans, 32, 32))) == 4
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("arch", SMALL)
 def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
     """In inference for all; in training where no norm needs the whole batch, with the same gradients."""

@@ -8,7 +8,7 @@ import benchmark
 import pytest
 import torch
 from benchmark_peers import make_peer
-from test_tools import run
+from helpers import run
 
 from backbones import UserError, create_backbone
 from backbones.vvt import VVT

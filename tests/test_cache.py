@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from test_backbones import SMALL
+from helpers import SMALL
 
 from backbones import create_backbone
 from backbones.ops import cache, global_filter, graph, vicinity

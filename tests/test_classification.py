@@ -7,8 +7,8 @@ from mmengine.dataset import default_collate
 from PIL import Image
 
 from backbones import UserError, create_backbone
-from classification import Classifier, create_classifier
-from classification.data import ImageFolder, RepeatAugmentation, check_data
+from classification import TASK, Classifier, create_classifier
+from classification.data import ImageFolder, RepeatAugmentation
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor
 from engine.config import load_config
@@ -159,17 +159,17 @@ def test_repeated_augmentation_shows_fewer_images_more_often():
 def test_bad_data_is_named(images):
     cfg = load_config(RECIPE, {"data_root": str(images)})
     assert cfg.model.num_classes == 3 and cfg.val_dataloader.dataset.classes == ["ant", "bee", "cow"]
-    check_data(cfg)
+    TASK.check_data(cfg)
 
     (images / "val" / "dodo").mkdir()
     with pytest.raises(UserError, match="val has classes that training does not know: dodo"):
-        check_data(cfg)
+        TASK.check_data(cfg)
     for file in (images / "train" / "bee").iterdir():
         file.unlink()
     with pytest.raises(UserError, match="no images for 1 of 3 classes: bee"):
-        check_data(cfg, ("train",))
+        TASK.check_data(cfg, ("train",))
     with pytest.raises(UserError, match=r"no data folder .*nowhere.train"):
-        check_data(load_config(RECIPE, {"data_root": str(images / "nowhere")}))
+        TASK.check_data(load_config(RECIPE, {"data_root": str(images / "nowhere")}))
 
     cut = images / "train" / "ant" / "0.png"
     cut.write_bytes(cut.read_bytes()[:60])

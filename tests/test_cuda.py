@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from test_backbones import SMALL, trained_norms
-from test_compile import loss
+from helpers import SMALL, loss, trained_norms
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

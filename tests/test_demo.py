@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backbones import UserError
-from tools import demo
+from tools.demo import demo
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -64,7 +64,7 @@ worker.wait()
     caller = f"""
 import pathlib
 from engine.cli import run_tool
-from tools import demo
+from tools.demo import demo
 step = demo.Step("s", "t", lambda: [demo.Command("c", ["-c", {tool!r}])])
 run_tool(lambda: demo.run_step(step, "headline", pathlib.Path(r"{tmp_path}")))
 """

@@ -37,24 +37,24 @@ def change(root, split, edit):
 
 
 def error_of(root, config=CONFIG, **options):
-    from detection import check_data
+    from detection import TASK
 
     with pytest.raises(UserError) as error:
-        check_data(load_config(config, {"data_root": str(root), **options}))
+        TASK.check_data(load_config(config, {"data_root": str(root), **options}))
     message = str(error.value)
     assert "\n" not in message
     return message
 
 
 def test_classes_and_num_classes_follow_the_annotation_file(coco):
-    from detection import check_data
+    from detection import TASK
 
     cfg = load_config(CONFIG, {"data_root": str(coco)})
     assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == dense_data.CLASSES
     assert cfg.model.roi_head.bbox_head.num_classes == cfg.model.roi_head.mask_head.num_classes == 2
     assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == str(coco / "annotations/instances_val2017.json")
     assert cfg.test_dataloader.dataset.data_root == str(coco)
-    check_data(cfg)
+    TASK.check_data(cfg)
 
 
 def test_labels_carry_the_right_names(coco):
@@ -166,15 +166,15 @@ def test_images_that_are_all_too_small_to_train_on(coco):
 
 
 def test_a_detector_without_masks_needs_none(coco):
-    from detection import check_data
+    from detection import TASK
 
     for split in ("train", "val"):
         change(coco, split, lambda content: [a.pop("segmentation") for a in content["annotations"]])
-    check_data(load_config(BOXES_ONLY, {"data_root": str(coco)}))
+    TASK.check_data(load_config(BOXES_ONLY, {"data_root": str(coco)}))
 
 
 def test_testing_looks_at_the_test_data_only(coco):
-    from detection import check_data
+    from detection import TASK
 
     shutil.rmtree(coco / "train2017")
-    check_data(load_config(CONFIG, {"data_root": str(coco)}), ("test",))
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco)}), ("test",))

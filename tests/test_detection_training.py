@@ -5,20 +5,11 @@ import dense_data
 import numpy as np
 import pytest
 import torch
+from dense_data import SLIM_ROI
 
 from engine.config import load_config
-from engine.runner import build_runner
+from engine.run import build_testing, build_training
 
-SLIM_RPN = {"model.neck.out_channels": 32, "model.rpn_head.in_channels": 32, "model.rpn_head.feat_channels": 32}
-SLIM_ROI = SLIM_RPN | {
-    "model.roi_head.bbox_roi_extractor.out_channels": 32,
-    "model.roi_head.mask_roi_extractor.out_channels": 32,
-    "model.roi_head.mask_head.in_channels": 32,
-    "model.roi_head.mask_head.conv_out_channels": 32,
-    "model.train_cfg.rpn_proposal.max_per_img": 40,
-    "model.test_cfg.rpn.max_per_img": 20,
-    "model.rpn_head.anchor_generator.scales": [1],  # the coarsest level's anchors must fit into 64 pixels
-}
 SLIM_BOX = {"in_channels": 32, "fc_out_channels": 64}
 SLIM_DENSE = {  # 64 channels: group norms of 32 groups need two values each on a 1x1 map
     "model.neck.out_channels": 64,
@@ -61,7 +52,7 @@ def short_run(name, data, work_dir, iters, lr):
         **HEADS[name],
     }
     cfg = load_config(f"detection/configs/van/{name}.py", options)
-    return build_runner(cfg, work_dir, device="cpu")
+    return build_training(cfg, work_dir, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +102,6 @@ def test_tta_answers_for_boxes_and_masks(coco, tmp_path):
     cfg.tta_pipeline[1].transforms[0] = scales
     use_tta(cfg)
     cfg.test_dataloader.num_workers, cfg.test_dataloader.persistent_workers = 0, False
-    runner = build_runner(cfg, tmp_path / "run", device="cpu", checkpoint=tmp_path / "random.pth")
+    runner = build_testing(cfg, tmp_path / "random.pth", tmp_path / "run", device="cpu")
     metrics = runner.test()
     assert {"coco/bbox_mAP", "coco/segm_mAP"} <= set(metrics)

@@ -5,19 +5,25 @@ training is the uninterrupted one.
 """
 
 import fcntl
+import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.model import MMDistributedDataParallel
 from PIL import Image
 
 from backbones import UserError
 from engine import hooks
 from engine import runner as engine_runner
+from engine.checkpoints import load_state, to_plain_types
 from engine.config import load_config
-from engine.runner import build_runner, load_state, plain
+from engine.run import build_testing, build_training
+from engine.runner import SafeRunner
+from engine.work_dir import WorkDir
+from engine.wrappers import wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 
@@ -52,14 +58,14 @@ def tiny(images, iters=2, **options):
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
     work_dir = tmp_path_factory.mktemp("trained")
-    build_runner(tiny(images), work_dir, device="cpu").train()
+    build_training(tiny(images), work_dir, device="cpu").train()
     return work_dir
 
 
 def test_resuming_is_the_uninterrupted_run(images, trained, tmp_path):
-    straight = build_runner(tiny(images, iters=4), tmp_path / "straight", device="cpu")
+    straight = build_training(tiny(images, iters=4), tmp_path / "straight", device="cpu")
     straight.train()
-    resumed = build_runner(tiny(images, iters=4), tmp_path / "resumed", resume=trained / "iter_2.pth", device="cpu")
+    resumed = build_training(tiny(images, iters=4), tmp_path / "resumed", resume=trained / "iter_2.pth", device="cpu")
     resumed.train()
     for name, value in straight.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
@@ -70,7 +76,7 @@ def test_resuming_is_the_uninterrupted_run(images, trained, tmp_path):
 
 
 def test_resuming_what_is_finished_says_so(images, trained, tmp_path, capsys):
-    build_runner(tiny(images), tmp_path, resume=trained / "iter_2.pth", device="cpu").train()
+    build_training(tiny(images), tmp_path, resume=trained / "iter_2.pth", device="cpu").train()
     assert "nothing left to train after 2 iterations; log: " in capsys.readouterr().out
 
 
@@ -83,7 +89,7 @@ def test_a_checkpoint_is_plain(trained):
 
 def test_plain_reaches_every_depth():
     nested = {"a": [np.float32(0.5), (np.int64(3), np.arange(2))], "b": torch.ones(1, requires_grad=True)}
-    result = plain(nested)
+    result = to_plain_types(nested)
     assert result["a"] == [0.5, (3, [0, 1])]
     assert type(result["a"][0]) is float and not result["b"].requires_grad
 
@@ -91,7 +97,7 @@ def test_plain_reaches_every_depth():
 def test_too_few_images_for_a_batch(images, tmp_path):
     cfg = tiny(images, **{"train_dataloader.batch_size": 9, "train_dataloader.sampler.type": "DefaultSampler"})
     with pytest.raises(UserError, match="8 training images do not fill a batch of 9"):
-        build_runner(cfg, tmp_path, device="cpu")
+        build_training(cfg, tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -102,17 +108,59 @@ def test_too_few_images_for_a_batch(images, tmp_path):
         ({"optim_wrapper.optimizer.lr": "abc"}, "lr is 'abc'; allowed: numbers from 0 up"),
         ({"train_dataloader.batch_size": "abc"}, "van_b0_digits.py: .*positive integer value, .*batch_size=abc"),
         ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the"),
+        ({"model.backbone.type": "mmpretrain.VAN"}, 'mmpretrain.VAN is not in the.*; use type="VAN" or'),
+        ({"model.backbone.type": "mmcls.PyramidVig"}, 'mmcls.PyramidVig is not in the.*; use type="PViG" or'),
         ({"model.backbone.out_indices": (0, 7)}, "out_indices is"),
     ],
 )
 def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message):
     with pytest.raises(UserError, match=message):
-        build_runner(tiny(images, **option), tmp_path, device="cpu")
+        build_training(tiny(images, **option), tmp_path, device="cpu")
+
+
+def test_an_iteration_based_scheduler_made_from_epochs_is_told_about_too(images, tmp_path):
+    schedule = dict(type="CosineAnnealingLR", T_max=4, by_epoch=True, convert_to_iter_based=True, eta_minn=0.0)
+    cfg = tiny(images, param_scheduler=[schedule])
+    with pytest.raises(UserError, match=r"CosineAnnealingLR.* 'eta_minn'"):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+def test_an_argument_that_saving_does_not_take_is_named_before_training(images, tmp_path):
+    cfg = tiny(images, **{"default_hooks.checkpoint.max_kep_ckpts": 1})
+    with pytest.raises(UserError, match="unknown argument of CheckpointHook 'max_kep_ckpts'; nearest: max_keep_ckpts"):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("val_evaluator", "lacks val_evaluator; val needs val_dataloader, val_cfg, val_evaluator"),
+        ("optim_wrapper", "lacks optim_wrapper; train needs train_dataloader, train_cfg, optim_wrapper"),
+    ],
+)
+def test_what_a_config_lacks_is_named(images, tmp_path, part, message):
+    cfg = tiny(images)
+    cfg[part] = None
+    with pytest.raises(UserError, match=message):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+def test_the_runner_works_without_the_checks_of_a_run(images, tmp_path):
+    """As mmengine's does: from a config alone, and nothing of one runner reaches the next."""
+    cfg = tiny(images)
+    cfg.work_dir = str(tmp_path)
+    runner = SafeRunner.from_cfg(cfg)
+    runner.train()
+    state = runner.model.state_dict()
+    name = next(iter(state))
+    assert state[name].device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    runner.save_checkpoint(str(tmp_path), "own.pth")
+    assert torch.equal(torch.load(tmp_path / "own.pth", weights_only=True)["state_dict"][name], state[name].cpu())
 
 
 def test_a_used_work_dir_is_refused_and_kept(images, trained):
     with pytest.raises(UserError, match="holds a run; add --resume or --overwrite"):
-        build_runner(tiny(images), trained, device="cpu")
+        build_training(tiny(images), trained, device="cpu")
     assert (trained / "iter_2.pth").is_file()
 
 
@@ -121,9 +169,9 @@ def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, t
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_9.pth"))
     (tmp_path / "notes.txt").write_text("the user's own")
     with pytest.raises(UserError, match="no data folder"):
-        build_runner(tiny(tmp_path / "nowhere"), tmp_path, overwrite=True, device="cpu")
+        build_training(tiny(tmp_path / "nowhere"), tmp_path, overwrite=True, device="cpu")
     with pytest.raises(UserError, match="unknown arch"):
-        build_runner(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
+        build_training(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
     assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
     (tmp_path / "cut.pth").write_bytes(next(trained.glob("*.pth")).read_bytes()[:100_000])
     for options, message in (
@@ -131,9 +179,9 @@ def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, t
         ({"model.backbone.in_chans": 4}, "since in_chans is 4"),
     ):
         with pytest.raises(UserError, match=message):
-            build_runner(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()
+            build_training(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()
         assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
-    build_runner(tiny(images), tmp_path, overwrite=True, device="cpu").train()
+    build_training(tiny(images), tmp_path, overwrite=True, device="cpu").train()
     assert not (tmp_path / "iter_9.pth").exists() and not (tmp_path / "cut.pth").exists()
     assert Path((tmp_path / "last_checkpoint").read_text()).is_file()
     assert (tmp_path / "notes.txt").exists() and (tmp_path / DEMO.name).exists()
@@ -144,8 +192,36 @@ def test_a_work_dir_in_use_is_refused(images, tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX)
         for options in ({}, {"overwrite": True}):
             with pytest.raises(UserError, match="in use by a running training"):
-                build_runner(tiny(images), tmp_path, device="cpu", **options)
-    build_runner(tiny(images), tmp_path, device="cpu")
+                build_training(tiny(images), tmp_path, device="cpu", **options)
+    failing = tiny(images, **{"model.backbone.arch": "van_b9"})
+    for _ in range(2):  # what failed gave the work dir back
+        with pytest.raises(UserError, match="unknown arch"):
+            build_training(failing, tmp_path, device="cpu")
+    first = build_training(tiny(images), tmp_path, device="cpu")
+    with pytest.raises(UserError, match="in use by a running training"):
+        build_training(tiny(images), tmp_path, device="cpu")
+    first.train()
+    build_training(tiny(images), tmp_path, resume=True, device="cpu")
+
+
+def test_what_a_killed_write_left_is_swept_away(images, tmp_path):
+    half_written, hidden = tmp_path / ".iter_2.pth.1234.tmp", tmp_path / ".notes"
+    half_written.touch(), hidden.touch()
+    build_training(tiny(images), tmp_path, device="cpu")
+    assert not half_written.exists() and hidden.exists()
+
+
+def test_a_record_that_a_kill_left_empty_means_the_newest_checkpoint(tmp_path):
+    for i, name in enumerate(("iter_10.pth", "iter_9.pth")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (i, i))
+    (tmp_path / "last_checkpoint").touch()
+    assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_9.pth"
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/iter_10.pth")
+    assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_10.pth"
+    (tmp_path / "iter_10.pth").unlink()
+    with pytest.raises(UserError, match=r"its last checkpoint iter_10\.pth is gone"):
+        WorkDir(tmp_path).last_checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -158,13 +234,13 @@ def test_a_work_dir_in_use_is_refused(images, tmp_path):
 )
 def test_what_cannot_be_resumed(images, tmp_path, options, message):
     with pytest.raises(UserError, match=message):
-        build_runner(tiny(images), tmp_path, device="cpu", **options)
+        build_training(tiny(images), tmp_path, device="cpu", **options)
 
 
 def test_weights_alone_cannot_be_resumed(images, trained, tmp_path):
     content = torch.load(trained / "iter_2.pth", weights_only=True)
     torch.save({"state_dict": content["state_dict"]}, tmp_path / "weights.pth")
-    run = build_runner(tiny(images), tmp_path / "run", resume=tmp_path / "weights.pth", device="cpu")
+    run = build_training(tiny(images), tmp_path / "run", resume=tmp_path / "weights.pth", device="cpu")
     with pytest.raises(UserError, match="holds weights only and cannot be resumed"):
         run.train()
 
@@ -186,16 +262,16 @@ def test_code_in_a_checkpoint_is_refused(images, tmp_path, way):
         work_dir = tmp_path / f"run_{path.stem}"
         with pytest.raises(UserError, match=r"refused|not a checkpoint"):
             if way == "test":
-                build_runner(tiny(images), work_dir, checkpoint=path, device="cpu").test()
+                build_testing(tiny(images), path, work_dir, device="cpu").test()
             elif way == "resume":
-                build_runner(tiny(images), work_dir, resume=path, device="cpu").train()
+                build_training(tiny(images), work_dir, resume=path, device="cpu").train()
             else:
-                build_runner(tiny(images, load_from=str(path)), work_dir, device="cpu").train()
+                build_training(tiny(images, load_from=str(path)), work_dir, device="cpu").train()
         assert not trace.exists()
 
 
 def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
-    run = build_runner(tiny(images, iters=4), tmp_path, device="cpu")
+    run = build_training(tiny(images, iters=4), tmp_path, device="cpu")
     save, saved = engine_runner.save_safely, []
 
     def second_fails(content, path):
@@ -211,6 +287,24 @@ def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
     torch.load(tmp_path / "iter_2.pth", weights_only=True)
 
 
+def test_the_best_checkpoint_stays_until_a_better_one_is_saved(images, tmp_path, monkeypatch):
+    saving = dict(type="CheckpointHook", by_epoch=False, interval=-1, save_last=False, save_best="top1", rule="less")
+    cfg = tiny(images, iters=2, **{"train_cfg.val_interval": 1, "default_hooks.checkpoint": saving})
+    run = build_training(cfg, tmp_path, device="cpu")
+    save, scores = engine_runner.save_safely, iter([{"top1": 2.0}, {"top1": 1.0}])
+
+    def second_fails(content, path):
+        if list(tmp_path.glob("best_*")):
+            raise OSError("disk full")
+        save(content, path)
+
+    monkeypatch.setattr(engine_runner, "save_safely", second_fails)
+    monkeypatch.setattr(run.val_loop.evaluator, "evaluate", lambda size: next(scores))
+    with pytest.raises(OSError, match="disk full"):
+        run.train()
+    assert [path.name for path in tmp_path.glob("best_*")] == ["best_top1_iter_1.pth"]
+
+
 def test_only_the_newest_and_the_best_are_kept(images, tmp_path):
     options = {
         "train_cfg.val_interval": 2,
@@ -218,19 +312,19 @@ def test_only_the_newest_and_the_best_are_kept(images, tmp_path):
     }
     cfg = tiny(images, iters=4)
     cfg.merge_from_dict(options)
-    build_runner(cfg, tmp_path, device="cpu").train()
+    build_training(cfg, tmp_path, device="cpu").train()
     names = sorted(path.name for path in tmp_path.glob("*.pth"))
     assert [name for name in names if not name.startswith("best")] == ["iter_4.pth"]
     assert len([name for name in names if name.startswith("best_top1_iter_")]) == 1
 
 
 def test_test_metrics_and_strictness(images, trained, tmp_path):
-    metrics = build_runner(tiny(images), tmp_path, checkpoint=trained / "iter_2.pth", device="cpu").test()
+    metrics = build_testing(tiny(images), trained / "iter_2.pth", tmp_path, device="cpu").test()
     assert set(metrics) == {"top1", "top5"} and metrics["top5"] == 100
     other = tiny(images, **{"model.backbone.arch": "van_b1"})
     misfit = r"does not fit the model: \d+ tensors of another shape \(first backbone\..*: file \(32,\), model \(64,\)"
     with pytest.raises(UserError, match=misfit):
-        build_runner(other, tmp_path, checkpoint=trained / "iter_2.pth", device="cpu").test()
+        build_testing(other, trained / "iter_2.pth", tmp_path, device="cpu").test()
 
 
 def test_load_from_may_bring_another_head_but_not_another_backbone():
@@ -250,14 +344,14 @@ def test_load_from_may_bring_another_head_but_not_another_backbone():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there(images, tmp_path):
     with pytest.raises(UserError, match="--device cuda"):
-        build_runner(tiny(images), tmp_path, device="cuda")
+        build_training(tiny(images), tmp_path, device="cuda")
     cfg = tiny(images, **{"optim_wrapper.type": "AmpOptimWrapper"})
     with pytest.raises(UserError, match="needs a GPU"):
-        build_runner(cfg, tmp_path)
+        build_training(cfg, tmp_path)
 
 
 def test_amp_trains_in_bfloat16(images, tmp_path):
-    run = build_runner(tiny(images), tmp_path, amp=True, device="cpu")
+    run = build_training(tiny(images), tmp_path, amp=True, device="cpu")
     seen = []
     run.model.head.fc.register_forward_hook(lambda fc, inputs, output: seen.append((fc.training, output.dtype)))
     run.train()
@@ -266,7 +360,7 @@ def test_amp_trains_in_bfloat16(images, tmp_path):
 
 
 def test_the_console_is_for_people(images, tmp_path, capfd):
-    build_runner(tiny(images, iters=2), tmp_path, device="cpu").train()
+    build_training(tiny(images, iters=2), tmp_path, device="cpu").train()
     lines = capfd.readouterr().out.splitlines()
     assert any(line.startswith("train 2/2  loss ") and "lr " in line and "eta 0:00" in line for line in lines), lines
     assert len(lines) <= 6, lines
@@ -277,11 +371,11 @@ def test_the_console_is_for_people(images, tmp_path, capfd):
 def test_the_console_says_what_was_loaded(images, trained, tmp_path, capsys):
     """And what was left out; a start from random weights says nothing of the kind."""
     weights = next(trained.glob("*.pth"))
-    build_runner(tiny(images, **{"model.backbone.pretrained": str(weights)}), tmp_path / "a", device="cpu").train()
+    build_training(tiny(images, **{"model.backbone.pretrained": str(weights)}), tmp_path / "a", device="cpu").train()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("van_b0: "))
     tensors = len(torch.load(weights, weights_only=True)["state_dict"])
     assert f"{tensors} tensors from {weights} (ziggurat)" in line
-    build_runner(tiny(images), tmp_path / "b", device="cpu").train()
+    build_training(tiny(images), tmp_path / "b", device="cpu").train()
     assert "tensors from" not in capsys.readouterr().out
 
 
@@ -293,3 +387,25 @@ def test_batch_norm_statistics_are_averaged_over_processes(monkeypatch):
     hooks.average_buffers(norm)
     assert norm.running_mean.tolist() == [0.5, 1.5] and norm.running_var.tolist() == [0.5, 0.5]
     assert norm.num_batches_tracked.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            "MMDistributedDataParalel",
+            "unknown model_wrapper_cfg.type 'MMDist.*; .*MMDistributedDataPa",
+        ),
+        ("MMFullyShardedDataParallel", "saves in the first process only.*; allowed: MMDistributedDataParallel"),
+        ("MMSeparateDistributedDataParallel", "wraps each part of a model.*; allowed: MMDistributedDataParallel"),
+    ],
+)
+def test_a_model_wrapper_that_cannot_work_is_refused(images, tmp_path, named, message):
+    """Also where one process trains and nothing would be wrapped."""
+    with pytest.raises(UserError, match=message):
+        build_training(tiny(images, **{"model_wrapper_cfg.type": named}), tmp_path, device="cpu")
+
+
+def test_the_usual_model_wrapper_is_ddp():
+    assert wrapper_class(None) is wrapper_class({"find_unused_parameters": True}) is MMDistributedDataParallel
+    assert wrapper_class({"type": MMDistributedDataParallel}) is MMDistributedDataParallel

@@ -23,6 +23,7 @@ def photo(tmp_path):
     return tmp_path / "photo.png", pixels
 
 
+@pytest.mark.numeric
 def test_every_kind_of_image_gives_the_same_maps(extractor, photo):
     path, pixels = photo
     tensor = torch.from_numpy(pixels).permute(2, 0, 1)
@@ -45,6 +46,7 @@ def test_preprocessing_is_that_of_the_weights(photo):
             torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.numeric
 def test_images_of_different_sizes_keep_their_own_maps(extractor):
     images = [np.random.default_rng(i).integers(0, 256, (*s, 3), np.uint8) for i, s in enumerate([(40, 70), (64, 33)])]
     together = extractor(images)

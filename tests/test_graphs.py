@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from test_backbones import SMALL, trained_norms
+from helpers import SMALL, trained_norms
 
 from backbones import SimpleFeaturePyramid, create_backbone
 from backbones.graph_layers import GRAPH_CONVS

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_backbones import SMALL, trained_norms
+from helpers import SMALL, trained_norms
 
 from backbones import create_backbone
 from backbones.ops import Conv1x1, conv_gelu

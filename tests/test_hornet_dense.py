@@ -16,6 +16,8 @@ from mmseg.registry import MODELS as SEGMENTATION
 import detection  # noqa: F401
 import segmentation  # noqa: F401
 
+pytestmark = pytest.mark.numeric
+
 FILL = load_fill()
 CHANNELS = [96, 192, 384, 768]
 FILTERS = {"7x7": None, "gf": (32, 17)}

@@ -36,12 +36,21 @@ def imported(path):
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_packages_import_only_what_they_may(package):
-    files = [path for path in (ROOT / package).rglob("*.py") if "configs" not in path.parts]
+    files = [path for path in (ROOT / package).rglob("*.py") if "configs" not in path.relative_to(ROOT).parts]
     assert files
     for path in files:
         for module, line in imported(path):
             top = module.split(".")[0]
             assert top not in (OURS | MM) - ALLOWED[package], f"{path.relative_to(ROOT)}:{line} imports {module}"
+
+
+def test_no_test_imports_another_and_no_tool_reads_the_tests():
+    """What test files share is in files of its own, without tests in them."""
+    for path in (ROOT / "tests").glob("*.py"):
+        for module, line in imported(path):
+            assert not module.startswith("test_"), f"{path.name}:{line} imports {module}"
+    for path in (ROOT / "tools").rglob("*.py"):
+        assert '"tests"' not in path.read_text() and "tests/" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_backbones import SMALL
+from helpers import SMALL
 
 from backbones import SimpleFeaturePyramid, create_backbone, list_archs
 from backbones.hornet import GatedConv

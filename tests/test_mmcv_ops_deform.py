@@ -14,6 +14,8 @@ mmcv_ops.install()
 
 from mmcv import ops  # noqa: E402
 
+pytestmark = pytest.mark.numeric
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 # kernel, stride, padding, dilation, groups, deform_groups
 GEOMETRIES = [

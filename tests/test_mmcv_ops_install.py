@@ -1,10 +1,16 @@
-"""`mmcv_ops.install()` lets mmcv.ops, mmdet and mmseg import without a compiler, and gives way to a compiled mmcv."""
+"""mmcv.ops, mmdet and mmseg import without a compiler, in any order, and a compiled mmcv wins.
+
+An installation puts the operators in place when Python starts; `mmcv_ops.install()` does so without an installation.
+"""
 
 import importlib
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,13 +20,16 @@ import mmcv_ops
 ROOT = Path(__file__).parent.parent
 
 
-def run(code, *path):
-    """Run `code` in a fresh interpreter, `path` in front of where it looks for modules."""
-    environment = dict(
-        os.environ,
-        PYTHONPATH=os.pathsep.join(map(str, (*path, ROOT))),
-        OMP_NUM_THREADS="1",
-    )
+@pytest.fixture(autouse=True)
+def at_start(request, monkeypatch):
+    """The tests of `install()` are about an interpreter that started without it."""
+    if "start" not in request.node.name:
+        monkeypatch.setenv("ZIGGURAT_NO_MMCV_OPS", "1")
+
+
+def run(code):
+    """Run `code` in a fresh interpreter."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1")
     return subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
@@ -30,10 +39,70 @@ def run(code, *path):
     )
 
 
-def ok(code, *path):
-    result = run(code, *path)
+def ok(code):
+    result = run(code)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def test_start_up_loads_neither_torch_nor_mmcv():
+    ok("import sys; assert 'mmcv_ops' in sys.modules and not {'torch', 'mmcv', 'mmengine'} & set(sys.modules)")
+
+
+@pytest.mark.parametrize("imports", ["mmdet.datasets, mmdet.apis, mmdet.models, detection", "mmseg.apis, segmentation"])
+def test_started_with_operators_any_import_comes_first(imports):
+    """Without a word of ours before it; a detector's operators are bound, not None."""
+    ok(
+        f"import {imports}, mmcv.ops, torch\n"
+        "if 'mmdet' in globals():\n"
+        "    from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor\n"
+        "    layer = dict(type='RoIAlign', output_size=2, sampling_ratio=0)\n"
+        "    extract = SingleRoIExtractor(roi_layer=layer, out_channels=1, featmap_strides=[1])\n"
+        "    box = torch.tensor([[0., 1, 1, 3, 3]])\n"
+        "    assert (extract([torch.ones(1, 1, 8, 8)], box) == 1).all()\n"
+        "box = torch.tensor([[0., 0, 4, 4], [0, 0, 4, 5]])\n"
+        "assert mmcv.ops.nms(box, torch.tensor([1., 2]), 0.5)[1].tolist() == [1]\n"
+    )
+
+
+@pytest.mark.parametrize(("value", "there"), [("1", False), ("0", True), ("", True)])
+def test_start_up_can_be_turned_off(value, there, monkeypatch):
+    monkeypatch.setenv("ZIGGURAT_NO_MMCV_OPS", value)
+    ok(f"import importlib.util; assert (importlib.util.find_spec('mmcv._ext') is not None) == {there}")
+
+
+@pytest.fixture(scope="module", params=["build_wheel", "build_editable"])
+def installed(request, tmp_path_factory):
+    """A folder with what `pip install .` (or `-e .`) puts into site-packages, and the project that it came from."""
+    project, site = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("site")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project)
+    shutil.copytree(ROOT / "mmcv_ops", project / "mmcv_ops", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"from setuptools import build_meta; build_meta.{request.param}({str(site)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=project, check=True, capture_output=True)
+    (wheel,) = site.glob("*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        content.extractall(site)
+    wheel.unlink()
+    return site, project
+
+
+def test_start_up_comes_with_every_kind_of_installation(installed):
+    """Python is started without its site-packages; these are added afterwards, without the start-up files in them."""
+    site, project = installed
+    start = f"import site, sys; site.addsitedir({str(site)!r}); sys.path.append({sysconfig.get_path('purelib')!r})\n"
+
+    def python(code):
+        command = [sys.executable, "-S", "-c", start + code]
+        return subprocess.run(command, cwd=site, env={"PATH": ""}, capture_output=True, text=True)
+
+    used = python("import mmcv.ops, mmcv_ops; assert mmcv.ops.nms; print(mmcv_ops.__file__)")
+    assert used.returncode == 0, used.stderr
+    assert {site, project} & set(Path(used.stdout).parents)
+    shutil.move(project / "mmcv_ops", project / "gone")  # an editable installation whose folder went
+    shutil.rmtree(site / "mmcv_ops", ignore_errors=True)
+    gone = python("import mmcv_ops")
+    assert gone.stderr.endswith("No module named 'mmcv_ops'\n") and gone.stderr.count("Error") == 1
 
 
 def test_importing_mmcv_ops_loads_neither_torch_nor_mmcv():

@@ -22,6 +22,8 @@ from mmcv.ops.multi_scale_deform_attn import (  # noqa: E402
     multi_scale_deformable_attn_pytorch,
 )
 
+pytestmark = pytest.mark.numeric
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 FLT_MIN = 1.17549435e-38
 PRECISIONS = [

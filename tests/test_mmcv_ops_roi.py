@@ -15,6 +15,8 @@ mmcv_ops.install()
 from mmcv import ops  # noqa: E402
 from mmcv.ops.roi_align import ext_module as ext  # noqa: E402
 
+pytestmark = pytest.mark.numeric
+
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 # Inside, adaptive grids of several sizes, partly and wholly off the map, of no width, smaller than a pixel.
 ROIS = [

@@ -8,6 +8,8 @@ from backbones import cpu
 from backbones.ops import Conv1x1, depthwise
 from backbones.ops.depthwise import dilated_as_dense
 
+pytestmark = pytest.mark.numeric
+
 
 def check_equal(fast, leaves, plain, plain_leaves=None, **tolerance):
     """Two results and their gradients are equal, in the type of the second."""

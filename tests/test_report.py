@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from backbones import UserError
-from tools import report
+from tools.demo import report
 
 FIGURES = {
     "classification": {"top1": 97.25},

@@ -38,10 +38,10 @@ def own(root, **options):
 
 
 def error_of(cfg):
-    from segmentation import check_data
+    from segmentation import TASK
 
     with pytest.raises(UserError) as error:
-        check_data(cfg)
+        TASK.check_data(cfg)
     message = str(error.value)
     assert "\n" not in message
     return message
@@ -154,9 +154,9 @@ def test_the_data_set_pairs_images_with_masks_of_another_suffix(masks):
 
 
 def test_good_folders_pass(masks):
-    from segmentation import check_data
+    from segmentation import TASK
 
-    check_data(own(masks))
+    TASK.check_data(own(masks))
 
 
 def test_missing_and_empty_folders(masks, tmp_path):
@@ -168,6 +168,22 @@ def test_missing_and_empty_folders(masks, tmp_path):
     assert "no image folder" in error_of(own(masks))
     (masks / "images/training").mkdir()
     assert "no images in" in error_of(own(masks))
+
+
+def test_jpeg_masks_are_said_to_be_jpeg_not_to_be_absent(masks):
+    folder = masks / "annotations/training"
+    for path in list(folder.iterdir()):
+        Image.open(path).save(path.with_suffix(".jpg"))
+        path.unlink()
+    message = error_of(own(masks))
+    assert f"masks in {folder} are .jpg files, e.g. 0.jpg" in message and "allowed: .png" in message
+    (folder / "0.jpg").unlink()
+    assert "4 of 4 images" in error_of(own(masks))
+
+
+def test_a_mask_beyond_pillows_limit_is_named(masks, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 // 2 - 1)
+    assert f"mask has too many pixels: {masks / 'annotations/training/0.png'}" in error_of(own(masks))
 
 
 def test_mask_values_outside_the_classes_are_named_with_the_file(masks):
@@ -188,10 +204,10 @@ def test_a_bad_mask_that_the_sample_missed_is_named_out_of_a_worker(masks):
 
 
 def test_the_check_reads_a_bounded_number_of_masks(tmp_path, monkeypatch):
-    from segmentation import data
+    from segmentation import TASK, data
 
     root = dense_data.write_masks(tmp_path / "many", {"training": 120, "validation": 3})
     read = []
     monkeypatch.setattr(data, "read_mask", lambda path, *args: read.append(path))
-    data.check_data(own(root))
+    TASK.check_data(own(root))
     assert len(read) <= 50 + 3

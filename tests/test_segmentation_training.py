@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.config import load_config
-from engine.runner import build_runner
+from engine.run import build_testing, build_training
 
 HEADS = {
     "upernet_van_b0_512x512_160k_ade20k": {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16},
@@ -47,7 +47,7 @@ def test_training(name, masks, tmp_path):
         **dense_data.small_mask_pipelines(),
         **HEADS[name],
     }
-    runner = build_runner(load_config(f"segmentation/configs/van/{name}.py", options), tmp_path, device="cpu")
+    runner = build_training(load_config(f"segmentation/configs/van/{name}.py", options), tmp_path, device="cpu")
     before = {key: value.clone() for key, value in runner.model.state_dict().items()}
     runner.train()
 
@@ -73,7 +73,7 @@ def test_tta_answers(masks, tmp_path):
     cfg.tta_pipeline[1].transforms[0] = scales
     use_tta(cfg)
     cfg.test_dataloader.num_workers, cfg.test_dataloader.persistent_workers = 0, False
-    runner = build_runner(cfg, tmp_path / "run", device="cpu", checkpoint=tmp_path / "random.pth")
+    runner = build_testing(cfg, tmp_path / "random.pth", tmp_path / "run", device="cpu")
     assert 0 <= runner.test()["mIoU"] <= 100
 
 

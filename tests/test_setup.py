@@ -13,12 +13,12 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
-import setup_env
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from backbones import UserError
-from engine.distributions import PROVIDERS, check
+from engine.installed import PROVIDERS, check
+from tools.setup import setup_env
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
@@ -44,7 +44,7 @@ def find_python(tmp_path, **pythons):
         fake = folder / name.replace("_", ".")
         fake.write_text(FAKE_PYTHON.format(python=sys.executable, version=number, lacking=lacking))
         fake.chmod(0o755)
-    command = [str(folder / "sh"), str(ROOT / "tools/setup_env.sh")]
+    command = [str(folder / "sh"), str(ROOT / "tools/setup/setup_env.sh")]
     return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True, timeout=60)
 
 
@@ -74,7 +74,7 @@ def test_a_usable_python_beside_an_unusable_one_is_found(first, tmp_path):
 def project(tmp_path, monkeypatch):
     """A folder that was set up, seen by setup_env; ``build`` only notes how it is called."""
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    for name in ("requirements.lock", "pyproject.toml", ".venv/bin/python"):
+    for name in ("requirements.lock", "pyproject.toml", "setup.py", ".venv/bin/python"):
         (tmp_path / name).write_text(name)
     monkeypatch.delenv("PYTHON", raising=False)
     monkeypatch.setattr(setup_env, "ROOT", tmp_path)
@@ -102,6 +102,7 @@ def test_nothing_is_built_where_nothing_changed(project, monkeypatch):
     [
         (lambda root: (root / "requirements.lock").write_text("torch==3"), "anew"),
         (lambda root: (root / "pyproject.toml").write_text("[project]"), "project"),
+        (lambda root: (root / "setup.py").write_text("setup()"), "project"),
         (lambda root: (root / ".venv/built-from.json").unlink(), "anew"),  # interrupted half-way
         (lambda root: (root / ".venv/built-from.json").write_text('{"py'), "anew"),
         (lambda root: (root / ".venv/bin/python").unlink(), "anew"),  # its Python was removed from the system

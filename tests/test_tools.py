@@ -1,7 +1,6 @@
 """model_info counts what is published; extract_features writes what the extractor computes, and names bad files."""
 
 import json
-import sys
 
 import benchmark_ops
 import extract_features
@@ -9,6 +8,7 @@ import model_info
 import numpy as np
 import pytest
 import torch
+from helpers import run
 from PIL import Image
 
 from backbones import FeatureExtractor, UserError, create_backbone, list_archs
@@ -17,15 +17,6 @@ from engine.cli import run_tool
 # Parameters without the head (millions), and multiply-adds of the classifier at 224x224 (G) as mmpretrain@ee7f2e8
 # counts them, configs/van/README.md: norms and activations included, which adds up to 2 %.
 PUBLISHED = {"van_b0": (3.849, 0.88), "van_b1": (13.349, 2.52), "van_b2": (26.065, 5.03), "van_b3": (44.253, 8.99)}
-
-
-def run(tool, argv, monkeypatch, capsys):
-    """Exit status, standard output and standard error of a tool run in this process."""
-    monkeypatch.setattr(sys, "argv", [f"{tool.__name__}.py", *map(str, argv)])
-    with pytest.raises(SystemExit) as stop:
-        run_tool(tool.main)
-    captured = capsys.readouterr()
-    return stop.value.code or 0, captured.out, captured.err
 
 
 @pytest.mark.parametrize("arch", PUBLISHED)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.config import load_config
-from engine.runner import build_runner
+from engine.run import build_training
 
 DIM, QUERIES = 32, 12
 
@@ -170,7 +170,7 @@ def train(tmp_path, text):
     """The metrics after two steps, in which gradients (there is no decay) must move every weight of the backbone."""
     path = tmp_path / "mine.py"
     path.write_text(text + RUN)
-    runner = build_runner(load_config(path), tmp_path / "run", device="cpu")
+    runner = build_training(load_config(path), tmp_path / "run", device="cpu")
     runner.model.init_weights()
     before = {key: value.clone() for key, value in runner.model.backbone.named_parameters()}
     runner.train()

@@ -17,6 +17,7 @@ import backbones
 from backbones import PViG, UserError, convert, create_backbone, load_weights, weights
 from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
+from backbones.weights.fetch import fetch_named
 from classification import create_classifier
 
 
@@ -170,7 +171,7 @@ def test_pytorchs_own_loading_takes_filters_of_any_size():
     known = {id(parameter) for parameter in net.parameters()}
     filters = [module for module in donor.modules() if isinstance(module, GlobalFilter)]
     for module in filters:
-        module.adopt(torch.Size((len(module.complex_weight), 20, 11, 2)))
+        module.resize((20, 11))
         torch.nn.init.normal_(module.complex_weight)
     net.load_state_dict(donor.state_dict())
     assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())
@@ -184,7 +185,7 @@ def test_a_failed_load_gives_filters_their_size_back():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for module in donor.modules():
         if isinstance(module, GlobalFilter):
-            module.adopt(torch.Size((len(module.complex_weight), 20, 11, 2)))
+            module.resize((20, 11))
     state = donor.state_dict()
     del state["stem.0.weight"]
     with pytest.raises(UserError, match=r"stem\.0\.weight"):
@@ -291,11 +292,11 @@ def test_named_weights_try_their_mirrors_and_say_the_licence_once(server, b0, mo
     save_safely(b0.state_dict(), folder / "mirror.pth")
     row = weights.WEIGHTS["van_b0.in1k"]._replace(urls=(f"{url}/gone.pth", f"{url}/mirror.pth"))
     monkeypatch.setitem(weights.WEIGHTS, "van_b0.in1k", row)
-    weights.fetch_named.cache_clear()
+    fetch_named.cache_clear()
     for _ in range(2):
         create_backbone("van_b0", pretrained="van_b0.in1k")
     assert capfd.readouterr().err.count(row.terms.licence) == 1
-    weights.fetch_named.cache_clear()
+    fetch_named.cache_clear()
 
 
 def test_weights_table_names_known_archs():

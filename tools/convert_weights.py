@@ -1,20 +1,21 @@
-"""Rewrites weights in another published layout, or in ours; heads of any size come along.
+"""Rewrites weights in another published layout, or in ours. Heads of any size are rewritten too.
 
 python tools/convert_weights.py WEIGHTS OUT [--to ziggurat|official|official-seg|official-det|mmpretrain|huggingface]
 
-WEIGHTS is a file, a URL or a name of the weights table; OUT ends in .pth or .safetensors.
+WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
-from backbones import UserError, convert, create_backbone, list_archs, load_weights
-from backbones.registry import family_of
-from backbones.weights import find_state, save_safely, tensors_for
-from backbones.weights_table import WEIGHTS
-from classification import create_classifier
+from backbones import UserError, convert, load_weights
+from backbones.registry import arch_of, build_backbone, family_of
+from backbones.weights import own_meta, read_own_meta, save_safely, statistics
+from backbones.weights.source import head_rows, open_source, read_source
+from classification.model import Classifier
 from engine.cli import Parser, run_tool
 
 
@@ -22,34 +23,42 @@ def main() -> None:
     args = parse_args()
     if args.arch is not None:
         family_of(args.arch)
-    arch = args.arch or (args.weights.split(".")[0] if args.weights in WEIGHTS else None)
-    _, state = find_state(arch or "", args.weights)
-    arch = arch or fitting_arch(args.weights, state)
+    arch = args.arch or arch_of(args.weights, args.which)
+    _, content = read_source(arch, args.weights)
     if args.to not in ("ziggurat", *convert.sources(arch)):
         allowed = ", ".join(("ziggurat", *convert.sources(arch)))
         raise UserError(f"--to is {args.to!r}; allowed for {arch}: {allowed}")
-    model = load(arch, state)
+    model = load(arch, content, args.which)
+    backbone = getattr(model, "backbone", model)
+    meta = {"ziggurat": meta_of(model, args.weights, content)}
     written, left_out = rewrite(model, arch, args.to)
-    container = (
-        None if args.to == "ziggurat" else convert.names_of(arch, family_of(arch).ARCHS[arch], args.to).container
-    )
-    bare = args.out.suffix == ".safetensors" or container is None
-    save_safely(written if bare else {container: written}, args.out)
+    bare = container_of(arch, args.to) is None
+    if args.out.suffix == ".safetensors":
+        save_safely(written | {"meta": meta}, args.out)
+    elif args.to == "ziggurat":
+        save_safely({"meta": meta, "state_dict": written}, args.out)
+    else:
+        save_safely(written if bare else {container_of(arch, args.to): written}, args.out)
 
-    report = getattr(model, "backbone", model).load_report
-    print(f"{args.weights}: {arch}, {report.source} layout, {len(state)} tensors")
+    report = backbone.load_report
+    place = f" in {report.place}" if report.place else ""
+    tensors = len(report.loaded) + len(report.unexpected)
+    print(f"{args.weights}: {arch}, {report.source} layout, {tensors} tensors{place}")
     print(f"{args.out}: {args.to} layout, {len(written)} tensors")
     for names, why in ((report.unexpected, "not read"), (left_out, f"no place in the {args.to} layout")):
         if names:
             print(f"left out, {why}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}")
+    if args.out.suffix != ".safetensors" and args.to != "ziggurat":
+        print(f"not said in the file, whose layout has no place for it: {told(backbone, arch, args.to, meta)}")
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", help="a file, a URL or a name of the weights table")
-    parser.add_argument("out", type=Path, help="the file to write, .pth or .safetensors")
-    parser.add_argument("--to", default="ziggurat", help="the layout to write (default: ziggurat, our own)")
-    parser.add_argument("--arch", help="what the weights are of; found out where it is not given")
+    parser.add_argument("out", type=Path, help="file to write, .pth or .safetensors")
+    parser.add_argument("--to", default="ziggurat", help="layout to write (default: ziggurat, our own)")
+    parser.add_argument("--arch", help="arch of the weights (default: the arch whose tensors they are)")
+    parser.add_argument("--which", help="of several sets of weights in a file: ema (default), raw or an entry's name")
     args = parser.parse_args()
     if args.out.suffix not in (".pth", ".safetensors"):
         raise UserError(f"OUT is {args.out}; allowed: a name that ends in .pth or .safetensors")
@@ -58,21 +67,38 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def fitting_arch(where: str, state: dict[str, Tensor]) -> str:
-    """The arch whose every backbone tensor the state dict has."""
-    arch = max(list_archs(), key=lambda name: tensors_for(family_of(name), name, state))
-    if not tensors_for(family_of(arch), arch, state):
-        raise UserError(f"{where} holds all tensors of no known arch; --arch ARCH says what is missing from one")
-    return arch
-
-
-def load(arch: str, state: dict[str, Tensor]) -> nn.Module:
+def load(arch: str, content: dict[str, Any], which: str | None) -> nn.Module:
     """A classifier with the checkpoint's head, or the backbone alone where it has none."""
-    found = convert.recognise(arch, family_of(arch).ARCHS[arch], state)
-    heads = [state[key] for key, name in found.names.items() if name in ("head.fc.weight", "head.fc2.weight")]
-    model = create_classifier(arch, num_classes=len(heads[0])) if heads else create_backbone(arch)
-    load_weights(model, state)
+    rows = head_rows(open_source(arch, family_of(arch).ARCHS[arch], content, which))
+    backbone = build_backbone(arch, content, **({"out_indices": (-1,)} if rows else {}))
+    model = Classifier(backbone, rows) if rows else backbone
+    load_weights(model, content, which=which)
     return model
+
+
+def meta_of(model: nn.Module, weights: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What the written file says of itself: what the one that was read does, else what is known of its weights."""
+    own = read_own_meta(content) or {}
+    arch = getattr(model, "backbone", model).arch
+    known = statistics(arch, content if own.get("mean") else weights)
+    rest = {name: own.get(name) for name in ("task", "classes", "config")}
+    return own_meta(model, known.mean, known.std, **rest)
+
+
+def told(backbone: nn.Module, arch: str, to: str, meta: dict[str, Any]) -> str:
+    """What a user of the written file must know besides its tensors."""
+    own = meta["ziggurat"]
+    lines = [f"mean {own['mean']}, std {own['std']}"]
+    row = family_of(arch).ARCHS[arch]
+    implied = convert.structure(arch, row, convert.Recognised(to, {}, set(), {}), {}).get("norm_eps")
+    eps = own["backbone"].get("norm_eps")
+    if eps != implied:
+        lines.append(f"norm_eps {eps}, where the {to} layout implies {implied}")
+    return "; ".join(lines)
+
+
+def container_of(arch: str, to: str) -> str | None:
+    return None if to == "ziggurat" else convert.names_of(arch, family_of(arch).ARCHS[arch], to).container
 
 
 def rewrite(model: nn.Module, arch: str, to: str) -> tuple[dict[str, Tensor], list[str]]:

@@ -9,7 +9,7 @@ from engine.cli import Parser, add_run_options, output_folder, run_tool
 def main() -> None:
     args = parse_args()
     from engine.config import load_config
-    from engine.runner import build_runner
+    from engine.run import build_testing
     from engine.tta import use_tta
 
     if args.out:
@@ -17,7 +17,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     if args.tta:
         use_tta(cfg)
-    runner = build_runner(cfg, args.work_dir, launcher=args.launcher, device=args.device, checkpoint=args.checkpoint)
+    runner = build_testing(cfg, args.checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
     metrics = runner.test()
     if args.out and runner.rank == 0:
         Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
@@ -26,12 +26,12 @@ def main() -> None:
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument("config", help="the config the checkpoint was trained with")
+    parser.add_argument("config", help="the config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="e.g. work_dirs/<config name>/epoch_12.pth")
     parser.add_argument(
-        "--tta", action="store_true", help="test-time augmentation: the config's tta_model, tta_pipeline"
+        "--tta", action="store_true", help="test-time augmentation: the config's tta_model and tta_pipeline"
     )
-    parser.add_argument("--out", metavar="FILE", help="write the metrics there as JSON")
+    parser.add_argument("--out", metavar="FILE", help="JSON file to write the metrics to")
     add_run_options(parser)
     return parser.parse_args()
 

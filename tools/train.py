@@ -6,10 +6,10 @@ from engine.cli import Parser, add_run_options, run_tool
 def main() -> None:
     args = parse_args()
     from engine.config import load_config
-    from engine.runner import build_runner
+    from engine.run import build_training
 
     cfg = load_config(args.config, args.cfg_options)
-    runner = build_runner(
+    runner = build_training(
         cfg, args.work_dir, args.resume, args.overwrite, launcher=args.launcher, amp=args.amp, device=args.device
     )
     runner.train()
@@ -23,7 +23,7 @@ def parse_args():
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="go on where the run in the work dir stopped, or from this checkpoint",
+        help="go on where the run in the work dir stopped, or from a checkpoint",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the work dir holds")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")

@@ -14,6 +14,7 @@ from backbones.convert import hornet, van, vig, vvt
 from backbones.convert.names import Names
 
 FAMILIES = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig, "vvt": vvt}
+STRUCTURES = {"van": van.structure, "hornet": hornet.structure}  # of the families whose structure follows weights
 OURS = re.compile(r"(stem|stages\.\d+\.(downsample|blocks|norm)|out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")
 
 
@@ -42,6 +43,35 @@ def sources(arch: str) -> tuple[str, ...]:
 def names_of(arch: str, row: Any, source: str) -> Names:
     """How ``source`` names the network of an arch with this row of its table."""
     return FAMILIES[arch.split("_")[0]].names(source, row)
+
+
+def known(arch: str, row: Any) -> Callable[[str], bool]:
+    """Whether a checkpoint of an arch may hold a tensor of a name, in any format."""
+    modules: set[str] = set()
+    for source in sources(arch):
+        names = names_of(arch, row, source)
+        modules |= {prefix + foreign for prefix in names.prefixes for foreign in names.backbone.values()}
+
+    def is_known(name: str) -> bool:
+        module = name.rpartition(".")[0]
+        return name in modules or module in modules or bool(OURS.match(name.removeprefix("backbone.")))
+
+    return is_known
+
+
+def structure(arch: str, row: Any, found: "Recognised", tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The constructor's arguments that a recognised checkpoint fixes besides the values of its tensors.
+
+    Args:
+        arch: the network's arch.
+        row: its row of the arch table.
+        found: what :func:`recognise` found in the checkpoint.
+        tensors: the checkpoint's tensors, by its own names.
+    """
+    family = arch.split("_")[0]
+    if family not in STRUCTURES:
+        return {}
+    return STRUCTURES[family](found.source, row, {name: tensors[key] for key, name in found.names.items()})
 
 
 def recognise(arch: str, row: Any, keys: Iterable[str]) -> Recognised:

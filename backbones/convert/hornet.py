@@ -4,7 +4,11 @@ Source: the state dicts of raoyongming/HorNet@ac9e210 (classification, object_de
 open-mmlab/mmpretrain@ee7f2e8.
 """
 
+import re
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from backbones.convert.names import Names
 
@@ -38,6 +42,22 @@ def names(source: str, row: Any) -> Names:
         modules |= {f"out_norms.{i}": f"norm{i}" for i in range(len(row.depths))}
     axes = {name: 2 for name in modules if name.endswith((".pwconv1", ".pwconv2"))}  # 1x1 convolutions of ours
     return Names(modules, head, prefixes, axes=axes, container=container)
+
+
+def structure(source: str, row: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The constructor's arguments that tensors under our names, ``state``, were made with.
+
+    A stage's filters have one size. Where those of a file do not, or have other channels, the row's size stays.
+    """
+    sizes = []
+    for i, size in enumerate(row.filters):
+        own = re.compile(rf"stages\.{i}\..*\.complex_weight")
+        shapes = {tuple(value.shape) for name, value in state.items() if own.fullmatch(name)}
+        channels = sum(row.embed_dims[i] // 2**k for k in range(row.orders[i])) // 2
+        shape = shapes.pop() if len(shapes) == 1 else ()
+        fits = size is not None and len(shape) == 4 and (shape[0], shape[3]) == (channels, 2)
+        sizes.append(list(shape[1:3]) if fits else size and list(size))
+    return {"filter_sizes": sizes, "out_norm": any(name.startswith("out_norms.") for name in state)}
 
 
 BLOCK = (

@@ -1,21 +1,27 @@
 """VAN's names in every published format.
 
 Source: the state dicts of Visual-Attention-Network/VAN-Classification@e19779b and VAN-Segmentation@8285fc7,
-open-mmlab/mmpretrain@ee7f2e8, transformers 4.53.3.
+open-mmlab/mmpretrain@ee7f2e8, transformers 4.53.3; projects/van of open-mmlab/mmsegmentation@76b6b89.
 """
 
+from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from backbones.convert.names import Names
 
 # Where two sources share their names, as both VAN repositories do but for the prefix, the prefix tells them apart.
-SOURCES = ("official", "official-seg", "mmpretrain", "huggingface")
+SOURCES = ("official", "official-seg", "mmseg", "mmpretrain", "huggingface")
+# Of the LayerNorms that end the stages; no file says it.
+NORM_EPS = {"official": 1e-6, "official-seg": 1e-5, "mmseg": 1e-5, "mmpretrain": 1e-5, "huggingface": 1e-6}
 
 
 def names(source: str, row: Any) -> Names:
     """The names of a VAN with the arch table's ``row`` as ``source`` writes them."""
     embed, block, norm, inner = {
         "official": ("patch_embed{s}", "block{s}.{j}", "norm{s}", VAN_OFFICIAL),
+        "mmseg": ("patch_embed{s}", "block{s}.{j}", "norm{s}", VAN_MMSEG),
         "mmpretrain": ("patch_embed{s}", "blocks{s}.{j}", "norm{s}", VAN_MMPRETRAIN),
         "huggingface": ("{i}.embeddings", "{i}.layers.{j}", "{i}.normalization", VAN_HUGGINGFACE),
     }["official" if source == "official-seg" else source]
@@ -31,6 +37,7 @@ def names(source: str, row: Any) -> Names:
     return {
         "official": Names(modules, {"head.fc": "head"}, ("",)),
         "official-seg": Names(modules, {}, ("backbone.",)),
+        "mmseg": Names(modules, {}, ("", "backbone.")),
         "mmpretrain": Names(modules, {"head.fc": "head.fc"}, ("backbone.", "")),
         "huggingface": Names(
             modules,
@@ -40,6 +47,11 @@ def names(source: str, row: Any) -> Names:
             container=None,
         ),
     }[source]
+
+
+def structure(source: str, row: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The constructor's arguments that weights of this format were made with."""
+    return {"norm_eps": NORM_EPS[source]} if source in NORM_EPS else {}
 
 
 VAN_OFFICIAL = {
@@ -58,6 +70,7 @@ VAN_OFFICIAL = {
     "mlp.fc2": "mlp.fc2",
     "layer_scale2": "layer_scale_2",
 }
+VAN_MMSEG = VAN_OFFICIAL | {"mlp.dw": "mlp.dwconv"}
 VAN_MMPRETRAIN = VAN_OFFICIAL | {
     "embed.conv": "projection",
     "attn.dw": "attn.spatial_gating_unit.DW_conv",

@@ -1,12 +1,14 @@
 """The global filter: a circular convolution over the whole map, given by its spectrum (GFNet, arXiv 2107.00645)."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from backbones import cpu
+from backbones.errors import UserError
 from backbones.ops.cache import CACHE
 from backbones.ops.resize import resized
 
@@ -51,20 +53,27 @@ class GlobalFilter(nn.Module):
             return make_spectrum(weight, *args)
         return CACHE.get(("spectrum", *args), lambda: (make_spectrum(weight, *args),), like=weight, source=weight)[0]
 
-    def adopt(self, shape: torch.Size) -> None:
-        """Makes room for a stored spectrum of another size (C, h, w, 2); a load fills it.
+    def resize(self, size: Sequence[int]) -> None:
+        """Gives the stored spectrum another (height, width), by the resizing that a map of another size gets.
 
         The parameter stays the same object, which an optimiser may know already.
         """
-        weight = self.complex_weight
-        if len(shape) == 4 and shape != weight.shape and (shape[0], shape[3]) == (weight.shape[0], weight.shape[3]):
-            weight.data, weight.grad = weight.data.new_empty(shape), None
-            CACHE.forget(weight)
+        weight, size = self.complex_weight, tuple(size)
+        if tuple(weight.shape[1:3]) == size:
+            return
+        if type(weight.data) is not Tensor:
+            kind = type(weight.data).__name__
+            raise UserError(f"a global filter is a {kind} and keeps its size; allowed: load it before it is sharded")
+        values = weight.data.to(torch.promote_types(weight.dtype, torch.float32)).permute(3, 0, 1, 2)
+        values = resized(values, size, mode="bilinear", align_corners=True)
+        weight.data, weight.grad = values.permute(1, 2, 3, 0).to(weight.dtype).contiguous(), None
+        CACHE.forget(weight)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}complex_weight")
-        if stored is not None:
-            self.adopt(stored.shape)
+        own = self.complex_weight.shape
+        if stored is not None and stored.ndim == 4 and (stored.shape[0], stored.shape[3]) == (own[0], own[3]):
+            self.resize(stored.shape[1:3])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> "GlobalFilter":

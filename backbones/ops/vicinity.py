@@ -4,6 +4,9 @@ Each token at row y and column x of a H x W map has the angles a = pi/2 * y/H an
 are taken four times, times cos a, sin a, cos b and sin b. A product of two such features is then
 q . k * (cos(a - a') + cos(b - b')), most for near places, and sums over tokens can still be formed first.
 
+The published clamps give a sum that cancels to 0 the magnitude 1e-4 under the sign of its rounding error. So the sign
+of a few values depends on the processor in the published code, and may differ here, where such a sum is mostly 0.
+
 Source: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
 """
 

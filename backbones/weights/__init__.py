@@ -1,0 +1,32 @@
+"""Weights: their table, safe files, fetching, and strict loading with a report. No class of networks is known here.
+
+Read in this order: ``table``, ``fetch`` and ``files`` get a file; ``containers`` and ``backbones.convert`` find a
+network's tensors in it; ``source`` joins them; ``load`` fills a network. ``own`` and ``normalisation`` are what weights
+say besides their tensors.
+"""
+
+from backbones.weights.containers import find_tensors
+from backbones.weights.files import read_ahead, read_checkpoint, save_safely
+from backbones.weights.load import LoadReport, load_weights, match_structure, match_structures
+from backbones.weights.normalisation import Statistics, statistics
+from backbones.weights.own import own_meta, read_own_meta
+from backbones.weights.source import tensors_of
+from backbones.weights.table import WEIGHTS, list_weights
+
+__all__ = [
+    "WEIGHTS",
+    "LoadReport",
+    "Statistics",
+    "find_tensors",
+    "list_weights",
+    "load_weights",
+    "match_structure",
+    "match_structures",
+    "own_meta",
+    "read_ahead",
+    "read_checkpoint",
+    "read_own_meta",
+    "save_safely",
+    "statistics",
+    "tensors_of",
+]

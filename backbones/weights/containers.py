@@ -1,0 +1,154 @@
+"""Finding a network's tensors in a checkpoint: in which entry they are, and behind which prefix."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from backbones.errors import UserError
+
+# torch.compile, activation checkpointing and FSDP put these words into names, at any place.
+WRAPPERS = re.compile(r"\b(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
+AVERAGED = re.compile(r"(?:^|[._])(?:ema|teacher|averaged|swa|momentum)(?:[._]|$)")
+MAX_DEPTH = 3  # entries of entries that are looked into
+
+
+class Found(NamedTuple):
+    """One set of tensors in a checkpoint.
+
+    Attributes:
+        tensors: by name, without the prefix and without the words of wrappers.
+        keys: the same names -> those in the file.
+        beside: names in the file of the tensors that lie in the same entry outside the prefix.
+        container: the entry that holds them, e.g. ``"state_dict"``; empty where the file itself does.
+        prefix: what their names in the file begin with, e.g. ``"module."``.
+        others: further sets that the checkpoint holds for the network, by the word that chooses each.
+    """
+
+    tensors: dict[str, Tensor]
+    keys: dict[str, str]
+    beside: list[str]
+    container: str = ""
+    prefix: str = ""
+    others: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Container and prefix in one word, as ``which`` takes it."""
+        return place_of(self.container, self.prefix)
+
+
+class Candidate(NamedTuple):
+    container: str
+    prefix: str
+    keys: frozenset[str]  # of the tensors that the network knows
+
+
+def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which: str | None = None) -> Found:
+    """The set of tensors in a checkpoint that a network knows, wherever it lies.
+
+    A prefix is what most known names have before them; no tensor is looked at alone. Where a checkpoint holds averaged
+    weights beside raw ones, the averaged ones are taken unless ``which`` says otherwise.
+
+    Args:
+        content: the checkpoint.
+        known: whether a name, without any prefix, may be one of the network's.
+        which: ``"ema"`` (the averaged set; a teacher is one), ``"raw"`` (the other), or the entry or prefix that is
+            wanted, e.g. ``"student"``. None takes the averaged set where there is one.
+
+    Raises:
+        UserError: ``which`` names nothing that is there.
+    """
+    entries = dict(tensor_entries(content))
+    candidates = [found for path, names in entries.items() for found in candidates_in(path, names, known)]
+    if not candidates:
+        path = next(iter(entries), "")
+        tensors = entries.get(path, {})
+        return Found(tensors, {name: name for name in tensors}, [], path)
+    most = max(len(candidate.keys) for candidate in candidates)
+    candidates = [candidate for candidate in candidates if 2 * len(candidate.keys) >= most]
+    chosen = choose(candidates, which, swapped="message_hub" in content)
+    others = [candidate for candidate in candidates if candidate is not chosen]
+    elsewhere = {key for candidate in others if candidate.container == chosen.container for key in candidate.keys}
+    tensors, keys, beside = {}, {}, []
+    for key, value in entries[chosen.container].items():
+        name = WRAPPERS.sub("", key)
+        if name.startswith(chosen.prefix) and key not in elsewhere:
+            tensors[name[len(chosen.prefix) :]], keys[name[len(chosen.prefix) :]] = value, key
+        else:
+            beside.append(key)
+    return Found(tensors, keys, beside, *chosen[:2], tuple(place_of(*other[:2]) or "raw" for other in others))
+
+
+def tensor_entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, dict]]:
+    """Path and tensors by name of every entry that holds any."""
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if tensors:
+        yield path, tensors
+    if depth < MAX_DEPTH:
+        for key, value in content.items():
+            if isinstance(key, str) and isinstance(value, Mapping):
+                yield from tensor_entries(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def candidates_in(path: str, names: Mapping[str, Tensor], known: Callable[[str], bool]) -> list[Candidate]:
+    """The prefixes in one entry behind which a network's names lie, each with the keys that it explains."""
+    votes: Counter[str] = Counter()
+    for key in names:
+        votes.update(prefixes_of(WRAPPERS.sub("", key), known))
+    most = max(votes.values(), default=0)
+    found = []
+    for prefix in sorted((p for p in votes if 2 * votes[p] >= most), key=len):  # the shortest of equal ones
+        cleaned = ((key, WRAPPERS.sub("", key)) for key in names)
+        keys = frozenset(key for key, name in cleaned if name.startswith(prefix) and known(name[len(prefix) :]))
+        explained = [other for other in found if len(keys & other.keys) * 2 > len(keys)]
+        if all(len(keys) > len(other.keys) for other in explained):
+            found = [other for other in found if other not in explained]
+            found.append(Candidate(path, prefix, keys))
+    return found
+
+
+def prefixes_of(name: str, known: Callable[[str], bool]) -> Iterator[str]:
+    """Every beginning of a name, up to a dot, that leaves a known one."""
+    start = 0
+    while True:
+        if known(name[start:]):
+            yield name[:start]
+        dot = name.find(".", start)
+        if dot < 0:
+            return
+        start = dot + 1
+
+
+def choose(candidates: list[Candidate], which: str | None, swapped: bool) -> Candidate:
+    """The candidate that ``which`` asks for.
+
+    Args:
+        swapped: the checkpoint is mmengine's, which keeps the averaged weights in ``state_dict`` and the raw ones in
+            ``ema_state_dict``.
+    """
+
+    def is_averaged(candidate: Candidate) -> bool:
+        if swapped and len(candidates) > 1:
+            return candidate.container == "state_dict"
+        return bool(AVERAGED.search(place_of(*candidate[:2])))
+
+    averaged = [candidate for candidate in candidates if is_averaged(candidate)]
+    raw = [candidate for candidate in candidates if not is_averaged(candidate)]
+    if which is None:
+        return max(averaged or raw, key=lambda candidate: len(candidate.keys))
+    if which in ("ema", "raw"):
+        fitting = averaged if which == "ema" else raw
+    else:
+        fitting = [c for c in candidates if which in (place_of(*c[:2]), c.container, c.prefix, c.prefix.rstrip("."))]
+    if not fitting:
+        places = [place_of(*candidate[:2]) for candidate in candidates]
+        kinds = ["ema"] * bool(averaged) + ["raw"] * bool(raw)
+        raise UserError(f"which is {which!r}; allowed here: {', '.join(filter(None, [*kinds, *places]))}")
+    return fitting[0]
+
+
+def place_of(container: str, prefix: str) -> str:
+    return ".".join(filter(None, (container, prefix.rstrip("."))))

@@ -1,0 +1,71 @@
+"""From what a user calls weights to a file on this machine."""
+
+import hashlib
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+
+from backbones.errors import UserError, unknown
+from backbones.weights.table import WEIGHTS, names_for
+
+
+def locate(arch: str | None, source: str | Path) -> Path:
+    """The file of a name of the weights table, of a URL, or of a path; it is downloaded where need be.
+
+    Args:
+        arch: what the weights are for; a name of the table must belong to it. None takes any.
+        source: the name, the URL or the path.
+
+    Raises:
+        UserError: a name of another arch, an unknown name, or a file that cannot be downloaded.
+    """
+    text = str(source)
+    if text in WEIGHTS:
+        if arch is not None and text.split(".")[0] != arch:
+            raise UserError(f"weights {text!r} are not of arch {arch!r}; allowed: {', '.join(names_for(arch))}")
+        return fetch_named(text)
+    if "://" in text:
+        return fetch(text)
+    if not Path(text).is_file() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
+        raise unknown("weights name (and no such file)", text, WEIGHTS)
+    return Path(text)
+
+
+@cache
+def fetch_named(name: str) -> Path:
+    """The file of a name of the weights table, after saying once whose it is; its mirrors are tried in turn."""
+    row = WEIGHTS[name]
+    if not row.urls:
+        raise UserError(f"weights {name!r} can only be downloaded in a browser: {row.page}; then give the file's path")
+    print(f"weights {name}: {row.terms.origin}, licence {row.terms.licence}", file=sys.stderr)
+    problems = []
+    for url in row.urls:
+        try:
+            return fetch(url)
+        except UserError as error:
+            problems.append(str(error))
+    raise UserError(f"weights {name!r} cannot be fetched: {'; '.join(problems)}")
+
+
+def fetch(url: str) -> Path:
+    """The file behind a URL, kept in PyTorch's hub cache; its sha256 is checked where the name carries it.
+
+    A name without a sha256 may stand for many files, as Hugging Face's do; those are kept under the URL's.
+    """
+    name = Path(urlparse(url).path).name
+    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # eight digits like a year's are a date
+    if not digest:
+        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot download {url} ({error})") from None
+    return path

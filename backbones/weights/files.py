@@ -1,0 +1,129 @@
+"""Files of weights: reading without running code from them, writing without losing what was there."""
+
+import os
+import pickle
+import re
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from backbones.errors import UserError
+from backbones.weights.own import from_json, to_json
+
+# The one file that was read ahead: its identity -> its content.
+READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a .safetensors file, or any other as PyTorch's format, onto the CPU without ever running code from it.
+
+    Training records of mmengine and options of a training script inside a checkpoint come back as empty objects.
+    A .safetensors file gives its tensors by name and, where it was written here, its ``meta`` beside them.
+
+    Raises:
+        UserError: no such file, cut off or of another format, or a pickle that asks for code.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"no such checkpoint file: {path}")
+    content = READ_AHEAD.pop(identity(path), None)
+    return read_file(path) if content is None else content
+
+
+def read_ahead(path: str | Path) -> dict[str, Any]:
+    """Reads as :func:`read_checkpoint` does, and leaves the content for the next call of that for the same file.
+
+    Structure and statistics are wanted before a network is built, its tensors afterwards. The content is kept for one
+    file at a time, and must not be changed.
+    """
+    content = read_checkpoint(path)
+    READ_AHEAD.clear()
+    READ_AHEAD[identity(Path(path))] = content
+    return content
+
+
+def identity(path: Path) -> tuple[Any, ...]:
+    """Equal for two paths and moments only where the file and its content are the same."""
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return read_safetensors(path)
+        with torch.serialization.safe_globals(harmless_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)) or re.search(r"instantiate (\w+)", str(error))
+        if asked:
+            reason = f"it asks for {asked[1]}, which can run code"
+        elif "Unsupported operand" in str(error):
+            reason = "it holds instructions that no weights need"
+        else:
+            raise UserError(f"not a checkpoint, or cut off: {path}") from None
+        raise UserError(f"refused: {path} is not only weights, {reason}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError) as error:
+        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
+    return content
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
+        metadata = file.metadata() or {}
+    if "ziggurat" in metadata:
+        content["meta"] = {"ziggurat": from_json(metadata["ziggurat"])}
+    return content
+
+
+def save_safely(content: dict[str, Any], path: str | Path) -> None:
+    """Writes a checkpoint beside ``path`` and renames it into place, so a stop half-way loses nothing.
+
+    A .safetensors path takes a flat dict of tensors, and beside them ``meta=dict(ziggurat=...)``, which becomes JSON in
+    the file's metadata; any other suffix what ``torch.save`` takes.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.suffix == ".safetensors":
+            tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
+            own = content.get("meta", {}).get("ziggurat")
+            save_file(tensors, beside, {"format": "pt"} | ({"ziggurat": to_json(own)} if own else {}))
+        else:
+            torch.save(content, beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def harmless_globals() -> list[Any]:
+    """What a training checkpoint may name besides tensors: numpy's scalars and arrays, and inert stand-ins."""
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    arrays = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + "?efdFD")]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        arrays += [(multiarray.scalar, f"{module}.scalar"), (multiarray._reconstruct, f"{module}._reconstruct")]
+    # mmengine's records pickle their own methods through getattr, which would reach any attribute of anything. The
+    # training scripts of timm and its kin keep their options.
+    inert = ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "argparse.Namespace")
+    return [*arrays, *((Inert, name) for name in inert)]
+
+
+class Inert:
+    """Stands in for a pickled object whose content is not wanted."""
+
+    def __init__(self, *args: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass

@@ -1,0 +1,107 @@
+"""Whether the tensors of a file fit a network, and one line that says how they do not."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from backbones import convert
+from backbones.errors import UserError
+from backbones.weights.network import Network
+from backbones.weights.source import Opened
+
+TABLE_TOLERANCE = 2e-6  # mmpretrain's float32 construction of relative_pos is 6.6e-7 off the official one
+
+
+def check_fit(
+    opened: Opened, backbone: Network, names: Mapping[str, str], target: Mapping[str, Tensor], missing: list[str]
+) -> None:
+    """Raises UserError where a tensor is missing, unexpected or of another shape.
+
+    Args:
+        opened: the weights.
+        backbone: the network that takes them.
+        names: their names -> the model's.
+        target: the model's tensors.
+        missing: names of the model's tensors that the weights do not give.
+    """
+    state, found, left = opened.found.tensors, opened.format, set(missing)
+    optional = {key for key, name in names.items() if not needed(backbone, name.removeprefix("backbone."))}
+    taken = {key for key, name in names.items() if name in target and name not in left}
+    unexpected = [key for key in state if key not in taken | found.beside | optional]
+    has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as published recipes do
+    may_miss = ("head.",) if has_norms else ("head.", "out_norms.", "backbone.out_norms.")
+    missing = [n for n in missing if not n.startswith(may_miss) and not n.endswith("num_batches_tracked")]
+    if missing or unexpected:
+        shapes = {n: (tuple(state[key].shape), tuple(target[n].shape)) for key, n in names.items() if n in missing}
+        unexpected = [key for key in unexpected if names.get(key) not in shapes]
+        missing = [n for n in missing if n not in shapes]
+        unexpected = [opened.found.keys[key] for key in unexpected]
+        reason = misfit(opened.where, backbone.arch, missing, unexpected, shapes)
+        like = max(backbone.ARCHS, key=lambda arch: count_if_fits(type(backbone), arch, state))
+        fits = like != backbone.arch and count_if_fits(type(backbone), like, state)
+        raise UserError(reason + (f"; it fits {like}" if fits else ""))
+
+
+def needed(backbone: Network, name: str) -> bool:
+    """Whether a backbone tensor belongs to what was built, rather than to a head or to what no returned map needs."""
+    part = re.match(r"stages\.(\d+)(?:\.blocks\.(\d+))?", name)
+    if part is None:
+        return not name.startswith(("head.", "out_norms."))
+    i, block = int(part[1]), int(part[2] or 0)
+    return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= block < backbone.depths[i]
+
+
+def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
+    """Raises UserError where a stored table differs, by more than its type's rounding, from what we compute instead."""
+    if stored.shape != computed.shape:
+        theirs, ours = tuple(stored.shape), tuple(computed.shape)
+        raise UserError(f"{where}: table {key} has shape {theirs}; allowed: {ours}, the published one")
+    if stored.is_meta:
+        return
+    error = (stored.double() - computed.to(stored.device, torch.float64)).abs().max().item()
+    rounding = torch.finfo(stored.dtype).eps * computed.abs().max().item() if stored.element_size() < 4 else 0.0
+    if not error <= TABLE_TOLERANCE + rounding:
+        raise UserError(f"{where}: table {key} differs from the published construction by {error:.2g}; allowed: equal")
+
+
+def same_shape(a: Tensor, b: Tensor) -> bool:
+    """Whether two shapes are equal up to trailing ones, as those of a linear layer and a 1x1 convolution are."""
+    return without_ones(a) == without_ones(b)
+
+
+def without_ones(tensor: Tensor) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def misfit(
+    where: str, arch: str, missing: list[str], unexpected: list[str], shapes: dict[str, tuple[tuple, tuple]]
+) -> str:
+    """One line that says how a checkpoint differs from the network."""
+    parts = []
+    if shapes:
+        name, (theirs, ours) = next(iter(shapes.items()))
+        parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {theirs}, {arch} {ours})")
+    for word, names in (("missing", missing), ("unexpected", unexpected)):
+        if names:
+            more = ", ..." if len(names) > 3 else ""
+            parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{more})")
+    return f"{where} does not fit {arch}: {'; '.join(parts)}"
+
+
+def count_if_fits(family: type[nn.Module], arch: str, state: dict[str, Tensor]) -> int:
+    """How many tensors a backbone of ``arch`` takes from the state dict; 0 if it lacks one or a shape differs."""
+    found = convert.recognise(arch, family.ARCHS[arch], state)
+    row, blocks = family.ARCHS[arch], {tuple(name.split(".")[:4]) for name in found.names.values()}
+    if not all(("stages", f"{i}", "blocks", f"{depth - 1}") in blocks for i, depth in enumerate(row.depths)):
+        return 0
+    with torch.device("meta"):
+        net = family(arch)
+        net.match_structure(convert.structure(arch, row, found, state))
+    target = net.state_dict()
+    named = {name: state[key] for key, name in found.names.items()}
+    return len(target) * all(name in named and same_shape(named[name], value) for name, value in target.items())

@@ -1,0 +1,163 @@
+"""Strict loading: all of a network's tensors or none, and a report of what was done."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from backbones.errors import Notice, UserError
+from backbones.weights.fit import check_computed, check_fit, same_shape
+from backbones.weights.network import Network, backbone_of, is_network, unwrapped
+from backbones.weights.source import Source, open_source, unknown_format
+
+
+class LoadReport(NamedTuple):
+    """What a load did.
+
+    Attributes:
+        loaded: names of the model's tensors that were set.
+        missing: names of the model's tensors that the file does not hold; they keep their values.
+        unexpected: names of the file's tensors that were left out, as the file writes them.
+        source: the format found: ``official``, ``official-seg``, ``mmseg``, ``mmpretrain``, ``huggingface`` or
+            ``ziggurat``.
+        place: where in the file the tensors were: entry and common prefix, e.g. ``"model_ema.module"`` for an entry
+            ``model_ema`` whose names begin with ``module.``; empty where the file is the bare tensors.
+        others: further sets of weights in the file, by the words that ``which`` takes.
+    """
+
+    loaded: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    source: str
+    place: str = ""
+    others: tuple[str, ...] = ()
+
+
+def load_weights(model: nn.Module, source: Source, strict: bool = True, which: str | None = None) -> LoadReport:
+    """Loads any published format into a backbone, or into a classifier (with ``.backbone`` and ``.head``).
+
+    The file may be another trainer's: its tensors are found in whatever entry they lie, behind a common prefix. The
+    model may be wrapped by DDP, AveragedModel or torch.compile, or sharded by ``fully_shard``.
+
+    Left out even by a strict load, and named in the report: a head where the model has none or one for another number
+    of classes (a classifier then warns, since its head stays as it was), everything beside the backbone in the
+    checkpoint of a detector or segmenter, stages that the model's out_indices do not need, and tensors that the
+    source saves and never uses.
+
+    Args:
+        model: the network to fill, in place.
+        source: a name of the weights table, a URL, a file (.pth, .safetensors, ...), or a state dict.
+        strict: raise where a tensor is missing, unexpected or of another shape. False loads what fits.
+        which: where a file holds several sets: ``"ema"`` (averaged, a teacher), ``"raw"``, or an entry's name. None
+            takes the averaged set, as timm does, and warns.
+
+    Raises:
+        UserError: the file is absent, unsafe, cut off, or does not fit; the message names tensors and shapes. The
+            model is unchanged then. Also if a stored position table differs from the one that is computed here, strict
+            or not.
+    """
+    model = unwrapped(model)
+    backbone = backbone_of(model)
+    if backbone.is_fused:
+        raise UserError(f"{backbone.arch} is fused; load its weights before fuse()")
+    opened = open_source(backbone.arch, backbone.ARCHS[backbone.arch], source, which)
+    where, (tensors, keys, beside, *_), found = opened.where, opened.found, opened.format
+    if not found.names:
+        raise unknown_format(backbone.arch, opened)
+    with unchanged_on_error(model):
+        backbone.match_structure(opened.structure)
+        names = found.names
+        if backbone is not model:
+            names = {key: name if name.startswith("head.") else f"backbone.{name}" for key, name in names.items()}
+        target = model.state_dict()
+        fits = {}
+        for key, name in names.items():
+            if name in target and same_shape(tensors[key], target[name]):
+                fits[name] = tensors[key].reshape(target[name].shape)
+        report = LoadReport(
+            loaded=list(fits),
+            missing=[name for name in target if name not in fits],
+            unexpected=[keys[key] for key in tensors if names.get(key) not in fits] + beside,
+            source=found.source,
+            place=opened.found.place,
+            others=opened.found.others,
+        )
+        if strict:
+            check_fit(opened, backbone, names, target, report.missing)
+        for key, make in found.computed.items():
+            check_computed(where, key, tensors[key], make())
+    head = [name for name in report.missing if name.startswith("head.")]
+    if head:
+        warnings.warn(
+            f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", Notice, stacklevel=2
+        )
+    if report.others and which is None:
+        words = ", ".join(f"which={other!r}" for other in report.others)
+        warnings.warn(
+            f"{where}: loaded {report.place or 'its own tensors'}; {words} loads the other", Notice, stacklevel=2
+        )
+    model.load_state_dict({name: placed(value, target[name]) for name, value in fits.items()}, strict=False)
+    backbone.load_report = report
+    return report
+
+
+def match_structure(network: Network, source: Source, which: str | None = None) -> None:
+    """Gives a network the structure of weights that it will load.
+
+    Call this before DDP or an optimiser is built: parameters may change their shapes, as HorNet's filters do, and
+    modules may come or go. The load that follows does not read the file again.
+
+    Raises:
+        UserError: as :func:`load_weights`, except that nothing is said yet of tensors that do not fit.
+    """
+    opened = open_source(network.arch, network.ARCHS[network.arch], source, which, ahead=True)
+    network.match_structure(opened.structure)
+
+
+def match_structures(model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Any] | None = None) -> None:
+    """Gives every network within a model the structure that a checkpoint of the whole model, saved by us, has.
+
+    Args:
+        model: a detector, segmenter, classifier or backbone.
+        state: its state dict, as the checkpoint holds it.
+        own: what the checkpoint says of itself, from ``read_own_meta``.
+    """
+    for name, module in list(model.named_modules()):
+        if is_network(module):
+            prefix = f"{name}." if name else ""
+            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            content = {"state_dict": part, "meta": {"ziggurat": own}}
+            module.match_structure(open_source(module.arch, module.ARCHS[module.arch], content).structure)
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """A tensor as the parameter is that takes it: spread over a mesh of devices where that one is."""
+    if not hasattr(like, "placements"):
+        return value
+    from torch.distributed.tensor import distribute_tensor
+
+    # Every process has read the file, so none waits for another one's values.
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+@contextmanager
+def unchanged_on_error(model: nn.Module) -> Iterator[None]:
+    """Gives every module its attributes, parameters and children back if the body raises.
+
+    Of the parameters' values only what took another shape is given back.
+    """
+    inner = ("_parameters", "_buffers", "_modules")
+    before = [(m, vars(m) | {name: dict(vars(m)[name]) for name in inner}) for m in model.modules()]
+    data = [(parameter, parameter.data) for parameter in model.parameters()]
+    try:
+        yield
+    except BaseException:
+        for module, attributes in before:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for parameter, values in data:
+            if parameter.shape != values.shape:
+                parameter.data = values
+        raise

@@ -1,0 +1,61 @@
+"""The normalisation that weights expect: their row's, else what their file says, else their family's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backbones.weights.own import read_own_meta
+from backbones.weights.source import read_source
+from backbones.weights.table import FAMILY_INPUT, WEIGHTS, first_name, name_of_file
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation per channel of an image in 0..1, RGB where there are three.
+
+    Attributes:
+        source: where they come from, in a few words.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in self[:2])
+        return f"mean ({mean}), std ({std}), {self.source}"
+
+    def for_channels(self, channels: int) -> "Statistics":
+        """These for an input of another number of channels: the average over the given ones for each."""
+        if len(self.mean) == len(self.std) == channels:
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        source = f"{self.source}, averaged for {channels} channels"
+        return Statistics((mean,) * channels, (std,) * channels, source)
+
+
+def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | None) -> Statistics:
+    """The normalisation that goes with ``pretrained``.
+
+    A published file has its row's under any path or URL that keeps the file's name. A file is read once: the load that
+    follows gets what was read here.
+
+    Args:
+        arch: the network's arch.
+        pretrained: as for ``create_backbone``, or a state dict or checkpoint in memory.
+
+    Raises:
+        UserError: a file that is absent, unsafe or cut off, or a name of no weights.
+    """
+    if pretrained is True:
+        pretrained = first_name(arch)
+    by_file = None if pretrained is None or isinstance(pretrained, Mapping) else name_of_file(Path(pretrained).name)
+    name = str(pretrained) if not isinstance(pretrained, Mapping) and str(pretrained) in WEIGHTS else by_file
+    if name is not None and name.split(".")[0] == arch:
+        return Statistics(*WEIGHTS[name].input, f"of the weights {name}")
+    if pretrained:
+        where, content = read_source(arch, pretrained, ahead=True)
+        own = read_own_meta(content)
+        if own and own["mean"] and own["std"]:
+            return Statistics(tuple(own["mean"]), tuple(own["std"]), f"of the run that wrote {where}")
+    family = arch.split("_")[0]
+    return Statistics(*FAMILY_INPUT[family], f"published for the family of {arch}")

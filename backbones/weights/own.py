@@ -1,0 +1,106 @@
+"""What a checkpoint of ours says of itself, so that it loads without a config at hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from backbones.errors import UserError
+from backbones.version import __version__
+from backbones.weights.network import is_network, unwrapped
+
+FORMAT = 1
+TUPLE = "__tuple__"  # the key of a tuple in JSON, which has lists alone
+
+
+def own_meta(
+    net: nn.Module,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The dict for ``meta["ziggurat"]`` of a checkpoint, in plain types that a weights-only read gives back.
+
+    :func:`to_json` and :func:`from_json` give the same dict back too. Tuples stay tuples: a config's
+    ``Resize(scale=(1333, 800))`` takes no list.
+
+    Args:
+        net: a backbone, or a model with ``.backbone``, wrapped or not. One without a network of ours has no arguments.
+        mean, std: per channel of an image in 0..1, as the network is given it; None where nothing is known.
+        task: ``"classification"``, ``"detection"``, ``"segmentation"`` or None.
+        classes: their names, in the order of the outputs.
+        config: the completed config of the run, as data.
+    """
+    net = unwrapped(net)
+    backbone = unwrapped(net._modules.get("backbone") or net)
+    return plain(
+        dict(
+            format=FORMAT,
+            version=__version__,
+            task=task,
+            backbone=backbone.arguments() if is_network(backbone) else None,
+            classes=None if classes is None else list(classes),
+            mean=None if mean is None else list(mean),
+            std=None if std is None else list(std),
+            config=config,
+        )
+    )
+
+
+def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The dict that :func:`own_meta` made, out of a checkpoint; None where it holds none.
+
+    Raises:
+        UserError: the checkpoint was written in a later format, or its dict is not one of ours.
+    """
+    meta = content.get("meta")
+    own = meta.get("ziggurat") if isinstance(meta, Mapping) else None
+    if own is None:
+        return None
+    if not isinstance(own, Mapping) or not isinstance(own.get("format"), int):
+        raise UserError("the checkpoint's meta.ziggurat is damaged; allowed: what Ziggurat writes")
+    if own["format"] > FORMAT:
+        version = f"it was written by Ziggurat {own.get('version')}"
+        raise UserError(f"the checkpoint's format is {own['format']}, {version}; allowed: up to {FORMAT}")
+    backbone = own.get("backbone")
+    if backbone is not None and not (isinstance(backbone, Mapping) and isinstance(backbone.get("arch"), str)):
+        raise UserError("the checkpoint's meta.ziggurat.backbone is damaged; allowed: a dict with arch")
+    for name in ("mean", "std"):
+        values = own.get(name)
+        if values is not None and not (isinstance(values, list) and all(isinstance(v, int | float) for v in values)):
+            raise UserError(f"the checkpoint's {name} is {values!r}; allowed: a list of numbers")
+    absent = dict.fromkeys(("version", "task", "backbone", "classes", "mean", "std", "config"))
+    return absent | dict(own)
+
+
+def plain(value: Any) -> Any:
+    """Dicts, lists, tuples, texts, numbers, True, False and None all the way down; anything else as its text."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(part) for part in value)
+    if isinstance(value, list | set | frozenset):
+        return [plain(part) for part in value]
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def to_json(own: Mapping[str, Any]) -> str:
+    """What :func:`own_meta` made, as JSON."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: marked(part) for key, part in value.items()}
+        parts = [marked(part) for part in value] if isinstance(value, list | tuple) else value
+        return {TUPLE: parts} if isinstance(value, tuple) else parts
+
+    return json.dumps(marked(own))
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """What :func:`to_json` was given."""
+    return json.loads(text, object_hook=lambda found: tuple(found[TUPLE]) if found.keys() == {TUPLE} else found)

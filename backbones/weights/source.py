@@ -1,0 +1,90 @@
+"""A source of weights, read once: its tensors for one arch, their format, and what it says of itself."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from backbones import convert
+from backbones.errors import UserError
+from backbones.weights.containers import Found, find_tensors
+from backbones.weights.fetch import locate
+from backbones.weights.files import read_ahead, read_checkpoint
+from backbones.weights.own import read_own_meta
+
+Source = str | Path | Mapping[str, Any]
+OUTSIDE_TENSORS = {"norm_eps"}  # constructor's arguments that leave no trace in names and shapes
+
+
+class Opened(NamedTuple):
+    """Weights for one arch.
+
+    Attributes:
+        where: how to call the source in a message.
+        found: its tensors.
+        format: their names' format.
+        own: what an own checkpoint says of itself, else None.
+        structure: the constructor's arguments that the weights fix.
+    """
+
+    where: str
+    found: Found
+    format: convert.Recognised
+    own: dict[str, Any] | None
+    structure: dict[str, Any]
+
+
+def open_source(arch: str, row: Any, source: Source, which: str | None = None, ahead: bool = False) -> Opened:
+    """Reads a source and finds in it what belongs to an arch.
+
+    Args:
+        arch: the arch that is wanted.
+        row: its row of the arch table.
+        source: a name of the weights table, a URL, a file, or a state dict or checkpoint in memory.
+        which: which of several sets of weights, see :func:`backbones.weights.containers.find_tensors`.
+        ahead: the file will be read once more, to load it; its content is kept until then.
+
+    Raises:
+        UserError: the file is absent, unsafe or cut off, or ``which`` names nothing in it.
+    """
+    where, content = read_source(arch, source, ahead)
+    found = find_tensors(content, convert.known(arch, row), which)
+    format = convert.recognise(arch, row, found.tensors)
+    structure = convert.structure(arch, row, format, found.tensors)
+    own = read_own_meta(content)
+    said = own and own["backbone"]
+    if said and said["arch"] == arch:
+        structure |= {name: said[name] for name in OUTSIDE_TENSORS & said.keys()}
+    return Opened(where, found, format, own, structure)
+
+
+def read_source(arch: str | None, source: Source, ahead: bool = False) -> tuple[str, Mapping[str, Any]]:
+    """How to call a source in a message, and its content; see :func:`open_source`."""
+    if isinstance(source, Mapping):
+        return "the state dict", source
+    path = locate(arch, source)
+    return str(source), (read_ahead if ahead else read_checkpoint)(path)
+
+
+def head_rows(opened: Opened) -> int | None:
+    """The number of classes of the classifier that a source holds; None where it holds none."""
+    last = [key for key, name in opened.format.names.items() if name in ("head.fc.weight", "head.fc2.weight")]
+    return len(opened.found.tensors[last[0]]) if last else None
+
+
+def unknown_format(arch: str, opened: Opened) -> UserError:
+    """The error for a source that holds nothing of ``arch``."""
+    formats = ", ".join((*convert.sources(arch), "ziggurat"))
+    first = ", ".join(list(opened.found.keys.values())[:3])
+    begin = f"its tensors begin: {first}" if first else "it holds no tensors"
+    return UserError(f"{opened.where} holds no {arch} in any known format ({formats}); {begin}")
+
+
+def tensors_of(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a checkpoint of a whole model, such as a detector's, without DDP's ``module.`` prefix."""
+    for container in ("state_dict", "model"):
+        if isinstance(content.get(container), Mapping):
+            content = content[container]
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return {key.removeprefix("module."): value for key, value in tensors.items()}

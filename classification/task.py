@@ -1,0 +1,57 @@
+"""What classification offers to the tools, to runs and to ``engine.Predictor``."""
+
+import numpy as np
+from PIL import Image
+
+from backbones.images import read_image
+from classification.data import as_tensor, build_transform, prepare_config
+from engine.draw import draw_scores, side_by_side
+from engine.results import Scores
+from engine.task import Task, check_size
+
+SHOWN = 5  # of an image's classes
+MIN_DRAWN = 192  # pixels that a small sample is enlarged to
+
+
+class Classification(Task):
+    """Scores of an image's classes, on mmengine alone."""
+
+    name, scope = "classification", "mmengine"
+
+    def complete(self, cfg):
+        prepare_config(cfg)
+
+    def class_names(self, cfg):
+        dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+        return list(dataset.get("classes") or [f"class {i}" for i in range(cfg.model.num_classes)])
+
+    def preprocessing(self, cfg):
+        transform = build_transform(cfg.test_dataloader.dataset.transform)
+
+        def run(image):
+            name = "image" if isinstance(image, np.ndarray) else str(image)
+            image = Image.fromarray(image) if isinstance(image, np.ndarray) else read_image(image)
+            check_size(name, image.height, image.width)
+            return {"inputs": as_tensor(transform(image))}
+
+        return run
+
+    def result(self, output, names):
+        scores = output["scores"].cpu().numpy()
+        labels = np.argsort(-scores, kind="stable")
+        return Scores(scores[labels], labels, [str(names[i]) for i in labels])
+
+    def describe(self, result):
+        scores = [round(float(score), 6) for score in result.scores[:SHOWN]]
+        return {"labels": result.labels[:SHOWN].tolist(), "categories": result.names[:SHOWN], "scores": scores}
+
+    def draw(self, image, result, palette):
+        return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])
+
+    def draw_sample(self, sample, metainfo):
+        image = Image.fromarray(sample["inputs"].permute(1, 2, 0).numpy())
+        image = image.resize([side * max(1, MIN_DRAWN // image.width) for side in image.size])
+        return side_by_side([image], [metainfo["classes"][int(sample["data_samples"])]])
+
+
+TASK = Classification()

@@ -1,0 +1,90 @@
+"""What detection offers to the tools, to runs and to ``engine.Predictor``."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from detection.coco import COCO_CLASSES
+from detection.data import prepare_config
+from engine.draw import draw_instances, make_palette
+from engine.images import from_bgr, kind_of, through_pipeline
+from engine.results import Instances
+from engine.task import Task
+
+
+class Detection(Task):
+    """Boxes, and masks where the detector has them, by mmdet."""
+
+    name, scope = "detection", "mmdet"
+
+    def complete(self, cfg):
+        prepare_config(cfg)
+
+    def class_names(self, cfg):
+        dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+        named = (dataset.get("metainfo") or {}).get("classes") or COCO_CLASSES
+        return [named] if isinstance(named, str) else list(named)
+
+    def preprocessing(self, cfg):
+        return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def result(self, output, names):
+        found = output.pred_instances.cpu().numpy()
+        return Instances(
+            size=tuple(output.ori_shape),
+            boxes=found.bboxes.astype(np.float32),
+            scores=found.scores.astype(np.float32),
+            labels=found.labels.astype(np.int64),
+            names=[str(names[i]) for i in found.labels],
+            masks=found.masks.astype(bool) if "masks" in found else None,
+        )
+
+    def describe(self, result):
+        content = {
+            "width": result.size[1],
+            "height": result.size[0],
+            "boxes": result.boxes.astype(float).round(2).tolist(),
+            "scores": result.scores.astype(float).round(4).tolist(),
+            "labels": result.labels.tolist(),
+            "categories": result.names,
+        }
+        if result.masks is not None:
+            content["masks"] = [run_lengths(mask) for mask in result.masks]
+        return content
+
+    def draw(self, image, result, palette):
+        colours = [tuple(palette[label]) for label in result.labels]
+        return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def with_truth(self, dataset, cfg):
+        """Test pipelines load no boxes; the evaluator reads them from the annotation file."""
+        steps = dataset.get("pipeline")
+        if steps and not any(kind_of(step) == "LoadAnnotations" for step in steps):
+            training = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+            masks = any(step.get("with_mask") for step in training.get("pipeline", []))
+            steps.insert(1, {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks})
+        return dataset
+
+    def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
+        truth, classes = sample["data_samples"].gt_instances, metainfo["classes"]
+        labels = truth.labels.tolist()
+        palette = metainfo.get("palette") or make_palette(len(classes))
+        boxes = getattr(truth.bboxes, "tensor", truth.bboxes)
+        return draw_instances(
+            from_bgr(sample["inputs"]),
+            boxes.numpy(),
+            [classes[label] for label in labels],
+            [tuple(palette[label]) for label in labels],
+            masks=truth.masks.to_ndarray().astype(bool) if "masks" in truth else None,
+        )
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, Any]:
+    """A bool (H, W) mask in COCO's compressed run-length form."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(map(int, encoded["size"])), "counts": encoded["counts"].decode("ascii")}
+
+
+TASK = Detection()

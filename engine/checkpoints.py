@@ -1,0 +1,203 @@
+"""Checkpoints of a run: what they hold, in which types, how their weights are loaded, and how long they are kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.hooks import CheckpointHook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+
+from backbones import PyramidBackbone
+from backbones.errors import UserError, arguments_of, unknown
+from backbones.weights import match_structure, match_structures, read_own_meta, tensors_of
+from backbones.weights.load import unchanged_on_error
+from engine.work_dir import remove
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network itself, out of DDP and out of test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the network itself, on the CPU, by the names they have outside a wrapper."""
+    return {name: value.cpu() for name, value in unwrap(model).state_dict().items()}
+
+
+def states_of(schedulers: Any) -> Any:
+    """The states of a run's schedulers: a list, or a dict of lists where there are several optimisers."""
+    if isinstance(schedulers, dict):
+        return {name: states_of(group) for name, group in schedulers.items()}
+    return [scheduler.state_dict() for scheduler in schedulers]
+
+
+def to_plain_types(value: Any) -> Any:
+    """Python's own types and CPU tensors all the way down. A weights-only load can read these.
+
+    Example: ``{"a": (np.float32(0.5), Path("b"))}`` becomes ``{"a": (0.5, "b")}``.
+    """
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: to_plain_types(part) for key, part in value.items()}
+    if isinstance(value, list | set):
+        return [to_plain_types(part) for part in value]
+    if isinstance(value, tuple):
+        return tuple(to_plain_types(part) for part in value)
+    return value if value is None or isinstance(value, str | int | float | bool | bytes) else str(value)
+
+
+def without_history(message_hub: dict[str, Any]) -> dict[str, Any]:
+    """A message hub's state without its curves. They are in the log file, and reading them takes mmengine's classes."""
+    info = message_hub["runtime_info"]
+    keys = {name: value for name, value in message_hub["resumed_keys"].items() if name in info}
+    return dict(log_scalars={}, runtime_info=dict(info), resumed_keys=keys)
+
+
+def content_of_run(content: dict[str, Any]) -> dict[str, Any]:
+    """A file's content in mmengine's layout: ``state_dict`` with bare names, ``meta``, and what a run adds.
+
+    A file of weights alone comes back with an empty ``meta``.
+    """
+    if not isinstance(content.get("state_dict"), dict):
+        content = {"state_dict": tensors_of(content), "meta": content.get("meta", {})}
+    state = {name.removeprefix("module."): value for name, value in content["state_dict"].items()}
+    return {**content, "state_dict": state}
+
+
+def settle_structure(model: nn.Module, start: dict[str, Any] | None) -> None:
+    """Gives backbones the structure of the weights they will load, before DDP and optimisers look at the parameters.
+
+    HorNet's filter sizes and output norms follow its weights.
+
+    Args:
+        model: the network, wrapped or not.
+        start: the content of the checkpoint that the whole run starts from. Without one, each backbone follows its
+            own ``pretrained``.
+    """
+    if start is not None:
+        match_structures(unwrap(model), tensors_of(start), read_own_meta(start))
+        return
+    for module in model.modules():
+        if isinstance(module, PyramidBackbone) and module.pretrained is not None:
+            match_structure(module, module.pretrained)
+
+
+def load_state(
+    model: nn.Module, state: dict[str, Any], source: str, exact: bool, own: dict[str, Any] | None = None
+) -> str:
+    """Loads a state dict into the network itself; returns in words what did not fit, "" where all did.
+
+    Args:
+        model: the network, wrapped or not.
+        state: tensors by the names they have outside a wrapper.
+        source: how to call them in an error, e.g. the file's path.
+        exact: whether every tensor must be there and fit.
+        own: what a checkpoint of ours says of itself, from ``read_own_meta``.
+
+    Raises:
+        UserError: with ``exact`` for any tensor missing, unexpected or of another shape, otherwise for one of the
+            backbone. The model is unchanged then.
+    """
+    model = unwrap(model)
+    with unchanged_on_error(model):
+        match_structures(model, state, own)
+        target = model.state_dict()
+        missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
+        unexpected = [name for name in state if name not in target]
+        shapes = [name for name in target if name in state and target[name].shape != state[name].shape]
+        parts = []
+        if shapes:
+            name = shapes[0]
+            found, wanted = tuple(state[name].shape), tuple(target[name].shape)
+            parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {found}, model {wanted})")
+        for word, names in (("missing", missing), ("unexpected", unexpected)):
+            if names:
+                parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
+        left_out = "; ".join(parts)
+        if exact and left_out:
+            raise UserError(f"{source} does not fit the model: {left_out}")
+        if any(name.startswith("backbone.") for name in (*missing, *unexpected, *shapes)):
+            raise UserError(f"{source} does not fit the model's backbone: {left_out}")
+    fits = {name: value for name, value in state.items() if name in target and name not in shapes}
+    model.load_state_dict(fits, strict=False)
+    return left_out
+
+
+class LateRemoval:
+    """A file backend of mmengine that keeps files which it was told to remove, until ``finish``."""
+
+    def __init__(self, backend: Any):
+        self.backend = backend
+        self.outdated: set[Path] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str | Path) -> None:
+        self.outdated.add(Path(path).absolute())
+
+    rmtree = remove
+
+    def finish(self) -> None:
+        """Removes what is outdated."""
+        while self.outdated:
+            remove(self.outdated.pop())
+
+
+@HOOKS.register_module(force=True)
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's hook, except that an older checkpoint goes only once the newer one and its record are in place.
+
+    mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend waits. Whatever
+    is to happen after a checkpoint is in place belongs to the three ``after_`` methods.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.file_backend: LateRemoval | None = None  # while a training runs
+        for name in self.args:
+            raise unknown("argument of CheckpointHook", name, arguments_of(CheckpointHook))
+
+    def is_due(self, runner: Any) -> bool:
+        """Whether this training iteration ends with a checkpoint."""
+        last = self.save_last and self.is_last_train_iter(runner)
+        return not self.by_epoch and (last or self.every_n_train_iters(runner, self.interval, self.save_begin))
+
+    def before_train(self, runner: Any) -> None:
+        super().before_train(runner)
+        self.file_backend = LateRemoval(self.file_backend)
+
+    def after_save_checkpoint(self, runner: Any, path: Path) -> None:
+        """A file that was outdated and is written again stays."""
+        self.file_backend.outdated.discard(path)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
+        self.file_backend.finish()
+
+    def after_train_epoch(self, runner: Any) -> None:
+        super().after_train_epoch(runner)
+        self.file_backend.finish()
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Saves the best checkpoint so far, where ``save_best`` asks for it.
+
+        Raises:
+            UserError: a name in ``save_best`` is none of the metrics.
+        """
+        if self.file_backend is None:
+            return
+        for name in self.key_indicators if self.save_best and metrics else ():
+            if name != "auto" and name not in metrics:
+                raise unknown("metric of save_best", name, metrics)
+        super().after_val_epoch(runner, metrics)
+        self.file_backend.finish()

@@ -1,0 +1,108 @@
+"""How the dense tasks load images: files by the one reader of ``backbones.images``, and mm's test pipelines for one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine import fileio
+from mmengine.dataset import Compose
+from PIL import Image
+
+from backbones.errors import UserError
+from backbones.images import check_image, is_plain, read_image
+from engine.task import check_size
+
+
+class OneReader:
+    """Goes before mmcv's LoadImageFromFile: the pixels are those of ``read_image``, as BGR, and a bad file is named.
+
+    mmcv's own decoding makes a float TIFF a failed assertion, and decodes a cut-off JPEG as if nothing were missing.
+    With another ``color_type`` or ``imdecode_backend`` mmcv decodes, after ``check_image``.
+
+    Raises:
+        UserError: as ``read_image``, unless ``ignore_empty``, which then drops the image.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        path = results["img_path"]
+        if (self.color_type, self.imdecode_backend, self.file_client_args) != ("color", "cv2", None):
+            if "://" not in str(path):
+                check_image(path)
+            return super().transform(results)
+        try:
+            pixels = read_bgr(path, self.backend_args)
+        except UserError:
+            if self.ignore_empty:
+                return None
+            raise
+        results["img"] = pixels.astype(np.float32) if self.to_float32 else pixels
+        results["img_shape"] = results["ori_shape"] = pixels.shape[:2]
+        return results
+
+
+def read_bgr(path: str, backend_args: dict[str, Any] | None = None) -> np.ndarray:
+    """The image as mm's pipelines hold it, uint8 (H, W, 3) in BGR.
+
+    Plain files are decoded by OpenCV, which is faster than Pillow; their pixels are equal.
+
+    Args:
+        path: a file, or an address that mmengine's file backends know.
+        backend_args: of that backend.
+
+    Raises:
+        UserError: as ``read_image``.
+    """
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except OSError:
+        content = None  # absent, a folder or not to be opened: read_image says which
+    if content and is_plain(path, content):
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if pixels is not None:
+            return pixels
+    return np.ascontiguousarray(np.asarray(read_image(path, content))[..., ::-1])
+
+
+def through_pipeline(steps: list[dict[str, Any]]) -> Callable[[str | Path | np.ndarray], dict[str, Any]]:
+    """A test pipeline of mmdet or mmseg for one image, without the steps that load its truth.
+
+    Args:
+        steps: the configs of the transforms.
+
+    Returns:
+        A function of a path, which the pipeline's own first step loads, or of uint8 RGB pixels (H, W, 3), which take
+        the place of what it loads.
+    """
+    loading = [step for step in steps if kind_of(step).startswith("LoadImage")]
+    load = Compose(loading)
+    rest = Compose([step for step in steps if not kind_of(step).startswith("Load")])
+    to_float32 = any(step.get("to_float32") for step in loading)
+
+    def run(image: str | Path | np.ndarray) -> dict[str, Any]:
+        if isinstance(image, np.ndarray):
+            name, pixels = "image", np.ascontiguousarray(image[..., ::-1])  # mm's pipelines hold BGR
+            shape = pixels.shape[:2]
+            data = dict(img=pixels.astype(np.float32) if to_float32 else pixels, img_shape=shape, ori_shape=shape)
+        else:
+            name = str(image)
+            data = load(dict(img_path=name))
+            if data is None:
+                raise UserError(f"image cannot be read: {name}")
+        height, width = data["ori_shape"]
+        check_size(name, height, width)
+        return rest({"img_path": name, "img_id": 0, "height": height, "width": width, "seg_fields": [], **data})
+
+    return run
+
+
+def kind_of(step: dict[str, Any]) -> str:
+    """The class name of a transform's config, without its scope."""
+    return str(step["type"] if isinstance(step["type"], str) else step["type"].__name__).split(".")[-1]
+
+
+def from_bgr(inputs: torch.Tensor) -> Image.Image:
+    """An image of mm's pipelines, (3, H, W) in BGR with values 0..255, as PIL has it."""
+    return Image.fromarray(inputs.flip(0).permute(1, 2, 0).to(torch.uint8).contiguous().numpy())

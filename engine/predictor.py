@@ -1,0 +1,186 @@
+"""Predictor: a trained model of any task as a function from images to plain results."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import FUNCTIONS
+from PIL import Image
+from torch import Tensor
+
+from backbones.errors import UserError
+from backbones.features import ImageLike, check_device
+from backbones.images import known_range, read_image, to_rgb
+from backbones.weights import read_checkpoint, read_own_meta
+from engine.checkpoints import content_of_run, load_state
+from engine.cli import CONFIG_SUFFIXES
+from engine.config import apply_options, load_config
+from engine.config_data import config_from
+from engine.mistakes import config_mistakes
+from engine.num_classes import set_num_classes
+from engine.options import parse_options
+from engine.results import Result
+from engine.tasks import task_for
+
+
+class Predictor:
+    """A model with its weights and its test preprocessing.
+
+    ``Predictor("epoch_12.pth")`` for a checkpoint of this project, which carries its config;
+    ``Predictor("config.py", "weights.pth")`` for any other::
+
+        predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth", device="cuda")
+        found = predictor("street.jpg")  # found.boxes, found.masks, found.scores, found.names
+        predictor.draw("street.jpg", found.above(0.5)).save("street_found.png")
+
+    Args:
+        config_or_checkpoint: a checkpoint of this project; or a config, as a file or as ``load_config`` returns it.
+        checkpoint: the weights, where a config is given; they must fit exactly.
+        device: where to compute, e.g. ``"cuda"``; ``"cpu"`` by default.
+        cfg_options: changes of the config, as for ``load_config``.
+        batch_size: how many images are computed at a time. Only images that preprocessing made equally large share a
+            batch, so no answer depends on the other images.
+
+    Attributes:
+        task: what the config's task offers, an ``engine.task.Task``.
+        cfg: the completed config.
+        model: the network, in eval mode on ``device``.
+        names: the class names, by index.
+        palette: an RGB colour, 0..255, for each class.
+
+    Raises:
+        UserError: a file that is absent or cannot be read, a checkpoint without its config, weights that do not fit, a
+            device that is not there.
+    """
+
+    def __init__(
+        self,
+        config_or_checkpoint: str | Path | Config,
+        checkpoint: str | Path | None = None,
+        device: str | torch.device | None = None,
+        cfg_options: list[str] | dict[str, Any] | None = None,
+        batch_size: int = 1,
+    ):
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}; allowed: 1 and more")
+        self.device, self.batch_size = check_device(device or "cpu"), batch_size
+        given = config_or_checkpoint
+        if checkpoint is None and is_config(given):
+            raise UserError(f"{given} is a config; a checkpoint is needed too")
+        source = given if checkpoint is None else checkpoint
+        content = read_checkpoint(source)
+        own = read_own_meta(content) or {}
+        if checkpoint is None:
+            self.cfg = config_from(own.get("config"), source)
+            options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+            apply_options(self.cfg, options, Path(source))
+        else:
+            self.cfg = given.copy() if isinstance(given, Config) else load_config(given, cfg_options)
+        if self.cfg.get("test_dataloader") is None:
+            raise UserError(f"config {self.cfg.filename} has no test_dataloader, whose preprocessing predicting needs")
+
+        self.task = task_for(self.cfg)
+        names = names_of(content, own)
+        if names:
+            set_num_classes(self.cfg.model, len(names))
+        self.names = [str(name) for name in names or self.task.class_names(self.cfg)]
+        self.palette = self.task.palette(self.cfg, len(self.names))
+        with config_mistakes(self.cfg):
+            self.model = self.task.build_model(self.cfg)
+            self.prepare = self.task.preprocessing(self.cfg)
+            self.collate = FUNCTIONS.get(collate_name(self.cfg))
+        load_state(self.model, content_of_run(content)["state_dict"], str(source), exact=True, own=own or None)
+        self.model.to(self.device).eval()
+
+    def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
+        """Predicts.
+
+        Args:
+            images: one image or several. Paths; PIL images; (H, W, 3) or (H, W) arrays; (3, H, W) tensors, or one
+                (B, 3, H, W) tensor. RGB; integers are 0..255, uint16 0..65535, floats 0..1. Files are turned upright as
+                their EXIF data says; a PIL image is taken as it is. Sizes may differ; 32 pixels at least.
+
+        Returns:
+            ``Scores``, ``Instances`` or ``ClassMap`` of ``engine.results``, one for each image: a list, or for a single
+            image the result itself. Boxes, masks and class maps are in the image's own pixels.
+
+        Raises:
+            UserError: an image that cannot be read, is too small, or is of another shape. Nothing is returned then.
+        """
+        if isinstance(images, Tensor) and images.ndim == 4:
+            images = list(images)
+        if isinstance(images, ImageLike):
+            return self([images])[0]
+        results: dict[int, Result] = {}
+        for numbers, samples in self.batches(images):
+            results.update(zip(numbers, self.predict(samples), strict=True))
+        return [results[number] for number in sorted(results)]
+
+    def batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
+        """The numbers and preprocessed samples of images that are computed together."""
+        waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
+        for number, image in enumerate(images):
+            sample = self.prepare(image if isinstance(image, str | Path) else pixels_of(image))
+            size = tuple(sample["inputs"].shape)
+            numbers, samples = waiting.setdefault(size, ([], []))
+            numbers.append(number)
+            samples.append(sample)
+            if len(samples) == self.batch_size:
+                yield waiting.pop(size)
+        yield from waiting.values()
+
+    @torch.no_grad()
+    def predict(self, samples: list[dict[str, Any]]) -> list[Result]:
+        """The results of preprocessed samples, as one batch."""
+        outputs = self.model.test_step(self.collate(samples))
+        return [self.task.result(output, self.names) for output in outputs]
+
+    def draw(self, image: ImageLike, result: Result) -> Image.Image:
+        """A result drawn on its image; ``image`` as for calling."""
+        image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
+        return self.task.draw(image, result, self.palette)
+
+    def describe(self, result: Result) -> dict[str, Any]:
+        """A result as JSON can hold it."""
+        return self.task.describe(result)
+
+
+def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
+    """An image in memory as uint8 RGB (H, W, 3).
+
+    Raises:
+        UserError: another shape, or values outside their range.
+    """
+    if isinstance(image, Image.Image):
+        return np.asarray(to_rgb(image, "image"))
+    if isinstance(image, np.ndarray):
+        array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
+    else:
+        tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
+    if tensor is None or tensor.shape[2] != 3:
+        got = tuple(getattr(image, "shape", ())) or type(image).__name__
+        raise UserError(f"image is {got}; allowed: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)")
+    tensor = known_range(tensor, "image")
+    if tensor.is_floating_point():
+        tensor = (tensor * 255).round().clamp(0, 255)
+    return tensor.to(torch.uint8).numpy()
+
+
+def is_config(given: Any) -> bool:
+    """Whether a first argument is a config and not a checkpoint."""
+    return isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES
+
+
+def names_of(content: dict[str, Any], own: dict[str, Any]) -> Sequence[str] | None:
+    """The class names that a checkpoint carries: ours, or mmengine's in ``meta["dataset_meta"]``."""
+    meta = content.get("meta")
+    return own.get("classes") or ((meta if isinstance(meta, dict) else {}).get("dataset_meta") or {}).get("classes")
+
+
+def collate_name(cfg: Config) -> str:
+    """The function by which the config's test loader makes batches; mmengine's own by default."""
+    return (cfg.test_dataloader.get("collate_fn") or {}).get("type", "pseudo_collate")

@@ -1,0 +1,69 @@
+"""What a prediction is: plain arrays, in the pixels of the image that was given."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Classes of an image, the best first.
+
+    Attributes:
+        scores: (K,) float32, of all K classes; they sum to 1.
+        labels: (K,) int64, class indices.
+        names: K class names.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Instances:
+    """Objects in an image, the best first.
+
+    Attributes:
+        size: (height, width) of the image in pixels.
+        boxes: (N, 4) float32; x1, y1, x2, y2 in pixels, from the upper left corner.
+        scores: (N,) float32, 0..1.
+        labels: (N,) int64, class indices.
+        names: N class names.
+        masks: (N, height, width) bool, or None from a detector without masks.
+    """
+
+    size: tuple[int, int]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    masks: np.ndarray | None = None
+
+    def above(self, score: float) -> "Instances":
+        """The objects whose score is at least ``score``."""
+        kept = np.flatnonzero(self.scores >= score)
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            names=[self.names[i] for i in kept],
+            masks=None if self.masks is None else self.masks[kept],
+        )
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """The class of every pixel of an image.
+
+    Attributes:
+        class_map: (height, width), class indices; uint8 up to 256 classes, else uint16.
+        names: the names of all classes, by index.
+    """
+
+    class_map: np.ndarray
+    names: list[str]
+
+
+Result = Scores | Instances | ClassMap

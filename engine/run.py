@@ -1,0 +1,239 @@
+"""Building a run: a config and a work dir are checked, then become a runner that trains or one that tests."""
+
+import contextlib
+import uuid
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
+
+from backbones.errors import UserError
+from engine.checkpoints import unwrap
+from engine.complete import record_structure
+from engine.config import task_for
+from engine.console import library_warnings_to, prints_to_log
+from engine.mistakes import config_mistakes
+from engine.optim import use_autocast
+from engine.processes import env_rank, init_processes, pick_device
+from engine.runner import SafeRunner
+from engine.work_dir import WorkDir, remove
+from engine.wrappers import wrapper_class
+
+PARTS = {split: tuple(f"{split}_{part}" for part in ("dataloader", "cfg", "evaluator")) for split in ("val", "test")}
+PARTS["train"] = ("train_dataloader", "train_cfg", "optim_wrapper")
+
+
+def build_training(
+    cfg: Config,
+    work_dir: str | Path | None = None,
+    resume: bool | str | Path | None = None,
+    overwrite: bool = False,
+    launcher: str = "none",
+    amp: bool = False,
+    device: str | None = None,
+) -> SafeRunner:
+    """A runner whose ``train()`` trains. Data sets, network, optimiser and schedulers are built already.
+
+    Args:
+        cfg: from ``load_config``; it is not changed.
+        work_dir: default ``cfg.work_dir``, else ``work_dirs/<config name>``.
+        resume: True goes on from the last checkpoint of ``work_dir``, a path from that checkpoint.
+        overwrite: removes the run that ``work_dir`` holds, once the new one has saved a checkpoint.
+        launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``; the process group is started here, gloo without a GPU.
+        amp: train in bfloat16.
+        device: ``"cpu"``, ``"cuda"``, or None for the GPU where there is one.
+
+    Raises:
+        UserError: no GPU where one was asked for, a work dir in use or already used, nothing to resume, data that are
+            not there, a wrong name or value in the config. Whatever ``work_dir`` held is then still there.
+    """
+    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    first = env_rank(launcher) == 0
+    with contextlib.ExitStack() as undo:
+        if first:
+            folder.lock()
+            undo.callback(folder.release)
+            folder.sweep()
+        choose_start(cfg, folder, resume, overwrite, first)
+        check_parts(cfg, needed="train")
+        choose_precision(cfg, amp, device)
+        check_data(cfg, ("train", "val"))
+        earlier = folder.earlier_run() if overwrite and first else []
+        with config_mistakes(cfg):
+            runner = build_runner(cfg, folder, launcher, device)
+            build_parts(runner)
+        record_structure(runner.cfg, unwrap(runner.model))
+        if first:
+            runner.folder = folder
+        if earlier:
+            runner.register_hook(ReplaceRunHook(folder, earlier))
+        elif first:
+            folder.write_config(runner.cfg)
+        undo.pop_all()
+    return runner
+
+
+def build_testing(
+    cfg: Config,
+    checkpoint: str | Path,
+    work_dir: str | Path | None = None,
+    launcher: str = "none",
+    device: str | None = None,
+) -> SafeRunner:
+    """A runner whose ``test()`` gives the metrics of the config's test data.
+
+    Args:
+        cfg, work_dir, launcher, device: as for :func:`build_training`.
+        checkpoint: the file with the weights. Every tensor must fit.
+
+    Raises:
+        UserError: no GPU where one was asked for, no such checkpoint, data that are not there, a wrong name or value in
+            the config.
+    """
+    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    if not Path(checkpoint).is_file():
+        raise UserError(f"no such checkpoint file: {checkpoint}")
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    for name in (*PARTS["train"], *PARTS["val"], "param_scheduler"):
+        cfg[name] = None
+    check_parts(cfg, needed="test")
+    check_data(cfg, ("test",))
+    with config_mistakes(cfg):
+        return build_runner(cfg, folder, launcher, device)
+
+
+def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:
+    """Joins the group of processes and builds the runner of a checked config, which is changed to say so."""
+    cfg.work_dir, cfg.launcher, cfg.device = str(folder.path), launcher, device
+    wrapper_class(cfg.get("model_wrapper_cfg"))  # refused also where there is one process and nothing to wrap
+    init_processes(launcher, device)
+    # mmengine keeps loggers, visualizers and scopes by this name for the whole process.
+    cfg.experiment_name = f"{cfg.get('experiment_name') or stem_of(cfg)}_{uuid.uuid4().hex[:8]}"
+    if cfg.get("visualizer"):
+        cfg.visualizer.name = cfg.experiment_name
+    add_hooks(cfg)
+    if device == "cpu":
+        drop_pinning(cfg)
+    with library_warnings_to(None):
+        return SafeRunner.from_cfg(cfg)
+
+
+def build_parts(runner: SafeRunner) -> None:
+    """Builds loops, data sets, optimiser and schedulers now, so that mistakes in the config end nothing half done.
+
+    Raises:
+        UserError: the training images do not fill a batch.
+    """
+    with prints_to_log(runner):
+        loader = runner.train_loop.dataloader
+        if len(loader) == 0:
+            found, wanted = len(loader.dataset), getattr(loader, "batch_size", None)
+            raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+        runner.auto_scale_lr = None  # train() would scale a second time
+        if runner.param_schedulers is not None:
+            runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+        _ = runner.val_loop  # built when it is asked for
+
+
+def work_dir_of(cfg: Config, work_dir: str | Path | None) -> WorkDir:
+    """The run's folder: as given, else as the config says, else ``work_dirs/<config name>``."""
+    return WorkDir(work_dir or cfg.get("work_dir") or Path("work_dirs") / stem_of(cfg))
+
+
+def stem_of(cfg: Config) -> str:
+    """The config file's name without its suffix."""
+    return Path(cfg.filename).stem if cfg.filename else "run"
+
+
+def choose_start(cfg: Config, folder: WorkDir, resume: bool | str | Path | None, overwrite: bool, first: bool) -> None:
+    """Writes into ``cfg`` what the run starts from; refuses to start over an earlier run.
+
+    Args:
+        first: whether this is the first process. Only that one sees the folder before anything is written there.
+    """
+    resume = resume if resume is not None else cfg.get("resume", False)
+    if resume and overwrite:
+        raise UserError("--resume and --overwrite exclude each other")
+    if resume is True and cfg.get("load_from"):
+        resume = cfg.load_from
+    cfg.resume = bool(resume)
+    if resume:
+        cfg.load_from = str(folder.last_checkpoint() if resume is True else resume)
+    if cfg.get("load_from"):
+        if not Path(cfg.load_from).is_file():
+            raise UserError(f"no such checkpoint file: {cfg.load_from}")
+        if overwrite and Path(cfg.load_from).absolute().is_relative_to(folder.path):
+            raise UserError(f"load_from={cfg.load_from} is in the work dir that --overwrite empties; move it first")
+    if first and not resume and not overwrite and folder.is_used():
+        raise UserError(
+            f"work dir {folder.path} holds a run; add --resume or --overwrite, or choose another --work-dir"
+        )
+
+
+def check_parts(cfg: Config, needed: str) -> None:
+    """Raises UserError where the config lacks what a split needs.
+
+    Args:
+        needed: the split that must be there, "train" or "test". Another split may be absent as a whole.
+    """
+    for split, parts in PARTS.items():
+        absent = [part for part in parts if cfg.get(part) is None]
+        if absent and (split == needed or len(absent) < len(parts)):
+            raise UserError(f"config {cfg.filename} lacks {', '.join(absent)}; {split} needs {', '.join(parts)}")
+
+
+def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
+    """Lets the config's task look at the data of these splits, before anything is built."""
+    task_for(cfg).check_data(cfg, splits)
+
+
+def choose_precision(cfg: Config, amp: bool, device: str) -> None:
+    """Makes the optimiser wrapper compute in bfloat16 where ``amp`` says so; refuses loss scaling on a CPU."""
+    if amp:
+        use_autocast(cfg.optim_wrapper)
+    if cfg.optim_wrapper.get("type") == "AmpOptimWrapper" and device == "cpu":
+        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU; on the CPU use OptimWrapper with --amp")
+
+
+def add_hooks(cfg: Config) -> None:
+    """Puts this package's hooks in the place of mmengine's."""
+    default = cfg.setdefault("default_hooks", ConfigDict())
+    saving = default.get("checkpoint", dict(interval=1))
+    if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
+        default.checkpoint = dict(saving, type="SafeCheckpointHook")
+    custom = [*(cfg.get("custom_hooks") or []), dict(type="AverageBuffersHook")]
+    if not any(isinstance(hook, dict) and hook.get("type") == "ProgressHook" for hook in custom):
+        custom.append(dict(type="ProgressHook", interval=(default.get("logger") or {}).get("interval", 50)))
+    cfg.custom_hooks = custom
+
+
+def drop_pinning(cfg: Config) -> None:
+    """Pinned memory is for copies to a GPU."""
+    for split in ("train", "val", "test"):
+        if cfg.get(f"{split}_dataloader"):
+            cfg[f"{split}_dataloader"].pop("pin_memory", None)
+
+
+class ReplaceRunHook(Hook):
+    """Removes the run that this one overwrites, once there is a checkpoint to take its place.
+
+    Args:
+        folder: the work dir of both.
+        earlier: what the earlier run left there.
+    """
+
+    def __init__(self, folder: WorkDir, earlier: list[Path]):
+        self.folder = folder
+        self.earlier = earlier
+
+    def after_save_checkpoint(self, runner: Any, path: Path) -> None:
+        kept = (path, Path(runner.log_dir))  # the old and the new run may have a name in common
+        for old in self.earlier:
+            if old not in kept:
+                remove(old)
+        if self.earlier:
+            self.folder.write_config(runner.cfg)
+        self.earlier = []

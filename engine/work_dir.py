@@ -1,0 +1,102 @@
+"""The folder of a run: who trains there, what an earlier run left there, and which checkpoint is its last."""
+
+import fcntl
+import re
+import shutil
+from pathlib import Path
+from typing import IO
+
+from mmengine.config import Config
+
+from backbones.errors import UserError
+from backbones.files import replaced_file
+
+LOG_FOLDER = re.compile(r"\d{8}_\d{6}")  # mmengine names a run's log folder after the time of its start
+LEFTOVER = re.compile(r"\..+\.tmp")  # what a killed write leaves, see backbones.files
+
+
+class WorkDir:
+    """One run's folder.
+
+    Args:
+        path: the folder; ``lock`` makes it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).absolute()
+        self.lock_file: IO[str] | None = None
+
+    def lock(self) -> None:
+        """Marks the folder as being trained in, until ``release`` or the end of the process, however it ends.
+
+        Raises:
+            UserError: another training has the lock, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a")  # noqa: SIM115  stays open as long as the lock is held
+        except OSError as error:
+            raise UserError(f"--work-dir {self.path}: {error.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UserError(
+                f"work dir {self.path} is in use by a running training; choose another --work-dir"
+            ) from None
+        self.lock_file = file
+
+    def release(self) -> None:
+        """Gives the lock back; without a lock nothing happens."""
+        if self.lock_file is not None:
+            fcntl.flock(self.lock_file, fcntl.LOCK_UN)  # data loaders' workers have the file open, too
+            self.lock_file.close()
+            self.lock_file = None
+
+    def is_used(self) -> bool:
+        """Whether the folder holds a checkpoint or the record of one."""
+        return (self.path / "last_checkpoint").exists() or any(self.path.glob("*.pth"))
+
+    def last_checkpoint(self) -> Path:
+        """The newest checkpoint of the run. The folder may have been moved since.
+
+        mmengine writes the record ``last_checkpoint`` in place. A kill at that moment leaves an empty record. The
+        newest checkpoint file counts then.
+
+        Raises:
+            UserError: there is no checkpoint, or the recorded one is gone.
+        """
+        record = self.path / "last_checkpoint"
+        name = record.read_text().strip() if record.is_file() else None
+        if name == "":
+            name = max(self.path.glob("*.pth"), key=lambda path: path.stat().st_mtime, default=None)
+        if name is None:
+            raise UserError(f"nothing to resume in {self.path}: it holds no checkpoint; start without --resume")
+        path = Path(name) if Path(name).is_file() else self.path / Path(name).name
+        if not path.is_file():
+            raise UserError(f"nothing to resume in {self.path}: its last checkpoint {path.name} is gone")
+        return path
+
+    def earlier_run(self) -> list[Path]:
+        """What training left in the folder: checkpoints, their record, logs. Files of others are not listed."""
+        logs = [path for path in self.path.iterdir() if path.is_dir() and LOG_FOLDER.fullmatch(path.name)]
+        return [*self.path.glob("*.pth"), *self.path.glob("last_checkpoint"), *logs]
+
+    def sweep(self) -> None:
+        """Removes half-written files of killed runs. Only the holder of the lock may do so."""
+        for path in self.path.iterdir():
+            if path.is_file() and LEFTOVER.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+    def write_config(self, cfg: Config) -> None:
+        """Writes the run's config beside its checkpoints, under its file's name."""
+        with replaced_file(self.path / (Path(cfg.filename).name if cfg.filename else "run.py")) as beside:
+            beside.write_text(cfg.dump())
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a whole folder. A path that is not there is none the less fine."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

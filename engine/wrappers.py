@@ -1,0 +1,51 @@
+"""The wrapper that spreads a model over several processes: DDP, or the one that a config names."""
+
+import inspect
+from typing import Any
+
+import torch
+from mmengine.model import MMSeparateDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.nn.parallel import DistributedDataParallel
+
+from backbones.errors import UserError, unknown
+
+DEFAULT = "MMDistributedDataParallel"
+
+
+def wrapper_class(options: dict[str, Any] | None) -> type[nn.Module]:
+    """The class that ``model_wrapper_cfg`` names; mmengine's DDP where the config names none.
+
+    Raises:
+        UserError: no such wrapper, or one that training and saving here cannot work with.
+    """
+    named = (options or {}).get("type", DEFAULT)
+    found = named if inspect.isclass(named) else MODEL_WRAPPERS.get(named)
+    if found is None:
+        raise unknown("model_wrapper_cfg.type", named, sorted(MODEL_WRAPPERS.module_dict))
+    reason = None
+    if issubclass(found, FullyShardedDataParallel):
+        reason = "mmengine's Runner saves in the first process only, which holds a part of the weights then"
+    elif issubclass(found, MMSeparateDistributedDataParallel):
+        reason = "it wraps each part of a model, and then a head can be called but not asked for its loss"
+    if reason:
+        raise UserError(f"model_wrapper_cfg.type {found.__name__} cannot be used: {reason}; allowed: {DEFAULT}")
+    return found
+
+
+def wrap(model: nn.Module, options: dict[str, Any], device: str) -> nn.Module:
+    """The model in the wrapper that ``options``, a ``model_wrapper_cfg``, describe.
+
+    Args:
+        model: on its device already.
+        options: the wrapper's arguments, and its ``type`` where it is not DDP. DDP gets ``broadcast_buffers=False``
+            by default, since AverageBuffersHook evens out the buffers before they are tested or saved.
+        device: "cpu" or "cuda".
+    """
+    defaults = {"type": wrapper_class(options), "module": model}
+    if issubclass(defaults["type"], DistributedDataParallel):
+        defaults["broadcast_buffers"] = False
+        defaults["device_ids"] = [torch.cuda.current_device()] if device == "cuda" else None
+    return MODEL_WRAPPERS.build({**defaults, **options, "type": defaults["type"]})

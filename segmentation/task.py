@@ -1,0 +1,52 @@
+"""What segmentation offers to the tools, to runs and to ``engine.Predictor``."""
+
+import numpy as np
+
+from engine.draw import draw_classes, make_palette
+from engine.images import from_bgr, through_pipeline
+from engine.results import ClassMap
+from engine.task import Task
+from segmentation.data import classes_of, prepare_config
+
+
+class Segmentation(Task):
+    """A class for every pixel, by mmseg."""
+
+    name, scope = "segmentation", "mmseg"
+
+    def complete(self, cfg):
+        prepare_config(cfg)
+
+    def class_names(self, cfg):
+        dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
+        return list(classes_of(dataset))
+
+    def preprocessing(self, cfg):
+        return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def result(self, output, names):
+        indices = output.pred_sem_seg.data[0].cpu().numpy()
+        return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])
+
+    def describe(self, result):
+        indices, names = result.class_map, result.names
+        counts = np.bincount(indices.ravel(), minlength=len(names))
+        present = [
+            {"index": int(i), "name": names[i], "fraction": round(counts[i] / indices.size, 6)}
+            for i in np.argsort(-counts, kind="stable")
+            if counts[i]
+        ]
+        return {"width": indices.shape[1], "height": indices.shape[0], "classes": present}
+
+    def draw(self, image, result, palette):
+        return draw_classes(image, result.class_map, result.names, palette)
+
+    def draw_sample(self, sample, metainfo):
+        image, mask = from_bgr(sample["inputs"]), sample["data_samples"].gt_sem_seg.data[0].numpy()
+        if mask.shape != (image.height, image.width):  # testing loads masks after the resizes
+            image = image.resize(mask.shape[::-1])
+        classes = metainfo["classes"]
+        return draw_classes(image, mask, classes, metainfo.get("palette") or make_palette(len(classes)))
+
+
+TASK = Segmentation()

@@ -1,0 +1,266 @@
+"""engine.Predictor: one class for three tasks, whose answers are those of tools/test.py's path bit for bit, whatever
+form an image comes in, and which needs no config where a checkpoint carries its own."""
+
+import subprocess
+import sys
+
+import dense_data
+import numpy as np
+import pytest
+import torch
+from mmengine.hooks import Hook
+from PIL import Image
+
+import engine
+from backbones import UserError
+from engine.config import load_config, task_for
+from engine.config_data import config_from, to_data
+from engine.predictor import pixels_of
+from engine.results import ClassMap, Instances, Scores
+from engine.run import build_testing
+
+CONFIGS = {
+    "classification": "classification/configs/demo/van_b0_digits.py",
+    "detection": "detection/configs/demo/mask_rcnn_van_b0_digits.py",
+    "segmentation": "segmentation/configs/demo/semantic_fpn_van_b0_digits.py",
+}
+RESULTS = {"classification": Scores, "detection": Instances, "segmentation": ClassMap}
+NAMES = {"classification": ["bright", "dark"], "detection": ["box", "disc"], "segmentation": ["box", "disc", "ground"]}
+ARRAYS = ("scores", "labels", "boxes", "masks", "class_map")
+TASKS = list(CONFIGS)
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+def write_folders(root):
+    for split in ("train", "val"):
+        for label, name in enumerate(NAMES["classification"]):
+            (root / split / name).mkdir(parents=True)
+            for i in range(2):
+                Image.fromarray(dense_data.scene(2 * i + label)[0]).save(root / split / name / f"{i}.jpg")
+    return root
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, request):
+    """Of each task: (its config, the checkpoint of a random network, the images of the test set in their order)."""
+    import os
+
+    os.chdir(request.config.rootpath)
+    root, made = tmp_path_factory.mktemp("predictor"), {}
+    data = {
+        "classification": write_folders(root / "folders"),
+        "detection": dense_data.write_coco(root / "coco", {"train": 1, "val": 4}),
+        "segmentation": dense_data.write_masks(root / "masks", {"training": 1, "validation": 4}),
+    }
+    for task, path in CONFIGS.items():
+        torch.manual_seed(0)
+        options = {"data_root": str(data[task]), "val_dataloader.num_workers": 0}
+        if task == "segmentation":
+            options["classes"] = NAMES[task]
+            options |= {f"{s}_dataloader.dataset.metainfo": None for s in ("train", "val")}
+            options["model.decode_head.loss_decode.class_weight"] = None
+        if task != "classification":
+            options["val_dataloader.persistent_workers"] = False
+        cfg = load_config(path, options)
+        model = task_for(cfg).build_model(cfg)
+        own = dict(format=1, task=task, classes=NAMES[task], config=to_data(cfg))
+        meta = dict(ziggurat=own, dataset_meta=dict(classes=NAMES[task]))
+        torch.save({"state_dict": model.state_dict(), "meta": meta}, root / f"{task}.pth")
+        images = sorted(p for p in data[task].rglob("*") if "val" in str(p) and p.suffix in (".png", ".jpg"))
+        images = [p for p in images if "annotations" not in p.parts]
+        made[task] = (cfg, root / f"{task}.pth", images)
+    return made
+
+
+def outputs_of_testing(cfg, checkpoint, batch_size, folder):
+    """What tools/test.py's runner predicts, as mm's samples."""
+
+    class Collect(Hook):
+        outputs: list = []
+
+        def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            self.outputs += outputs
+
+    cfg = cfg.copy()
+    cfg.test_dataloader.batch_size = batch_size
+    runner = build_testing(cfg, checkpoint, work_dir=folder, device="cpu")
+    collect = Collect()
+    runner.register_hook(collect)
+    runner.test()
+    return collect.outputs
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b) and a.names == b.names
+    for field in ARRAYS:
+        left, right = getattr(a, field, None), getattr(b, field, None)
+        assert (left is None) == (right is None), field
+        if left is not None:
+            assert left.dtype == right.dtype and left.shape == right.shape, field
+            assert np.array_equal(left, right), field
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_answers_are_those_of_testing(task, batch_size, models, tmp_path):
+    cfg, checkpoint, images = models[task]
+    predictor = engine.Predictor(cfg, checkpoint, batch_size=batch_size)
+    found = predictor(images)
+    outputs = outputs_of_testing(cfg, checkpoint, batch_size, tmp_path)
+    assert len(found) == len(outputs) == 4
+    for one, output in zip(found, outputs, strict=True):
+        assert_equal(one, predictor.task.result(output, predictor.names))
+    if task == "detection":
+        assert len(found[0].boxes)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_any_form_of_an_image_gives_the_same_answer(task, models):
+    cfg, checkpoint, (path, *_) = models[task]
+    predictor = engine.Predictor(cfg, checkpoint)
+    right = predictor(path)
+    assert isinstance(right, RESULTS[task]) and predictor.names == NAMES[task]
+    image = Image.open(path).convert("RGB")
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for other in (str(path), image, array, array.astype(np.uint16) * 257, tensor, tensor.float() / 255):
+        assert_equal(predictor(other), right)
+    assert_equal(predictor(tensor[None])[0], right)
+    several = predictor([path, image])
+    assert len(several) == 2
+    assert_equal(several[1], right)
+    assert predictor([]) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_checkpoint_of_ours_needs_no_config(task, models):
+    cfg, checkpoint, images = models[task]
+    alone = engine.Predictor(checkpoint, cfg_options={"test_dataloader.batch_size": 3})
+    assert alone.cfg.test_dataloader.batch_size == 3 and alone.task.name == task
+    assert_equal(alone(images[0]), engine.Predictor(cfg, checkpoint)(images[0]))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_only_images_of_one_size_share_a_batch(task, models):
+    """Padding would change the answers at the borders. Random networks put many values near a threshold, so that
+    rounding, which differs between batches, is allowed for."""
+    cfg, checkpoint, _ = models[task]
+    rng = np.random.default_rng(0)
+    sizes = [(64, 64), (64, 96), (64, 64), (100, 70), (64, 96), (64, 64), (64, 64)]
+    images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
+    predictor = engine.Predictor(cfg, checkpoint, batch_size=3)
+    batches = [numbers for numbers, _ in predictor.batches(images)]
+    if task == "classification":  # which resizes all images to one size
+        assert batches == [[0, 1, 2], [3, 4, 5], [6]]
+    else:
+        assert batches == [[0, 2, 5], [1, 4], [3], [6]]
+    for one, image in zip(predictor(images), images, strict=True):
+        alone = predictor(image)
+        if task == "classification":
+            scores, wanted = np.empty_like(one.scores), np.empty_like(one.scores)
+            scores[one.labels], wanted[alone.labels] = one.scores, alone.scores
+            np.testing.assert_allclose(scores, wanted, atol=1e-4)
+        elif task == "segmentation":
+            assert one.class_map.shape == image.shape[:2] and (one.class_map != alone.class_map).mean() < 0.02
+        else:
+            assert one.size == image.shape[:2] and one.masks.shape[1:] == image.shape[:2]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_results_are_drawn_and_described(task, models):
+    import json
+
+    cfg, checkpoint, (path, *_) = models[task]
+    predictor = engine.Predictor(cfg, checkpoint)
+    result = predictor(path)
+    json.dumps(predictor.describe(result))
+    picture = predictor.draw(path, result)
+    assert picture.width >= 480 and np.asarray(picture).std() > 10
+    assert np.array_equal(np.asarray(picture), np.asarray(predictor.draw(Image.open(path), result)))
+
+
+def test_a_threshold_keeps_the_better_objects(models):
+    cfg, checkpoint, (path, *_) = models["detection"]
+    found = engine.Predictor(cfg, checkpoint)(path)
+    middle = float(np.median(found.scores))
+    kept = found.above(middle)
+    assert 0 < len(kept.scores) < len(found.scores) and kept.scores.min() >= middle
+    assert len(kept.boxes) == len(kept.names) == len(kept.labels) == len(kept.masks) == len(kept.scores)
+
+
+@pytest.mark.parametrize(
+    "image, words",
+    [
+        (np.zeros((40, 40, 4), np.uint8), r"image is \(40, 40, 4\); allowed"),
+        (np.zeros((1, 40, 40, 3), np.uint8), r"image is \(1, 40, 40, 3\); allowed"),
+        (np.full((40, 40, 3), 200.0, np.float32), "values from 200 to 200; allowed"),
+        (np.zeros((31, 40, 3), np.uint8), "image is 40x31 pixels; allowed"),
+        (torch.zeros(40, 40), r"image is \(40, 40\); allowed"),
+        ("gone.png", "no such image: gone.png"),
+        (7, "image is int; allowed"),
+    ],
+)
+def test_what_is_no_image_is_named(image, words, models):
+    cfg, checkpoint, _ = models["classification"]
+    with pytest.raises(UserError, match=words):
+        engine.Predictor(cfg, checkpoint)([image])
+
+
+def test_grey_pixels_in_memory_are_taken_three_times():
+    grey = np.arange(1600, dtype=np.uint16).reshape(40, 40) * 40
+    assert np.array_equal(pixels_of(grey), (grey // 256).astype(np.uint8)[..., None].repeat(3, 2))
+
+
+def test_what_cannot_be_loaded_is_one_line(models, tmp_path):
+    cfg, checkpoint, _ = models["detection"]
+    content = torch.load(checkpoint)
+    with pytest.raises(UserError, match="is a config; a checkpoint is needed too"):
+        engine.Predictor(CONFIGS["detection"])
+    with pytest.raises(UserError, match="does not fit"):
+        engine.Predictor(cfg, models["segmentation"][1])
+    with pytest.raises(UserError, match="batch_size=0"):
+        engine.Predictor(cfg, checkpoint, batch_size=0)
+    del content["meta"]["ziggurat"]
+    content["meta"]["cfg"] = cfg.pretty_text  # text of a checkpoint is not run
+    torch.save(content, tmp_path / "foreign.pth")
+    with pytest.raises(UserError, match=r"foreign\.pth carries no config"):
+        engine.Predictor(tmp_path / "foreign.pth")
+
+
+@pytest.mark.parametrize("name", ["os.mkdir", "builtins.eval", "mmdet.apis.inference.init_detector", "a b"])
+def test_a_checkpoint_cannot_name_code_to_run(name, models, tmp_path, monkeypatch):
+    content = torch.load(models["detection"][1])
+    target = tmp_path / "made"
+    content["meta"]["ziggurat"]["config"]["model"]["neck"] = dict(type=name, path=str(target))
+    torch.save(content, tmp_path / "hostile.pth")
+    with pytest.raises(UserError, match=r"hostile\.pth has type="):
+        engine.Predictor(tmp_path / "hostile.pth")
+    assert not target.exists()
+
+
+def test_a_checkpoint_cannot_name_modules_to_import(models, tmp_path):
+    content = torch.load(models["detection"][1])
+    content["meta"]["ziggurat"]["config"]["custom_imports"] = dict(imports=["detection", "antigravity"])
+    torch.save(content, tmp_path / "hostile.pth")
+    with pytest.raises(UserError, match="imports antigravity; give the config as a file"):
+        engine.Predictor(tmp_path / "hostile.pth")
+    assert "antigravity" not in sys.modules
+
+
+def test_importing_engine_is_light():
+    code = "import sys, engine; assert not {'torch', 'mmengine'} & set(sys.modules); engine.Predictor; print('fine')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_config_goes_through_json_unchanged(task, models):
+    import json
+
+    cfg = models[task][0]
+    data = json.loads(json.dumps(to_data(cfg)))
+    assert config_from(data, "checkpoint").to_dict() == cfg.to_dict()

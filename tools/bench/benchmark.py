@@ -1,0 +1,402 @@
+"""Times backbones against their peers: onedl-mmpretrain's classes with the same weights.
+
+python tools/bench/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile]
+    [--out cpu.json]
+python tools/bench/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
+python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+
+Both networks run in turn, in one process, on any device. Their outputs are compared first. The ratio of their times is
+the result: seconds depend on the machine and on its other work. mmpretrain has no VVT. The peer of VVT is a literal
+reading of its official forward pass, tools/bench/vvt_reference.py.
+"""
+
+import argparse
+import contextlib
+import copy
+import json
+import multiprocessing
+import os
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from benchmark_peers import make_peer
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from backbones import PyramidBackbone, UserError, create_backbone, list_archs
+from backbones.features import check_device
+from backbones.registry import family_of
+from engine.cli import Parser, output_folder, run_tool
+
+# The smallest of each kind, and one of the common size.
+DEFAULT = (
+    *("van_b0", "van_b2", "hornet_tiny_7x7", "hornet_tiny_gf", "hornet_small_7x7", "hornet_small_gf"),
+    *("pvig_tiny", "pvig_small", "vig_tiny", "vvt_tiny", "vvt_small"),
+)
+HEADING = """# Benchmarks
+
+`make bench` measures the files in `docs/benchmarks/` and makes this page from them.
+
+- **Peer**: onedl-mmpretrain's class with the same weights. mmpretrain has no VVT. The peer of VVT is a literal reading
+  of its official forward pass.
+- **Ratio**: the time of the peer divided by the time of ours. 2.0 means twice as fast. Ours and the peer run in turn,
+  in one fresh process for each row. The figure is the median over pairs of runs.
+- **Apart**: each network runs in a process of its own, as a user runs it. In one process the peer gains from ours: on a
+  CPU ours makes the C library keep freed memory, for the whole process.
+- **Fused**: ours after `net.fuse()`.
+- **Bound**: the ratio of an ideal network on this CPU. The ideal network needs only the time of its multiplications, at
+  the speed of the fastest matrix product of the machine.
+- **Noise**: the machines are shared. VVT has nothing to fuse, so the difference between its two ratios is noise.
+"""
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # of a worker, by network and what it does
+AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of both are float32-exact at least
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "archs", nargs="*", metavar="arch", help="arch names or patterns (default: small ones of each kind)"
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 is autocast (default: fp32)")
+    parser.add_argument("--compile", action="store_true", help="time both networks after torch.compile")
+    parser.add_argument("--alone", action="store_true", help="time ours only, at sizes that the peer cannot take")
+    parser.add_argument("--batch", type=count, default=8, help="images in a batch (default: 8)")
+    parser.add_argument(
+        "--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="of images (default: 224x224)"
+    )
+    parser.add_argument(
+        "--threads", type=count, default=os.cpu_count(), help="of PyTorch on a CPU (default: one for each core)"
+    )
+    parser.add_argument("--repeats", type=count, default=7, help="timed calls of each network (default: 7)")
+    parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="measure nothing; print the JSON files of a folder as tables"
+    )
+    args = parser.parse_args()
+    if args.tables:
+        print(HEADING, *(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), sep="\n")
+        return
+    archs = [arch for pattern in args.archs or DEFAULT for arch in list_archs(pattern) or [pattern]]
+    for arch in archs:
+        family_of(arch)
+    device = check_device(args.device)
+    if args.out:
+        output_folder(args.out.parent)
+        if args.out.is_dir():
+            raise UserError(f"--out {args.out} is a folder; allowed: a JSON file")
+    rows = []
+    print("how many times faster, median of pairs" if not args.alone else "milliseconds and MiB of working memory")
+    for arch in archs:
+        for height, width in args.sizes:
+            # Each from a fresh process: what others left in its memory makes large maps cheaper.
+            with workers(1) as (worker,):
+                rows.append(worker.apply(measure, (arch, height, width, args)))
+            if device.type == "cpu" and not args.alone:
+                rows[-1]["apart"] = measure_apart(arch, height, width, args)
+            print(line(rows[-1]), flush=True)
+    report = {
+        "machine": machine(device),
+        "precision": args.precision,
+        "compiled": args.compile,
+        "batch": args.batch,
+        "threads": args.threads if device.type == "cpu" else None,
+        "rows": rows,
+    }
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=2) + "\n")
+        print(f"figures: {args.out}")
+
+
+def measure(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
+    """Compares the outputs of both, then times inference, unfused and fused, and a training step, and their memory."""
+    names = ("ours", "fused") if args.alone else ("peer", "ours", "fused")
+    nets, x = networks(names, arch, height, width, args)
+    row = {"arch": arch, "size": [height, width]}
+    if not args.alone:
+        row["relative_difference"] = difference(nets["peer"], nets["ours"], x[:1])
+        if row["relative_difference"] > AGREEMENT:
+            raise UserError(f"{arch}: outputs differ by {row['relative_difference']:.1e}; allowed: {AGREEMENT}")
+    calls = {name: calls_of(net, x, args) for name, net in nets.items()}
+    forward = {name: calls[name]["inference"] for name in names}
+    if not args.alone and x.device.type == "cpu":
+        forward["bound"] = products_alone(nets["ours"], x, PRECISIONS[args.precision])
+    step = {name: calls[name]["training"] for name in names if name != "fused"}
+    row["inference"] = paired(forward, x.device, args.repeats)
+    row["training"] = paired(step, x.device, fewer(args.repeats))
+    return row
+
+
+def measure_apart(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
+    """Times each network in a process of its own, in turn: within one, ours has freed memory kept for the peer too."""
+    with workers(3) as pools:
+        of = dict(zip(("peer", "ours", "fused"), pools, strict=True))
+        for name, pool in of.items():
+            pool.apply(prepare, (name, arch, height, width, args))
+        forward = {name: partial(pool.apply, timed, (name, "inference")) for name, pool in of.items()}
+        step = {name: partial(of[name].apply, timed, (name, "training")) for name in ("peer", "ours")}
+        return {"inference": in_turn(forward, args.repeats), "training": in_turn(step, fewer(args.repeats))}
+
+
+@contextlib.contextmanager
+def workers(count: int) -> Iterator[list[Any]]:
+    """Fresh processes, each a pool of one."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(multiprocessing.get_context("spawn").Pool(1)) for _ in range(count)]
+
+
+def prepare(name: str, arch: str, height: int, width: int, args: Any) -> None:
+    """Makes one network in a worker, for :func:`timed`."""
+    nets, x = networks((name,), arch, height, width, args)
+    TIMERS.update(
+        {(name, what): partial(seconds, call, x.device) for what, call in calls_of(nets[name], x, args).items()}
+    )
+
+
+def timed(name: str, what: str) -> float:
+    return TIMERS[name, what]()
+
+
+def networks(
+    names: tuple[str, ...], arch: str, height: int, width: int, args: Any
+) -> tuple[dict[str, nn.Module], Tensor]:
+    """The networks called for, with the same weights in every process, and the images."""
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
+    as_the_peer = {"hornet": {"out_norm": True}, "van": {"norm_eps": 1e-5}}.get(arch.split("_")[0], {})
+    ours = with_some_weights(create_backbone(arch, **as_the_peer))
+    make = {"peer": make_peer, "ours": lambda net: net, "fused": lambda net: copy.deepcopy(net).fuse()}
+    return {name: make[name](ours).to(x.device) for name in names}, x
+
+
+def calls_of(net: nn.Module, x: Tensor, args: Any) -> dict[str, Callable[[], Any]]:
+    run = torch.compile(net) if args.compile else net
+    precision = PRECISIONS[args.precision]
+    return {"inference": inference(net, run, x, precision), "training": training_step(net, run, x, precision)}
+
+
+def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
+    """Weights under which every branch counts: layer scales, norms and statistics start at values that hide some."""
+    for name, value in net.state_dict().items():
+        if value.ndim == 1 and value.is_floating_point():
+            value.uniform_(0.2, 0.8) if name.endswith(("weight", "var")) or "scale" in name else value.normal_(0, 0.1)
+    return net
+
+
+@torch.no_grad()
+def difference(peer: nn.Module, ours: nn.Module, x: Tensor) -> float:
+    """The largest relative difference of a map, in float64: near ties among neighbours flip in float32."""
+    both = [copy.deepcopy(net).double() for net in (peer, ours)]
+    for net in both:
+        net.eval()  # of which mmpretrain's return None
+    return max(((a - b).norm() / a.norm()).item() for a, b in zip(*(net(x.double()) for net in both), strict=True))
+
+
+def inference(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    def call() -> Any:
+        net.eval()
+        with torch.no_grad(), autocast(x.device, precision):
+            return run(x)
+
+    return call
+
+
+def training_step(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    """Forward and backward; what an optimiser adds is the same for both."""
+
+    def call() -> None:
+        net.train()
+        net.zero_grad()
+        with autocast(x.device, precision):
+            maps = run(x)
+        sum(m.float().square().mean() for m in maps).backward()
+
+    return call
+
+
+@torch.no_grad()
+def products_alone(net: nn.Module, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
+    """As many multiplications as the network's, all in 1x1 convolutions of a size that a CPU is fastest at."""
+    net.eval()
+    with FlopCounterMode(display=False) as counter:
+        net(x)
+    dtype = precision or x.dtype
+    operand = torch.randn(8, 512, 14, 14, device=x.device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 1, 1, device=x.device, dtype=dtype)
+    repeats = max(1, round(counter.get_total_flops() / (2 * operand.numel() * 512)))
+
+    def call() -> None:
+        for _ in range(repeats):
+            F.conv2d(operand, weight)
+
+    return call
+
+
+def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision is not None)
+
+
+def fewer(repeats: int) -> int:
+    """Of training steps, which take longer."""
+    return max(2, repeats // 2 + 1)
+
+
+def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
+    """As :func:`in_turn`, with MiB of working memory."""
+    found = in_turn({name: partial(seconds, call, device) for name, call in calls.items()}, repeats)
+    for name, call in calls.items():
+        found[name]["mib"] = round(peak_memory(call, device) / 2**20, 1)
+    return found
+
+
+def in_turn(timers: dict[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
+    """For each its median milliseconds, and how many times faster than the first it is: the median of pairs.
+
+    Args:
+        timers: what gives the seconds of a call.
+        repeats: how often each is called, after a first call that does not count.
+    """
+    times = [{name: timer() for name, timer in timers.items()} for _ in range(repeats + 1)][1:]
+    first = next(iter(timers))
+    return {
+        name: {
+            "ms": round(1e3 * statistics.median(t[name] for t in times), 2),
+            "ratio": round(statistics.median(t[first] / t[name] for t in times), 2),
+        }
+        for name in timers
+    }
+
+
+def seconds(call: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def peak_memory(call: Callable[[], Any], device: torch.device) -> int:
+    """The most bytes of tensors that exist at a time beyond those before the call."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with no_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """The profiler's library writes there, past Python, each time it starts and stops."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the figures were measured on."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+        names = [text.split(":", 1)[1].strip() for text in info.splitlines() if text.startswith("model name")]
+        name = names[0] if names else platform.processor()
+    return {"device": name, "python": platform.python_version(), "torch": torch.__version__}
+
+
+def count(text: str) -> int:
+    """An option's value from 1."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
+    return int(text)
+
+
+def size(text: str) -> tuple[int, int]:
+    """An option's value like 800x1344."""
+    if not re.fullmatch(r"\d+x\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
+def line(row: dict[str, Any]) -> str:
+    parts = [f"{row['arch']:<20}{'x'.join(map(str, row['size'])):<10}"]
+    for what in ("inference", "training"):
+        for name, found in row[what].items():
+            if "peer" not in row[what]:
+                parts.append(f"{what} {name} {found['ms']:.0f} ms {found['mib']:.0f} MiB")
+            elif name != "peer":
+                apart = row.get("apart", {}).get(what, {}).get(name)
+                parts.append(
+                    f"{what} {name} {found['ratio']:.2f}" + (f" (apart {apart['ratio']:.2f})" if apart else "")
+                )
+    return "  ".join(parts)
+
+
+def table(report: dict[str, Any]) -> str:
+    """A Markdown table of one JSON file, of this tool or of benchmark_ops.py."""
+    of = report["machine"]
+    threads = f", {report['threads']} thread{'s' * (report['threads'] > 1)}" if report.get("threads") else ""
+    if "case" in report["rows"][0]:
+        title = f"Operations, {of['device']}{threads}, torch {of['torch']}"
+        lines = ["| operation | forward | forward and backward |", "|-|-|-|"]
+        lines += [
+            f"| {r['case']} | {r['forward']['ratio']:.2f} | {r['training']['ratio']:.2f} |" for r in report["rows"]
+        ]
+        said = "The time of the plain operation divided by the time of the fast one."
+        return "\n".join([f"## {title}", "", said, "", *lines, ""])
+    mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
+    title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
+    if "peer" in report["rows"][0]["inference"]:
+        said = "Ratios, and MiB of working memory as ours : peer."
+        head = ["arch", "pixels", "inference", "fused"]
+        head += ["bound"] if "bound" in report["rows"][0]["inference"] else []
+        head.append("training step")
+        apart = "apart" in report["rows"][0]
+        head += ["apart: inference", "apart: fused", "apart: training step"] if apart else []
+        head += ["MiB inference", "MiB training"]
+    else:
+        said = "Milliseconds and MiB of working memory of ours alone."
+        head = ["arch", "pixels", "inference ms", "fused ms", "training step ms", "MiB inference", "MiB training"]
+    lines = [f"| {' | '.join(head)} |", "|-" * len(head) + "|"]
+    for row in report["rows"]:
+        key, digits = ("ratio", 2) if "peer" in row["inference"] else ("ms", 0)
+        cells = [found[key] for name, found in row["inference"].items() if name != "peer"]
+        cells.append(row["training"]["ours"][key])
+        if "apart" in row:
+            of = row["apart"]
+            cells += [of["inference"]["ours"][key], of["inference"]["fused"][key], of["training"]["ours"][key]]
+        cells = [f"{cell:.{digits}f}" for cell in cells]
+        for what in ("inference", "training"):
+            cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
+        lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(cells)} |")
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+if __name__ == "__main__":
+    run_tool(main)

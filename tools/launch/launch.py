@@ -1,0 +1,87 @@
+"""Starts one process per GPU with torchrun, or as many on the CPU where there is no GPU.
+
+usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
+
+Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
+with several nodes, since the nodes must agree). The exit status is that of the first process that failed.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+
+
+def main() -> None:
+    processes, program, *arguments = sys.argv[1:]
+    nodes, node = number("NNODES", 1, least=1), number("NODE_RANK", 0)
+    if node >= nodes:
+        fail(f"NODE_RANK={node} with NNODES={nodes}; allowed: 0 to {nodes - 1}")
+    if nodes > 1 and not os.environ.get("MASTER_ADDR"):
+        fail(f"NNODES={nodes} needs MASTER_ADDR, the address of the node with NODE_RANK=0")
+    address = os.environ.get("MASTER_ADDR") or "127.0.0.1"
+    port = pick_port(nodes, node)
+    check_gpus(int(processes), arguments)
+    # As many processes as cores, each with as many threads, would spend their time waiting for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    run_torchrun(
+        [f"--nnodes={nodes}", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
+        + [f"--nproc-per-node={processes}", program, *arguments]
+    )
+
+
+def pick_port(nodes: int, node: int) -> int:
+    port = number("PORT", 0) or number("MASTER_PORT", 0) or (29500 if nodes > 1 else 0)
+    if node == 0:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except (OSError, OverflowError):
+                fail(f"PORT={port} cannot be used on this machine; leave it out for a free one, or choose another")
+            port = probe.getsockname()[1]
+    return port
+
+
+def check_gpus(processes: int, arguments: list[str]) -> None:
+    """Refuses more processes than GPUS; a machine without any, or ``--device cpu``, runs on the CPU."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if there and processes > there and "cpu" not in [argument.removeprefix("--device=") for argument in arguments]:
+        fail(f"{processes} GPUs asked for, {there} present; allowed: 1 to {there}, or any number with --device cpu")
+
+
+def run_torchrun(arguments: list[str]) -> None:
+    """torchrun, without its own traceback and table where a process has already said why it ends."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run.main(arguments)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            print(f"error: process {rank} was ended by {signal.Signals(-failure.exitcode).name}", file=sys.stderr)
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
+
+
+def number(name: str, default: int, least: int = 0) -> int:
+    value = os.environ.get(name) or str(default)
+    if not value.isdecimal() or int(value) < least:
+        fail(f"{name}={value}; allowed: a number from {least} up")
+    return int(value)
+
+
+def fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
