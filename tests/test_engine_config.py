@@ -43,6 +43,15 @@ def test_unknown_config_and_option_get_the_nearest_names():
         load_config(DEMO, ["optim_wraper.optimizer.lr=1"])
 
 
+def test_the_nearest_config_is_one_that_is_there(tmp_path, monkeypatch):
+    """From any folder; the right name in the wrong folder is not called the nearest of itself."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_config("classification/configs/demo/van_b0_digits.py")
+    nearest = str(caught.value).split("nearest: ")[1].split(", ")
+    assert Path(nearest[0]).samefile(DEMO) and all(Path(name).is_file() for name in nearest)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -118,6 +127,19 @@ def test_a_user_error_is_one_line_and_status_2(main, line, capsys):
         run_tool(main)
     assert ended.value.code == 2
     assert capsys.readouterr().err == line
+
+
+def raise_while_handling():
+    try:
+        raise_user_error()
+    except UserError:
+        {}["absent"]
+
+
+def test_a_fault_of_ours_is_not_taken_for_the_users():
+    """Not even where it happens while a user's error is dealt with."""
+    with pytest.raises(KeyError):
+        run_tool(raise_while_handling)
 
 
 def test_other_endings():

@@ -5,12 +5,14 @@ training is the uninterrupted one.
 """
 
 import fcntl
+import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.model import MMDistributedDataParallel
 from PIL import Image
 
 from backbones import UserError
@@ -19,6 +21,9 @@ from engine import runner as engine_runner
 from engine.checkpoints import load_state, to_plain_types
 from engine.config import load_config
 from engine.run import build_testing, build_training
+from engine.runner import SafeRunner
+from engine.work_dir import WorkDir
+from engine.wrappers import wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 
@@ -113,6 +118,46 @@ def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message)
         build_training(tiny(images, **option), tmp_path, device="cpu")
 
 
+def test_an_iteration_based_scheduler_made_from_epochs_is_told_about_too(images, tmp_path):
+    schedule = dict(type="CosineAnnealingLR", T_max=4, by_epoch=True, convert_to_iter_based=True, eta_minn=0.0)
+    cfg = tiny(images, param_scheduler=[schedule])
+    with pytest.raises(UserError, match=r"CosineAnnealingLR.* 'eta_minn'"):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+def test_an_argument_that_saving_does_not_take_is_named_before_training(images, tmp_path):
+    cfg = tiny(images, **{"default_hooks.checkpoint.max_kep_ckpts": 1})
+    with pytest.raises(UserError, match="unknown argument of CheckpointHook 'max_kep_ckpts'; nearest: max_keep_ckpts"):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("val_evaluator", "lacks val_evaluator; val needs val_dataloader, val_cfg, val_evaluator"),
+        ("optim_wrapper", "lacks optim_wrapper; train needs train_dataloader, train_cfg, optim_wrapper"),
+    ],
+)
+def test_what_a_config_lacks_is_named(images, tmp_path, part, message):
+    cfg = tiny(images)
+    cfg[part] = None
+    with pytest.raises(UserError, match=message):
+        build_training(cfg, tmp_path, device="cpu")
+
+
+def test_the_runner_works_without_the_checks_of_a_run(images, tmp_path):
+    """As mmengine's does: from a config alone, and nothing of one runner reaches the next."""
+    cfg = tiny(images)
+    cfg.work_dir = str(tmp_path)
+    runner = SafeRunner.from_cfg(cfg)
+    runner.train()
+    state = runner.model.state_dict()
+    name = next(iter(state))
+    assert state[name].device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    runner.save_checkpoint(str(tmp_path), "own.pth")
+    assert torch.equal(torch.load(tmp_path / "own.pth", weights_only=True)["state_dict"][name], state[name].cpu())
+
+
 def test_a_used_work_dir_is_refused_and_kept(images, trained):
     with pytest.raises(UserError, match="holds a run; add --resume or --overwrite"):
         build_training(tiny(images), trained, device="cpu")
@@ -148,7 +193,35 @@ def test_a_work_dir_in_use_is_refused(images, tmp_path):
         for options in ({}, {"overwrite": True}):
             with pytest.raises(UserError, match="in use by a running training"):
                 build_training(tiny(images), tmp_path, device="cpu", **options)
+    failing = tiny(images, **{"model.backbone.arch": "van_b9"})
+    for _ in range(2):  # what failed gave the work dir back
+        with pytest.raises(UserError, match="unknown arch"):
+            build_training(failing, tmp_path, device="cpu")
+    first = build_training(tiny(images), tmp_path, device="cpu")
+    with pytest.raises(UserError, match="in use by a running training"):
+        build_training(tiny(images), tmp_path, device="cpu")
+    first.train()
+    build_training(tiny(images), tmp_path, resume=True, device="cpu")
+
+
+def test_what_a_killed_write_left_is_swept_away(images, tmp_path):
+    half_written, hidden = tmp_path / ".iter_2.pth.1234.tmp", tmp_path / ".notes"
+    half_written.touch(), hidden.touch()
     build_training(tiny(images), tmp_path, device="cpu")
+    assert not half_written.exists() and hidden.exists()
+
+
+def test_a_record_that_a_kill_left_empty_means_the_newest_checkpoint(tmp_path):
+    for i, name in enumerate(("iter_10.pth", "iter_9.pth")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (i, i))
+    (tmp_path / "last_checkpoint").touch()
+    assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_9.pth"
+    (tmp_path / "last_checkpoint").write_text("/elsewhere/iter_10.pth")
+    assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_10.pth"
+    (tmp_path / "iter_10.pth").unlink()
+    with pytest.raises(UserError, match=r"its last checkpoint iter_10\.pth is gone"):
+        WorkDir(tmp_path).last_checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +285,24 @@ def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
         run.train()
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
     torch.load(tmp_path / "iter_2.pth", weights_only=True)
+
+
+def test_the_best_checkpoint_stays_until_a_better_one_is_saved(images, tmp_path, monkeypatch):
+    saving = dict(type="CheckpointHook", by_epoch=False, interval=-1, save_last=False, save_best="top1", rule="less")
+    cfg = tiny(images, iters=2, **{"train_cfg.val_interval": 1, "default_hooks.checkpoint": saving})
+    run = build_training(cfg, tmp_path, device="cpu")
+    save, scores = engine_runner.save_safely, iter([{"top1": 2.0}, {"top1": 1.0}])
+
+    def second_fails(content, path):
+        if list(tmp_path.glob("best_*")):
+            raise OSError("disk full")
+        save(content, path)
+
+    monkeypatch.setattr(engine_runner, "save_safely", second_fails)
+    monkeypatch.setattr(run.val_loop.evaluator, "evaluate", lambda size: next(scores))
+    with pytest.raises(OSError, match="disk full"):
+        run.train()
+    assert [path.name for path in tmp_path.glob("best_*")] == ["best_top1_iter_1.pth"]
 
 
 def test_only_the_newest_and_the_best_are_kept(images, tmp_path):
@@ -296,3 +387,25 @@ def test_batch_norm_statistics_are_averaged_over_processes(monkeypatch):
     hooks.average_buffers(norm)
     assert norm.running_mean.tolist() == [0.5, 1.5] and norm.running_var.tolist() == [0.5, 0.5]
     assert norm.num_batches_tracked.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        (
+            "MMDistributedDataParalel",
+            "unknown model_wrapper_cfg.type 'MMDist.*; .*MMDistributedDataPa",
+        ),
+        ("MMFullyShardedDataParallel", "saves in the first process only.*; allowed: MMDistributedDataParallel"),
+        ("MMSeparateDistributedDataParallel", "wraps each part of a model.*; allowed: MMDistributedDataParallel"),
+    ],
+)
+def test_a_model_wrapper_that_cannot_work_is_refused(images, tmp_path, named, message):
+    """Also where one process trains and nothing would be wrapped."""
+    with pytest.raises(UserError, match=message):
+        build_training(tiny(images, **{"model_wrapper_cfg.type": named}), tmp_path, device="cpu")
+
+
+def test_the_usual_model_wrapper_is_ddp():
+    assert wrapper_class(None) is wrapper_class({"find_unused_parameters": True}) is MMDistributedDataParallel
+    assert wrapper_class({"type": MMDistributedDataParallel}) is MMDistributedDataParallel

@@ -77,6 +77,18 @@ class Record(Hook):
         torch.save(facts, f"{os.environ['ANSWERS']}/{get_rank()}.pt")
 """
 
+# A wrapper of a user's own, with an argument of its own.
+WRAPPER = """
+from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODEL_WRAPPERS
+
+@MODEL_WRAPPERS.register_module()
+class NotedDistributedDataParallel(MMDistributedDataParallel):
+    def __init__(self, *args, note, **kwargs):
+        super().__init__(*args, **kwargs)
+        assert note == "kept"
+"""
+
 CONFIG = """
 _base_ = [{base!r}]
 custom_imports = dict(imports=[{task!r}, "record_weights"])
@@ -341,6 +353,20 @@ def test_two_processes_end_with_equal_weights_and_test_as_one_does(task, data, t
     assert result.returncode == 0, result.stderr
     one, two = (json.loads((tmp_path / f"{count}.json").read_text()) for count in ("one", "two"))
     assert one and one == pytest.approx(two, rel=1e-6, nan_ok=True)
+
+
+def test_a_configs_own_wrapper_is_used(data, tmp_path):
+    config, run = write_config(tmp_path, "classification", data), tmp_path / "run"
+    (tmp_path / "record_weights.py").write_text(RECORD + WRAPPER)
+    wrapper = dict(type="NotedDistributedDataParallel", note="kept", find_unused_parameters=True)
+    config.write_text(config.read_text() + f"model_wrapper_cfg = {wrapper!r}\n")
+    variables = dict(answers=tmp_path, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    result = launch("classification/dist_train.sh", config, 2, "--work-dir", run, **variables)
+    assert result.returncode == 0, result.stderr
+    assert_equal_and_trained(tmp_path)
+    assert torch.load(tmp_path / "0.pt")["wrapper"] == "NotedDistributedDataParallel"
+    names = torch.load(run / "iter_2.pth", weights_only=True)["state_dict"]
+    assert names and all(name.startswith(("backbone.", "head.")) for name in names)
 
 
 def test_slurm_tasks_end_with_equal_weights(data, tmp_path):

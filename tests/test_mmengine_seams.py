@@ -1,0 +1,111 @@
+"""What this project relies on in mmengine and mmdet beyond their documented use, so that another release cannot break
+it unseen: every private name, every method that is overridden, every function whose frame is read."""
+
+import ast
+import importlib
+import inspect
+
+import pytest
+from conftest import ROOT
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
+from mmengine.runner import Runner
+
+from engine import mistakes
+from engine.checkpoints import LateRemoval, SafeCheckpointHook
+from engine.console import ProgressHook
+from engine.hooks import AverageBuffersHook
+from engine.runner import SafeRunner
+
+FOLDERS = ("engine", "classification", "detection", "segmentation")
+# Every private name of the mm packages that is used, where it comes from, and the arguments it takes there.
+PRIVATE = {
+    "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
+    "_parse_int_float_bool": ("mmengine.config.DictAction", ["val"]),
+    "_parse_iterable": ("mmengine.config.DictAction", ["val"]),
+}
+NOT_OF_MM = {"_exit"}  # os._exit, which Python documents
+
+
+def private_names():
+    """(name, place) of every underscored attribute, import or method in the code that meets mm."""
+    for path in (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py") if "configs" not in file.parts):
+        for node in ast.walk(ast.parse(path.read_text())):
+            kinds = {ast.Attribute: "attr", ast.FunctionDef: "name", ast.alias: "name"}
+            name = getattr(node, kinds.get(type(node), ""), "").split(".")[-1]
+            if name.startswith("_") and not name.startswith("__"):
+                yield name, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def test_every_private_name_is_listed():
+    used = dict(private_names())
+    unlisted = {name: place for name, place in used.items() if name not in PRIVATE and name not in NOT_OF_MM}
+    assert not unlisted
+    assert not PRIVATE.keys() - used.keys(), "listed, but not used any more"
+
+
+@pytest.mark.parametrize("name", PRIVATE)
+def test_a_listed_name_is_still_there(name):
+    owner, arguments = PRIVATE[name]
+    module, _, kind = owner.rpartition(".")
+    if module.startswith("mmdet"):
+        importlib.import_module("detection")
+    theirs = getattr(getattr(importlib.import_module(module), kind), name)
+    assert list(inspect.signature(theirs).parameters) == arguments
+
+
+def overrides():
+    for ours, theirs in (
+        (SafeRunner, Runner),
+        (SafeCheckpointHook, CheckpointHook),
+        (ProgressHook, Hook),
+        (AverageBuffersHook, Hook),
+    ):
+        for name in vars(ours):
+            if inspect.isfunction(getattr(theirs, name, None)) and not name.startswith("__"):
+                yield pytest.param(getattr(ours, name), getattr(theirs, name), id=f"{ours.__name__}.{name}")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), overrides())
+def test_an_override_takes_what_mmengine_hands_over(ours, theirs):
+    """Every argument of theirs fits ours, by position and by name."""
+    signature = inspect.signature(ours)
+    parameters = [p for p in inspect.signature(theirs).parameters.values() if p.name != "self"]
+    named = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD and p.kind is not p.VAR_POSITIONAL]
+    signature.bind(None, *named)
+    signature.bind(None, **dict.fromkeys(named))
+    assert not [
+        p for p in signature.parameters.values() if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+        and p.name not in ("self", *named)
+    ]  # fmt: skip
+
+
+def test_the_runners_overrides_are_those_without_another_seam():
+    """A new one is a reason to look for a hook or an option of the config first."""
+    overridden = {name for name in vars(SafeRunner) if hasattr(Runner, name) and not name.startswith("__")}
+    loops, files = {"train", "val", "test"}, {"load_checkpoint", "load_or_resume", "save_checkpoint", "dump_config"}
+    assert overridden == loops | files | {"build_logger", "wrap_model"}
+
+
+@pytest.mark.parametrize("build", [build_from_cfg, build_scheduler_from_cfg])
+def test_builders_take_what_a_mistake_is_told_from(build):
+    assert build.__code__ in mistakes.BUILDERS
+    assert list(inspect.signature(build).parameters) == list(mistakes.PARAMETERS)
+
+
+def test_mmengine_removes_outdated_checkpoints_through_its_file_backend(tmp_path):
+    """So that SafeCheckpointHook can make it wait; what is removed in before_train is not wanted by a resumed run."""
+    removals = [
+        node.func.value
+        for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(CheckpointHook.__module__))))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("remove", "rmtree", "unlink")
+    ]
+    assert removals and {ast.unparse(owner) for owner in removals} == {"self.file_backend"}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old.pth").touch()
+    backend = LateRemoval(None)
+    for path in (tmp_path / "old", tmp_path / "old.pth"):
+        backend.remove(str(path))
+        assert path.exists()
+    backend.finish()
+    assert not list(tmp_path.iterdir())
