@@ -15,7 +15,7 @@ from torch import Tensor
 from backbones.errors import UserError
 from backbones.features import ImageLike, check_device
 from backbones.images import known_range, read_image, to_rgb
-from backbones.weights import read_checkpoint
+from backbones.weights import read_checkpoint, read_own_meta
 from engine.checkpoints import content_of_run, load_state
 from engine.cli import CONFIG_SUFFIXES
 from engine.config import TASKS, apply_options, load_config, parse_options, task_for
@@ -91,7 +91,7 @@ class Predictor:
             self.model = self.task.build_model(self.cfg)
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))
-        load_state(self.model, content["state_dict"], str(checkpoint), exact=True)
+        load_state(self.model, content["state_dict"], str(checkpoint), exact=True, own=read_own_meta(content))
         self.model.to(self.device).eval()
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
