@@ -1,44 +1,58 @@
 """Optimiser groups from names and depths: no decay where it does harm, smaller steps for earlier layers."""
 
-import re
 from typing import Any
 
 from torch import nn
 
 from backbones.errors import UserError
+from backbones.places import Place, place_of
+
+DECAY_TYPES = ("layer_wise", "stage_wise")
+FEWEST_LAYERS = 4  # one for each stage
 
 
 def param_groups(
-    model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0, no_decay: tuple[str, ...] = ()
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    no_decay: tuple[str, ...] = (),
+    num_layers: int | None = None,
+    decay_type: str = "layer_wise",
 ) -> list[dict[str, Any]]:
     """Groups the trainable parameters for an optimiser.
+
+    ``num_layers`` and ``decay_type`` mean what they mean in ConvNeXt's, HorNet's and mmdetection's constructors. The
+    rate of layer ``i`` is ``lr * layer_decay ** (num_layers + 1 - i)``: see :func:`layer_of` for the layers.
 
     Args:
         model: a backbone, or anything that has one as ``.backbone``; what is outside the backbone is the last layer.
         lr: learning rate of the last layer.
         weight_decay: decay of weights with two or more dimensions; biases, norms and layer scales get none.
-        layer_decay: each layer's rate is this times the next one's, in (0, 1]; a layer is the stem, one block with
-            the downsampling before it, or all that follows the last block.
+        layer_decay: each layer's rate is this times the next one's, in (0, 1].
         no_decay: further parts of names that get no weight decay.
+        num_layers: into how many layers the blocks are grouped, from 4 up; None makes a layer of each block, or of
+            each stage.
+        decay_type: ``"layer_wise"``; ``"stage_wise"`` makes one layer of each stage.
 
     Returns:
         Dicts with ``params``, ``lr``, ``weight_decay`` and ``names``, first layer first.
+
+    Raises:
+        UserError: an argument is out of its range.
     """
-    if not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
-        raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
-    if isinstance(no_decay, str) or not all(isinstance(part, str) for part in no_decay):
-        raise UserError(f"no_decay is {no_decay!r}; allowed: a tuple of parts of names")
-    for option, value in (("lr", lr), ("weight_decay", weight_decay)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")
+    check_arguments(lr, weight_decay, layer_decay, no_decay, num_layers, decay_type)
     backbone = getattr(model, "backbone", model)
     prefix = "" if backbone is model else "backbone."
+    grouped = num_layers is not None
+    count = num_layers or (len(backbone.depths) if decay_type == "stage_wise" else sum(backbone.depths))
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, param in model.named_parameters():
         if not param.requires_grad:
             continue
-        layer = layer_of(name, prefix, backbone.depths)
-        scale = layer_decay ** (sum(backbone.depths) + 1 - layer)
+        place = place_of(name.removeprefix(prefix)) if name.startswith(prefix) else Place(None, "", None)
+        layer = layer_of(place, backbone.depths, count, grouped, decay_type)
+        scale = layer_decay ** (count + 1 - layer)
         decay = 0.0 if param.ndim <= 1 or any(part in name for part in no_decay) else weight_decay
         new = {"params": [], "lr": lr * scale, "weight_decay": decay, "names": []}
         group = groups.setdefault((scale, decay), new)
@@ -47,16 +61,40 @@ def param_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def layer_of(name: str, prefix: str, depths: tuple[int, ...]) -> int:
-    """0 for the stem, 1..sum(depths) for the blocks, one more for everything else; a stage's norm is its last block."""
-    if not name.startswith(prefix):
-        return sum(depths) + 1
-    name = name.removeprefix(prefix)
-    if name.startswith("stem."):
+def layer_of(place: Place, depths: tuple[int, ...], num_layers: int, grouped: bool, decay_type: str) -> int:
+    """The layer, from 0, of a place in a backbone with ``depths`` blocks in each stage.
+
+    The stem is layer 0, and what is outside stem and stages is layer ``num_layers + 1``. Between them lie
+
+    - a layer for each block, with the downsampling before it; a stage's norm belongs to its last block;
+    - ``grouped``: a layer for each of the first two stages, one for two blocks of the third, at most up to
+      ``num_layers - 1``, and ``num_layers`` for the fourth;
+    - ``"stage_wise"``: 1 to 4 for the four stages; the downsamplings are layer 0, as the stem.
+    """
+    stage = place.stage
+    if place.part == "stem":
         return 0
-    stage = re.match(r"stages\.(\d+)\.(downsample|blocks|norm)(?:\.(\d+))?", name)
     if stage is None:
-        return sum(depths) + 1
-    i, part = int(stage[1]), stage[2]
-    block = {"downsample": 0, "norm": depths[i] - 1}.get(part)
-    return 1 + sum(depths[:i]) + (int(stage[3]) if block is None else block)
+        return num_layers + 1
+    block = {"downsample": 0, "norm": depths[stage] - 1}.get(place.part, place.block)
+    if decay_type == "stage_wise":
+        return 0 if place.part == "downsample" else stage + 1
+    if not grouped:
+        return 1 + sum(depths[:stage]) + block
+    return (1, 2, min(3 + block // 2, num_layers - 1), num_layers)[stage]
+
+
+def check_arguments(
+    lr: Any, weight_decay: Any, layer_decay: Any, no_decay: Any, num_layers: Any, decay_type: Any
+) -> None:
+    if not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
+        raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
+    if isinstance(no_decay, str) or not all(isinstance(part, str) for part in no_decay):
+        raise UserError(f"no_decay is {no_decay!r}; allowed: a tuple of parts of names")
+    for option, value in (("lr", lr), ("weight_decay", weight_decay)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+            raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")
+    if num_layers is not None and (not isinstance(num_layers, int) or num_layers < FEWEST_LAYERS):
+        raise UserError(f"num_layers is {num_layers!r}; allowed: None, integers from {FEWEST_LAYERS} up")
+    if decay_type not in DECAY_TYPES:
+        raise UserError(f"decay_type is {decay_type!r}; allowed: {', '.join(DECAY_TYPES)}")

@@ -17,12 +17,15 @@ class SimpleFeaturePyramid(nn.Module):
     Args:
         in_channels: of the map.
         out_channels: of every scale.
-        num_outs: 4, or more: each further map is every second position of the one before.
+        num_outs: how many maps: those from ``start_level`` to stride 32, or more: each further map is every second
+            position of the one before.
+        start_level: the first map returned: 0 for stride 4, 1 for 8, 2 for 16, 3 for 32.
     """
 
-    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4):
+    def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, start_level: int = 0):
         super().__init__()
-        self.num_outs = check_int("num_outs", num_outs, 4, None)
+        start_level = check_int("start_level", start_level, 0, 3)
+        self.num_outs = check_int("num_outs", num_outs, 4 - start_level, None)
         half, quarter = in_channels // 2, in_channels // 4
         resizes = (
             nn.Sequential(
@@ -35,6 +38,7 @@ class SimpleFeaturePyramid(nn.Module):
             nn.Identity(),
             nn.MaxPool2d(2, stride=2, ceil_mode=True),  # odd sides round up, as strided convolutions round them
         )
+        widths = (quarter, half, in_channels, in_channels)
         self.scales = nn.ModuleList(
             nn.Sequential(
                 resize,
@@ -43,7 +47,7 @@ class SimpleFeaturePyramid(nn.Module):
                 nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
                 LayerNorm2d(out_channels),
             )
-            for resize, channels in zip(resizes, (quarter, half, in_channels, in_channels), strict=True)
+            for resize, channels in zip(resizes[start_level:], widths[start_level:], strict=True)
         )
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.weights import own_meta, tensors_of
 from backbones.weights.load import unchanged_on_error
-from engine.config import task_of
 from engine.structure import follow_structure
+from engine.tasks import task_of
 from engine.work_dir import remove
 from engine.wrappers import unwrap
 

@@ -6,20 +6,23 @@ that lies in the old ``data_root`` (configs in mm style, where each data set rep
 """
 
 import difflib
-import importlib
 import inspect
 import os
+import sys
 from pathlib import Path, PurePath
 from typing import Any
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from backbones.errors import UserError, unknown
-from engine.task import Task
+from engine.complete import WEIGHTS, complete
+from engine.inherited import check_names
+from engine.options import parse_options
+from engine.tasks import TASKS, task_for, task_of
 
-TASKS = ("classification", "detection", "segmentation")
 REPOSITORY = Path(__file__).resolve().parent.parent
+__all__ = ["load_config", "parse_options", "task_for", "task_of"]
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     "activation_checkpointing",
@@ -30,6 +33,12 @@ RUNNER_KEYS = {
     "model_wrapper_cfg",
     "sync_bn",
 } - {"self", "cfg"}
+# Every top-level key that a run reads; the second line's belong to the data and to test-time augmentation.
+READ_KEYS = (
+    RUNNER_KEYS
+    | {"train_pipeline", "test_pipeline"}
+    | {"data_root", "classes", "reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
+)
 
 
 def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None = None) -> Config:
@@ -51,49 +60,19 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
         raise
     except Exception as error:  # a config is a program: whatever it raises is the user's to see
         raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
+    check_names(cfg, path, READ_KEYS)
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+    arch = arch_of(cfg)
     apply_options(cfg, options, path)
-    task_for(cfg).complete(cfg)
+    if arch_of(cfg) != arch and path.resolve().is_relative_to(REPOSITORY):
+        follow_arch(cfg, options)
+    complete(cfg)
     return cfg
-
-
-def task_of(cfg: Config) -> str:
-    """The package, one of ``TASKS``, that the config's ``custom_imports`` names."""
-    imports = (cfg.get("custom_imports") or {}).get("imports") or []
-    for name in [imports] if isinstance(imports, str) else imports:
-        if name.split(".")[0] in TASKS:
-            return name.split(".")[0]
-    allowed = ", ".join(TASKS)
-    raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
-
-
-def task_for(cfg: Config) -> Task:
-    """The config's task; its package is imported here."""
-    return importlib.import_module(task_of(cfg)).TASK
-
-
-def parse_options(options: list[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=[1,2]", "d=text"]`` as ``{"a.b": 1, "c": [1, 2], "d": "text"}``; a path keeps its spaces."""
-    parsed = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key or not all(key.split(".")):
-            raise UserError(f"bad option {option!r}; allowed: KEY=VALUE, e.g. train_dataloader.batch_size=32")
-        try:
-            if key == "data_root":
-                parsed[key] = value
-            elif value.startswith(("(", "[")) or "," in value:
-                parsed[key] = DictAction._parse_iterable(value)
-            else:
-                parsed[key] = DictAction._parse_int_float_bool(value.strip("'\""))
-        except AssertionError:
-            raise UserError(f"bad option {option!r}; its brackets do not match") from None
-    return parsed
 
 
 def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
     options = dict(options)
-    known = set(cfg) | RUNNER_KEYS
+    known = set(cfg) | READ_KEYS
     for key in options:
         if key.split(".")[0] not in known:
             raise unknown(f"option of {path.name}", key.split(".")[0], sorted(known))
@@ -103,6 +82,28 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
+
+
+def arch_of(cfg: Config) -> Any:
+    """The arch of ``model.backbone``, or None."""
+    backbone = (cfg.get("model") or {}).get("backbone")
+    return backbone.get("arch") if isinstance(backbone, dict) else None
+
+
+def follow_arch(cfg: Config, options: dict[str, Any]) -> None:
+    """After an option changed the arch of one of our leaves: statistics that the leaf types were the old network's.
+
+    A user's own config keeps what it types, since that may describe the images.
+    """
+    preprocessor = cfg.model.get("data_preprocessor") or {}
+    typed = [name for name in ("mean", "std") if preprocessor.get(name) not in (None, WEIGHTS)]
+    typed = [name for name in typed if f"model.data_preprocessor.{name}" not in options]
+    for name in typed:
+        preprocessor[name] = WEIGHTS
+    if typed:
+        print(
+            f"note: {' and '.join(typed)} of the config give way to those of {arch_of(cfg)}'s weights", file=sys.stderr
+        )
 
 
 def move_data_root(cfg: Config, new: str) -> None:

@@ -11,25 +11,26 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from backbones.errors import UserError, unknown
+from backbones.errors import UserError, arguments_of, unknown
 from backbones.param_groups import param_groups
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
-class LayerDecayOptimWrapperConstructor:
+class ParamGroups:
     """Groups by ``backbones.param_groups``: no decay of biases, norms and layer scales, smaller steps for early layers.
 
-    In a config: ``optim_wrapper=dict(constructor="LayerDecayOptimWrapperConstructor", optimizer=dict(type="AdamW",
-    lr=..., weight_decay=...), paramwise_cfg=dict(layer_decay=0.9, no_decay=("pos_embed",)))``. Without
-    ``paramwise_cfg`` all layers learn at ``lr``.
+    In a config: ``optim_wrapper=dict(constructor="ParamGroups", optimizer=dict(type="AdamW", lr=..., weight_decay=...),
+    paramwise_cfg=dict(layer_decay=0.7, num_layers=12))``. ``paramwise_cfg`` takes the arguments of ``param_groups``
+    from layer_decay on. Without it all layers learn at ``lr``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
         self.paramwise_cfg = dict(paramwise_cfg or {})
+        allowed = [name for name in arguments_of(param_groups) if name not in ("model", "lr", "weight_decay")]
         for key in self.paramwise_cfg:
-            if key not in ("layer_decay", "no_decay"):
-                raise unknown("paramwise_cfg of LayerDecayOptimWrapperConstructor", key, ["layer_decay", "no_decay"])
+            if key not in allowed:
+                raise unknown("paramwise_cfg of ParamGroups", key, allowed)
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         model = model.module if is_model_wrapper(model) else model

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.num_classes import set_num_classes  # noqa: F401
+
 SPLITS = ("train", "val", "test")
 
 
@@ -54,16 +56,21 @@ def under_root(dataset: Any, path: str) -> Path:
     return Path(dataset.get("data_root") or "") / path
 
 
-def set_num_classes(model: Any, num_classes: int) -> None:
-    """Writes ``num_classes`` into every head of a model config that has one."""
-    if isinstance(model, dict):
-        if "num_classes" in model:
-            model["num_classes"] = num_classes
-        for value in model.values():
-            set_num_classes(value, num_classes)
-    elif isinstance(model, list | tuple):
-        for value in model:
-            set_num_classes(value, num_classes)
+def complete_loaders(cfg: Any) -> None:
+    """Settles loader options that exclude each other, and names the pipelines as mm's inferencers look for them.
+
+    Without worker processes none can be kept alive: ``num_workers=0`` alone is enough.
+    """
+    for split in SPLITS:
+        loader = cfg.get(f"{split}_dataloader")
+        if loader and not loader.get("num_workers", 0):
+            if loader.get("persistent_workers"):
+                loader.persistent_workers = False
+            loader.pop("prefetch_factor", None)
+    for split in ("train", "test"):
+        pipeline = next((dataset.pipeline for dataset in datasets_of(cfg, split) if dataset.get("pipeline")), None)
+        if pipeline is not None:
+            cfg[f"{split}_pipeline"] = copy.deepcopy(pipeline)
 
 
 def shorten(names: Any, count: int = 3) -> str:

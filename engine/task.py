@@ -116,6 +116,7 @@ class Task(ABC):
         return DATASETS.build(self.with_truth(dataset, cfg))
 
     def scope_of(self, cfg: Any) -> str:
+        """The scope of the config's registries: what it says itself, else the task's."""
         return cfg.get("default_scope") or self.scope
 
 

@@ -1,4 +1,4 @@
-"""Every family trains in every task through its config type: all weights get gradients, and the metric answers."""
+"""Every family trains in every task once a leaf names its arch: all weights get gradients, and the metric answers."""
 
 import dense_data
 import numpy as np
@@ -7,7 +7,6 @@ import torch
 from dense_data import SLIM_ROI
 
 from backbones import param_groups
-from backbones.registry import family_of
 from classification import create_classifier
 from engine.config import load_config
 from engine.run import build_training
@@ -23,10 +22,8 @@ def shallow_at_root(monkeypatch, cut_depths, request):
         cut_depths(arch, (1, 1, 1, 1))
 
 
-def backbone_options(arch):
-    family = family_of(arch)
+def options_for(arch):
     return {
-        "model.backbone.type": family.__name__,
         "model.backbone.arch": arch,
         "model.backbone.pretrained": None,
         "model.backbone.drop_path_rate": 0.0,
@@ -34,7 +31,7 @@ def backbone_options(arch):
         "param_scheduler": [],
         "default_hooks.checkpoint.interval": -1,
         "default_hooks.logger.interval": 1,
-    }, list(family.ARCHS[arch].embed_dims)
+    }
 
 
 def raise_layer_scales(model):
@@ -56,10 +53,7 @@ def check_run(runner, metric):
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_detection(arch, tmp_path):
-    options, channels = backbone_options(arch)
-    # One scale becomes four before the heads see it.
-    neck = dict(_delete_=True, type="SimpleFeaturePyramid", in_channels=channels[-1], out_channels=32, num_outs=5)
-    options |= {
+    options = options_for(arch) | {
         "data_root": str(dense_data.write_coco(tmp_path / "data")),
         "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=2, val_interval=2),
         "log_processor.by_epoch": False,
@@ -71,28 +65,20 @@ def test_detection(arch, tmp_path):
         "model.roi_head.bbox_head.in_channels": 32,
         "model.roi_head.bbox_head.fc_out_channels": 64,
     }
-    if arch.startswith("vig"):
-        options = {key: value for key, value in options.items() if not key.startswith("model.neck.")}
-        options["model.neck"] = neck
-    else:
-        options["model.neck.in_channels"] = channels
     cfg = load_config("detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py", options)
     check_run(build_training(cfg, tmp_path / "run", device="cpu"), "val/coco/segm_mAP")
 
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_segmentation(arch, tmp_path):
-    options, channels = backbone_options(arch)
-    options |= {
+    options = options_for(arch) | {
         "data_root": str(dense_data.write_masks(tmp_path / "data")),
         "classes": ["box", "disc", "background"],
         "train_cfg.max_iters": 2,
         "train_cfg.val_interval": 2,
         **dense_data.SMALL_LOADERS,
         **dense_data.small_mask_pipelines(),
-        "model.decode_head.in_channels": channels,
         "model.decode_head.channels": 32,
-        "model.auxiliary_head.in_channels": channels[2],
         "model.auxiliary_head.channels": 16,
     }
     cfg = load_config("segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py", options)

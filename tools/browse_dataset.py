@@ -1,4 +1,4 @@
-"""Draws what a network is trained on: samples of a config after its pipeline, with their classes, boxes and masks.
+"""Draws samples of a config's data as the network is shown them, with their classes, boxes and masks.
 
 python tools/browse_dataset.py CONFIG [--split train|val] [--num 16] [--out DIR]
 
@@ -48,11 +48,15 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="of any task")
-    parser.add_argument("--split", choices=["train", "val"], default="train", help="default: train")
-    parser.add_argument("--num", type=count, default=16, help="of samples, taken evenly from the set (default: 16)")
-    parser.add_argument("--out", metavar="DIR", help="default: work_dirs/browse/<config name>/<split>")
-    parser.add_argument("--seed", type=int, default=0, help="of what the pipeline does at random (default: 0)")
+    parser.add_argument("config", help="a config of any task")
+    parser.add_argument("--split", choices=["train", "val"], default="train", help="which data (default: train)")
+    parser.add_argument(
+        "--num", type=count, default=16, help="how many samples, taken evenly from the set (default: 16)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the pictures (default: work_dirs/browse/<config name>/<split>)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random steps of the pipeline (default: 0)")
     add_config_options(parser)
     return parser.parse_args()
 

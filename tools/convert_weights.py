@@ -1,8 +1,8 @@
-"""Rewrites weights in another published layout, or in ours; heads of any size come along.
+"""Rewrites weights in another published layout, or in ours. Heads of any size are rewritten too.
 
 python tools/convert_weights.py WEIGHTS OUT [--to ziggurat|official|official-seg|official-det|mmpretrain|huggingface]
 
-WEIGHTS is a file, a URL or a name of the weights table; OUT ends in .pth or .safetensors.
+WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors.
 """
 
 import argparse
@@ -55,10 +55,10 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", help="a file, a URL or a name of the weights table")
-    parser.add_argument("out", type=Path, help="the file to write, .pth or .safetensors")
-    parser.add_argument("--to", default="ziggurat", help="the layout to write (default: ziggurat, our own)")
-    parser.add_argument("--arch", help="what the weights are of; found out where it is not given")
-    parser.add_argument("--which", help="where a file holds several sets of weights: ema (default), raw or an entry")
+    parser.add_argument("out", type=Path, help="file to write, .pth or .safetensors")
+    parser.add_argument("--to", default="ziggurat", help="layout to write (default: ziggurat, our own)")
+    parser.add_argument("--arch", help="arch of the weights (default: the arch whose tensors they are)")
+    parser.add_argument("--which", help="of several sets of weights in a file: ema (default), raw or an entry's name")
     args = parser.parse_args()
     if args.out.suffix not in (".pth", ".safetensors"):
         raise UserError(f"OUT is {args.out}; allowed: a name that ends in .pth or .safetensors")

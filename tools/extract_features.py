@@ -1,4 +1,4 @@
-"""Writes the feature maps of images or folders: one .npz per image, and with --pca a picture of each map.
+"""Writes the feature maps of images: one .npz per image, and with --pca a picture of each map.
 
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
 """
@@ -56,15 +56,24 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("arch", help="one of the names that tools/model_info.py lists")
     parser.add_argument("images", nargs="+", help="image files, or folders that are searched for images")
-    parser.add_argument("--pretrained", help="a weights name, URL or file; random weights without it")
+    parser.add_argument(
+        "--pretrained", help="weights: a name of the weights table, a URL or a file (default: random weights)"
+    )
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")
     parser.add_argument("--out", default="work_dirs/features", help="folder for the results (default: %(default)s)")
-    parser.add_argument("--short-side", type=int, metavar="PIXELS", help="resize; by default images keep their size")
     parser.add_argument(
-        "--pca", action="store_true", help="also a picture: principal components of each map as colours"
+        "--short-side", type=int, metavar="PIXELS", help="resize each image to this shorter side (default: no resizing)"
+    )
+    parser.add_argument(
+        "--pca", action="store_true", help="also write pictures: principal components of each map as colours"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the computation; files hold float32")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="type to compute in (default: float32); the files hold float32",
+    )
     return parser.parse_args()
 
 

@@ -42,8 +42,10 @@ def main():
     parser.add_argument("--num-val", type=int, default=100, help="scenes for validation (default: 100)")
     parser.add_argument("--digits-train", type=int, default=6000, help="single digits for training (default: 6000)")
     parser.add_argument("--digits-val", type=int, default=720, help="single digits for validation (default: 720)")
-    parser.add_argument("--size", type=int, default=128, help="side of a scene; a single digit has half (default: 128)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--size", type=int, default=128, help="side of a scene in pixels; a single digit has half of it (default: 128)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random choices (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace a set this tool wrote before")
     args = parser.parse_args()
     out = make_demo_data(**vars(args))

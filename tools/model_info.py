@@ -1,9 +1,10 @@
-"""Parameters, multiply-adds, and the maps of each arch at any input size.
+"""Prints parameters, multiply-adds and the maps of each arch, at any input size.
 
 python tools/model_info.py [PATTERN ...] [--size H [W]] [--out-indices 0 1 2 3] [--json]
 python tools/model_info.py [PATTERN ...] --published [--json]
 
-The second form counts the classifiers beside the published figures (docs/published.json); it made docs/models.md.
+The second form counts classifiers and prints the published figures beside them. It made docs/models.md from
+docs/published.json.
 """
 
 import argparse
@@ -41,8 +42,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("patterns", nargs="*", default=["*"], metavar="PATTERN", help="arch names, * and ? allowed")
     parser.add_argument("--size", nargs="+", type=int, default=[224], metavar="PIXELS", help="height and width")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")
-    parser.add_argument("--in-chans", type=int, default=3)
-    parser.add_argument("--published", action="store_true", help="classifiers beside their published figures")
+    parser.add_argument("--in-chans", type=int, default=3, help="channels of the input (default: 3)")
+    parser.add_argument("--published", action="store_true", help="count classifiers, beside their published figures")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     if len(args.size) > 2:
@@ -121,12 +122,13 @@ def published_table(rows: list[dict]) -> str:
         found = [r for r in row["published"] if r["who"] == who and r[key] is not None]
         if not found:
             return "-"
+        figure = f"{found[0][key]:.2f}" if len(str(found[0][key]).partition(".")[2]) > 2 else str(found[0][key])
         if key not in found[0]["differs"]:
-            return str(found[0][key])
+            return figure
         why = found[0]["why"][key] or "unexplained"
         if why not in whys:
             whys.append(why)
-        return f"{found[0][key]} ({whys.index(why) + 1})"
+        return f"{figure} ({whys.index(why) + 1})"
 
     lines = [
         "# Models",

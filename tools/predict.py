@@ -1,4 +1,4 @@
-"""Predicts on your own images: a picture with the prediction drawn on it, and JSON beside it.
+"""Predicts on your own images: for each a picture with the prediction drawn on it, and a JSON file.
 
 python tools/predict.py CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]           a checkpoint of this project
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
@@ -9,7 +9,7 @@ python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any
     segmentation     <name>.png tinted by class, with a legend     <name>.json: the classes present and their share
                      masks/<name>.png, uint8 class indices
 
-Images that cannot be read, or have a side below 32 pixels, are named and skipped; the exit status is 1 then.
+An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is 1 then.
 """
 
 import argparse

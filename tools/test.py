@@ -26,12 +26,12 @@ def main() -> None:
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument("config", help="the config the checkpoint was trained with")
+    parser.add_argument("config", help="the config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="e.g. work_dirs/<config name>/epoch_12.pth")
     parser.add_argument(
-        "--tta", action="store_true", help="test-time augmentation: the config's tta_model, tta_pipeline"
+        "--tta", action="store_true", help="test-time augmentation: the config's tta_model and tta_pipeline"
     )
-    parser.add_argument("--out", metavar="FILE", help="write the metrics there as JSON")
+    parser.add_argument("--out", metavar="FILE", help="JSON file to write the metrics to")
     add_run_options(parser)
     return parser.parse_args()
 

@@ -23,7 +23,7 @@ def parse_args():
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="go on where the run in the work dir stopped, or from this checkpoint",
+        help="go on where the run in the work dir stopped, or from a checkpoint",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run that the work dir holds")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")

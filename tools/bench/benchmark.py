@@ -1,13 +1,13 @@
-"""Times backbones against onedl-mmpretrain's classes with the same weights: in turn, in one process, on any device.
+"""Times backbones against their peers: onedl-mmpretrain's classes with the same weights.
 
 python tools/bench/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile]
     [--out cpu.json]
 python tools/bench/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
 python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
-Outputs are compared first. What counts is the ratio; seconds depend on the machine and on what else it is doing.
-VVT, which mmpretrain does not have, is timed against the literal reading of its official forward pass that the tests
-keep.
+Both networks run in turn, in one process, on any device. Their outputs are compared first. The ratio of their times is
+the result: seconds depend on the machine and on its other work. mmpretrain has no VVT. The peer of VVT is a literal
+reading of its official forward pass, tools/bench/vvt_reference.py.
 """
 
 import argparse
@@ -44,14 +44,18 @@ DEFAULT = (
 )
 HEADING = """# Benchmarks
 
-Made by `make bench` from `docs/benchmarks/*.json`. The peer is onedl-mmpretrain's class with the same weights, for VVT
-the literal reading of its official forward pass; both run in turn in one process, a fresh one for each row, and each
-figure is the median of paired ratios. Machines are shared and noisy, by how much the rows of VVT show: it has nothing
-to fuse, so both of its forms are the same.
+`make bench` measures the files in `docs/benchmarks/` and makes this page from them.
 
-The bound is what inference on a CPU would reach if it took no longer than as many multiplications in the matrix
-products that the machine is fastest at. There ours makes the C library keep freed memory, which within one process
-serves the peer too; "apart" is each network in a process of its own, as a user runs it.
+- **Peer**: onedl-mmpretrain's class with the same weights. mmpretrain has no VVT. The peer of VVT is a literal reading
+  of its official forward pass.
+- **Ratio**: the time of the peer divided by the time of ours. 2.0 means twice as fast. Ours and the peer run in turn,
+  in one fresh process for each row. The figure is the median over pairs of runs.
+- **Apart**: each network runs in a process of its own, as a user runs it. In one process the peer gains from ours: on a
+  CPU ours makes the C library keep freed memory, for the whole process.
+- **Fused**: ours after `net.fuse()`.
+- **Bound**: the ratio of an ideal network on this CPU. The ideal network needs only the time of its multiplications, at
+  the speed of the fastest matrix product of the machine.
+- **Noise**: the machines are shared. VVT has nothing to fuse, so the difference between its two ratios is noise.
 """
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # of a worker, by network and what it does
@@ -60,17 +64,25 @@ AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of bo
 
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("archs", nargs="*", metavar="arch", help="names or patterns (default: small ones of each kind)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "archs", nargs="*", metavar="arch", help="arch names or patterns (default: small ones of each kind)"
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 is autocast (default: fp32)")
     parser.add_argument("--compile", action="store_true", help="time both networks after torch.compile")
-    parser.add_argument("--alone", action="store_true", help="ours only, at sizes that the other cannot take")
-    parser.add_argument("--batch", type=count, default=8, help="images (default: 8)")
-    parser.add_argument("--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="(default: 224x224)")
-    parser.add_argument("--threads", type=count, default=os.cpu_count(), help="on a CPU (default: its cores)")
-    parser.add_argument("--repeats", type=count, default=7, help="timed calls of each (default: 7)")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
-    parser.add_argument("--tables", type=Path, metavar="DIR", help="only print all JSON files of a folder as tables")
+    parser.add_argument("--alone", action="store_true", help="time ours only, at sizes that the peer cannot take")
+    parser.add_argument("--batch", type=count, default=8, help="images in a batch (default: 8)")
+    parser.add_argument(
+        "--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="of images (default: 224x224)"
+    )
+    parser.add_argument(
+        "--threads", type=count, default=os.cpu_count(), help="of PyTorch on a CPU (default: one for each core)"
+    )
+    parser.add_argument("--repeats", type=count, default=7, help="timed calls of each network (default: 7)")
+    parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
+    parser.add_argument(
+        "--tables", type=Path, metavar="DIR", help="measure nothing; print the JSON files of a folder as tables"
+    )
     args = parser.parse_args()
     if args.tables:
         print(HEADING, *(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), sep="\n")
@@ -349,36 +361,40 @@ def line(row: dict[str, Any]) -> str:
 def table(report: dict[str, Any]) -> str:
     """A Markdown table of one JSON file, of this tool or of benchmark_ops.py."""
     of = report["machine"]
-    threads = f", {report['threads']} threads" if report.get("threads") else ""
+    threads = f", {report['threads']} thread{'s' * (report['threads'] > 1)}" if report.get("threads") else ""
     if "case" in report["rows"][0]:
         title = f"Operations, {of['device']}{threads}, torch {of['torch']}"
         lines = ["| operation | forward | forward and backward |", "|-|-|-|"]
-        lines += [f"| {r['case']} | {r['forward']['ratio']} | {r['training']['ratio']} |" for r in report["rows"]]
-        return "\n".join([f"## {title}", "", "Times faster than the plain operation.", "", *lines, ""])
+        lines += [
+            f"| {r['case']} | {r['forward']['ratio']:.2f} | {r['training']['ratio']:.2f} |" for r in report["rows"]
+        ]
+        said = "The time of the plain operation divided by the time of the fast one."
+        return "\n".join([f"## {title}", "", said, "", *lines, ""])
     mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
     title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
     if "peer" in report["rows"][0]["inference"]:
-        said = "Times faster than the peer, and MiB of working memory beside the peer's."
+        said = "Ratios, and MiB of working memory as ours : peer."
         head = ["arch", "pixels", "inference", "fused"]
         head += ["bound"] if "bound" in report["rows"][0]["inference"] else []
         head.append("training step")
         apart = "apart" in report["rows"][0]
-        head += ["apart: inference", "fused", "training step"] if apart else []
+        head += ["apart: inference", "apart: fused", "apart: training step"] if apart else []
         head += ["MiB inference", "MiB training"]
     else:
-        said = "Milliseconds and MiB of working memory, alone."
+        said = "Milliseconds and MiB of working memory of ours alone."
         head = ["arch", "pixels", "inference ms", "fused ms", "training step ms", "MiB inference", "MiB training"]
     lines = [f"| {' | '.join(head)} |", "|-" * len(head) + "|"]
     for row in report["rows"]:
-        key = "ratio" if "peer" in row["inference"] else "ms"
+        key, digits = ("ratio", 2) if "peer" in row["inference"] else ("ms", 0)
         cells = [found[key] for name, found in row["inference"].items() if name != "peer"]
         cells.append(row["training"]["ours"][key])
         if "apart" in row:
             of = row["apart"]
             cells += [of["inference"]["ours"][key], of["inference"]["fused"][key], of["training"]["ours"][key]]
+        cells = [f"{cell:.{digits}f}" for cell in cells]
         for what in ("inference", "training"):
             cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
-        lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(map(str, cells))} |")
+        lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(cells)} |")
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 

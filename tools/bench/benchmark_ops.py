@@ -1,8 +1,9 @@
-"""Times each fast path against the plain operation it replaces: same inputs, in turn, in one process.
+"""Times each fast path against the plain operation that the path replaces.
 
 python tools/bench/benchmark_ops.py [--device cpu] [--threads 1] [--repeats 15] [--out docs/benchmarks/ops_cpu.json]
 
-Outputs are compared first. What counts is the ratio; seconds depend on the machine and on what else it is doing.
+Both take the same inputs, in turn, in one process. Their outputs are compared first. The ratio of their times is the
+result: seconds depend on the machine and on its other work.
 """
 
 import json
@@ -51,10 +52,10 @@ def cases() -> list[Case]:
 
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--threads", type=count, default=1, help="of PyTorch on the CPU (default: 1)")
-    parser.add_argument("--repeats", type=count, default=15, help="timed calls of each (default: 15)")
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--repeats", type=count, default=15, help="timed calls of each operation (default: 15)")
+    parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
     args = parser.parse_args()
     device = check_device(args.device)
     torch.set_num_threads(args.threads)

@@ -1,4 +1,4 @@
-"""The networks that benchmark.py compares with, holding the weights of ours."""
+"""The peers of benchmark.py: other implementations of our networks, with the weights of ours."""
 
 from torch import Tensor, nn
 from vvt_reference import vvt_maps

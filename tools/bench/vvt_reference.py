@@ -1,8 +1,8 @@
 """A literal reading of VVT's published forward pass, step for step in its own layouts and with its own tensor names.
 
-It is what the fast network is checked against and timed against. Tokens are (B, N, C), the attention runs on
-(N, B, C), every position term is computed anew in every call, features are concatenated four-fold, and each clamp is
-a sign, an absolute value, a clamp and a product.
+The fast network is checked against this one and timed against it. Tokens are (B, N, C). The attention runs on
+(N, B, C). Every call computes every position term anew. Features are concatenated four-fold. Each clamp is a sign, an
+absolute value, a clamp and a product.
 
 Source of the steps: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
 """

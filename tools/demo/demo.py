@@ -1,7 +1,7 @@
-"""The whole product, small but real, on the CPU; `make demo` calls it.
+"""Shows the whole product on small data on the CPU; `make demo` calls this tool.
 
-VAN-B0 is pretrained on single digits and then starts Mask R-CNN and UPerNet on scenes of digits, beside the same
-networks from random weights. Every step calls the other tools; WORK_DIR/logs keeps what they said.
+VAN-B0 is pretrained on single digits. Mask R-CNN and UPerNet then train on scenes of digits, once with the pretrained
+VAN-B0 and once with random weights. Every step calls another tool. WORK_DIR/logs keeps the tools' output.
 
 python tools/demo/demo.py [--work-dir work_dirs/demo] [--data data/demo]
 """
@@ -80,8 +80,12 @@ def main() -> int:
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/demo", help="default: work_dirs/demo")
-    parser.add_argument("--data", type=Path, default=ROOT / "data/demo", help="made where it is missing")
+    parser.add_argument(
+        "--work-dir", type=Path, default=ROOT / "work_dirs/demo", help="folder of the demo (default: work_dirs/demo)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / "data/demo", help="data of the demo, made if missing (default: data/demo)"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args()
 

@@ -1,9 +1,10 @@
-"""Writes report.html, report.json and readme.jpg of a demo's work dir; tools/demo/demo.py calls it last.
+"""Writes report.html, report.json and readme.jpg of a demo's work dir; tools/demo/demo.py calls this tool last.
 
 python tools/demo/report.py WORK_DIR [--data data/demo]
 
-Read are steps.json (seconds), and of every run metrics.json (tools/test.py), the curves that training logged, the
-predictions (tools/predict.py) and the feature maps (tools/extract_features.py). The page holds its pictures itself.
+The report is made from steps.json (seconds), and from what each run left: metrics.json (tools/test.py), the curves of
+the training log, predictions (tools/predict.py) and feature maps (tools/extract_features.py). report.html contains its
+pictures, so it can be moved.
 """
 
 import argparse
@@ -54,7 +55,7 @@ CLASSES = [str(digit) for digit in range(10)]
 
 def main() -> None:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work_dir", type=Path, help="of the demo")
+    parser.add_argument("work_dir", type=Path, help="work dir of the demo")
     parser.add_argument("--data", type=Path, default=Path("data/demo"), help="the demo's data (default: data/demo)")
     args = parser.parse_args()
     write_report(args.work_dir, *collect(args.work_dir, args.data))

@@ -2,8 +2,8 @@
 
 usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
-The environment says where: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free one; 29500 with several
-nodes, which must agree on it). Exit status: that of the first process that failed.
+Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
+with several nodes, since the nodes must agree). The exit status is that of the first process that failed.
 """
 
 import logging

@@ -1,6 +1,6 @@
-"""Builds .venv with the versions of requirements.lock, where it is missing, out of date or was left half-built.
+"""Builds .venv with the versions of requirements.lock, if .venv is missing, out of date or half-built.
 
-Started by setup_env.sh with a Python that will do. Needs the standard library alone, and no compiler.
+setup_env.sh starts this script with a fitting Python. The script needs the standard library alone, and no compiler.
 """
 
 import fcntl

@@ -1,9 +1,4 @@
-# 8 GPUs x 128 images. The authors' recipe; the paper states lr 5e-4 and an averaged copy instead.
-_base_ = [
-    "../_base_/van.py",
-    "../_base_/imagenet.py",
-    "../_base_/adamw_300e.py",
-    "../_base_/runtime.py",
-]
+# 8 GPUs x 128 images, 300 epochs: the authors' recipe.
+_base_ = "../_base_/recipes/van_300e.py"
 
 model = dict(backbone=dict(arch="van_b3", drop_path_rate=0.2))

@@ -12,7 +12,6 @@ log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 env_cfg = dict(
     cudnn_benchmark=False,  # COCO images come in many shapes; searching kernels for each costs more than it gains
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
-    dist_cfg=dict(backend="nccl"),
 )
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")

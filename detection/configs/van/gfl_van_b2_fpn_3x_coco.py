@@ -1,16 +1,10 @@
-# 8 GPUs x 2 images, 36 epochs, multi-scale.
+# 8 GPUs x 2 images, 36 epochs, multi-scale. VAN paper (arXiv 2202.09741), whose detection code was never released.
+# The paper states no drop_path_rate: this is the authors' for UPerNet. Where it is silent, the bases do as Swin.
 _base_ = [
-    "../_base_/gfl_fpn.py",
-    "../_base_/coco_detection_multiscale.py",
-    "../_base_/adamw_3x.py",
+    "../_base_/models/gfl_fpn.py",
+    "../_base_/data/coco_detection_multiscale.py",
+    "../_base_/schedules/adamw_3x.py",
     "../_base_/runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        arch="van_b2",
-        pretrained="van_b2.in1k",
-        drop_path_rate=0.1,  # not published for detection; the authors' value for UPerNet
-    ),
-    neck=dict(in_channels=[128, 320, 512]),
-)
+model = dict(backbone=dict(arch="van_b2", drop_path_rate=0.1))

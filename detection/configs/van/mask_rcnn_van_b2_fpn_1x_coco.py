@@ -1,16 +1,10 @@
-# 8 GPUs x 2 images, 12 epochs.
+# 8 GPUs x 2 images, 12 epochs. VAN paper (arXiv 2202.09741), whose detection code was never released.
+# The paper states no drop_path_rate: this is the authors' for UPerNet. Where it is silent, the bases do as Swin.
 _base_ = [
-    "../_base_/mask_rcnn_fpn.py",
-    "../_base_/coco_instance.py",
-    "../_base_/adamw_1x.py",
+    "../_base_/models/mask_rcnn_fpn.py",
+    "../_base_/data/coco_instance.py",
+    "../_base_/schedules/adamw_1x.py",
     "../_base_/runtime.py",
 ]
 
-model = dict(
-    backbone=dict(
-        arch="van_b2",
-        pretrained="van_b2.in1k",
-        drop_path_rate=0.1,  # not published for detection; the authors' value for UPerNet
-    ),
-    neck=dict(in_channels=[64, 128, 320, 512]),
-)
+model = dict(backbone=dict(arch="van_b2", drop_path_rate=0.1))

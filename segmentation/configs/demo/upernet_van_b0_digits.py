@@ -1,19 +1,19 @@
 # The real VAN-B0 with a slim UPerNet on the demo's scenes of digits, two to three minutes on one CPU core. Start it
 # from the demo's classifier with --cfg-options model.backbone.pretrained=CHECKPOINT.
 _base_ = [
-    "../_base_/upernet.py",
-    "../_base_/digit_scenes.py",
-    "../_base_/schedule_500i.py",
+    "../_base_/models/upernet.py",
+    "_base_/digit_scenes.py",
+    "_base_/schedule_500i.py",
     "../_base_/runtime.py",
 ]
 
 loss_decode = dict(class_weight=[0.2] + [1.0] * 10)  # nine pixels in ten are background; told apart are the digits
 model = dict(
-    data_preprocessor=dict(size=(128, 128), mean=[127.5, 127.5, 127.5], std=[127.5, 127.5, 127.5]),
+    data_preprocessor=dict(size=(128, 128)),
     backbone=dict(arch="van_b0", pretrained=None),
     # The last map has 4 x 4 positions here, too few for the usual pooling.
-    decode_head=dict(in_channels=[32, 64, 160, 256], channels=64, pool_scales=(2, 4), loss_decode=loss_decode),
-    auxiliary_head=dict(in_channels=160, channels=64, loss_decode=loss_decode),
+    decode_head=dict(channels=64, pool_scales=(2, 4), loss_decode=loss_decode),
+    auxiliary_head=dict(channels=64, loss_decode=loss_decode),
 )
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500))
 log_processor = dict(window_size=20)

@@ -1,13 +1,14 @@
-# 8 GPUs x 4 crops, 40,000 iterations. Published results are single-scale.
+# 8 GPUs x 4 crops, 40,000 iterations: VAN-Segmentation, configs/sem_fpn. Published results are single-scale.
 _base_ = [
-    "../_base_/semantic_fpn.py",
-    "../_base_/ade20k.py",
-    "../_base_/schedule_40k.py",
+    "../_base_/models/semantic_fpn.py",
+    "../_base_/data/ade20k.py",
+    "../_base_/schedules/schedule_40k.py",
     "../_base_/runtime.py",
 ]
 
 model = dict(
-    backbone=dict(arch="van_b2", pretrained="van_b2.in1k", drop_path_rate=0.2),
-    neck=dict(in_channels=[64, 128, 320, 512]),
+    # ImageNet's, as the authors' code has them, not those of the weights
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone=dict(arch="van_b2", drop_path_rate=0.2),
 )
 train_dataloader = dict(batch_size=4)

@@ -1,13 +1,13 @@
-# 8 GPUs x 2 crops, 160,000 iterations. Published results are multi-scale (--tta).
+# 8 GPUs x 2 crops, 160,000 iterations: VAN-Segmentation, configs/upernet. Published results are multi-scale (--tta).
 _base_ = [
-    "../_base_/upernet.py",
-    "../_base_/ade20k.py",
-    "../_base_/schedule_160k.py",
+    "../_base_/models/upernet.py",
+    "../_base_/data/ade20k.py",
+    "../_base_/schedules/schedule_160k.py",
     "../_base_/runtime.py",
 ]
 
 model = dict(
-    backbone=dict(arch="van_b2", pretrained="van_b2.in1k", drop_path_rate=0.1),
-    decode_head=dict(in_channels=[64, 128, 320, 512]),
-    auxiliary_head=dict(in_channels=320),
+    # ImageNet's, as the authors' code has them, not those of the weights
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone=dict(arch="van_b2", drop_path_rate=0.1),
 )

@@ -1,0 +1,34 @@
+# ImageNet's layout: data_root/{train,val}/CLASS/*. For your own images set data_root=FOLDER (in a config, or with
+# --cfg-options); classes and num_classes follow the folders of train. `classes=["cat", "dog"]` sets their order.
+# Augmentation beyond crops and mirroring is a recipe's.
+data_root = "data/imagenet"
+classes = None
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="ImageFolder",
+        folder="train",
+        transform=dict(is_training=True, input_size=224, mean="weights"),  # the mean: what RandAugment fills with
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="ImageFolder",
+        folder="val",
+        transform=dict(is_training=False, input_size=224, crop_pct=0.875),
+    ),
+)
+val_evaluator = dict(type="Accuracy", topk=(1, 5))

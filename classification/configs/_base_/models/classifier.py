@@ -1,0 +1,8 @@
+# A backbone and its head. A leaf or a recipe gives model.backbone.arch.
+# engine/complete.py fills in the word "weights": the statistics of the weights, of an image in 0..1.
+model = dict(
+    type="Classifier",
+    backbone=dict(type="Backbone"),
+    num_classes=1000,
+    data_preprocessor=dict(type="BatchPreprocessor", mean="weights", std="weights"),
+)

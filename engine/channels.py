@@ -1,0 +1,129 @@
+"""The word ``in_channels="backbone"``: the channels of the maps that reach a neck or head.
+
+A head that follows a neck gets the neck's channels. A network of one scale (the isotropic ViG) gets a simple feature
+pyramid between itself and what expects several scales: in place of an FPN, in front of other necks and heads.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmengine.config import ConfigDict
+
+from backbones.errors import UserError
+from backbones.pyramid import PyramidBackbone
+
+BACKBONE = "backbone"
+PYRAMID_CHANNELS = 256  # of each scale of a pyramid that is put in front of heads
+
+
+def complete_channels(owner: ConfigDict, net: PyramidBackbone) -> None:
+    """Fills in the channels of the neck and heads of a model, ``owner``, whose ``backbone`` is ``net``.
+
+    Raises:
+        UserError: channels that are typed and are not those of the maps.
+    """
+    maps = [info.channels for info in net.feature_info]
+    if len(set(net.STRIDES)) == 1 and len(maps) > 1 and wants_scales(owner):
+        insert_pyramid(owner, net)
+        maps = maps[-1:]
+    necks = owner.get("neck")
+    for i, neck in enumerate(necks if isinstance(necks, list) else [necks]):
+        if neck is not None:
+            fill(neck, "neck", maps, check=i == 0)
+            maps = outputs(neck, maps)
+    for key, part in owner.items():
+        if key not in ("backbone", "neck", "data_preprocessor"):
+            fill(part, key, maps, check=necks is None)
+
+
+def wants_scales(owner: ConfigDict) -> bool:
+    """Whether what follows a network asks, in the word, for the channels of all its maps."""
+    neck = owner.get("neck")
+    first = neck[0] if isinstance(neck, list) else neck
+    if first is not None:
+        return first.get("in_channels") == BACKBONE and first.type != "SimpleFeaturePyramid"
+    return any(part.get("in_channels") == BACKBONE for part in dicts(owner) if part is not owner.backbone)
+
+
+def insert_pyramid(owner: ConfigDict, net: PyramidBackbone) -> None:
+    """Puts a SimpleFeaturePyramid behind ``net``, whose outputs ``out_indices`` then stand for the strides 4 to 32."""
+    first, count = net.out_indices[0], len(net.out_indices)
+    if net.out_indices != tuple(range(first, 4)):
+        raise UserError(
+            f"out_indices is {net.out_indices}; allowed before a pyramid: (0, 1, 2, 3), or the last of these"
+        )
+    owner.backbone.out_indices = (3,)
+    pyramid = ConfigDict(
+        type="SimpleFeaturePyramid",
+        in_channels=BACKBONE,
+        out_channels=PYRAMID_CHANNELS,
+        num_outs=count,
+        start_level=first,
+    )
+    neck = owner.get("neck")
+    if neck is None:
+        owner.neck = pyramid
+    elif isinstance(neck, dict) and neck.type == "FPN":
+        pyramid.update(out_channels=neck.out_channels, num_outs=neck.num_outs)
+        pyramid.start_level += neck.get("start_level", 0)
+        owner.neck = pyramid
+    else:
+        owner.neck = [pyramid, *(neck if isinstance(neck, list) else [neck])]
+
+
+def outputs(neck: ConfigDict, maps: list[int]) -> list[int]:
+    """Channels of the maps that a neck returns."""
+    channels = neck.get("out_channels", maps)
+    return [channels] * neck.get("num_outs", len(maps)) if isinstance(channels, int) else list(channels)
+
+
+def fill(part: Any, role: str, maps: list[int], check: bool) -> None:
+    """Fills in a neck or head and what is inside; ``check``: compares numbers that are typed with the maps."""
+    if isinstance(part, list | tuple):
+        for one in part:
+            fill(one, role, maps, check)
+    elif isinstance(part, dict):
+        if part.get("in_channels") == BACKBONE:
+            part["in_channels"] = wanted(part, role, maps)
+        elif check and "in_channels" in part and (role == "neck" or "in_index" in part):
+            check_typed(part, role, maps)
+        for key, inside in part.items():
+            fill(inside, key, maps, check=False)
+
+
+def wanted(part: ConfigDict, role: str, maps: list[int]) -> int | list[int]:
+    """What a module takes as its ``in_channels``: one map's, or a list of several."""
+    index = part.get("in_index")
+    try:
+        if isinstance(index, int):
+            return maps[index]
+        if isinstance(index, Sequence):
+            return [maps[i] for i in index]
+    except IndexError:
+        raise UserError(f"{role}.in_index is {index}; allowed: maps 0 to {len(maps) - 1}") from None
+    if part.get("type") == "SimpleFeaturePyramid" or role in ("decode_head", "auxiliary_head"):
+        return list(maps) if "pixel_decoder" in part else maps[-1]
+    if role.endswith("head") and "pixel_decoder" not in part:
+        if len(set(maps)) > 1:
+            raise UserError(f"{role} takes maps of one width, and these have {maps} channels; put a neck before it")
+        return maps[0]
+    return list(maps)
+
+
+def check_typed(part: ConfigDict, role: str, maps: list[int]) -> None:
+    typed, right = part["in_channels"], wanted(part, role, maps)
+    typed = list(typed) if isinstance(typed, list | tuple) else typed
+    if isinstance(typed, list) == isinstance(right, list) and typed != right:
+        raise UserError(
+            f"model.{role}.in_channels is {typed}, and the backbone's maps have {right}; "
+            f'set model.{role}.in_channels="{BACKBONE}"'
+        )
+
+
+def dicts(part: Any) -> Iterator[ConfigDict]:
+    """Every dict within a config, itself included."""
+    if isinstance(part, dict):
+        yield part
+    if isinstance(part, dict | list | tuple):
+        for value in part.values() if isinstance(part, dict) else part:
+            yield from dicts(value)

@@ -1,0 +1,135 @@
+"""Completing a config: what it says in words is filled in from its data and from its network.
+
+``in_channels="backbone"`` of necks and heads becomes the channels of the maps that reach them. ``mean="weights"`` and
+``std="weights"`` become the statistics of the weights that are loaded. ``pretrained=True`` becomes the name of the
+arch's first weights. A number in place of a word stays. A run whose config was not completed fails, since no module
+takes a word. The completed config holds plain values: mm's own tools run it, given its ``custom_imports``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import MODELS
+
+from backbones.errors import UserError, arguments_of
+from backbones.pyramid import PyramidBackbone
+from backbones.registry import FAMILIES, family_of, list_archs
+from backbones.weights import WEIGHTS as TABLE
+from backbones.weights import Statistics, statistics
+from backbones.weights.table import first_name
+from engine.channels import BACKBONE, complete_channels
+from engine.prepare import complete_loaders
+from engine.register import build_any
+from engine.tasks import task_for
+
+WEIGHTS = "weights"
+
+
+def complete(cfg: Config) -> None:
+    """Completes a config in place; doing it again changes nothing.
+
+    Raises:
+        UserError: data that the task cannot complete from; a backbone's arch, arguments or weights that do not exist
+            or do not belong together; channels typed that are not the network's; a word that nothing can replace.
+    """
+    task = task_for(cfg)
+    task.complete(cfg)
+    complete_loaders(cfg)
+    nets = []
+    for owner in owners(cfg.get("model"), task.scope_of(cfg)):
+        nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg))))
+        complete_channels(owner, nets[-1])
+        if len(nets) == 1 and any(word == WEIGHTS for _, word in words_left(cfg.to_dict())):
+            known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
+            fill_statistics(cfg, known)
+    for name, word in words_left(cfg.to_dict()):
+        types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
+        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
+
+
+def owners(part: Any, scope: str) -> Iterator[ConfigDict]:
+    """The parts of a model that have one of our networks as their ``backbone``: detectors, segmenters, classifiers."""
+    if isinstance(part, dict):
+        backbone = part.get("backbone")
+        if isinstance(backbone, dict) and maker_of(backbone, scope) in (build_any, *FAMILIES):
+            yield part
+    if isinstance(part, dict | list | tuple):
+        for value in list(part.values()) if isinstance(part, dict) else part:
+            yield from owners(value, scope)
+
+
+def maker_of(backbone: ConfigDict, scope: str) -> Any:
+    """The class or function that a backbone's ``type`` names in an mm library's registry; None for no such name."""
+    kind = backbone.get("type")
+    with MODELS.switch_scope_and_registry(scope) as registry:
+        return registry.get(kind) if isinstance(kind, str) else kind
+
+
+def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
+    """Checks and settles the config of the network; returns the network, on the meta device."""
+    backbone = owner.backbone
+    arch = backbone.get("arch")
+    if arch is None:
+        raise UserError(f"model.backbone names no arch; allowed: {', '.join(list_archs())}")
+    family = maker if maker in FAMILIES else family_of(arch)
+    check_arguments(backbone, family)
+    pretrained = backbone.get("pretrained")
+    if pretrained is True:
+        backbone.pretrained = first_name(arch)
+    elif isinstance(pretrained, str) and pretrained in TABLE and not pretrained.startswith(f"{arch}."):
+        raise UserError(
+            f"model.backbone.pretrained={pretrained!r} belongs to {pretrained.partition('.')[0]}, and the arch is "
+            f"{arch}; set model.backbone.pretrained=True, or a name of {arch}'s own weights"
+        )
+    dense = any(key.endswith(("neck", "head")) and isinstance(owner[key], dict | list) for key in owner)
+    if dense and "out_norm" in arguments_of(family) and backbone.get("out_norm") is None:
+        backbone.out_norm = True  # as the official detection and segmentation backbones
+    arguments = {key: value for key, value in backbone.items() if key not in ("type", "_scope_", "pretrained")}
+    if not dense and "out_blocks" not in arguments:
+        arguments.setdefault("out_indices", (-1,))
+    with torch.device("meta"):
+        return family(**arguments)
+
+
+def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None:
+    """UserError for a key that the network does not take: most often another backbone's, inherited from a base."""
+    allowed = arguments_of(family)
+    foreign = [key for key in backbone if key not in allowed and key not in ("type", "_scope_")]
+    if foreign:
+        keys = ", ".join(f"{key}={backbone[key]!r}" for key in foreign)
+        raise UserError(
+            f"model.backbone: {family.__name__} takes no {keys}. Where a base describes another backbone, replace it "
+            f'whole: backbone=dict(_delete_=True, type="{backbone.type}", arch="{backbone.arch}"). '
+            f"Allowed: {', '.join(allowed)}"
+        )
+
+
+def weights_of(backbone: ConfigDict) -> Any:
+    """What a backbone loads: its ``pretrained``, or the checkpoint of mm's ``init_cfg``."""
+    return backbone.get("pretrained") or (backbone.get("init_cfg") or {}).get("checkpoint")
+
+
+def fill_statistics(part: Any, known: Statistics) -> None:
+    """Replaces ``"weights"`` everywhere: in 0..255 for mm's modules, in 0..1 for the classifier's and timm's."""
+    if isinstance(part, dict | Config):
+        for name in ("mean", "std"):
+            if part.get(name) == WEIGHTS:
+                # A dict without a type holds the arguments of timm's create_transform.
+                unit = part.get("type") in (None, "BatchPreprocessor")
+                part[name] = [value if unit else round(255 * value, 4) for value in getattr(known, name)]
+        part = list(part.values())
+    for value in part if isinstance(part, list | tuple) else ():
+        fill_statistics(value, known)
+
+
+def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """The words that are still there, with the keys that lead to them."""
+    pairs = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, value in pairs:
+        inside = f"{name}.{key}" if name else str(key)
+        if (key == "in_channels" and value == BACKBONE) or (key in ("mean", "std") and value == WEIGHTS):
+            yield inside, value
+        elif isinstance(value, dict | list | tuple):
+            yield from words_left(value, inside)

@@ -1,0 +1,65 @@
+"""The number of classes of the data, in every part of a model that depends on it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from backbones.errors import UserError
+
+AGNOSTIC = ("rpn_head",)  # tells objects from background, whatever the classes
+
+
+def set_num_classes(model: Any, num_classes: int) -> None:
+    """Makes a model config one for ``num_classes`` classes, in place.
+
+    Changed are ``num_classes`` of every head; ``num_things_classes`` of Mask2Former and MaskFormer, whose
+    ``num_stuff_classes`` becomes 0; and lists ``class_weight`` of these numbers, or of one more for "no object".
+    Left alone are heads that do not tell classes apart: ``rpn_head``, and heads of one class beside heads of several.
+
+    Raises:
+        UserError: a ``class_weight`` that has neither length and differs from class to class.
+    """
+    heads = list(parts(model))
+    counts = {head["num_classes"] for head in heads if "num_classes" in head}
+    for head in heads:
+        old = head.get("num_classes")
+        if "num_things_classes" in head:
+            stuff = head.get("num_stuff_classes", 0)
+            old = head["num_things_classes"] + stuff
+            head["num_things_classes"] = num_classes
+            if stuff:
+                head["num_stuff_classes"] = 0
+        if "num_classes" in head:
+            if old == 1 and len(counts) > 1:
+                continue
+            head["num_classes"] = num_classes
+        if old is not None:
+            for loss in losses(head):
+                loss["class_weight"] = resized(loss["class_weight"], old, num_classes)
+
+
+def parts(model: Any) -> Iterator[dict[str, Any]]:
+    """The dicts of a model that have a number of classes, without those that tell no classes apart."""
+    if isinstance(model, dict):
+        if "num_classes" in model or "num_things_classes" in model:
+            yield model
+        model = [value for key, value in model.items() if key not in AGNOSTIC]
+    if isinstance(model, list | tuple):
+        for value in model:
+            yield from parts(value)
+
+
+def losses(head: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The losses of a head that weigh each class by a list."""
+    for value in head.values():
+        for loss in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(loss, dict) and isinstance(loss.get("class_weight"), list | tuple):
+                yield loss
+
+
+def resized(weights: list[float], old: int, new: int) -> list[float]:
+    """``class_weight`` for ``new`` classes: those of all classes must be the same if their number changes."""
+    extra = len(weights) - old if len(weights) in (old, old + 1) else len(weights) - new
+    classes, rest = list(weights[: len(weights) - extra]), list(weights[len(weights) - extra :]) if extra else []
+    if extra not in (0, 1) or (len(classes) != new and len(set(classes)) > 1):
+        raise UserError(f"class_weight has {len(weights)} values and the data {new} classes; set one for each class")
+    return list(weights) if len(classes) == new else classes[:1] * new + rest

@@ -1,0 +1,94 @@
+"""``--cfg-options KEY=VALUE``: the values as mmengine's tools read them, but quotes, spaces and names stay as typed."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from backbones.errors import UserError
+
+PAIRS = {"(": ")", "[": "]", "{": "}"}
+# Options whose values are names or paths, even where they look like numbers: a folder 2017, a class "0".
+TEXTS = {"data_root", "work_dir", "load_from", "ann_file", "folder", "classes", "pretrained", "arch", "experiment_name"}
+TEXT_GROUPS = {"data_prefix"}  # every value inside is a path
+
+
+def parse_options(options: list[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=[1,x]", "d='two words'"]`` as ``{"a.b": 1, "c": [1, "x"], "d": "two words"}``.
+
+    A value is a number, ``true``, ``false``, ``None``, text, or a list of values: ``[...]``, ``(...)`` (a tuple) or
+    values with commas between them. ``{...}`` is a dict as Python writes it. Quotes make text of anything. Names and
+    paths (``TEXTS``) stay text without quotes; ``data_root`` is taken whole, commas and quotes included.
+
+    Raises:
+        UserError: no ``=``, an empty key, or brackets or quotes that do not match.
+    """
+    parsed = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or not key or not all(key.split(".")):
+            raise UserError(f"bad option {option!r}; allowed: KEY=VALUE, e.g. train_dataloader.batch_size=32")
+        try:
+            parsed[key] = value if key == "data_root" else parse_value(value, is_text(key))
+            if key == "classes" and isinstance(parsed[key], str) and parsed[key].isdigit():
+                parsed[key] = int(parsed[key])  # how many; a single class of that name goes into brackets
+        except (ValueError, SyntaxError):
+            raise UserError(f"bad option {option!r}; its brackets or quotes do not match") from None
+    return parsed
+
+
+def is_text(key: str) -> bool:
+    *groups, last = key.split(".")
+    return last in TEXTS or bool(groups and groups[-1] in TEXT_GROUPS)
+
+
+def parse_value(text: str, as_text: bool = False) -> Any:
+    """One value; ``as_text`` keeps what looks like a number as text. ValueError or SyntaxError for bad brackets."""
+    text = text.strip()
+    if text.startswith("{"):
+        return ast.literal_eval(text)
+    parts = list(split_at_commas(text))
+    if len(parts) > 1:
+        return [parse_value(part, as_text) for part in parts if part.strip()]
+    if text[:1] in ("(", "["):
+        if text[-1] != PAIRS[text[0]]:
+            raise ValueError
+        values = [parse_value(part, as_text) for part in split_at_commas(text[1:-1]) if part.strip()]
+        return tuple(values) if text[0] == "(" else values
+    return parse_single(text, as_text)
+
+
+def split_at_commas(text: str) -> Iterator[str]:
+    """The parts between those commas that lie in no brackets and no quotes; ValueError where these do not match."""
+    open_brackets, quote, start = [], "", 0
+    for i, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"" and text[:i].rstrip()[-1:] in ("", *"([{,:"):  # not the apostrophe within a word
+            quote = char
+        elif char in PAIRS:
+            open_brackets.append(PAIRS[char])
+        elif char in PAIRS.values():
+            if not open_brackets or open_brackets.pop() != char:
+                raise ValueError
+        elif char == "," and not open_brackets:
+            yield text[start:i]
+            start = i + 1
+    if quote or open_brackets:
+        raise ValueError
+    yield text[start:]
+
+
+def parse_single(text: str, as_text: bool) -> Any:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    words = {"true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    if text == "None":
+        return None
+    for number in () if as_text else (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text

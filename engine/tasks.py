@@ -1,0 +1,25 @@
+"""Which of the three tasks a config belongs to."""
+
+import importlib
+
+from mmengine.config import Config
+
+from backbones.errors import UserError
+from engine.task import Task
+
+TASKS = ("classification", "detection", "segmentation")
+
+
+def task_of(cfg: Config) -> str:
+    """The package, one of ``TASKS``, that the config's ``custom_imports`` names."""
+    imports = (cfg.get("custom_imports") or {}).get("imports") or []
+    for name in [imports] if isinstance(imports, str) else imports:
+        if name.split(".")[0] in TASKS:
+            return name.split(".")[0]
+    allowed = ", ".join(TASKS)
+    raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
+
+
+def task_for(cfg: Config) -> Task:
+    """The config's task; its package is imported here."""
+    return importlib.import_module(task_of(cfg)).TASK

@@ -1,0 +1,291 @@
+"""The pages say what is true: links and paths lead somewhere, commands are taken, Python runs, tables are generated.
+
+A page's Python blocks run as they are printed, in one namespace and in order. What they would download is a file made
+here: the row of the weights table points to it, so that the whole way from the name to the loaded network is taken.
+"""
+
+import argparse
+import ast
+import importlib.util
+import json
+import re
+import shlex
+import statistics
+import sys
+from pathlib import Path
+
+import benchmark
+import numpy as np
+import pytest
+import results_table
+import torch
+from helpers import run
+from PIL import Image
+
+import backbones
+from backbones.weights import own_meta, save_safely
+from backbones.weights.fetch import fetch_named
+from classification import create_classifier
+from engine.config import load_config, task_for
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_OURS = {"work_dirs", "data", "build", "dist"}
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for path in ROOT.rglob("*.md")
+    if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
+)
+FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*(python tools/|bash \w+/\w+\.sh|make \w|pip install)")
+NAMED_WEIGHTS = re.compile(r"\b[a-z]\w+\.in\d+k\b")
+
+
+def blocks(page, *languages):
+    return [body for language, body in FENCE.findall((ROOT / page).read_text()) if language in languages]
+
+
+def prose(page):
+    return FENCE.sub("", (ROOT / page).read_text())
+
+
+def commands(page):
+    """The command lines of a page, from blocks and from the text; comments and optional brackets are taken off."""
+    lines = "\n".join(blocks(page, "", "bash")).replace("\\\n", " ").splitlines()
+    lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines] + INLINE.findall(prose(page))
+    lines = [line.replace("[", " ").replace("]", " ") if " [-" in line else line for line in lines]
+    return [line for line in lines if COMMAND.match(line)]
+
+
+def with_python(*pages):
+    return [page for page in pages if blocks(page, "python")]
+
+
+# --- what a page points to
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_resolve(page):
+    for target in LINK.findall(prose(page)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / page).parent / path if path else ROOT / page
+        assert found.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_files_exist(page):
+    """A file or folder in backquotes lies where the page says: from the root, or from the page's own folder."""
+    for name in INLINE.findall(prose(page)):
+        if not re.fullmatch(r"[\w./-]+(\.(py|sh|md|json|jinja|toml|lock)|/)", name) or name.split("/")[0] in NOT_OURS:
+            continue
+        assert (ROOT / name).exists() or ((ROOT / page).parent / name).exists(), name
+
+
+WORDS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in (ROOT / "docs/words.md").read_text().splitlines()
+    if line.startswith("|") and not line.startswith(("|-", "| word "))
+]
+
+
+@pytest.mark.parametrize("row", WORDS, ids=[row[0] for row in WORDS])
+def test_words_are_used_where_the_page_says(row):
+    word, _, file = row
+    text = (ROOT / file.strip("`")).read_text().lower()
+    assert any(form in text for form in (word, word.replace(" ", "_"), word.replace(" ", "")))
+
+
+# --- what a page tells the reader to type
+
+
+class Parsed(Exception):
+    """Raised instead of running a tool, once its arguments are parsed."""
+
+
+def parse(tool, argv, monkeypatch):
+    """The arguments of a tool as its own parser takes them; the tool goes no further."""
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def stop(self, *args, **kwargs):
+        raise Parsed(parse_args(self, *args, **kwargs))
+
+    spec = importlib.util.spec_from_file_location(tool.stem, tool)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(str(tool.parent))
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    monkeypatch.setattr(sys, "argv", [tool.name, *argv])
+    with pytest.raises(Parsed) as parsed:
+        module.main()
+    return parsed.value.args[0]
+
+
+def behind_script(script, argv):
+    """The tool that a launch script calls, and what is left for it of the script's arguments."""
+    how, what = script.stem.split("_")
+    if how == "slurm":
+        argv = argv[2:]  # PARTITION JOB
+    else:
+        gpus = 1 if what == "train" else 2
+        assert argv[gpus].isdigit() or argv[gpus] == "GPUS", argv
+        argv = argv[:gpus] + argv[gpus + 1 :]
+    return ROOT / f"tools/{what}.py", argv
+
+
+@pytest.mark.parametrize(("page", "command"), [(page, command) for page in PAGES for command in commands(page)])
+def test_commands_are_taken(page, command, monkeypatch):
+    """Every option exists; every config that is named exists and has the keys that ``--cfg-options`` sets."""
+    words = shlex.split(command)
+    while re.match(r"[A-Z_]+=", words[0]):
+        words = words[1:]
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[0] == "pip":
+        extras = re.findall(r"\[(\w+)\]", command)
+        project = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
+        assert all(re.search(rf"^{extra} = ", project, re.MULTILINE) for extra in extras)
+        return
+    tool, argv = ROOT / words[1], words[2:]
+    assert tool.is_file(), tool
+    if tool.suffix == ".sh":
+        tool, argv = behind_script(tool, argv)
+    args = parse(tool, argv, monkeypatch)
+    config = getattr(args, "config", None)
+    if config and not config.isupper():
+        assert (ROOT / config).is_file(), config
+        load_config(ROOT / config, args.cfg_options)
+
+
+# --- what a page shows as Python
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty folder to work in, with the pictures that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    for name, height in (("street.jpg", 64), ("cat.png", 96)):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, 64, 3), np.uint8)).save(name)
+    fetch_named.cache_clear()
+    yield tmp_path
+    fetch_named.cache_clear()
+
+
+def offer_weights(text, folder, monkeypatch):
+    """Makes every name of the weights table in ``text`` lead to a file in ``folder``: a classifier's checkpoint."""
+    for name in set(NAMED_WEIGHTS.findall(text)):
+        path = folder / f"{name}.pth"
+        torch.save(create_classifier(name.split(".")[0]).state_dict(), path)
+        monkeypatch.setitem(backbones.WEIGHTS, name, backbones.WEIGHTS[name]._replace(urls=(path.as_uri(),)))
+
+
+def offer_runs(text, folder):
+    """Makes every checkpoint of a leaf that ``text`` names: the leaf's network, random, tested at 64x64 pixels."""
+    for name, file in set(re.findall(r"work_dirs/(\w+)/(\w+\.pth)", text)):
+        (leaf,) = ROOT.glob(f"*/configs/*/{name}.py")
+        cfg = load_config(leaf)
+        for step in cfg.test_dataloader.dataset.pipeline:
+            if step["type"] == "Resize":
+                step["scale"] = (64, 64)
+        task = task_for(cfg)
+        model, classes = task.build_model(cfg), [str(name) for name in task.class_names(cfg)]
+        own = own_meta(model, None, None, task=task.name, classes=classes, config=cfg.to_dict())
+        (folder / "work_dirs" / name).mkdir(parents=True)
+        save_safely({"meta": {"ziggurat": own}, "state_dict": model.state_dict()}, folder / "work_dirs" / name / file)
+
+
+def build(config):
+    """The model of a config of mm's, in its scope; its backbone's weights are loaded as mm's runners do."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.get("default_scope", "mmengine"))
+    model = MODELS.build(cfg.model)
+    model.backbone.init_weights()
+    return model.eval()
+
+
+@pytest.mark.parametrize("page", with_python("README.md", "classification/README.md"))
+def test_python_runs(page, place, monkeypatch, capsys):
+    text = "\n".join(blocks(page, "python"))
+    offer_weights(text, place, monkeypatch)
+    offer_runs(text, place)
+    namespace = {"images": torch.rand(2, 3, 64, 64)}
+    for block in blocks(page, "python"):
+        if "custom_imports" not in block:
+            exec(compile(block, page, "exec"), namespace)
+    printed = capsys.readouterr().out
+    for said in re.findall(r"^print\(.*  # (.*[^.].)$", text, re.MULTILINE):
+        assert said in printed or "..." in said
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "custom_imports" in "".join(blocks(page, "python"))])
+def test_configs_build(page, place, monkeypatch):
+    """A config as mm reads it gives a backbone and neck that compute, and the statistics of the weights it loads."""
+    for block in blocks(page, "python"):
+        if "custom_imports" not in block:
+            continue
+        offer_weights(block, place, monkeypatch)
+        (place / "config.py").write_text(block)
+        model = build(place / "config.py")
+        with torch.no_grad():
+            model.extract_feat(torch.rand(1, 3, 64, 64))
+        row = backbones.WEIGHTS[NAMED_WEIGHTS.search(block)[0]]
+        given = [getattr(model.data_preprocessor, which).flatten().tolist() for which in ("mean", "std")]
+        assert given == [pytest.approx([255 * value for value in values]) for values in row.input]
+
+
+def test_every_python_block_runs():
+    """No page has Python that the tests above leave out."""
+    tested = with_python("README.md", "classification/README.md")
+    for page in PAGES:
+        for block in blocks(page, "python"):
+            ast.parse(block)
+            assert page in tested or "custom_imports" in block, block
+
+
+# --- what is generated
+
+
+def test_table_of_results_is_the_generated_one():
+    readme = (ROOT / "README.md").read_text()
+    assert results_table.with_table(readme, results_table.results_table()) == readme
+
+
+def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    status, out, _ = run(benchmark, ["--tables", "docs/benchmarks"], monkeypatch, capsys)
+    assert status == 0 and out == Path("docs/benchmarks.md").read_text()
+
+
+def test_every_published_figure_has_its_source():
+    results = json.loads(results_table.RESULTS.read_text())
+    assert list(results["weights"]) == list(backbones.WEIGHTS)
+    used = [figure for row in results["weights"].values() for figure in row.values()]
+    assert {figure["source"] for figure in used} == set(results["sources"])
+    assert {figure["note"] for figure in used if "note" in figure} == set(results["notes"])
+    assert {column for row in results["weights"].values() for column in row} == set(results["columns"])
+
+
+def test_figures_are_rounded_as_people_do():
+    assert [results_table.one_decimal(x) for x in (54.25, 49.35, 49.34, 46)] == ["54.3", "49.4", "49.3", "46.0"]
+
+
+def test_speed_is_the_measured_one():
+    """The one figure of speed: the median of ours beside the peer, float32, eager, each in a process of its own."""
+    ratios = []
+    for path in (ROOT / "docs/benchmarks").glob("backbones*.json"):
+        report = json.loads(path.read_text())
+        if report["precision"] == "fp32" and not report["compiled"]:
+            ratios += [row["apart"]["inference"]["ours"]["ratio"] for row in report["rows"]]
+    said = re.search(r"inference is ([\d.]+) times as fast.*?median of (\d+) networks", prose("README.md"), re.DOTALL)
+    assert said.groups() == (f"{statistics.median(ratios):.1f}", str(len(ratios)))
