@@ -23,9 +23,10 @@ from helpers import run
 from PIL import Image
 
 import backbones
+from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_named
 from classification import create_classifier
-from engine.config import load_config
+from engine.config import load_config, task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = {"work_dirs", "data", "build", "dist"}
@@ -186,6 +187,21 @@ def offer_weights(text, folder, monkeypatch):
         monkeypatch.setitem(backbones.WEIGHTS, name, backbones.WEIGHTS[name]._replace(urls=(path.as_uri(),)))
 
 
+def offer_runs(text, folder):
+    """Makes every checkpoint of a leaf that ``text`` names: the leaf's network, random, tested at 64x64 pixels."""
+    for name, file in set(re.findall(r"work_dirs/(\w+)/(\w+\.pth)", text)):
+        (leaf,) = ROOT.glob(f"*/configs/*/{name}.py")
+        cfg = load_config(leaf)
+        for step in cfg.test_dataloader.dataset.pipeline:
+            if step["type"] == "Resize":
+                step["scale"] = (64, 64)
+        task = task_for(cfg)
+        model, classes = task.build_model(cfg), [str(name) for name in task.class_names(cfg)]
+        own = own_meta(model, None, None, task=task.name, classes=classes, config=cfg.to_dict())
+        (folder / "work_dirs" / name).mkdir(parents=True)
+        save_safely({"meta": {"ziggurat": own}, "state_dict": model.state_dict()}, folder / "work_dirs" / name / file)
+
+
 def build(config):
     """The model of a config of mm's, in its scope; its backbone's weights are loaded as mm's runners do."""
     from mmengine.config import Config
@@ -199,13 +215,17 @@ def build(config):
 
 
 @pytest.mark.parametrize("page", with_python("README.md", "classification/README.md"))
-def test_python_runs(page, place, monkeypatch):
+def test_python_runs(page, place, monkeypatch, capsys):
     text = "\n".join(blocks(page, "python"))
     offer_weights(text, place, monkeypatch)
+    offer_runs(text, place)
     namespace = {"images": torch.rand(2, 3, 64, 64)}
     for block in blocks(page, "python"):
         if "custom_imports" not in block:
             exec(compile(block, page, "exec"), namespace)
+    printed = capsys.readouterr().out
+    for said in re.findall(r"^print\(.*  # (.*[^.].)$", text, re.MULTILINE):
+        assert said in printed or "..." in said
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "custom_imports" in "".join(blocks(page, "python"))])

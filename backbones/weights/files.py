@@ -1,6 +1,5 @@
 """Files of weights: reading without running code from them, writing without losing what was there."""
 
-import json
 import os
 import pickle
 import re
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from backbones.errors import UserError
+from backbones.weights.own import from_json, to_json
 
 # The one file that was read ahead: its identity -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def read_safetensors(path: Path) -> dict[str, Any]:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         metadata = file.metadata() or {}
     if "ziggurat" in metadata:
-        content["meta"] = {"ziggurat": json.loads(metadata["ziggurat"])}
+        content["meta"] = {"ziggurat": from_json(metadata["ziggurat"])}
     return content
 
 
@@ -99,7 +99,7 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
         if path.suffix == ".safetensors":
             tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
             own = content.get("meta", {}).get("ziggurat")
-            save_file(tensors, beside, {"format": "pt"} | ({"ziggurat": json.dumps(own)} if own else {}))
+            save_file(tensors, beside, {"format": "pt"} | ({"ziggurat": to_json(own)} if own else {}))
         else:
             torch.save(content, beside)
         beside.replace(path)

@@ -1,5 +1,6 @@
 """What a checkpoint of ours says of itself, so that it loads without a config at hand."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from backbones.version import __version__
 from backbones.weights.network import is_network, unwrapped
 
 FORMAT = 1
+TUPLE = "__tuple__"  # the key of a tuple in JSON, which has lists alone
 
 
 def own_meta(
@@ -20,7 +22,10 @@ def own_meta(
     classes: Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The dict for ``meta["ziggurat"]`` of a checkpoint, in plain types that JSON and a weights-only read give back.
+    """The dict for ``meta["ziggurat"]`` of a checkpoint, in plain types that a weights-only read gives back.
+
+    :func:`to_json` and :func:`from_json` give the same dict back too. Tuples stay tuples: a config's
+    ``Resize(scale=(1333, 800))`` takes no list.
 
     Args:
         net: a backbone, or a model with ``.backbone``, wrapped or not. One without a network of ours has no arguments.
@@ -37,9 +42,9 @@ def own_meta(
             version=__version__,
             task=task,
             backbone=backbone.arguments() if is_network(backbone) else None,
-            classes=classes,
-            mean=mean,
-            std=std,
+            classes=None if classes is None else list(classes),
+            mean=None if mean is None else list(mean),
+            std=None if std is None else list(std),
             config=config,
         )
     )
@@ -72,11 +77,30 @@ def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """Dicts, lists, texts, numbers, True, False and None all the way down; anything else as its text."""
+    """Dicts, lists, tuples, texts, numbers, True, False and None all the way down; anything else as its text."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, tuple):
+        return tuple(plain(part) for part in value)
+    if isinstance(value, list | set | frozenset):
         return [plain(part) for part in value]
     return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def to_json(own: Mapping[str, Any]) -> str:
+    """What :func:`own_meta` made, as JSON."""
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: marked(part) for key, part in value.items()}
+        parts = [marked(part) for part in value] if isinstance(value, list | tuple) else value
+        return {TUPLE: parts} if isinstance(value, tuple) else parts
+
+    return json.dumps(marked(own))
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """What :func:`to_json` was given."""
+    return json.loads(text, object_hook=lambda found: tuple(found[TUPLE]) if found.keys() == {TUPLE} else found)
