@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 from backbones import UserError
 from backbones.images import SUFFIXES, read_image
 from engine.formats import Format, formats_of, register_format
-from engine.prepare import SPLITS, prepare_splits, set_num_classes, shorten, under_root
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, prepare_splits, shorten, under_root
 
 
 class ImageFolder(Dataset):

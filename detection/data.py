@@ -8,7 +8,8 @@ from mmdet.registry import TRANSFORMS
 from engine.draw import make_palette
 from engine.formats import formats_of
 from engine.images import OneReader
-from engine.prepare import SPLITS, prepare_splits, set_num_classes
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, prepare_splits
 
 SCOPE = "mmdet"
 

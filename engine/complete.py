@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
+from torch import nn
 
 from backbones.errors import UserError, arguments_of
 from backbones.pyramid import PyramidBackbone
 from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights import WEIGHTS as TABLE
+from backbones.weights import Statistics, statistics
+from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
 from engine.prepare import complete_loaders
 from engine.register import build_any
@@ -35,12 +38,13 @@ def complete(cfg: Config) -> None:
     task = task_for(cfg)
     task.complete(cfg)
     complete_loaders(cfg)
-    statistics = None
+    nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
-        net = complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)))
-        complete_channels(owner, net)
-        statistics = statistics or statistics_of(net, owner.backbone.get("pretrained"))
-    fill_statistics(cfg, statistics)
+        nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg))))
+        complete_channels(owner, nets[-1])
+        if len(nets) == 1 and any(word == WEIGHTS for _, word in words_left(cfg.to_dict())):
+            known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
+            fill_statistics(cfg._cfg_dict, known)
     for name, word in words_left(cfg.to_dict()):
         types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
         raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
@@ -74,10 +78,10 @@ def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
     check_arguments(backbone, family)
     pretrained = backbone.get("pretrained")
     if pretrained is True:
-        backbone.pretrained = first_weights(arch)
-    elif pretrained in TABLE and arch_of_weights(pretrained) != arch:
+        backbone.pretrained = first_name(arch)
+    elif isinstance(pretrained, str) and pretrained in TABLE and not pretrained.startswith(f"{arch}."):
         raise UserError(
-            f"model.backbone.pretrained={pretrained!r} belongs to {arch_of_weights(pretrained)}, and the arch is "
+            f"model.backbone.pretrained={pretrained!r} belongs to {pretrained.partition('.')[0]}, and the arch is "
             f"{arch}; set model.backbone.pretrained=True, or a name of {arch}'s own weights"
         )
     dense = any(key.endswith(("neck", "head")) and isinstance(owner[key], dict | list) for key in owner)
@@ -103,39 +107,22 @@ def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None
         )
 
 
-def first_weights(arch: str) -> str:
-    found = [name for name in TABLE if arch_of_weights(name) == arch]
-    if not found:
-        raise UserError(f"pretrained=True: no weights of {arch} are published; allowed: None, a URL or a file")
-    return found[0]
+def weights_of(backbone: ConfigDict) -> Any:
+    """What a backbone loads: its ``pretrained``, or the checkpoint of mm's ``init_cfg``."""
+    return backbone.get("pretrained") or (backbone.get("init_cfg") or {}).get("checkpoint")
 
 
-def arch_of_weights(name: str) -> str:
-    return name.partition(".")[0]
-
-
-def statistics_of(net: PyramidBackbone, pretrained: Any) -> tuple[Any, Any]:
-    """Mean and std of the weights that a network loads, of RGB in 0..1."""
-    row = TABLE.get(pretrained if isinstance(pretrained, str) else None)
-    if row is None:
-        row = next(TABLE[name] for name in TABLE if arch_of_weights(name) in net.ARCHS)
-    return row.mean, row.std
-
-
-def fill_statistics(part: Any, statistics: tuple[Any, Any] | None) -> None:
+def fill_statistics(part: Any, known: Statistics) -> None:
     """Replaces ``"weights"`` everywhere: in 0..255 for mm's modules, in 0..1 for the classifier's and timm's."""
-    if isinstance(part, Config):
-        part = part._cfg_dict
     if isinstance(part, dict):
-        for name, values in zip(("mean", "std"), statistics or (None, None), strict=True):
-            if part.get(name) == WEIGHTS and values is not None:
+        for name in ("mean", "std"):
+            if part.get(name) == WEIGHTS:
                 # A dict without a type holds the arguments of timm's create_transform.
                 unit = part.get("type") in (None, "BatchPreprocessor")
-                part[name] = list(values) if unit else [round(255 * value, 4) for value in values]
-        part = list(part.values())
-    if isinstance(part, list | tuple):
-        for value in part:
-            fill_statistics(value, statistics)
+                part[name] = [value if unit else round(255 * value, 4) for value in getattr(known, name)]
+    if isinstance(part, dict | list | tuple):
+        for value in part.values() if isinstance(part, dict) else part:
+            fill_statistics(value, known)
 
 
 def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -147,3 +134,16 @@ def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield inside, value
         elif isinstance(value, dict | list | tuple):
             yield from words_left(value, inside)
+
+
+def record_structure(cfg: Config, model: nn.Module) -> None:
+    """Writes into a completed config what weights have settled of the structure of the networks in ``model``.
+
+    A run's dumped config then says ``norm_eps``, ``filter_sizes`` and ``out_norm`` and builds the same network without
+    the weights that the run began with.
+    """
+    nets = [module for module in model.modules() if isinstance(module, PyramidBackbone)]
+    configs = [owner.backbone for owner in owners(cfg.get("model"), task_for(cfg).scope_of(cfg))]
+    for backbone, net in zip(configs, nets, strict=False):
+        if backbone.get("arch") == net.arch:
+            backbone.update({name: net.arguments()[name] for name in net.SETTLED_BY_WEIGHTS})

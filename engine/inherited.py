@@ -55,6 +55,14 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
         )
 
 
+def without_helpers(cfg: Config, read: set[str]) -> Config:
+    """A copy without names that only helped to write the config: no run reads them, and some part has their value."""
+    content = cfg.to_dict()
+    parts = {key: value for key, value in content.items() if key in read}
+    used = {key for key, value in content.items() if next(places(parts, value, inside=True), None)}
+    return Config({key: value for key, value in content.items() if key in read or key not in used})
+
+
 def assigned(tree: ast.Module) -> list[str]:
     """The names that a file sets at its top level."""
     targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
@@ -71,11 +79,12 @@ def bases(tree: ast.Module, path: Path) -> Iterator[Path]:
                     yield path.parent / name
 
 
-def places(part: Any, value: Any, name: str = "") -> Iterator[str]:
-    """The keys, with dots, under which ``part`` holds ``value``."""
-    for key, inside in part.items() if isinstance(part, dict) else enumerate(part):
+def places(part: Any, value: Any, name: str = "", inside: bool = False) -> Iterator[str]:
+    """The keys, with dots, under which ``part`` holds ``value``; with ``inside`` also dicts that hold it and more."""
+    for key, found in part.items() if isinstance(part, dict) else enumerate(part):
         where = f"{name}.{key}" if name else str(key)
-        if type(inside) is type(value) and inside == value:
+        merged = inside and isinstance(value, dict) and isinstance(found, dict) and value.items() <= found.items()
+        if merged or (type(found) is type(value) and found == value):
             yield where
-        elif isinstance(inside, dict | list | tuple):
-            yield from places(inside, value, where)
+        elif isinstance(found, dict | list | tuple):
+            yield from places(found, value, where, inside)

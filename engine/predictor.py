@@ -1,6 +1,5 @@
 """Predictor: a trained model of any task as a function from images to plain results."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,16 @@ from torch import Tensor
 from backbones.errors import UserError
 from backbones.features import ImageLike, check_device
 from backbones.images import known_range, read_image, to_rgb
-from backbones.weights import read_checkpoint
+from backbones.weights import read_checkpoint, read_own_meta
 from engine.checkpoints import content_of_run, load_state
 from engine.cli import CONFIG_SUFFIXES
-from engine.config import TASKS, apply_options, load_config, parse_options, task_for
+from engine.config import apply_options, load_config
+from engine.config_data import config_from
 from engine.mistakes import config_mistakes
-from engine.prepare import set_num_classes
+from engine.num_classes import set_num_classes
+from engine.options import parse_options
 from engine.results import Result
-
-# A registered name, with an mm library's scope or without. Other dotted names would be imported and called.
-REGISTERED = re.compile(r"((mmengine|mmcv|mmdet|mmseg)\.)?\w+")
+from engine.tasks import task_for
 
 
 class Predictor:
@@ -68,21 +67,23 @@ class Predictor:
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}; allowed: 1 and more")
         self.device, self.batch_size = check_device(device or "cpu"), batch_size
+        given = config_or_checkpoint
+        if checkpoint is None and is_config(given):
+            raise UserError(f"{given} is a config; a checkpoint is needed too")
+        source = given if checkpoint is None else checkpoint
+        content = read_checkpoint(source)
+        own = read_own_meta(content) or {}
         if checkpoint is None:
-            checkpoint = config_or_checkpoint
-            if is_config(checkpoint):
-                raise UserError(f"{checkpoint} is a config; a checkpoint is needed too")
-            content = content_of_run(read_checkpoint(checkpoint))
-            self.cfg = config_of(content, checkpoint, cfg_options)
+            self.cfg = config_from(own.get("config"), source)
+            options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+            apply_options(self.cfg, options, Path(source))
         else:
-            content = content_of_run(read_checkpoint(checkpoint))
-            given = config_or_checkpoint
             self.cfg = given.copy() if isinstance(given, Config) else load_config(given, cfg_options)
         if self.cfg.get("test_dataloader") is None:
             raise UserError(f"config {self.cfg.filename} has no test_dataloader, whose preprocessing predicting needs")
 
         self.task = task_for(self.cfg)
-        names = names_of(content)
+        names = names_of(content, own)
         if names:
             set_num_classes(self.cfg.model, len(names))
         self.names = [str(name) for name in names or self.task.class_names(self.cfg)]
@@ -91,7 +92,7 @@ class Predictor:
             self.model = self.task.build_model(self.cfg)
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))
-        load_state(self.model, content["state_dict"], str(checkpoint), exact=True)
+        load_state(self.model, content_of_run(content)["state_dict"], str(source), exact=True, own=own or None)
         self.model.to(self.device).eval()
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
@@ -174,49 +175,10 @@ def is_config(given: Any) -> bool:
     return isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES
 
 
-def meta_of(content: dict[str, Any]) -> dict[str, Any]:
-    """The records beside a checkpoint's weights; empty where it has none."""
+def names_of(content: dict[str, Any], own: dict[str, Any]) -> Sequence[str] | None:
+    """The class names that a checkpoint carries: ours, or mmengine's in ``meta["dataset_meta"]``."""
     meta = content.get("meta")
-    return meta if isinstance(meta, dict) else {}
-
-
-def own_meta(content: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of this project says about itself; empty for any other."""
-    return meta_of(content).get("ziggurat") or {}
-
-
-def config_of(content: dict[str, Any], source: str | Path, options: list[str] | dict[str, Any] | None) -> Config:
-    """The config that a checkpoint carries as plain data. No text of a checkpoint is ever run.
-
-    Raises:
-        UserError: it carries none, or one that names what is not registered.
-    """
-    plain = own_meta(content).get("config")
-    if not isinstance(plain, dict):
-        raise UserError(f"{source} carries no config; give the config it was trained with before it")
-    cfg = Config(plain)
-    task_for(cfg)
-    for name in (cfg.custom_imports or {}).get("imports", []):
-        if name.split(".")[0] not in TASKS:
-            raise UserError(f"the config in {source} imports {name}; give the config as a file, which may import it")
-    refuse_unregistered(plain, source)
-    apply_options(cfg, options if isinstance(options, dict) else parse_options(options or []), Path(source))
-    return cfg
-
-
-def refuse_unregistered(part: Any, source: str | Path) -> None:
-    """Raises UserError where a part of a config from a checkpoint has a ``type`` that a registry would import."""
-    if isinstance(part, dict):
-        kind = part.get("type")
-        if isinstance(kind, str) and not REGISTERED.fullmatch(kind):
-            raise UserError(f"the config in {source} has type={kind!r}; allowed: registered names, e.g. mmdet.FPN")
-    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ():
-        refuse_unregistered(value, source)
-
-
-def names_of(content: dict[str, Any]) -> Sequence[str] | None:
-    """The class names that a checkpoint carries, ours or mmengine's."""
-    return own_meta(content).get("classes") or (meta_of(content).get("dataset_meta") or {}).get("classes")
+    return own.get("classes") or ((meta if isinstance(meta, dict) else {}).get("dataset_meta") or {}).get("classes")
 
 
 def collate_name(cfg: Config) -> str:

@@ -9,6 +9,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
 from backbones.errors import UserError
+from engine.checkpoints import unwrap
+from engine.complete import record_structure
 from engine.config import task_for
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
@@ -61,6 +63,7 @@ def build_training(
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
             build_parts(runner)
+        record_structure(runner.cfg, unwrap(runner.model))
         if first:
             runner.folder = folder
         if earlier:

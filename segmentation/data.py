@@ -1,5 +1,6 @@
 """Images with masks in parallel folders (ADE20K's layout), and the checks before a run starts."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
 from engine.formats import Format, formats_of, register_format
 from engine.images import OneReader
-from engine.prepare import SPLITS, prepare_splits, set_num_classes, shorten, under_root
+from engine.num_classes import set_num_classes
+from engine.prepare import SPLITS, datasets_of, prepare_splits, shorten, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
@@ -55,6 +57,8 @@ class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
 @TRANSFORMS.register_module()
 class LoadMask(transforms.BaseTransform):
     """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, 255 where unlabelled. For MaskFolderDataset.
+
+    An image without ``seg_map_path`` passes as it is: mmseg's inferencers send images alone through this pipeline.
 
     Raises:
         UserError: see ``read_mask``.
@@ -99,6 +103,7 @@ def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, classes, palette, reduce_zero_label, num_classes.
 
     ``cfg.classes`` is a list of names, or a number where names do not matter; None leaves ADE20K's.
+    ``cfg.test_pipeline`` is what mmseg's ``inference_model`` reads: the pipeline of the test set.
 
     Raises:
         UserError: ``classes`` is neither, or too many for 8-bit masks.
@@ -115,6 +120,9 @@ def prepare_config(cfg: Any) -> None:
             num_classes = num_classes or len(classes_of(dataset))
     if num_classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, num_classes)
+    pipelines = [dataset.pipeline for dataset in datasets_of(cfg, "test") if dataset.get("pipeline")]
+    if pipelines:
+        cfg.test_pipeline = copy.deepcopy(pipelines[0])
 
 
 def classes_of(dataset: Any) -> tuple[str, ...]:

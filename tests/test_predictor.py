@@ -14,6 +14,7 @@ from PIL import Image
 import engine
 from backbones import UserError
 from engine.config import load_config, task_for
+from engine.config_data import config_from, to_data
 from engine.predictor import pixels_of
 from engine.results import ClassMap, Instances, Scores
 from engine.run import build_testing
@@ -66,7 +67,7 @@ def models(tmp_path_factory, request):
             options["val_dataloader.persistent_workers"] = False
         cfg = load_config(path, options)
         model = task_for(cfg).build_model(cfg)
-        own = dict(format=1, task=task, classes=NAMES[task], config=cfg.to_dict())
+        own = dict(format=1, task=task, classes=NAMES[task], config=to_data(cfg))
         meta = dict(ziggurat=own, dataset_meta=dict(classes=NAMES[task]))
         torch.save({"state_dict": model.state_dict(), "meta": meta}, root / f"{task}.pth")
         images = sorted(p for p in data[task].rglob("*") if "val" in str(p) and p.suffix in (".png", ".jpg"))
@@ -254,3 +255,12 @@ def test_importing_engine_is_light():
     code = "import sys, engine; assert not {'torch', 'mmengine'} & set(sys.modules); engine.Predictor; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_config_goes_through_json_unchanged(task, models):
+    import json
+
+    cfg = models[task][0]
+    data = json.loads(json.dumps(to_data(cfg)))
+    assert config_from(data, "checkpoint").to_dict() == cfg.to_dict()

@@ -9,11 +9,9 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
-from backbones.registry import family_of
-from backbones.weights import WEIGHTS
+from backbones.weights.table import FAMILY_INPUT, WEIGHTS
 from engine.config import load_config
 
-IMAGENET = WEIGHTS["hornet_tiny_7x7.in1k"]
 LEAVES = {
     "classification": "classification/configs/van/van_b1_8xb128_in1k.py",
     "mask_rcnn": "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py",
@@ -46,15 +44,18 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
     cfg = load_config(LEAVES[head], {"model.backbone.arch": arch})
     model = build(cfg)
     assert model.backbone.arch == arch
-    weights = WEIGHTS[cfg.model.backbone.pretrained] if cfg.model.backbone.get("pretrained") else None
     dense = head != "classification"
-    assert (weights is not None) == dense
-    row = weights or next(WEIGHTS[name] for name in WEIGHTS if name.split(".")[0] in family_of(arch).ARCHS)
-    unit = 255 if dense else 1
+    if dense:
+        assert cfg.model.backbone.pretrained.startswith(f"{arch}.")
+        mean_and_std = WEIGHTS[cfg.model.backbone.pretrained].input
+    else:
+        assert cfg.model.backbone.get("pretrained") is None
+        mean_and_std = FAMILY_INPUT[arch.split("_")[0]]
     if f"_{arch}_" in LEAVES[head] and "ade20k" in LEAVES[head]:
-        row = IMAGENET  # typed in these leaves, for their own arch
-    for name in ("mean", "std"):
-        assert cfg.model.data_preprocessor[name] == pytest.approx([unit * value for value in getattr(row, name)])
+        mean_and_std = FAMILY_INPUT["hornet"]  # ImageNet's, typed in these leaves for their own arch
+    for name, values in zip(("mean", "std"), mean_and_std, strict=True):
+        unit = 255 if dense else 1
+        assert cfg.model.data_preprocessor[name] == pytest.approx([unit * value for value in values])
     if arch.startswith("hornet"):
         assert bool(model.backbone.out_norms) == dense
 

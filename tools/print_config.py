@@ -1,0 +1,33 @@
+"""Prints the completed run of a config as one file to copy.
+
+python tools/print_config.py CONFIG [--cfg-options KEY=VALUE ...] > mine.py
+
+The file has no ``_base_`` and no words to be filled in. It trains the same run here, and in mmdetection's or
+mmsegmentation's own tools, which need this project for its ``custom_imports`` only.
+"""
+
+import argparse
+from pathlib import Path
+
+from engine.cli import Parser, run_tool
+
+
+def main() -> None:
+    args = parse_args()
+    from engine.config import READ_KEYS, load_config
+    from engine.inherited import without_helpers
+
+    cfg = load_config(args.config, args.cfg_options)
+    print(f"# {args.config}{''.join(f' {option}' for option in args.cfg_options or [])}, completed")
+    print(without_helpers(cfg, READ_KEYS).pretty_text, end="")
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="changes, as for train.py")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_tool(main)
