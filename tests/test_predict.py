@@ -39,7 +39,7 @@ def checkpoints(tmp_path_factory, request):
         cfg = load_config(path, {"data_root": str(folder)})
         library = {"classification": "mmengine", "detection": "mmdet", "segmentation": "mmseg"}[task]
         init_default_scope(library)
-        from engine.prepare import set_num_classes
+        from engine.num_classes import set_num_classes
 
         classes = ["background", *DIGITS] if task == "segmentation" else DIGITS
         set_num_classes(cfg.model, len(classes))
