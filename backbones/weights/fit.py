@@ -49,7 +49,8 @@ def needed(backbone: Network, name: str) -> bool:
     i, _, block = place_of(name)
     if i is None:
         return not name.startswith(("head.", "out_norms."))
-    return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= (block or 0) < backbone.depths[i]
+    block = block or 0
+    return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= block < backbone.depths[i]
 
 
 def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
