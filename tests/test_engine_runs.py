@@ -29,7 +29,7 @@ from engine.config import load_config
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
 from engine.work_dir import WorkDir
-from engine.wrappers import wrapper_class
+from engine.wrappers import wrap, wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 
@@ -485,3 +485,14 @@ def test_a_model_wrapper_that_cannot_work_is_refused(images, tmp_path, named, me
 def test_the_usual_model_wrapper_is_ddp():
     assert wrapper_class(None) is wrapper_class({"find_unused_parameters": True}) is MMDistributedDataParallel
     assert wrapper_class({"type": MMDistributedDataParallel}) is MMDistributedDataParallel
+
+
+def test_a_wrapper_that_is_no_ddp_gets_its_own_arguments_alone():
+    class Plain(torch.nn.Module):
+        def __init__(self, module, note):
+            super().__init__()
+            self.module, self.note = module, note
+
+    model = torch.nn.Linear(1, 1)
+    wrapped = wrap(model, dict(type=Plain, note="kept"), "cpu", find_unused_parameters=True)
+    assert wrapped.module is model and wrapped.note == "kept"
