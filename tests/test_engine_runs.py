@@ -346,6 +346,14 @@ def test_code_in_a_checkpoint_is_refused(images, tmp_path, way):
         assert not trace.exists()
 
 
+def test_the_text_of_a_config_in_a_checkpoint_is_not_run(images, trained, tmp_path):
+    content = torch.load(trained / "iter_2.pth", weights_only=True)
+    content["meta"]["config"] = f"open({str(tmp_path / 'trace')!r}, 'w')"
+    torch.save(content, tmp_path / "evil.pth")
+    build_training(tiny(images), tmp_path / "run", resume=tmp_path / "evil.pth", device="cpu").train()
+    assert not (tmp_path / "trace").exists()
+
+
 def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
     run = build_training(tiny(images, iters=4), tmp_path, device="cpu")
     save, saved = engine_runner.save_safely, []
