@@ -35,6 +35,7 @@ PAGES = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
+NEW_FILES = {"backbones/ridge.py", "backbones/convert/ridge.py"}  # which docs/add_a_network.md makes
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -56,6 +57,10 @@ def commands(page):
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines] + INLINE.findall(prose(page))
     lines = [line.replace("[", " ").replace("]", " ") if " [-" in line else line for line in lines]
     return [line for line in lines if COMMAND.match(line)]
+
+
+def is_leaf(block):
+    return block.startswith("_base_ = ") and "../_base_" in block
 
 
 def with_python(*pages):
@@ -83,7 +88,9 @@ def test_links_resolve(page):
 def test_named_files_exist(page):
     """A file or folder in backquotes lies where the page says: from the root, or from the page's own folder."""
     for name in INLINE.findall(prose(page)):
-        if not re.fullmatch(r"[\w./-]+(\.(py|sh|md|json|jinja|toml|lock)|/)", name) or name.split("/")[0] in NOT_OURS:
+        file = re.fullmatch(r"[\w./-]+(\.(py|sh|md|json|jinja|toml|lock)|/)", name)
+        first = name.split("/")[0]
+        if not file or first in NOT_OURS or first.isupper() or name in NEW_FILES:
             continue
         assert (ROOT / name).exists() or ((ROOT / page).parent / name).exists(), name
 
@@ -139,7 +146,10 @@ def behind_script(script, argv):
     return ROOT / f"tools/{what}.py", argv
 
 
-@pytest.mark.parametrize(("page", "command"), [(page, command) for page in PAGES for command in commands(page)])
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page in PAGES for command in commands(page) if "ridge" not in command],
+)
 def test_commands_are_taken(page, command, monkeypatch):
     """Every option exists; every config that is named exists and has the keys that ``--cfg-options`` sets."""
     words = shlex.split(command)
@@ -159,7 +169,7 @@ def test_commands_are_taken(page, command, monkeypatch):
         tool, argv = behind_script(tool, argv)
     args = parse(tool, argv, monkeypatch)
     config = getattr(args, "config", None)
-    if config and not config.isupper():
+    if config and not str(config).isupper():
         assert (ROOT / config).is_file(), config
         load_config(ROOT / config, args.cfg_options)
 
@@ -221,7 +231,7 @@ def test_python_runs(page, place, monkeypatch, capsys):
     offer_runs(text, place)
     namespace = {"images": torch.rand(2, 3, 64, 64)}
     for block in blocks(page, "python"):
-        if "custom_imports" not in block:
+        if "custom_imports" not in block and not is_leaf(block):
             exec(compile(block, page, "exec"), namespace)
     printed = capsys.readouterr().out
     for said in re.findall(r"^print\(.*  # (.*[^.].)$", text, re.MULTILINE):
@@ -244,13 +254,21 @@ def test_configs_build(page, place, monkeypatch):
         assert given == [pytest.approx([255 * value for value in values]) for values in row.input]
 
 
-def test_every_python_block_runs():
-    """No page has Python that the tests above leave out."""
-    tested = with_python("README.md", "classification/README.md")
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_leaf, blocks(page, "python")))])
+def test_leaves_are_real(page):
+    """A leaf is shown as a file of the page's task has it."""
+    leaves = [path.read_text() for path in (ROOT / page).parent.glob("configs/*/*.py")]
+    for block in blocks(page, "python"):
+        assert not is_leaf(block) or any(leaf.endswith(block) for leaf in leaves), block
+
+
+def test_every_python_block_is_tested():
+    """No page has Python that the tests above, or the one of docs/add_a_network.md, leave out."""
+    tested = with_python("README.md", "classification/README.md", "docs/add_a_network.md")
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block)
-            assert page in tested or "custom_imports" in block, block
+            assert page in tested or "custom_imports" in block or is_leaf(block), block
 
 
 # --- what is generated
