@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import results_table
 import torch
+import weights_table
 from helpers import run
 from PIL import Image
 
@@ -277,6 +278,14 @@ def test_every_python_block_is_tested():
 def test_table_of_results_is_the_generated_one():
     readme = (ROOT / "README.md").read_text()
     assert results_table.with_table(readme, results_table.results_table()) == readme
+
+
+def test_page_of_weights_is_the_generated_one():
+    page = weights_table.weights_page()
+    assert page == (ROOT / "docs/weights.md").read_text()
+    for name, row in backbones.WEIGHTS.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(address in line for address in row.urls or (row.page,))
 
 
 def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):
