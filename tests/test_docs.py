@@ -118,18 +118,18 @@ class Parsed(Exception):
 
 
 def parse(tool, argv, monkeypatch):
-    """The arguments of a tool as its own parser takes them; the tool goes no further."""
+    """The arguments of a tool as its own parser takes them, or that parser without ``argv``; the tool goes no further."""
     parse_args = argparse.ArgumentParser.parse_args
 
     def stop(self, *args, **kwargs):
-        raise Parsed(parse_args(self, *args, **kwargs))
+        raise Parsed(self if argv is None else parse_args(self, *args, **kwargs))
 
     spec = importlib.util.spec_from_file_location(tool.stem, tool)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.syspath_prepend(str(tool.parent))
     spec.loader.exec_module(module)
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    monkeypatch.setattr(sys, "argv", [tool.name, *argv])
+    monkeypatch.setattr(sys, "argv", [tool.name, *(argv or [])])
     with pytest.raises(Parsed) as parsed:
         module.main()
     return parsed.value.args[0]
@@ -173,6 +173,20 @@ def test_commands_are_taken(page, command, monkeypatch):
     if config and not str(config).isupper():
         assert (ROOT / config).is_file(), config
         load_config(ROOT / config, args.cfg_options)
+
+
+def usages():
+    """(tool, usage) of every command line that the docstring of a tool shows."""
+    for tool in sorted((ROOT / "tools").rglob("*.py")):
+        text = (ast.get_docstring(ast.parse(tool.read_text())) or "").replace("\n    [", " [")
+        yield from ((tool, line) for line in text.splitlines() if line.startswith("python tools/"))
+
+
+@pytest.mark.parametrize(("tool", "usage"), usages(), ids=lambda value: getattr(value, "stem", None))
+def test_docstrings_of_tools_show_their_own_options(tool, usage, monkeypatch):
+    assert (ROOT / usage.split()[1]) == tool
+    option = re.compile(r"--[a-z][\w-]*")
+    assert set(option.findall(usage)) <= set(option.findall(parse(tool, None, monkeypatch).format_help()))
 
 
 # --- what a page shows as Python
