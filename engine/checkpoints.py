@@ -4,23 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from backbones import PyramidBackbone
 from backbones.errors import UserError, arguments_of, unknown
-from backbones.weights import match_structure, match_structures, read_own_meta, tensors_of
+from backbones.weights import own_meta, tensors_of
 from backbones.weights.load import unchanged_on_error
+from engine.structure import follow_structure
+from engine.tasks import task_of
 from engine.work_dir import remove
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The network itself, out of DDP and out of test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+from engine.wrappers import unwrap
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -73,22 +69,36 @@ def content_of_run(content: dict[str, Any]) -> dict[str, Any]:
     return {**content, "state_dict": state}
 
 
-def settle_structure(model: nn.Module, start: dict[str, Any] | None) -> None:
-    """Gives backbones the structure of the weights they will load, before DDP and optimisers look at the parameters.
-
-    HorNet's filter sizes and output norms follow its weights.
+def meta_of_run(model: nn.Module, cfg: Config, classes: Any) -> dict[str, Any]:
+    """What a run's checkpoint says of itself, for ``meta["ziggurat"]``; see ``backbones.weights.own_meta``.
 
     Args:
-        model: the network, wrapped or not.
-        start: the content of the checkpoint that the whole run starts from. Without one, each backbone follows its
-            own ``pretrained``.
+        model: the model, wrapped or not.
+        cfg: the run's completed config.
+        classes: the class names of the training data, in the order of the outputs; None where they have none.
     """
-    if start is not None:
-        match_structures(unwrap(model), tensors_of(start), read_own_meta(start))
-        return
-    for module in model.modules():
-        if isinstance(module, PyramidBackbone) and module.pretrained is not None:
-            match_structure(module, module.pretrained)
+    try:
+        task = task_of(cfg)
+    except UserError:  # a runner built by hand
+        task = None
+    model = unwrap(model)
+    mean, std = statistics_of(model, cfg)
+    return own_meta(model, mean, std, task=task, classes=classes, config=cfg.to_dict())
+
+
+def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, list[float] | None]:
+    """Mean and std of RGB in 0..1 by which a model normalises images; None where its preprocessor does not."""
+    preprocessor = getattr(model, "data_preprocessor", None)
+    if not hasattr(preprocessor, "mean"):
+        return None, None
+    given = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    # mm's transforms read files as BGR, and only bgr_to_rgb turns them.
+    is_rgb = given.get("bgr_to_rgb") or not isinstance(preprocessor, ImgDataPreprocessor)
+    found = []
+    for buffer in (preprocessor.mean, preprocessor.std):
+        numbers = [round(value / 255, 6) for value in buffer.flatten().tolist()]
+        found.append(numbers if is_rgb else numbers[::-1])
+    return found[0], found[1]
 
 
 def load_state(
@@ -109,7 +119,7 @@ def load_state(
     """
     model = unwrap(model)
     with unchanged_on_error(model):
-        match_structures(model, state, own)
+        follow_structure(model, state, own, exact)
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]

@@ -1,5 +1,6 @@
 """Predictor: a trained model of any task as a function from images to plain results."""
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from backbones.weights import read_checkpoint, read_own_meta
 from engine.checkpoints import content_of_run, load_state
 from engine.cli import CONFIG_SUFFIXES
 from engine.config import apply_options, load_config
-from engine.config_data import config_from
 from engine.mistakes import config_mistakes
 from engine.num_classes import set_num_classes
 from engine.options import parse_options
+from engine.own_config import config_from
 from engine.results import Result
 from engine.tasks import task_for
 
@@ -78,7 +79,7 @@ class Predictor:
             options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
             apply_options(self.cfg, options, Path(source))
         else:
-            self.cfg = given.copy() if isinstance(given, Config) else load_config(given, cfg_options)
+            self.cfg = copy.deepcopy(given) if isinstance(given, Config) else load_config(given, cfg_options)
         if self.cfg.get("test_dataloader") is None:
             raise UserError(f"config {self.cfg.filename} has no test_dataloader, whose preprocessing predicting needs")
 

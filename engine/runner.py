@@ -16,7 +16,7 @@ from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.checkpoints import (
     content_of_run,
     load_state,
-    settle_structure,
+    meta_of_run,
     state_of,
     states_of,
     to_plain_types,
@@ -24,6 +24,7 @@ from engine.checkpoints import (
 )
 from engine.console import prints_to_log, say_note
 from engine.processes import pick_device
+from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
 from engine.wrappers import wrap
 
@@ -76,7 +77,8 @@ class SafeRunner(Runner):
         """
         if self.cfg.get("load_from"):
             self.start = read_checkpoint(self.cfg.load_from)
-        settle_structure(model, self.start)
+        settle_structure(model, self.start, self.is_exact)
+        write_structure(self.cfg.get("model"), model)
         device = pick_device(self.cfg.get("device"))
         model = model.to(device)
         if self.distributed and device == "cuda" and self.cfg.get("sync_bn"):
@@ -86,6 +88,11 @@ class SafeRunner(Runner):
         options = dict(model_wrapper_cfg or {})
         options.setdefault("find_unused_parameters", self.cfg.get("find_unused_parameters", False))
         return wrap(model, options, device) if self.distributed else model
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether a checkpoint must hold every tensor: in testing and resuming."""
+        return bool(self.cfg.get("resume")) or self.cfg.get("train_dataloader") is None
 
     def load_checkpoint(
         self, filename: str, map_location: Any = "cpu", strict: bool = False, revise_keys: Any = None
@@ -105,13 +112,12 @@ class SafeRunner(Runner):
         self.start = None
         own = read_own_meta(content)
         content = content_of_run(content)
-        resume, testing = bool(self.cfg.get("resume")), self.cfg.get("train_dataloader") is None
-        if resume:
+        if self.cfg.get("resume"):
             if not {"meta", "optimizer", "message_hub"} <= set(content):
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
         self.call_hook("after_load_checkpoint", checkpoint=content)
-        left_out = load_state(self.model, content["state_dict"], filename, exact=strict or testing or resume, own=own)
+        left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
         if left_out:
             say_note(f"{filename} does not fit the model everywhere: {left_out}")
         self.loaded = True
@@ -140,6 +146,7 @@ class SafeRunner(Runner):
         Hooks may change what is written (``before_save_checkpoint``), and learn that the file is in place
         (``after_save_checkpoint``, with its ``path``).
         """
+        dataset_meta = getattr(self.train_dataloader.dataset, "metainfo", None)
         content = dict(
             meta=dict(meta or {}),
             state_dict=state_of(self.model),
@@ -152,7 +159,8 @@ class SafeRunner(Runner):
             seed=self.seed,
             experiment_name=self.experiment_name,
             time=time.strftime("%Y%m%d_%H%M%S"),
-            dataset_meta=getattr(self.train_dataloader.dataset, "metainfo", None),
+            dataset_meta=dataset_meta,
+            ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()

@@ -1,10 +1,10 @@
-"""The wrapper that spreads a model over several processes: DDP, or the one that a config names."""
+"""The wrapper that spreads a model over several processes: DDP, or the one that a config names. And its removal."""
 
 import inspect
 from typing import Any
 
 import torch
-from mmengine.model import MMSeparateDistributedDataParallel
+from mmengine.model import BaseTTAModel, MMSeparateDistributedDataParallel, is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -49,3 +49,10 @@ def wrap(model: nn.Module, options: dict[str, Any], device: str) -> nn.Module:
         defaults["broadcast_buffers"] = False
         defaults["device_ids"] = [torch.cuda.current_device()] if device == "cuda" else None
     return MODEL_WRAPPERS.build({**defaults, **options, "type": defaults["type"]})
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The network itself, out of DDP and out of test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model

@@ -5,20 +5,26 @@ training is the uninterrupted one.
 """
 
 import fcntl
+import importlib
 import os
 import pickle
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
+from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
 from backbones import UserError
-from engine import hooks
+from backbones.weights import files, read_own_meta
+from backbones.weights.own import from_json, to_json
+from engine import Predictor, hooks
 from engine import runner as engine_runner
-from engine.checkpoints import load_state, to_plain_types
+from engine.checkpoints import load_state, statistics_of, to_plain_types
 from engine.config import load_config
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
@@ -85,6 +91,76 @@ def test_a_checkpoint_is_plain(trained):
     assert {"state_dict", "optimizer", "param_schedulers", "message_hub", "meta"} <= set(content)
     assert content["meta"]["dataset_meta"] == {"classes": ("cat", "dog")}
     assert not list(trained.glob(".*.tmp"))
+
+
+def test_a_checkpoint_says_what_it_is(trained, images):
+    own = read_own_meta(torch.load(trained / "iter_2.pth", weights_only=True))
+    assert (own["format"], own["task"], own["classes"]) == (1, "classification", ["cat", "dog"])
+    assert own["backbone"]["arch"] == "van_b0" and own["backbone"]["norm_eps"] == 1e-6
+    configured = tiny(images).model.data_preprocessor
+    assert (own["mean"], own["std"]) == (list(configured.mean), list(configured.std))
+    assert own["config"]["data_root"] == str(images) and own["config"]["model"]["backbone"]["norm_eps"] == 1e-6
+    assert from_json(to_json(own)) == own
+
+
+def test_a_checkpoint_of_ours_predicts_without_a_config(trained, images):
+    predictor = Predictor(trained / "iter_2.pth")
+    found = predictor(images / "val/cat/0.png")
+    assert list(predictor.names) == ["cat", "dog"] and sum(found.scores) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("preprocessor", ["DetDataPreprocessor", "SegDataPreProcessor"])
+@pytest.mark.parametrize("bgr_to_rgb", [True, False])
+def test_statistics_of_mm_are_told_as_rgb_from_0_to_1(preprocessor, bgr_to_rgb):
+    package = importlib.import_module({"D": "detection", "S": "segmentation"}[preprocessor[0]])
+    mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+    config = dict(mean=mean, std=std, bgr_to_rgb=bgr_to_rgb)
+    model = torch.nn.Module()
+    init_default_scope(package.TASK.scope)
+    model.data_preprocessor = MODELS.build(dict(config, type=preprocessor))
+    found = statistics_of(model, Config(dict(model=dict(data_preprocessor=config))))
+    expected = [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]
+    assert list(found) == [numbers if bgr_to_rgb else numbers[::-1] for numbers in expected]
+
+
+@pytest.mark.parametrize("way", ["test", "resume"])
+def test_the_checkpoint_decides_what_its_weights_fix(images, tmp_path, way):
+    """Whatever the config says by then: it may have been completed for other weights."""
+    eps = "model.backbone.norm_eps"
+    first = build_training(tiny(images, **{eps: 1e-3}), tmp_path / "first", device="cpu")
+    first.train()
+    path = tmp_path / "first/iter_2.pth"
+    for options in ({}, {eps: 1e-6}):
+        if way == "test":
+            again = build_testing(tiny(images, **options), path, tmp_path / "again", device="cpu")
+            again.test()
+        else:
+            again = build_training(
+                tiny(images, **options), tmp_path / "again", resume=path, overwrite=False, device="cpu"
+            )
+            again.train()
+        x = torch.rand(2, 3, 32, 32)
+        assert torch.equal(first.model.eval()(x), again.model.eval()(x))
+        assert again.cfg.model.backbone.norm_eps == 1e-3
+
+
+@pytest.mark.parametrize("way", ["pretrained", "resume", "load_from", "test"])
+def test_a_file_is_read_once(images, trained, tmp_path, monkeypatch, way):
+    path, read, counts = trained / "iter_2.pth", files.read_file, Counter()
+
+    def counted(path):
+        counts[path] += 1
+        return read(path)
+
+    monkeypatch.setattr(files, "read_file", counted)
+    if way == "test":
+        build_testing(tiny(images), path, tmp_path, device="cpu").test()
+    elif way == "resume":
+        build_training(tiny(images), tmp_path, resume=path, device="cpu").train()
+    else:
+        key = {"pretrained": "model.backbone.pretrained", "load_from": "load_from"}[way]
+        build_training(tiny(images, **{key: str(path)}), tmp_path, device="cpu").train()
+    assert counts == {path: 1}
 
 
 def test_plain_reaches_every_depth():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from backbones import FeatureExtractor, UserError
 from backbones.images import is_plain, known_range, read_image
+from engine.cli import find_user_error
 
 GREY = np.arange(256, dtype=np.uint8)[None].repeat(40, 0)  # every value of 8 bits, 40 x 256
 RNG = np.random.default_rng(0)
@@ -170,3 +171,14 @@ def test_mmcvs_own_options_still_hold(load, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(UserError, match=r"text\.png"):
         load(tmp_path / "text.png", color_type="grayscale")
+
+
+def test_a_file_that_cannot_be_used_ends_training_with_its_name(load, tmp_path):
+    """The error comes out of a data loader's worker as the one line that the tools print."""
+    from torch.utils.data import DataLoader
+
+    path = write(tmp_path, "beyond.tif", GREY.astype(np.float32))
+    with pytest.raises(UserError) as error:
+        list(DataLoader([path], num_workers=1, collate_fn=lambda paths: load(paths[0])))
+    line = find_user_error(error.value)
+    assert line.startswith(f"{path}: float32 values from 0 to 255") and "\n" not in line

@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from backbones import FAMILIES
+
 TASKS = {"classification", "detection", "segmentation"}
 MM = {"mmengine", "mmcv", "mmdet", "mmseg"}
 OURS = TASKS | {"backbones", "engine", "mmcv_ops", "tools"}
@@ -20,7 +22,7 @@ ALLOWED = {
     "segmentation": {"segmentation", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmseg"},
     "tools": OURS - {"tools"} | MM,
 }
-NETS = ["van", "hornet", "pvig", "vig", "vvt"]
+NETS = [family.__module__.rpartition(".")[2] for family in FAMILIES]
 
 
 def imported(path):

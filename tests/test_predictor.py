@@ -1,6 +1,7 @@
 """engine.Predictor: one class for three tasks, whose answers are those of tools/test.py's path bit for bit, whatever
 form an image comes in, and which needs no config where a checkpoint carries its own."""
 
+import copy
 import subprocess
 import sys
 
@@ -13,8 +14,10 @@ from PIL import Image
 
 import engine
 from backbones import UserError
+from backbones.weights import own_meta, save_safely
+from backbones.weights.own import from_json, to_json
 from engine.config import load_config, task_for
-from engine.config_data import config_from, to_data
+from engine.own_config import config_from
 from engine.predictor import pixels_of
 from engine.results import ClassMap, Instances, Scores
 from engine.run import build_testing
@@ -67,7 +70,7 @@ def models(tmp_path_factory, request):
             options["val_dataloader.persistent_workers"] = False
         cfg = load_config(path, options)
         model = task_for(cfg).build_model(cfg)
-        own = dict(format=1, task=task, classes=NAMES[task], config=to_data(cfg))
+        own = own_meta(model, None, None, task=task, classes=NAMES[task], config=cfg.to_dict())
         meta = dict(ziggurat=own, dataset_meta=dict(classes=NAMES[task]))
         torch.save({"state_dict": model.state_dict(), "meta": meta}, root / f"{task}.pth")
         images = sorted(p for p in data[task].rglob("*") if "val" in str(p) and p.suffix in (".png", ".jpg"))
@@ -85,7 +88,7 @@ def outputs_of_testing(cfg, checkpoint, batch_size, folder):
         def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None):
             self.outputs += outputs
 
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)
     cfg.test_dataloader.batch_size = batch_size
     runner = build_testing(cfg, checkpoint, work_dir=folder, device="cpu")
     collect = Collect()
@@ -215,6 +218,17 @@ def test_grey_pixels_in_memory_are_taken_three_times():
     assert np.array_equal(pixels_of(grey), (grey // 256).astype(np.uint8)[..., None].repeat(3, 2))
 
 
+def test_a_config_that_is_given_is_not_changed(models, tmp_path):
+    cfg, checkpoint, _ = models["detection"]
+    before = copy.deepcopy(cfg.to_dict())
+    content = torch.load(checkpoint)
+    content["meta"]["ziggurat"]["classes"] = ["one", "two", "three"]
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="does not fit"):
+        engine.Predictor(cfg, tmp_path / "other.pth")
+    assert cfg.to_dict() == before
+
+
 def test_what_cannot_be_loaded_is_one_line(models, tmp_path):
     cfg, checkpoint, _ = models["detection"]
     content = torch.load(checkpoint)
@@ -258,9 +272,10 @@ def test_importing_engine_is_light():
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_config_goes_through_json_unchanged(task, models):
-    import json
-
-    cfg = models[task][0]
-    data = json.loads(json.dumps(to_data(cfg)))
-    assert config_from(data, "checkpoint").to_dict() == cfg.to_dict()
+def test_a_config_goes_through_a_checkpoint_of_either_kind_unchanged(task, models, tmp_path):
+    cfg, checkpoint, images = models[task]
+    content = torch.load(checkpoint)
+    own = from_json(to_json(content["meta"]["ziggurat"]))
+    assert config_from(own["config"], "checkpoint").to_dict() == cfg.to_dict()
+    save_safely({**content["state_dict"], "meta": content["meta"]}, tmp_path / "model.safetensors")
+    assert_equal(engine.Predictor(tmp_path / "model.safetensors")(images[0]), engine.Predictor(checkpoint)(images[0]))

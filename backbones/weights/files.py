@@ -1,6 +1,5 @@
 """Files of weights: reading without running code from them, writing without losing what was there."""
 
-import os
 import pickle
 import re
 import struct
@@ -14,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from backbones.errors import UserError
+from backbones.files import replaced_file
 from backbones.weights.own import from_json, to_json
 
 # The one file that was read ahead: its identity -> its content.
@@ -93,18 +93,13 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
     the file's metadata; any other suffix what ``torch.save`` takes.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replaced_file(path) as beside:
         if path.suffix == ".safetensors":
             tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
             own = content.get("meta", {}).get("ziggurat")
             save_file(tensors, beside, {"format": "pt"} | ({"ziggurat": to_json(own)} if own else {}))
         else:
             torch.save(content, beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def harmless_globals() -> list[Any]:
