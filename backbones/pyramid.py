@@ -129,7 +129,7 @@ class PyramidBackbone(nn.Module):
     @property
     def grad_checkpointing(self) -> bool:
         """Whether blocks compute their activations again in the backward pass; may be set."""
-        return any(stage.grad_checkpointing for stage in self.stages)
+        return any(getattr(stage, "grad_checkpointing", False) for stage in self.stages)
 
     @grad_checkpointing.setter
     def grad_checkpointing(self, value: bool) -> None:
