@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
-from torch import nn
 
 from backbones.errors import UserError, arguments_of
 from backbones.pyramid import PyramidBackbone
@@ -44,7 +43,7 @@ def complete(cfg: Config) -> None:
         complete_channels(owner, nets[-1])
         if len(nets) == 1 and any(word == WEIGHTS for _, word in words_left(cfg.to_dict())):
             known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
-            fill_statistics(cfg._cfg_dict, known)
+            fill_statistics(cfg, known)
     for name, word in words_left(cfg.to_dict()):
         types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
         raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
@@ -114,15 +113,15 @@ def weights_of(backbone: ConfigDict) -> Any:
 
 def fill_statistics(part: Any, known: Statistics) -> None:
     """Replaces ``"weights"`` everywhere: in 0..255 for mm's modules, in 0..1 for the classifier's and timm's."""
-    if isinstance(part, dict):
+    if isinstance(part, dict | Config):
         for name in ("mean", "std"):
             if part.get(name) == WEIGHTS:
                 # A dict without a type holds the arguments of timm's create_transform.
                 unit = part.get("type") in (None, "BatchPreprocessor")
                 part[name] = [value if unit else round(255 * value, 4) for value in getattr(known, name)]
-    if isinstance(part, dict | list | tuple):
-        for value in part.values() if isinstance(part, dict) else part:
-            fill_statistics(value, known)
+        part = list(part.values())
+    for value in part if isinstance(part, list | tuple) else ():
+        fill_statistics(value, known)
 
 
 def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -134,16 +133,3 @@ def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
             yield inside, value
         elif isinstance(value, dict | list | tuple):
             yield from words_left(value, inside)
-
-
-def record_structure(cfg: Config, model: nn.Module) -> None:
-    """Writes into a completed config what weights have settled of the structure of the networks in ``model``.
-
-    A run's dumped config then says ``norm_eps``, ``filter_sizes`` and ``out_norm`` and builds the same network without
-    the weights that the run began with.
-    """
-    nets = [module for module in model.modules() if isinstance(module, PyramidBackbone)]
-    configs = [owner.backbone for owner in owners(cfg.get("model"), task_for(cfg).scope_of(cfg))]
-    for backbone, net in zip(configs, nets, strict=False):
-        if backbone.get("arch") == net.arch:
-            backbone.update({name: net.arguments()[name] for name in net.SETTLED_BY_WEIGHTS})

@@ -9,14 +9,12 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
 from backbones.errors import UserError
-from engine.checkpoints import unwrap
-from engine.complete import record_structure
-from engine.config import task_for
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.runner import SafeRunner
+from engine.tasks import task_for
 from engine.work_dir import WorkDir, remove
 from engine.wrappers import wrapper_class
 
@@ -63,7 +61,6 @@ def build_training(
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
             build_parts(runner)
-        record_structure(runner.cfg, unwrap(runner.model))
         if first:
             runner.folder = folder
         if earlier:

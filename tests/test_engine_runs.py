@@ -6,7 +6,6 @@ training is the uninterrupted one.
 
 import fcntl
 import importlib
-import json
 import os
 import pickle
 from collections import Counter
@@ -22,6 +21,7 @@ from PIL import Image
 
 from backbones import UserError
 from backbones.weights import files, read_own_meta
+from backbones.weights.own import from_json, to_json
 from engine import Predictor, hooks
 from engine import runner as engine_runner
 from engine.checkpoints import load_state, statistics_of, to_plain_types
@@ -100,7 +100,7 @@ def test_a_checkpoint_says_what_it_is(trained, images):
     configured = tiny(images).model.data_preprocessor
     assert (own["mean"], own["std"]) == (list(configured.mean), list(configured.std))
     assert own["config"]["data_root"] == str(images) and own["config"]["model"]["backbone"]["norm_eps"] == 1e-6
-    assert json.loads(json.dumps(own)) == own
+    assert from_json(to_json(own)) == own
 
 
 def test_a_checkpoint_of_ours_predicts_without_a_config(trained, images):

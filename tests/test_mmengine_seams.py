@@ -18,11 +18,10 @@ from engine.hooks import AverageBuffersHook
 from engine.runner import SafeRunner
 
 FOLDERS = ("engine", "classification", "detection", "segmentation")
-# Every private name of the mm packages that is used, where it comes from, and the arguments it takes there.
+# Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. None is
+# mmengine's.
 PRIVATE = {
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
-    "_parse_int_float_bool": ("mmengine.config.DictAction", ["val"]),
-    "_parse_iterable": ("mmengine.config.DictAction", ["val"]),
 }
 NOT_OF_MM = {"_exit"}  # os._exit, which Python documents
 
