@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from backbones.images import known_range, read_image, to_rgb
-from backbones.pyramid import MIN_SIZE
 from backbones.registry import arch_of, create_backbone, family_of
 from backbones.weights import Statistics, statistics
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.layers import ConvNorm, DropPath
-from backbones.ops import gelu, graph
+from backbones.ops import conv_gelu, graph
+from backbones.ops.resize import resized
 
 
 class GraphOptions(NamedTuple):
@@ -65,12 +66,9 @@ class GraphStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.convs:
-            x = gelu(conv(x))
+            x = conv_gelu(conv, x)
         x = self.last(x)
-        pos_embed = self.pos_embed
-        if torch.compiler.is_compiling() or pos_embed.shape[2:] != x.shape[2:]:  # a graph for any size does not ask
-            pos_embed = F.interpolate(pos_embed, size=x.shape[2:], mode="bicubic", align_corners=False)
-        return x + pos_embed
+        return x + resized(self.pos_embed, x.shape[2:], mode="bicubic", align_corners=False)
 
 
 class ViGBlock(nn.Module):
@@ -153,7 +151,7 @@ class FeedForward(nn.Module):
         self.fc2 = ConvNorm(hidden_dim, dim, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(gelu(self.fc1(x)))
+        return self.fc2(conv_gelu(self.fc1, x))
 
 
 class MaxRelative(nn.Module):
@@ -216,7 +214,7 @@ GRAPH_CONVS = {"mr": MaxRelative, "edge": Edge, "sage": SAGE, "gin": GIN}
 
 def pointwise_gelu(conv: nn.Module, x: Tensor) -> Tensor:
     """GELU of a 1x1 convolution over the last axis of (B, N, K, C)."""
-    return gelu(conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+    return conv_gelu(conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def rows_of(x: Tensor) -> Tensor:

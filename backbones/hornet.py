@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from backbones import cpu
 from backbones.errors import UserError
 from backbones.layers import DropPath, LayerNorm2d
-from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, gelu
+from backbones.memory_format import in_format_of
+from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, conv_gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
 SCALE = 1 / 3  # of every gate of the backbone
@@ -93,7 +95,14 @@ class HorNet(PyramidBackbone):
             self.out_norms[str(i)] = norm.train(self.training)
 
     def output(self, i: int, x: Tensor) -> Tensor:
-        return self.out_norms[str(i)](x) if str(i) in self.out_norms else x
+        if str(i) not in self.out_norms:
+            return x
+        if self.training and torch.is_grad_enabled():
+            # A head may leave out fine maps. Their norms then get zero gradients from the maps it takes, since DDP
+            # stops where a parameter has none.
+            finer = [norm for j, norm in self.out_norms.items() if int(j) < i]
+            x = GivesZeroGradients.apply(x, *(p for norm in finer for p in norm.parameters() if p.requires_grad))
+        return self.out_norms[str(i)](x)
 
     def frozen_modules(self) -> list[nn.Module]:
         norms = [self.out_norms[i] for i in self.out_norms if int(i) < self.frozen_stages]
@@ -124,6 +133,24 @@ class HorNet(PyramidBackbone):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+class GivesZeroGradients(torch.autograd.Function):
+    """``x``, whose backward pass also gives each of ``params`` a gradient of zeros."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, *params: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        return grad, *map(torch.zeros_like, ctx.saved_tensors)
 
 
 def filters_of(stage: nn.Module) -> list[GlobalFilter]:
@@ -172,7 +199,7 @@ class HorNetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.add(x, self.gnconv(self.norm1(x)), self.gamma1)
-        return self.add(x, self.pwconv2(gelu(self.pwconv1(self.norm2(x)))), self.gamma2)
+        return self.add(x, self.pwconv2(conv_gelu(self.pwconv1, self.norm2(x))), self.gamma2)
 
     def add(self, x: Tensor, branch: Tensor, gamma: Tensor) -> Tensor:
         return torch.addcmul(x, self.drop_path(branch), gamma[:, None, None])
@@ -199,12 +226,13 @@ class GatedConv(nn.Module):
         self.proj_out = Conv1x1(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        given, x = x, cpu.in_fast_format(x)
         x, gates = self.proj_in(x).split((self.dims[0], sum(self.dims)), dim=1)
         gates = (self.dwconv(gates) * self.scale).split(self.dims, dim=1)
         x = x * gates[0]
         for pw, gate in zip(self.pws, gates[1:], strict=True):
             x = pw(x) * gate
-        return self.proj_out(x)
+        return in_format_of(given, self.proj_out(x))
 
 
 class GlobalLocalFilter(GlobalFilter):

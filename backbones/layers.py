@@ -1,10 +1,10 @@
 """Layers that more than one network uses. Maps are (B, C, H, W), channels last in memory where it is faster."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.ops import Conv1x1, DepthwiseConv2d, gelu
+from backbones.fuse import fold_norm_after
+from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
 
 
 class DropPath(nn.Module):
@@ -54,7 +54,7 @@ class ConvMLP(nn.Module):
         self.fc2 = Conv1x1(hidden_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(gelu(self.dw(self.fc1(x))))
+        return self.fc2(conv_gelu(self.dw, self.fc1(x)))
 
 
 class SingleValueNorm:
@@ -86,26 +86,9 @@ class ConvNorm(nn.Sequential):
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups)
         self.norm = BatchNorm2d(out_channels)
 
-    @torch.no_grad()
     def fuse(self) -> None:
         """Folds the norm into the convolution."""
         if isinstance(self.norm, nn.Identity):
             return
-        scale, shift = norm_affine(self.norm)
-        self.conv.weight.mul_(scale[:, None, None, None])
-        self.conv.bias.copy_(self.conv.bias * scale + shift)
+        fold_norm_after(self.conv, self.norm)
         self.norm = nn.Identity()
-
-
-def norm_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """The (C,) scale and shift that a BatchNorm applies in eval mode."""
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return scale, norm.bias - norm.running_mean * scale
-
-
-@torch.no_grad()
-def fold_norm_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
-    """Folds a BatchNorm that feeds an unpadded 1x1 convolution into that convolution."""
-    scale, shift = norm_affine(norm)
-    conv.bias.add_(conv.weight[:, :, 0, 0] @ shift)
-    conv.weight.mul_(scale[None, :, None, None])

@@ -57,10 +57,6 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
 def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: Any) -> PyramidBackbone:
     """A backbone with the structure of ``weights``, which are loaded afterwards; see :func:`create_backbone`."""
     family = family_of(arch)
-    allowed = [name for name in arguments_of(family) if name != "arch"]
-    for name in kwargs:
-        if name not in allowed:
-            raise unknown(f"argument of {family.__name__}", name, allowed)
     left_open = [name for name in family.SETTLED_BY_WEIGHTS if kwargs.get(name) is None]
     given = {name: value for name, value in kwargs.items() if name not in left_open}
     net = family(arch, **(settled_arguments(arch, weights) | given))

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbones import cpu
+from backbones.checks import check_int
 from backbones.layers import LayerNorm2d
-from backbones.pyramid import check_int
+from backbones.memory_format import in_format_of
 
 
 class SimpleFeaturePyramid(nn.Module):
@@ -53,7 +55,8 @@ class SimpleFeaturePyramid(nn.Module):
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
         """One (B, C, H, W) map, or several of which the last counts, to ``num_outs`` maps, finest first."""
         x = maps if isinstance(maps, Tensor) else maps[-1]
-        outs = [scale(x) for scale in self.scales]
+        fast = cpu.in_fast_format(x)
+        outs = [in_format_of(x, scale(fast)) for scale in self.scales]
         while len(outs) < self.num_outs:
             outs.append(F.max_pool2d(outs[-1], 1, stride=2))
         return tuple(outs)

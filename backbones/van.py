@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from backbones.errors import UserError
-from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d, fold_norm_before, norm_affine
-from backbones.ops import Conv1x1, DepthwiseConv2d, gelu
+from backbones.fuse import fold_norm_before, norm_affine
+from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d
+from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
 
@@ -117,7 +118,7 @@ class LargeKernelAttention(nn.Module):
         self.proj_out = Conv1x1(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = gelu(self.proj_in(x))
+        x = conv_gelu(self.proj_in, x)
         return self.proj_out(x * self.pw(self.dw_dilated(self.dw(x))))
 
 

@@ -6,11 +6,15 @@ Source of the architecture: huawei-noah/Efficient-AI-Backbones@f90e129, vig_pyto
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from backbones import cpu
+from backbones.checks import resolve_out_indices
 from backbones.errors import UserError
 from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
-from backbones.pyramid import PyramidBackbone, Stage, resolve_out_indices, run_block
+from backbones.memory_format import in_format_of
+from backbones.pyramid import PyramidBackbone, Stage
 
 
 class ViGArch(NamedTuple):
@@ -35,8 +39,6 @@ class ViG(PyramidBackbone):
 
     On maps with fewer nodes than neighbours times the dilation, first the dilation falls and then the number. For what
     ``torch.export`` makes of it see :class:`backbones.PViG`; there, maps of 36 positions or more.
-
-    The quarters in ``stages`` are not called, since a map may be wanted in their midst; hooks belong to their blocks.
 
     Args:
         out_blocks: blocks after which maps are returned, counted from 0, negatives from the end, kept ascending;
@@ -85,6 +87,8 @@ class ViG(PyramidBackbone):
             self.out_blocks = tuple(sum(depths[: i + 1]) - 1 for i in self.out_indices)
         else:
             self.feature_info = self.feature_info * len(self.out_blocks)
+        ends = [min(sum(depths[: i + 1]) - 1, self.out_blocks[-1]) for i in range(num_stages)]  # the last may be cut
+        self.whole_quarters = [i for i, end in enumerate(ends) if end in self.out_blocks]
         self.stem = GraphStem(self.in_chans, (dim // 8, dim // 4, dim // 2, dim), NATIVE)
         for i in range(num_stages):
             start = sum(depths[:i])
@@ -92,13 +96,46 @@ class ViG(PyramidBackbone):
             for j, rate in enumerate(drop_path_rates[i][: self.out_blocks[-1] + 1 - start], start):
                 neighbours = 9 + 9 * j // (sum(depths) - 1)  # from 9 at the first block to 18 at the last
                 blocks.append(ViGBlock(dim, neighbours, j // 4 + 1, self.options, rate))
-            self.stages.append(Stage(nn.Identity(), blocks, nn.Identity()))
+            self.stages.append(
+                Quarter(blocks, [j - start for j in self.out_blocks if 0 <= j - start < len(blocks) - 1])
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = self.stem(self.prepared(x))
+        image, x = x, self.stem(self.prepared(x))
         maps = []
-        for j, block in enumerate(block for stage in self.stages for block in stage.blocks):
-            x = run_block(block, x, self.recomputes)
-            if j in self.out_blocks:
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if isinstance(x, tuple):
+                *between, x = x
+                maps += between
+            if i in self.whole_quarters:
                 maps.append(x)
-        return tuple(maps)
+        return tuple(in_format_of(image, y) for y in maps)
+
+
+class Quarter(Stage):
+    """A stage of blocks alone, which also returns the maps after those blocks of its midst that are wanted.
+
+    Args:
+        blocks: of the quarter.
+        midst: numbers of the wanted blocks, ascending, without the last.
+    """
+
+    def __init__(self, blocks: list[nn.Module], midst: list[int]):
+        super().__init__(nn.Identity(), blocks, nn.Identity())
+        self.midst = midst
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The last block's map (B, C, H, W), after those of the midst where there are any."""
+        if not self.midst:
+            return super().forward(x)
+        parts = zip(*[self.run_through(part) for part in cpu.slices(x, self.width, self.blocks)], strict=True)
+        return tuple(torch.cat(done) if len(done) > 1 else done[0] for done in parts)
+
+    def run_through(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for j, block in enumerate(self.blocks):
+            x = self.run_block(block, x)
+            if j in self.midst:
+                maps.append(x)
+        return [*maps, x]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.layers import ConvMLP, DropPath, LayerNorm2d
+from backbones.memory_format import channels_last
 from backbones.ops import Conv1x1, vicinity_attention
 from backbones.ops.vicinity import clamped_product
 from backbones.pyramid import PyramidBackbone, Stage
@@ -34,7 +35,7 @@ class VVT(PyramidBackbone):
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
     Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
-        after the stage's LayerNorm, which the next stage receives too. Channels last in memory.
+        after the stage's LayerNorm, which the next stage receives too.
 
     Nothing is tied to the size of the training images: positions are fractions of the height and of the width.
 
@@ -68,7 +69,7 @@ class PatchEmbed(nn.Module):
         self.norm = LayerNorm2d(dim, eps=1e-5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x).contiguous(memory_format=torch.channels_last))
+        return self.norm(channels_last(self.conv(x)))
 
 
 class VVTBlock(nn.Module):

@@ -13,7 +13,8 @@ from timm.data.random_erasing import RandomErasing
 from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError, load_weights
-from backbones.pyramid import check_int, check_pretrained
+from backbones.checks import check_int
+from backbones.pyramid import check_pretrained
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from classification.heads import build_head

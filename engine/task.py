@@ -14,8 +14,8 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from PIL import Image
 from torch import nn
 
+from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
-from backbones.pyramid import MIN_SIZE
 from engine.draw import Colour, make_palette
 from engine.formats import formats_of
 from engine.prepare import SPLITS

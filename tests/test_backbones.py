@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import SMALL, trained_norms
 
-from backbones import UserError, create_backbone, list_archs, pyramid
+from backbones import UserError, cpu, create_backbone, list_archs, recompute
 from backbones.ops import graph
 
 ARCHS = list_archs()
@@ -209,7 +209,7 @@ def test_survives_saving(shallow, arch):
         ({"drop_path_rate": 1.0}, ["drop_path_rate", "1.0"]),
         ({"norm_eval": "no"}, ["norm_eval", "'no'", "True, False"]),
         ({"grad_checkpointing": 1}, ["grad_checkpointing", "1"]),
-        ({"conv": "mr"}, ["argument of VAN", "conv", "in_chans"]),
+        ({"conv": "mr"}, ["argument of VAN", "'conv'", "in_chans", "_delete_=True"]),
         ({"arch": ["van_b0"]}, ["arch", "van_b0"]),
         ({"arch": "vig_tiny", "out_blocks": (1,), "out_indices": (0,)}, ["out_blocks", "(1,)", "out_indices", "(0,)"]),
         ({"pretrained": "van_b0.in21"}, ["van_b0.in21", "van_b0.in1k"]),
@@ -275,13 +275,13 @@ def test_images_taken_in_slices_give_the_same_maps(shallow, arch, monkeypatch):
     images = torch.randn(3, 3, 64, 96).double()
     with torch.no_grad():
         whole = net(images)
-        monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
-        assert arch.startswith("vig") or pyramid.may_slice(net.stages[0])
+        monkeypatch.setattr(cpu, "SLICE_BYTES", 1)
+        assert cpu.may_slice(net.stages[0].blocks)
         for ours, theirs in zip(net(images), whole, strict=True):
             torch.testing.assert_close(ours, theirs)
     gradients = []
     for limit in (1, 1 << 40):
-        monkeypatch.setattr(pyramid, "SLICE_BYTES", limit)
+        monkeypatch.setattr(cpu, "SLICE_BYTES", limit)
         trained = copy.deepcopy(net).train()
         sum(m.sin().mean() for m in trained(images)).backward()
         gradients.append(
@@ -323,7 +323,7 @@ def test_every_layer_is_called(shallow, arch):
 
 @pytest.mark.parametrize("arch", [arch for arch in SMALL if not arch.startswith("vig")])  # whose quarters are not
 def test_a_stage_is_called_with_whole_batches_and_gives_its_map(shallow, arch, monkeypatch):
-    monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
+    monkeypatch.setattr(cpu, "SLICE_BYTES", 1)
     net, seen = shallow(arch).eval(), []
     for stage in net.stages:
         stage.register_forward_hook(lambda stage, args, y: seen.append(y))
@@ -336,7 +336,7 @@ def test_recomputing_suits_norms_that_count_batches(shallow, arch):
     """SyncBatchNorm, which only a GPU runs, adds to ``num_batches_tracked`` in every training step."""
     block = shallow(arch).stages[0].blocks[0].train()
     norms = [module for module in block.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    with pyramid.fixed_statistics(block):
+    with recompute.fixed_statistics(block):
         for norm in norms:
             norm.num_batches_tracked.add_(1)
     assert all(norm.num_batches_tracked == 0 and norm.momentum == 0.1 for norm in norms)
@@ -344,7 +344,7 @@ def test_recomputing_suits_norms_that_count_batches(shallow, arch):
 
 @pytest.mark.parametrize("kind", ["forward_hook", "forward_pre_hook", "full_backward_hook", "full_backward_pre_hook"])
 def test_hooks_get_whole_batches(shallow, kind, monkeypatch):
-    monkeypatch.setattr(pyramid, "SLICE_BYTES", 1)
+    monkeypatch.setattr(cpu, "SLICE_BYTES", 1)
     net, seen = shallow("van_b0").eval(), []
     register = getattr(net.stages[0].blocks[0].attn, f"register_{kind}")
     register(lambda module, *tensors: seen.append(len(tensors[0][0] if isinstance(tensors[0], tuple) else tensors[0])))

@@ -1,8 +1,5 @@
 """Graphs against literal references: neighbours from whole distance matrices, aggregation from gathered tensors."""
 
-import copy
-import pickle
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +9,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from backbones import PViG, UserError, ViG, create_backbone
 from backbones.graph_layers import GRAPH_CONVS, Grapher, GraphOptions
 from backbones.ops import graph
-from backbones.ops.kept import Kept
 
 pytestmark = pytest.mark.numeric
 
@@ -96,23 +92,6 @@ def test_a_candidate_near_to_thousands_of_nodes_gets_its_gradient_in_half_types(
     y = torch.zeros(1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
     operation(y, torch.zeros(1, 4096, 1, dtype=torch.long)).sum().backward()
     assert y.grad.item() == 4096
-
-
-def test_what_is_kept_stays_within_its_limit():
-    kept, made = Kept(limit=1000), []
-    for key, size in (("a", 100), ("b", 100), ("a", 100), ("c", 100), ("d", 1000), ("a", 1), ("d", 1000)):
-        kept.get(key, lambda key=key, size=size: (made.append(key), torch.zeros(size))[1:])
-        assert len(kept) == 1 or sum(t.nbytes for found in kept.values.values() for t in found) <= 1000
-    assert made == ["a", "b", "c", "d", "a", "d"]
-    assert not copy.deepcopy(kept).values and not pickle.loads(pickle.dumps(kept)).values
-
-
-def test_position_codes_of_many_sizes_do_not_pile_up(monkeypatch):
-    monkeypatch.setattr(graph, "KEPT_CODES", Kept(limit=1 << 20))
-    for width in range(20, 40):
-        graph.codes_like(torch.zeros(1), 64, 14, 2, 30, width, 15, -(-width // 2), "published")
-    held = [t for found in graph.KEPT_CODES.values.values() for t in found]
-    assert 1 < len(graph.KEPT_CODES) < 20 and sum(t.nbytes for t in held) <= 1 << 20
 
 
 @pytest.mark.parametrize(("dim", "native", "ratio"), [(16, 16, 4), (24, 12, 2), (16, 9, 1)])

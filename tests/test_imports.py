@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+from backbones import FAMILIES
+
 TASKS = {"classification", "detection", "segmentation"}
 MM = {"mmengine", "mmcv", "mmdet", "mmseg"}
 OURS = TASKS | {"backbones", "engine", "mmcv_ops", "tools"}
@@ -20,7 +22,7 @@ ALLOWED = {
     "segmentation": {"segmentation", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmseg"},
     "tools": OURS - {"tools"} | MM,
 }
-NETS = ["van", "hornet", "pvig", "vig", "vvt"]
+NETS = [family.__module__.rpartition(".")[2] for family in FAMILIES]
 
 
 def imported(path):
@@ -28,6 +30,8 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "backbones":
+            yield from ((f"backbones.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or ""), node.lineno
 
@@ -53,10 +57,27 @@ def test_no_test_imports_another_and_no_tool_reads_the_tests():
 
 @pytest.mark.parametrize("net", NETS)
 def test_nets_import_no_other_net_and_no_loading(net):
+    allowed = {"errors", "checks", "memory_format", "cpu", "fuse", "layers", "graph_layers", "pyramid"}
     for module, line in imported(ROOT / "backbones" / f"{net}.py"):
-        inside = module.removeprefix("backbones.") if module.startswith("backbones") else None
-        allowed = {None, "pyramid", "layers", "graph_layers", "errors"}
-        assert inside in allowed or inside.startswith("ops"), f"{net}.py:{line} imports {module}"
+        if module.startswith("backbones"):
+            inside = module.split(".")[1]
+            assert inside in allowed | {"ops"}, f"{net}.py:{line} imports {module}"
+
+
+# The floors of backbones/: a file imports from floors below its own.
+FLOORS = ["errors memory_format", "checks cpu", "ops fuse recompute", "layers", "graph_layers", "pyramid"]
+FLOORS += [" ".join(NETS)]
+
+
+def test_imports_between_the_files_of_the_networks_point_down():
+    floor = {name: i for i, names in enumerate(FLOORS) for name in names.split()}
+    for name in floor:
+        path = ROOT / "backbones" / name
+        for file in path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]:
+            for module, line in imported(file):
+                inside = module.split(".")[1] if module.startswith("backbones.") else name
+                if inside in floor and inside != name:
+                    assert floor[inside] < floor[name], f"{file.name}:{line} imports {module}"
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))

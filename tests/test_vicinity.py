@@ -9,9 +9,8 @@ from vvt_reference import rounding_decides, vicinity, vvt_maps
 from backbones import convert, create_backbone
 from backbones.ops import vicinity as ops
 from backbones.ops import vicinity_attention
+from backbones.ops.cache import TensorCache
 from backbones.vvt import VVT
-
-pytestmark = pytest.mark.numeric
 
 SIZES = [(1, 1), (3, 5), (7, 7), (12, 5), (20, 31)]
 SCALES = [1e-4, 1e-2, 1.0, 100.0]  # from all clamped below to some above
@@ -28,6 +27,7 @@ def operands(size, scale):
     return [(scale * torch.randn(2, 3, *size, 4, dtype=torch.float64)).requires_grad_() for _ in range(3)]
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("size", SIZES)
 def test_attention_equals_the_literal_one(size, scale):
@@ -47,6 +47,7 @@ def test_attention_equals_the_literal_one(size, scale):
             assert (a - b).norm() <= 1e-8 * b.norm() + 1e-12
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("scale", SCALES)
 def test_rounding_decides_where_the_literal_form_may_differ_from_itself(scale):
     """The same sums in another order of the channels, at a size that has such sums."""
@@ -67,6 +68,7 @@ def test_the_clamps_are_there():
     assert vicinity_attention(q, k, v).abs().min() >= 1e-4
 
 
+@pytest.mark.numeric
 def test_network_equals_the_literal_one(monkeypatch):
     """Maps and the gradients of all weights, in float64, on an image that is not square."""
     row = VVT.ARCHS["vvt_tiny"]._replace(depths=(1, 2, 1, 1), embed_dims=(16, 32, 40, 64), mlp_ratios=(2, 2, 2, 2))
@@ -107,13 +109,13 @@ def test_cost_is_linear_in_pixels(arch):
 def test_position_terms_are_made_once_per_size(monkeypatch):
     lengths, make = [], ops.make_waves
     monkeypatch.setattr(ops, "make_waves", lambda length, *of: lengths.append(length) or make(length, *of))
-    ops.kept_waves.cache_clear()
+    monkeypatch.setattr(ops, "CACHE", TensorCache(1 << 20))
     for height, width in ((6, 9), (6, 9), (9, 6)):
         vicinity_attention(*torch.randn(3, 1, 1, height, width, 4))
-    ops.kept_waves.cache_clear()
     assert sorted(lengths) == [6, 9]
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_types_are_summed_in_float32(dtype):
     """Many tokens of one sign: sums that a half type would lose or overflow."""

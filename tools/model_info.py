@@ -96,7 +96,7 @@ def beside_published(arch: str) -> dict:
         ``source``, ``params_m``, ``macs_g`` (None where not stated), ``differs`` (those of the two that are more than
         2 % off after rounding) and ``why`` (the reason of each).
     """
-    entry = json.loads(PUBLISHED.read_text())["archs"][arch]
+    entry = json.loads(PUBLISHED.read_text())["archs"].get(arch, {"size": 224, "published": []})
     with torch.device("meta"):
         clf = create_classifier(arch)
     _, params, macs = count(clf, (1, 3, entry["size"], entry["size"]))

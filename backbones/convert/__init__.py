@@ -35,14 +35,20 @@ class Recognised(NamedTuple):
     computed: dict[str, Callable[[], Tensor]]
 
 
+def family_word(arch: str) -> str:
+    """The first word of an arch's name, by which tables here know its family: ``van`` for ``van_b2``."""
+    return arch.partition("_")[0]
+
+
 def sources(arch: str) -> tuple[str, ...]:
-    """The published formats known for an arch's family, besides our own."""
-    return FAMILIES[arch.split("_")[0]].SOURCES
+    """The published formats known for an arch's family, besides our own; none for a family without published files."""
+    family = FAMILIES.get(family_word(arch))
+    return family.SOURCES if family else ()
 
 
 def names_of(arch: str, row: Any, source: str) -> Names:
     """How ``source`` names the network of an arch with this row of its table."""
-    return FAMILIES[arch.split("_")[0]].names(source, row)
+    return FAMILIES[family_word(arch)].names(source, row)
 
 
 def known(arch: str, row: Any) -> Callable[[str], bool]:
@@ -68,7 +74,7 @@ def structure(arch: str, row: Any, found: "Recognised", tensors: Mapping[str, Te
         found: what :func:`recognise` found in the checkpoint.
         tensors: the checkpoint's tensors, by its own names.
     """
-    family = arch.split("_")[0]
+    family = family_word(arch)
     if family not in STRUCTURES:
         return {}
     return STRUCTURES[family](found.source, row, {name: tensors[key] for key, name in found.names.items()})

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HAS_ONEDNN = torch.backends.mkldnn.is_available()
-MIN_KERNEL = 5  # oneDNN's own weight gradient is the faster one below it
-SLICE = 2**19  # elements of the maps whose weight gradient is taken at once, so that they stay in the cache
+from backbones import cpu
+from backbones.memory_format import channels_last
 
 
 class DepthwiseConv2d(nn.Conv2d):
@@ -19,11 +18,10 @@ class DepthwiseConv2d(nn.Conv2d):
         super().__init__(dim, dim, kernel_size, padding=padding, dilation=dilation, groups=dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        # oneDNN has no fast kernel for dilated depthwise convolutions, only for dense ones. What is exported runs
-        # elsewhere.
-        if self.dilation[0] > 1 and x.device.type == "cpu" and not torch.compiler.is_exporting():
-            return dilated_as_dense(x, self.weight, self.bias, self.dilation[0])
-        if gradient_is_slow(x, self.weight):
+        dilation = self.dilation[0]
+        if cpu.dense_is_faster(x, dilation):
+            return dilated_as_dense(x, self.weight, self.bias, dilation)
+        if dilation == 1 and cpu.weight_gradient_is_slow(x, self.weight):
             return DepthwiseFunction.apply(x, self.weight, self.bias)
         return super().forward(x)
 
@@ -51,7 +49,7 @@ def dilated_as_dense(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
     rows, columns = (height + below) // dilation, (width + right) // dilation
     x = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
     x = x.reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
-    if gradient_is_slow(x, weight):
+    if cpu.weight_gradient_is_slow(x, weight):
         x = DepthwiseFunction.apply(x, weight, bias)
     else:
         x = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2, groups=channels)
@@ -60,22 +58,10 @@ def dilated_as_dense(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
     return x[:, :height, :width].permute(0, 3, 1, 2)
 
 
-def gradient_is_slow(x: Tensor, weight: Tensor) -> bool:
-    """Whether a gradient will be taken for which :class:`DepthwiseFunction` has the faster way."""
-    return (
-        weight.requires_grad
-        and torch.is_grad_enabled()
-        and weight.shape[-1] >= MIN_KERNEL
-        and x.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
-        and HAS_ONEDNN
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
-    )
-
-
 class DepthwiseFunction(torch.autograd.Function):
     """``F.conv2d(x, weight, bias, padding=k // 2, groups=C)`` with :func:`weight_gradient` as its weight's gradient."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -92,7 +78,7 @@ class DepthwiseFunction(torch.autograd.Function):
         if torch.is_grad_enabled():  # the gradient is to be differentiated again
             backward = torch.ops.aten.convolution_backward
             return backward(grad, x, weight, [dim], [1, 1], [pad, pad], [1, 1], False, [0, 0], dim, list(needed))
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad = channels_last(grad)
         return (
             F.conv2d(grad, weight.flip(-1, -2), padding=pad, groups=dim) if needed[0] else None,
             weight_gradient(x, grad, weight.shape[-1]) if needed[1] else None,
@@ -116,8 +102,8 @@ def weight_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> Tensor:
         (C, 1, k, k).
     """
     batch, channels, height, width = x.shape
-    step = max(1, SLICE // (channels * height * width))
-    if step < batch and not torch.compiler.is_compiling():
+    step = cpu.images_per_gradient(x)
+    if step < batch:
         parts = zip(x.split(step), grad.split(step))
         return torch.stack([weight_gradient(*part, kernel_size) for part in parts]).sum(0)
     # A shift by a whole height or width meets nothing, so its sum is zero.

@@ -2,28 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backbones import cpu
 from backbones.errors import UserError
-from backbones.ops.kept import Kept
-
-# Height + width up to which matrix products are faster than the FFT on a CPU: 1.7 to 3 times at 14x14 and 7x7,
-# as fast at 32x32, slower from 32x64.
-PRODUCTS_UP_TO = 64
-KEPT_BYTES = 8 << 20  # of a filter's spectra, one per map size; the newest is kept whatever its size
+from backbones.ops.cache import CACHE
+from backbones.ops.resize import resized
 
 
 class GlobalFilter(nn.Module):
     """Multiplies the spectrum of each channel of a (B, C, H, W) map by a learned one, in float32 or float64.
 
     The learned spectrum is stored for one map size, and resized for others (bilinear, corners aligned) as the
-    official code does: per step in training, in eval mode once per size and state of the weights. Whoever writes to
-    the weights through ``.data`` in eval mode calls ``eval()`` again then: such a write leaves no trace.
+    official code does: per step in training, in eval mode once per size and state of the weights. After writing to the
+    weights through ``.data`` in eval mode, call ``eval()`` again: such a write leaves no trace.
 
     Args:
         dim: channels C.
@@ -38,7 +33,6 @@ class GlobalFilter(nn.Module):
         super().__init__()
         self.complex_weight = nn.Parameter(torch.randn(dim, *size, 2) * 0.02)
         self.fft: bool | None = None
-        self.kept, self.kept_for = Kept(KEPT_BYTES), None
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -46,7 +40,7 @@ class GlobalFilter(nn.Module):
         if torch.compiler.is_compiling():
             by_fft = bool(self.fft)
         else:
-            by_fft = x.device.type != "cpu" or height + width > PRODUCTS_UP_TO if self.fft is None else self.fft
+            by_fft = x.device.type != "cpu" or cpu.fft_is_faster(height, width) if self.fft is None else self.fft
         with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # the meta device knows none
             spectrum = self.spectrum(height, width, dtype, by_fft)
             y = (filter_by_fft if by_fft else filter_by_products)(x.to(dtype), spectrum)
@@ -54,16 +48,10 @@ class GlobalFilter(nn.Module):
 
     def spectrum(self, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
         """The filter for a map of this size, as the form of it wants it; kept where it cannot change unnoticed."""
-        weight = self.complex_weight
-        learning = self.training or (weight.requires_grad and torch.is_grad_enabled())
-        if learning or torch.compiler.is_compiling() or type(weight) is not nn.Parameter or weight.is_inference():
-            return make_spectrum(weight, height, width, dtype, by_fft)
-        state = (weight.data_ptr(), weight._version, weight.device, weight.dtype)
-        if self.kept_for != state:
-            self.kept.clear()
-            self.kept_for = state
-        args = (height, width, dtype, by_fft)
-        return self.kept.get(args, lambda: (make_spectrum(weight, *args),))[0]
+        weight, args = self.complex_weight, (height, width, dtype, by_fft)
+        if self.training or (weight.requires_grad and torch.is_grad_enabled()):
+            return make_spectrum(weight, *args)
+        return CACHE.get(("spectrum", *args), lambda: (make_spectrum(weight, *args),), like=weight, source=weight)[0]
 
     def resize(self, size: Sequence[int]) -> None:
         """Gives the stored spectrum another (height, width), by the resizing that a map of another size gets.
@@ -77,9 +65,9 @@ class GlobalFilter(nn.Module):
             kind = type(weight.data).__name__
             raise UserError(f"a global filter is a {kind} and keeps its size; allowed: load it before it is sharded")
         values = weight.data.to(torch.promote_types(weight.dtype, torch.float32)).permute(3, 0, 1, 2)
-        values = F.interpolate(values, size=size, mode="bilinear", align_corners=True)
+        values = resized(values, size, mode="bilinear", align_corners=True)
         weight.data, weight.grad = values.permute(1, 2, 3, 0).to(weight.dtype).contiguous(), None
-        self.kept.clear()
+        CACHE.forget(weight)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         stored = state_dict.get(f"{prefix}complex_weight")
@@ -89,7 +77,7 @@ class GlobalFilter(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def train(self, mode: bool = True) -> "GlobalFilter":
-        self.kept.clear()  # a change through .data, as of averaged weights, leaves no other trace
+        CACHE.forget(self.complex_weight)  # a change through .data, as of averaged weights, leaves no other trace
         return super().train(mode)
 
 
@@ -100,9 +88,7 @@ def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, b
         (C, height, K) complex for :func:`filter_by_fft`, (2, height, K, C) for :func:`filter_by_products`.
     """
     weight, size = weight.to(dtype).permute(3, 0, 1, 2), (height, width // 2 + 1)
-    # Resizing to the same size changes nothing, and a graph without this question serves every size.
-    if torch.compiler.is_compiling() or weight.shape[2:] != size:
-        weight = F.interpolate(weight, size=size, mode="bilinear", align_corners=True)
+    weight = resized(weight, size, mode="bilinear", align_corners=True)
     if by_fft:
         return torch.view_as_complex(weight.permute(1, 2, 3, 0).contiguous())
     return weight.permute(0, 2, 3, 1).contiguous()
@@ -140,17 +126,9 @@ def filter_by_products(x: Tensor, spectrum: Tensor) -> Tensor:
 
 
 def dft_matrices(x: Tensor) -> tuple[Tensor, ...]:
-    """Those of :func:`make_matrices` for a (B, C, H, W) map, made once per size outside of a compiled graph."""
-    height, width = x.shape[2:]
-    if torch.compiler.is_compiling() or type(x) is not Tensor:
-        return make_matrices(height, width, x.dtype, x.device)
-    return kept_matrices(height, width, x.dtype, x.device)
-
-
-@lru_cache(maxsize=64)
-def kept_matrices(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    with torch.inference_mode(False), torch.no_grad():
-        return make_matrices(height, width, dtype, device)
+    """Those of :func:`make_matrices` for a (B, C, H, W) map, kept for further calls."""
+    args = (*x.shape[2:], x.dtype, x.device)
+    return CACHE.get(("dft", *args), lambda: make_matrices(*args), like=x)
 
 
 def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
@@ -163,8 +141,8 @@ def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.dev
         back along the width (width, 2 K): a frequency that has a mirror image counts for both.
     """
     half = width // 2 + 1
-    cos_h, sin_h = waves(height, height, device)
-    cos_w, sin_w = waves(half, width, device)
+    cos_h, sin_h = dft_rows(height, height, device)
+    cos_w, sin_w = dft_rows(half, width, device)
     along_width = torch.cat((cos_w, -sin_w))
     # (part, frequency, row, part)
     along_height = torch.stack((torch.stack((cos_h, sin_h), dim=2), torch.stack((-sin_h, cos_h), dim=2)))
@@ -176,7 +154,7 @@ def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.dev
     return tuple(m.to(dtype).contiguous() for m in (along_width, along_height, along_height.t(), back_along_width))
 
 
-def waves(frequencies: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def dft_rows(frequencies: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine of each frequency at each place, (frequencies, length) in float64, over sqrt(length)."""
     turns = torch.arange(frequencies, device=device)[:, None] * torch.arange(length, device=device) % length
     angles = turns.double() * (2 * math.pi / length)

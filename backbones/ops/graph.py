@@ -10,12 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbones.ops.kept import Kept
+from backbones import cpu
+from backbones.ops.cache import CACHE
 
 RULES = ("published", "grid")
 BUDGET = 64 << 20  # bytes of similarities that exist at a time
-KEPT_CODES = Kept(256 << 20)  # those of pvig_small at 800x1344 take 53 MiB
-CHUNK = 2048  # rows
 
 
 def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = None, budget: int = BUDGET) -> Tensor:
@@ -69,26 +68,33 @@ def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
 
 def gathered_max(y: Tensor, index: Tensor) -> Tensor:
     """max over K of y[b, index[b, n]]: (B, N, C), by a running maximum. The gradient goes to the first largest."""
-    if torch.is_grad_enabled() and y.requires_grad:
-        return GatheredMax.apply(y, index)
+    if torch.is_grad_enabled() and y.requires_grad and not torch.jit.is_tracing():
+        return GatheredMax.apply(y, index)[0]
     return running_max(y, index, with_winner=False)[0]
 
 
 class GatheredMax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, y: Tensor, index: Tensor) -> Tensor:
-        largest, winner = running_max(y, index, with_winner=True)
-        ctx.save_for_backward(winner, index)
-        ctx.candidates = y.shape[1]
-        return largest
+    """:func:`running_max`, whose second result has no gradient."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def forward(y: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        return running_max(y, index, with_winner=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1], inputs[1])
+        ctx.candidates = inputs[0].shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None]:
         winner, index = ctx.saved_tensors
         rows = index.gather(2, winner.long())
         dtype = torch.promote_types(grad.dtype, torch.float32)  # a candidate may be the nearest of thousands of nodes
         out = grad.new_zeros(grad.shape[0], ctx.candidates, grad.shape[2], dtype=dtype)
-        return out.scatter_add_(1, rows, grad.to(dtype)).to(grad.dtype), None
+        return out.scatter_add(1, rows, grad.to(dtype)).to(grad.dtype), None
 
 
 def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
@@ -97,9 +103,7 @@ def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Te
     flat = y.reshape(-1, channels)
     offsets = torch.arange(batch, device=y.device)[:, None, None] * candidates
     ranks = (index + offsets).flatten(0, 1).t().contiguous()
-    # What is compared stays in the cache, a few thousand rows at a time; a compiler fuses the comparisons instead.
-    chunked = y.device.type == "cpu" and not torch.compiler.is_compiling()
-    parts = [largest_rows(flat, part, with_winner) for part in (ranks.split(CHUNK, dim=1) if chunked else (ranks,))]
+    parts = [largest_rows(flat, part, with_winner) for part in cpu.gathered_rows(ranks)]
     largest, winner = (torch.cat(found) if found[0] is not None else None for found in zip(*parts, strict=True))
     shape = (batch, -1, channels)
     return largest.view(shape), winner.view(shape) if with_winner else None
@@ -133,9 +137,7 @@ def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     def make() -> tuple[Tensor, Tensor]:
         return tuple(code.to(device, dtype) for code in relative_position_codes(*args, at))
 
-    if torch.compiler.is_compiling() or type(x) is not Tensor:
-        return make()
-    return KEPT_CODES.get((device, dtype, *args), make)
+    return CACHE.get(("codes", device, dtype, *args), make, like=x)
 
 
 def relative_position_codes(

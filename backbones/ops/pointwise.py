@@ -1,10 +1,10 @@
-"""The 1x1 convolution and GELU, as fast as a CPU's libraries have them."""
+"""The 1x1 convolution and GELU."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW = 100  # positions of a map up to which a matrix product is faster than oneDNN's convolution
+from backbones import cpu
 
 
 class Conv1x1(nn.Conv2d):
@@ -14,13 +14,30 @@ class Conv1x1(nn.Conv2d):
         super().__init__(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not torch.compiler.is_compiling() and x.shape[2] * x.shape[3] <= FEW:
+        if cpu.product_is_faster(x):
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
         return super().forward(x)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """GELU, in place where no gradient needs the input: fresh memory of that size costs as much as the values."""
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and x.requires_grad):
-        return F.gelu(x)
-    return torch.ops.aten.gelu_(x)
+def conv_gelu(conv: nn.Module, x: Tensor) -> Tensor:
+    """``F.gelu(conv(x))``, written over the result of ``conv`` where nothing else can hold that result.
+
+    Fresh memory of that size costs as much time as the values, and counts twice in the peak.
+    """
+    y = conv(x)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and y.requires_grad):
+        return F.gelu(y)
+    return torch.ops.aten.gelu_(y) if y is not x and result_is_ours(conv) else F.gelu(y)
+
+
+def result_is_ours(conv: nn.Module) -> bool:
+    """Whether nobody but the caller of ``conv`` can hold its result.
+
+    A forward hook may hold it, and so may a module that somebody put in the place of ours.
+    """
+    if torch.nn.modules.module._global_forward_hooks:
+        return False
+    return not any(
+        module._forward_hooks or not type(module).__module__.startswith(("torch.nn.modules.", "backbones."))
+        for module in conv.modules()
+    )

@@ -11,10 +11,11 @@ Source: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
 """
 
 import math
-from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from backbones.ops.cache import CACHE
 
 LOW, HIGH = 1e-4, 1e4  # magnitudes to which intermediate results are clamped
 EPS = 1e-4  # of the normaliser
@@ -79,16 +80,9 @@ def clamped_product(t: Tensor, factor: Tensor) -> Tensor:
 
 
 def waves(length: int, like: Tensor) -> Tensor:
-    """Cosine and sine of pi/2 * i/length, (2, length), made once per length outside of a compiled graph."""
-    if torch.compiler.is_compiling() or type(like) is not Tensor:
-        return make_waves(length, like.dtype, like.device)
-    return kept_waves(length, like.dtype, like.device)
-
-
-@lru_cache(maxsize=64)
-def kept_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False), torch.no_grad():  # else it could not serve a backward pass later
-        return make_waves(length, dtype, device)
+    """Cosine and sine of pi/2 * i/length, (2, length), kept for further calls."""
+    args = (length, like.dtype, like.device)
+    return CACHE.get(("vicinity", *args), lambda: (make_waves(*args),), like=like)[0]
 
 
 def make_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:

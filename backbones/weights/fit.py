@@ -1,6 +1,5 @@
 """Whether the tensors of a file fit a network, and one line that says how they do not."""
 
-import re
 from collections.abc import Mapping
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from backbones import convert
 from backbones.errors import UserError
+from backbones.places import place_of
 from backbones.weights.network import Network
 from backbones.weights.source import Opened
 
@@ -46,10 +46,10 @@ def check_fit(
 
 def needed(backbone: Network, name: str) -> bool:
     """Whether a backbone tensor belongs to what was built, rather than to a head or to what no returned map needs."""
-    part = re.match(r"stages\.(\d+)(?:\.blocks\.(\d+))?", name)
-    if part is None:
+    i, _, block = place_of(name)
+    if i is None:
         return not name.startswith(("head.", "out_norms."))
-    i, block = int(part[1]), int(part[2] or 0)
+    block = block or 0
     return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= block < backbone.depths[i]
 
 

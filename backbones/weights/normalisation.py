@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from backbones.convert import family_word
 from backbones.weights.own import read_own_meta
 from backbones.weights.source import read_source
-from backbones.weights.table import FAMILY_INPUT, WEIGHTS, first_name, name_of_file
+from backbones.weights.table import FAMILY_INPUT, IMAGENET, WEIGHTS, first_name, name_of_file
 
 
 class Statistics(NamedTuple):
@@ -57,5 +58,7 @@ def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | No
         own = read_own_meta(content)
         if own and own["mean"] and own["std"]:
             return Statistics(tuple(own["mean"]), tuple(own["std"]), f"of the run that wrote {where}")
-    family = arch.split("_")[0]
-    return Statistics(*FAMILY_INPUT[family], f"published for the family of {arch}")
+    family = FAMILY_INPUT.get(family_word(arch))
+    if family is None:
+        return Statistics(*IMAGENET, f"of ImageNet, since nothing is published for the family of {arch}")
+    return Statistics(*family, f"published for the family of {arch}")

@@ -35,8 +35,10 @@ def make_peer(ours: PyramidBackbone) -> nn.Module:
         peer = backbones.HorNet(arch, out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
     elif family == "pvig":
         peer = backbones.PyramidVig(variant, out_indices=[0, 1, 2, 3])
-    else:
+    elif family == "vig":
         peer = backbones.Vig(variant, out_indices=[*ours.out_blocks])
+    else:
+        raise UserError(f"{ours.arch} has no peer to compare with; --alone times it by itself")
     state, out_norms = {}, {}
     for name, value in ours.state_dict().items():
         if name.startswith("out_norms."):

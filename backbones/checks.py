@@ -1,0 +1,99 @@
+"""Checks of what a user gives to a network: its arguments and its input."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from backbones.errors import UserError
+
+MIN_SIZE = 32  # pixels; below it the last stage has no interior
+
+
+def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str = "out_indices") -> tuple[int, ...]:
+    """Stage numbers made non-negative and ascending; UserError for one out of range, repeated, or none at all."""
+    allowed = f"different integers from {-num_stages} to {num_stages - 1}, at least one"
+    bad = UserError(f"{name} is {out_indices!r}; allowed: {allowed}")
+    if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not out_indices:
+        raise bad
+    if any(isinstance(i, bool) or not isinstance(i, int) or not -num_stages <= i < num_stages for i in out_indices):
+        raise bad
+    resolved = tuple(sorted(i % num_stages for i in out_indices))
+    if len(set(resolved)) < len(resolved):
+        raise bad
+    return resolved
+
+
+def check_int(name: str, value: int, low: int, high: int | None) -> int:
+    """``value`` if it is an integer within ``low``..``high``; UserError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        allowed = f"integers from {low}" + (" up" if high is None else f" to {high}")
+        raise UserError(f"{name} is {value!r}; allowed: {allowed}")
+    return value
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """``value`` if it is True or False; UserError otherwise."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name} is {value!r}; allowed: True, False")
+    return value
+
+
+def check_rate(name: str, value: float) -> float:
+    """``value`` if it is a number with 0 <= value < 1; UserError otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise UserError(f"{name} is {value!r}; allowed: 0 <= {name} < 1")
+    return value
+
+
+def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
+    """Raises UserError unless ``x`` is (B, in_chans, H, W), B from 1 and sides from 32, of the weights' type.
+
+    The type is not looked at where others may convert the weights or the input before a layer computes: in
+    compiled graphs, in groups of processes, behind hooks, for weights on the meta device.
+
+    Args:
+        x: what the network was called with.
+        in_chans: the channels that it takes.
+        first: the module that receives ``x``.
+    """
+    if not isinstance(x, Tensor):
+        raise UserError(f"input is a {type(x).__name__}; allowed: a tensor (B, {in_chans}, H, W)")
+    if x.ndim != 4 or x.shape[1] != in_chans or x.shape[0] == 0:
+        allowed = f"(B, {in_chans}, H, W), B from 1, since in_chans is {in_chans}"
+        raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
+    if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
+        raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+    weight = next(first.parameters(), None)
+    if torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
+        return
+    if weight is None or weight.is_meta or any(module._forward_pre_hooks for module in first.modules()):
+        return
+    autocast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
+    converted = autocast and x.dtype in (torch.float16, torch.bfloat16, torch.float32)
+    if x.device != weight.device or not (x.dtype == weight.dtype or converted):
+        theirs = f"{weight.dtype} on {weight.device}"
+        raise UserError(f"input is {x.dtype} on {x.device}; allowed: {theirs}, as the weights are")
+
+
+def check_init_cfg(init_cfg: dict[str, Any] | None) -> tuple[str | None, str | None]:
+    """The checkpoint and prefix of mm's ``init_cfg=dict(type="Pretrained", checkpoint=..., prefix=...)``.
+
+    UserError for every other kind of initialisation: the networks initialise themselves as published.
+    """
+    if init_cfg is None:
+        return None, None
+    allowed = "None, dict(type='Pretrained', checkpoint=FILE)"
+    if not isinstance(init_cfg, dict) or init_cfg.get("type") not in ("Pretrained", "PretrainedInit"):
+        raise UserError(f"init_cfg is {init_cfg!r}; allowed: {allowed}")
+    if init_cfg.get("checkpoint") is None or init_cfg.keys() - {
+        "type",
+        "checkpoint",
+        "prefix",
+        "map_location",
+        "_scope_",
+    }:
+        raise UserError(f"init_cfg is {init_cfg!r}; allowed: {allowed}, and a prefix of its names")
+    return init_cfg["checkpoint"], init_cfg.get("prefix")

@@ -1,0 +1,25 @@
+# ViG's and Pyramid ViG's recipe (huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/readme.md and train.py):
+# 8 GPUs x 128 images, each image three times an epoch. The 10 further epochs at the lowest rate are left out. The
+# authors evaluate the averaged weights beside the trained ones and keep the better; here the averaged ones count.
+_base_ = [
+    "../models/classifier.py",
+    "../data/imagenet.py",
+    "../schedules/adamw_300e.py",
+    "../runtime.py",
+]
+
+model = dict(
+    label_smoothing=0.1,
+    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, mode="batch"),
+    data_preprocessor=dict(random_erasing=dict(probability=0.25, mode="pixel", max_count=1)),
+)
+train_dataloader = dict(
+    sampler=dict(_delete_=True, type="RepeatAugmentation", num_repeats=3),
+    dataset=dict(transform=dict(auto_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, interpolation="random")),
+)
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.0005, by_epoch=True, begin=0, end=20, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", eta_min=1e-5, by_epoch=True, begin=20, end=300, convert_to_iter_based=True),
+]
+custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=4e-5)]

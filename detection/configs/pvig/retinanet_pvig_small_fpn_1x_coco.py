@@ -1,0 +1,9 @@
+# 8 GPUs x 2 images, 12 epochs. Published are figures of pvig_small, but no recipe; VAN's.
+_base_ = [
+    "../_base_/models/retinanet_fpn.py",
+    "../_base_/data/coco_detection.py",
+    "../_base_/schedules/adamw_1x.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(backbone=dict(arch="pvig_small", drop_path_rate=0.1))

@@ -1,0 +1,9 @@
+# 8 GPUs x 2 images, 12 epochs. No published recipe; VAN's. A simple feature pyramid takes the place of the FPN.
+_base_ = [
+    "../_base_/models/mask_rcnn_fpn.py",
+    "../_base_/data/coco_instance.py",
+    "../_base_/schedules/adamw_1x.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(backbone=dict(arch="vig_small", drop_path_rate=0.1))

@@ -1,0 +1,10 @@
+# 8 GPUs x 4 crops, 40,000 iterations. Published are figures of vvt_small in "PVT's setting" without more; VAN's recipe.
+_base_ = [
+    "../_base_/models/semantic_fpn.py",
+    "../_base_/data/ade20k.py",
+    "../_base_/schedules/schedule_40k.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(backbone=dict(arch="vvt_small", drop_path_rate=0.3))
+train_dataloader = dict(batch_size=4)

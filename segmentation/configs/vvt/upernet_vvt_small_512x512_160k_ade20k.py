@@ -1,0 +1,10 @@
+# 8 GPUs x 2 crops, 160,000 iterations. Published are figures of vvt_small in "Swin's setting": this schedule; no
+# drop_path_rate is stated, and ImageNet's is taken.
+_base_ = [
+    "../_base_/models/upernet.py",
+    "../_base_/data/ade20k.py",
+    "../_base_/schedules/schedule_160k.py",
+    "../_base_/runtime.py",
+]
+
+model = dict(backbone=dict(arch="vvt_small", drop_path_rate=0.3))
