@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.num_classes import set_num_classes  # noqa: F401
-
 SPLITS = ("train", "val", "test")
 
 
