@@ -147,6 +147,9 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         data = self.cast_data(data)
+        found, wanted = data["inputs"].shape[1], len(self.mean)
+        if wanted not in (1, found):
+            raise UserError(f"images have {found} channels; allowed: {wanted}, as data_preprocessor.mean has")
         inputs = (data["inputs"].float() - self.mean) / self.std
         if training and self.random_erasing:
             inputs = RandomErasing(**self.random_erasing, device=inputs.device)(inputs)

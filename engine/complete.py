@@ -20,6 +20,7 @@ from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
+from engine.mistakes import other_name
 from engine.prepare import complete_loaders
 from engine.register import build_any
 from engine.tasks import task_for
@@ -45,8 +46,17 @@ def complete(cfg: Config) -> None:
             known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
             fill_statistics(cfg, known)
     for name, word in words_left(cfg.to_dict()):
+        check_type(cfg, task.scope_of(cfg))
         types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
         raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
+
+
+def check_type(cfg: Config, scope: str) -> None:
+    """UserError where no network can fill in the words, because its type is a name that nobody registered."""
+    backbone = cfg.model.get("backbone")
+    if isinstance(backbone, dict) and maker_of(backbone, scope) is None:
+        message = f"{backbone.get('type')} is not in the {scope}::model registry"
+        raise UserError(f"config {cfg.filename}: {message}{other_name(message)}")
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:

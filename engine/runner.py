@@ -85,9 +85,9 @@ class SafeRunner(Runner):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
         elif not self.distributed or device == "cpu":
             model = revert_sync_batchnorm(model)
-        options = dict(model_wrapper_cfg or {})
-        options.setdefault("find_unused_parameters", self.cfg.get("find_unused_parameters", False))
-        return wrap(model, options, device) if self.distributed else model
+        if not self.distributed:
+            return model
+        return wrap(model, model_wrapper_cfg or {}, device, self.cfg.get("find_unused_parameters", False))
 
     @property
     def is_exact(self) -> bool:

@@ -29,7 +29,7 @@ from engine.config import load_config
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
 from engine.work_dir import WorkDir
-from engine.wrappers import wrapper_class
+from engine.wrappers import wrap, wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 
@@ -179,7 +179,7 @@ def test_too_few_images_for_a_batch(images, tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"model.backbone.archh": "van_b0"}, "van_b0_digits.py: unknown argument of VAN 'archh'; allowed: arch,"),
+        ({"model.backbone.archh": "van_b0"}, "VAN takes no archh='van_b0'.*Allowed: arch,"),
         ({"optim_wrapper.optimizer.lrr": 1}, "van_b0_digits.py: unknown argument of AdamW 'lrr'; nearest: lr "),
         ({"optim_wrapper.optimizer.lr": "abc"}, "lr is 'abc'; allowed: numbers from 0 up"),
         ({"train_dataloader.batch_size": "abc"}, "van_b0_digits.py: .*positive integer value, .*batch_size=abc"),
@@ -246,13 +246,13 @@ def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, t
     (tmp_path / "notes.txt").write_text("the user's own")
     with pytest.raises(UserError, match="no data folder"):
         build_training(tiny(tmp_path / "nowhere"), tmp_path, overwrite=True, device="cpu")
-    with pytest.raises(UserError, match="unknown arch"):
-        build_training(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
+    with pytest.raises(UserError, match="unknown argument of AdamW"):
+        build_training(tiny(images, **{"optim_wrapper.optimizer.lrr": 1}), tmp_path, overwrite=True, device="cpu")
     assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
     (tmp_path / "cut.pth").write_bytes(next(trained.glob("*.pth")).read_bytes()[:100_000])
     for options, message in (
         ({"model.backbone.pretrained": str(tmp_path / "cut.pth")}, "not a checkpoint, or cut off"),
-        ({"model.backbone.in_chans": 4}, "since in_chans is 4"),
+        ({"model.backbone.in_chans": 4}, "images have 3 channels; allowed: 4"),
     ):
         with pytest.raises(UserError, match=message):
             build_training(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()
@@ -269,9 +269,9 @@ def test_a_work_dir_in_use_is_refused(images, tmp_path):
         for options in ({}, {"overwrite": True}):
             with pytest.raises(UserError, match="in use by a running training"):
                 build_training(tiny(images), tmp_path, device="cpu", **options)
-    failing = tiny(images, **{"model.backbone.arch": "van_b9"})
+    failing = tiny(images, **{"optim_wrapper.optimizer.lrr": 1})
     for _ in range(2):  # what failed gave the work dir back
-        with pytest.raises(UserError, match="unknown arch"):
+        with pytest.raises(UserError, match="unknown argument of AdamW"):
             build_training(failing, tmp_path, device="cpu")
     first = build_training(tiny(images), tmp_path, device="cpu")
     with pytest.raises(UserError, match="in use by a running training"):
@@ -485,3 +485,14 @@ def test_a_model_wrapper_that_cannot_work_is_refused(images, tmp_path, named, me
 def test_the_usual_model_wrapper_is_ddp():
     assert wrapper_class(None) is wrapper_class({"find_unused_parameters": True}) is MMDistributedDataParallel
     assert wrapper_class({"type": MMDistributedDataParallel}) is MMDistributedDataParallel
+
+
+def test_a_wrapper_that_is_no_ddp_gets_its_own_arguments_alone():
+    class Plain(torch.nn.Module):
+        def __init__(self, module, note):
+            super().__init__()
+            self.module, self.note = module, note
+
+    model = torch.nn.Linear(1, 1)
+    wrapped = wrap(model, dict(type=Plain, note="kept"), "cpu", find_unused_parameters=True)
+    assert wrapped.module is model and wrapped.note == "kept"
