@@ -118,7 +118,7 @@ class Parsed(Exception):
 
 
 def parse(tool, argv, monkeypatch):
-    """The arguments of a tool as its own parser takes them, or that parser without ``argv``; the tool goes no further."""
+    """The arguments of a tool as its parser takes them; without ``argv`` the parser. The tool goes no further."""
     parse_args = argparse.ArgumentParser.parse_args
 
     def stop(self, *args, **kwargs):
