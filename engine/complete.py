@@ -21,8 +21,8 @@ from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
 from engine.mistakes import other_name
-from engine.prepare import complete_loaders
 from engine.register import build_any
+from engine.splits import complete_loaders
 from engine.tasks import task_for
 
 WEIGHTS = "weights"

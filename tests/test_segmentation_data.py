@@ -111,7 +111,7 @@ def test_one_option_names_the_classes(masks, classes, names):
     assert cfg.model.decode_head.num_classes == cfg.model.auxiliary_head.num_classes == 3
 
 
-@pytest.mark.parametrize("classes", [0, 300, ["a", "a"], "road", True])
+@pytest.mark.parametrize("classes", [0, 300, ["a", "a"], True])
 def test_classes_that_make_no_sense(masks, classes):
     with pytest.raises(UserError, match="classes="):
         own(masks, classes=classes)
