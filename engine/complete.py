@@ -20,6 +20,7 @@ from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
+from engine.mistakes import type_hint
 from engine.prepare import complete_loaders
 from engine.register import build_any
 from engine.tasks import task_for
@@ -46,7 +47,11 @@ def complete(cfg: Config) -> None:
             fill_statistics(cfg, known)
     for name, word in words_left(cfg.to_dict()):
         types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
-        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
+        given = str(((cfg.get("model") or {}).get("backbone") or {}).get("type"))
+        raise UserError(
+            f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}; "
+            f"model.backbone.type is {given}{type_hint(given)}"
+        )
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:
