@@ -251,7 +251,8 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
                 call()  # here it is compiled, and what cannot run is found
                 calls[what][name] = call
         except Exception as error:
-            findings.row(**names, **setting.columns(), error=one_line(error))
+            ours = name in ("ours", "fused")  # others' networks may not take a size, or not be installed
+            findings.row(**names, **setting.columns(), **{"error" if ours else "note": one_line(error)})
     for what, group in calls.items():
         if not group or findings.time_is_over():
             return
