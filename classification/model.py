@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError, load_weights
 from backbones.checks import check_int
-from backbones.pyramid import check_pretrained
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
+from backbones.weights.table import check_pretrained
 from classification.heads import build_head
 
 

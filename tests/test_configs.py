@@ -4,18 +4,23 @@ tells its neck and heads the channels the backbone has, follows the published re
 import ast
 import importlib
 import json
+import re
 from pathlib import Path
 
+import configs_table
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from engine.config import READ_KEYS, load_config, task_of
+from backbones import list_archs
+from engine.config import READ_KEYS, TASKS, load_config, task_of
 
 ROOT = Path(__file__).parent.parent
 LEAVES = sorted(p.relative_to(ROOT) for t in ("detection", "segmentation") for p in ROOT.glob(f"{t}/configs/*/*.py"))
 LEAVES = [path for path in LEAVES if path.parent.name != "_base_"]
 PUBLISHED_LEAVES = [path for path in LEAVES if path.parent.name != "demo"]
+VAN_LEAVES = [path for path in PUBLISHED_LEAVES if path.parent.name == "van"]
+OTHER_LEAVES = [path for path in PUBLISHED_LEAVES if path.parent.name != "van"]
 PUBLISHED = ROOT.parent / "shared/published/dense_results.json"
 needs_published = pytest.mark.skipif(
     not PUBLISHED.is_file(), reason="the published figures are not beside this checkout"
@@ -42,9 +47,10 @@ def names_used(path):
 
 
 def name_parts(path):
-    head, _, rest = path.stem.partition("_van_")
-    size, _, rest = rest.partition("_")
-    return head, f"van_{size}", rest.split("_")
+    """``("mask_rcnn", "van_b2", ["fpn", "1x", "coco"])`` of ``mask_rcnn_van_b2_fpn_1x_coco.py``."""
+    arch = max((arch for arch in list_archs() if f"_{arch}_" in path.stem), key=len)
+    head, rest = path.stem.split(f"_{arch}_")
+    return head, arch, rest.split("_")
 
 
 def test_the_leaves_are_all_there():
@@ -56,6 +62,21 @@ def test_the_leaves_are_all_there():
         assert f"semantic_fpn_van_{size}_512x512_40k_ade20k" in names
     for head in ("mask_rcnn", "cascade_mask_rcnn", "atss", "gfl"):
         assert f"{head}_van_b2_fpn_3x_coco" in names
+    for task in ("detection", "segmentation"):  # a start for every family
+        families = {path.parent.name for path in PUBLISHED_LEAVES if path.parts[0] == task}
+        assert families == {"van", "hornet", "pvig", "vig", "vvt"}
+
+
+def test_no_base_names_a_network_or_its_recipe():
+    bases = [path for task in TASKS for path in ROOT.glob(f"{task}/configs/_base_/**/*.py")]
+    assert {path.parent.name for path in bases} == {"_base_", "models", "data", "schedules", "recipes"}
+    for path in bases:
+        if path.parent.name != "recipes":  # classification's, which are the families' own
+            assert not re.search(r"\b(van|hornet|p?vig|vvt)(_|\b)", path.read_text(), re.IGNORECASE), path
+
+
+def test_the_page_of_configs_is_current():
+    assert (ROOT / "docs/configs.md").read_text() == configs_table.page()
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
@@ -78,7 +99,8 @@ def test_sets_no_key_that_nothing_reads(path):
 
 @pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
 def test_is_short(path):
-    assert len(path.read_text().splitlines()) <= (20 if path.parent.name == "demo" else 14)
+    own_recipe = path.parent.name == "demo" or "raoyongming/HorNet@" in path.read_text()
+    assert len(path.read_text().splitlines()) <= (20 if own_recipe else 14)
 
 
 @pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
@@ -96,6 +118,7 @@ def test_name_matches_content(path):
     }
     assert kinds[head] in (cfg.model.type, cfg.model.get("decode_head", {}).get("type"))
     assert cfg.model.backbone.arch == arch and cfg.model.backbone.pretrained == f"{arch}.in1k"
+    assert path.parent.name == arch.split("_")[0]
     for word, epochs, steps in (("1x", 12, [8, 11]), ("3x", 36, [27, 33])):
         if word in rest:
             assert cfg.train_cfg.max_epochs == epochs == cfg.param_scheduler[-1].end
@@ -112,7 +135,7 @@ def test_name_matches_content(path):
     assert bool(multi_scale) == ("3x" in rest)
 
 
-@pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", VAN_LEAVES, ids=lambda path: path.stem)
 def test_follows_the_published_recipe(path):
     """Values of published/recipes.json: van_coco_paper, van_upernet_160k, van_semfpn_40k."""
     cfg = load_config(path)
@@ -135,8 +158,39 @@ def test_follows_the_published_recipe(path):
         assert dict(type="ResizeToMultiple", size_divisor=32) in cfg.val_dataloader.dataset.pipeline
 
 
+@pytest.mark.parametrize("path", OTHER_LEAVES, ids=lambda path: path.stem)
+def test_says_where_its_recipe_is_from(path):
+    """Who published it; else it differs from VAN's config of the same head in the backbone alone."""
+    text = path.read_text()
+    if "raoyongming/HorNet@ac9e210" in text:
+        return
+    assert "VAN's" in text or "Swin's setting" in text
+    cfg, _, head = load_config(path).to_dict(), None, name_parts(path)[0]
+    rest = "_".join(name_parts(path)[2]).replace("sfp", "fpn")
+    rest = rest if rest.startswith("fpn") or "x512" in rest else f"fpn_{rest}"
+    van = next(p for p in VAN_LEAVES if p.stem.startswith(f"{head}_van_") and p.stem.endswith(rest))
+    theirs = load_config(van, {"model.backbone.arch": name_parts(path)[1]}).to_dict()
+    theirs["model"]["backbone"]["drop_path_rate"] = cfg["model"]["backbone"]["drop_path_rate"]
+    assert cfg == theirs
+
+
+@pytest.mark.parametrize("arch", ["hornet_tiny_7x7", "hornet_tiny_gf"])
+def test_follows_hornets_recipes(arch):
+    """Values of published/recipes.json: hornet_cascade_3x, hornet_upernet_160k."""
+    cfg = load_config(f"detection/configs/hornet/cascade_mask_rcnn_{arch}_fpn_3x_coco.py")
+    assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=2e-4, betas=(0.9, 0.999), weight_decay=0.05)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(layer_decay=0.7, num_layers=12)
+    assert cfg.model.backbone.drop_path_rate == 0.4 and cfg.model.backbone.out_norm
+    assert cfg.param_scheduler[0].end == 500
+    cfg = load_config(f"segmentation/configs/hornet/upernet_{arch}_512x512_160k_ade20k.py")
+    assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05)
+    assert cfg.optim_wrapper.paramwise_cfg == dict(layer_decay=0.9, num_layers=6, decay_type="stage_wise")
+    assert cfg.optim_wrapper.get("clip_grad") == ({"max_norm": 1.0} if arch.endswith("gf") else None)
+    assert cfg.model.backbone.drop_path_rate == 0.4 and cfg.model.test_cfg.stride == (341, 341)
+
+
 @needs_published
-@pytest.mark.parametrize("path", PUBLISHED_LEAVES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", VAN_LEAVES, ids=lambda path: path.stem)
 def test_has_the_published_number_of_parameters(path):
     """Trainable parameters, 80 / 150 classes. UPerNet's figure counts the auxiliary head, which only trains."""
     head, arch, rest = name_parts(path)

@@ -12,3 +12,5 @@ optim_wrapper = dict(
     optimizer=dict(lr=2e-4),
     paramwise_cfg=dict(_delete_=True, layer_decay=0.7, num_layers=12),
 )
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].end = 500

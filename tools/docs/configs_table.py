@@ -1,0 +1,119 @@
+"""Makes docs/configs.md: every config, what it trains, and the published figure that belongs to it.
+
+python tools/docs/configs_table.py [--write]
+
+Without --write the page is printed. Network, head and schedule are read from the completed configs, the recipe from the
+comment at their top, and figures from docs/results.json.
+"""
+
+import json
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.weights.table import first_name
+from engine.cli import Parser, run_tool
+from engine.config import load_config
+from engine.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs/configs.md"
+INTRODUCTION = """# Configs
+
+Made by `python tools/docs/configs_table.py --write`. Each config is the whole run of one network with one head.
+
+Another network takes one option, and its channels, statistics, weights, neck and output norms follow:
+`--cfg-options model.backbone.arch=pvig_tiny`. All 27 archs fit into every config. `drop_path_rate`, the learning rate
+and layer decay stay as the config has them, since they belong to the recipe. What a run then is, as one file to copy:
+`python tools/print_config.py CONFIG --cfg-options model.backbone.arch=pvig_tiny`.
+
+"Published" is the figure that the recipe's authors give for these weights: top-1 on ImageNet-1K, box AP on COCO
+val2017, or mIoU on ADE20K val at one scale / several scales. "-" means that none is published.
+"""
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="replace docs/configs.md")
+    if parser.parse_args().write:
+        PAGE.write_text(page())
+    else:
+        print(page(), end="")
+
+
+def page() -> str:
+    results = json.loads((ROOT / "docs/results.json").read_text())
+    sources: dict[str, int] = {}  # numbered in the order in which the tables mention them
+    lines = [INTRODUCTION]
+    for task in TASKS:
+        lines += [f"## {task.capitalize()}\n", "| config | arch | head | schedule | published | recipe |"]
+        lines.append("|:-|:-|:-|:-|:-|:-|")
+        lines += [row(path, results, sources) for path in leaves(task)]
+        lines.append("")
+    lines += [f"<sup>{number}</sup> {source}<br>" for source, number in sources.items()]
+    return "\n".join(lines) + "\n"
+
+
+def leaves(task: str) -> list[Path]:
+    """A task's configs that are meant to be run, the demo's last."""
+    found = [path for path in ROOT.glob(f"{task}/configs/*/*.py") if path.parent.name != "_base_"]
+    return sorted(found, key=lambda path: (path.parent.name == "demo", path))
+
+
+def row(path: Path, results: dict[str, Any], sources: dict[str, int]) -> str:
+    cfg = load_config(path)
+    link = f"[{path.parent.name}/{path.stem}](../{path.relative_to(ROOT).as_posix()})"
+    figure = "-" if path.parent.name == "demo" else published(cfg, results, sources)
+    return f"| {link} | `{cfg.model.backbone.arch}` | {head_of(cfg)} | {schedule_of(cfg)} | {figure} | {header(path)} |"
+
+
+def head_of(cfg: Config) -> str:
+    """The method's name: the detector's, or that of the segmenter's head."""
+    head = (cfg.model.get("decode_head") or cfg.model).type
+    names = {
+        "MaskRCNN": "Mask R-CNN",
+        "CascadeRCNN": "Cascade Mask R-CNN",
+        "UPerHead": "UPerNet",
+        "FPNHead": "Semantic FPN",
+        "Classifier": "linear",
+    }
+    return names.get(head, head)
+
+
+def schedule_of(cfg: Config) -> str:
+    loop = cfg.train_cfg
+    return f"{loop.max_iters:,} iterations" if loop.get("max_iters") else f"{loop.max_epochs} epochs"
+
+
+def published(cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> str:
+    """The figures for the config's weights, head and schedule, and the numbers of where they were published."""
+    weights = cfg.model.backbone.get("pretrained") or first_name(cfg.model.backbone.arch)
+    name = head_of(cfg).lower().replace("-", "").replace(" ", "_")
+    if name == "linear":
+        columns = ["top1"]
+    elif cfg.model.get("decode_head"):
+        columns = [name, f"{name}_multi"] if name == "upernet" else [name]
+    else:
+        columns = [f"{name}_{cfg.train_cfg.max_epochs // 12}x"]
+    figures = [results["weights"].get(weights, {}).get(column) for column in columns]
+    if not any(figures):
+        return "-"
+    text = " / ".join(str(figure["value"]) if figure else "-" for figure in figures)
+    notes = []
+    for figure in filter(None, figures):
+        note = results["notes"].get(figure.get("note"))
+        notes.append(f"{results['sources'][figure['source']]}. {note or ''}".rstrip(". ") + ".")
+    marks = ", ".join(str(sources.setdefault(note, len(sources) + 1)) for note in dict.fromkeys(notes))
+    return f"{text} <sup>{marks}</sup>"
+
+
+def header(path: Path) -> str:
+    """The comment at the top of a config, on one line."""
+    lines = takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+    return " ".join(line.removeprefix("# ") for line in lines)
+
+
+if __name__ == "__main__":
+    run_tool(main)
