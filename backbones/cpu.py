@@ -75,8 +75,7 @@ def slices(x: Tensor, width: int, *modules: nn.Module) -> Iterator[Tensor]:
 
 def may_slice(*modules: nn.Module) -> bool:
     """Whether images may pass one after another: no norm takes statistics of the whole batch, no hook waits for it."""
-    hooks = torch.nn.modules.module
-    if hooks._has_any_global_hook():
+    if torch.nn.modules.module._has_any_global_hook():
         return False
     return not any(
         (m.training and isinstance(m, nn.modules.batchnorm._BatchNorm))

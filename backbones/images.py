@@ -20,18 +20,18 @@ SLACK = 1e-3  # how far rounding may take a float image out of 0..1
 
 
 def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
-    """The whole image as 8-bit RGB, turned upright as its EXIF data says. Of several frames the first.
+    """Reads a whole image as 8-bit RGB, upright as its EXIF data says. A file of several frames gives its first.
 
-    8-bit files keep their values. Of 16-bit files the high byte is taken, as OpenCV and Pillow do for colours. Floats
-    must be 0 to 1 and become 0 to 255. Alpha is dropped.
+    8-bit values stay as they are. A 16-bit value gives its high byte, as in OpenCV and in Pillow's colour images. A
+    float must be 0 to 1, and becomes 0 to 255. Alpha is dropped.
 
     Args:
         path: the file.
-        content: its bytes, where they are read already; ``path`` is then a name for messages.
+        content: the file's bytes, where they are read already. ``path`` is then a name for messages.
 
     Raises:
-        UserError: the file is absent, not an image, cut off, larger than ``PIL.Image.MAX_IMAGE_PIXELS`` times 2 (179
-            megapixels), or holds floats outside 0..1 or 32-bit integers. The message names the file.
+        UserError: the file is absent, no image or cut off; it has more than 179 megapixels, which is 2 *
+            ``PIL.Image.MAX_IMAGE_PIXELS``; it holds floats outside 0..1, or 32-bit integers. The message names it.
     """
     with opened(path, content) as image:
         image.load()
@@ -56,7 +56,7 @@ def known_range(image: Tensor, name: str) -> Tensor:
     """Pixel values in memory as integers 0..255 or floats 0..1, by the rule of :func:`read_image`.
 
     Args:
-        image: of any shape. uint8 and floats are returned as they are; of uint16 the high byte, as int32.
+        image: of any shape. uint16 gives the high byte, as int32. Other types come back as they are.
         name: for the message.
 
     Raises:
@@ -104,7 +104,7 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
 
 
 def is_plain(path: str | Path, content: bytes) -> bool:
-    """Whether the bytes are a whole, upright 8-bit RGB or grey JPEG or PNG, which all decoders decode to equal pixels.
+    """Whether the bytes are a whole, upright 8-bit JPEG or PNG in RGB or grey. OpenCV and Pillow give it equal pixels.
 
     Raises:
         UserError: as :func:`read_image`, for bytes that are no image at all or too large a one.

@@ -16,7 +16,7 @@ from backbones.memory_format import in_format_of
 from backbones.recompute import run_recomputed
 from backbones.weights.load import load_weights
 from backbones.weights.source import read_source, tensors_of
-from backbones.weights.table import first_name
+from backbones.weights.table import check_pretrained
 
 
 class FeatureInfo(NamedTuple):
@@ -129,7 +129,7 @@ class PyramidBackbone(nn.Module):
     @property
     def grad_checkpointing(self) -> bool:
         """Whether blocks compute their activations again in the backward pass; may be set."""
-        return any(stage.grad_checkpointing for stage in self.stages)
+        return any(getattr(stage, "grad_checkpointing", False) for stage in self.stages)
 
     @grad_checkpointing.setter
     def grad_checkpointing(self, value: bool) -> None:
@@ -241,14 +241,3 @@ class Stage(nn.Module):
     def run_block(self, block: nn.Module, x: Tensor) -> Tensor:
         recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         return run_recomputed(block, x) if recompute else block(x)
-
-
-def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | Path | None:
-    """``pretrained`` as a name, URL, path or None; UserError for anything else."""
-    if pretrained is True:
-        return first_name(arch)
-    if pretrained is None or pretrained is False:
-        return None
-    if not isinstance(pretrained, str | Path) or not str(pretrained):
-        raise UserError(f"pretrained is {pretrained!r}; allowed: None, True, a name of weights, a URL, a file")
-    return pretrained

@@ -7,14 +7,14 @@ from typing import Any
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
-from backbones.pyramid import PyramidBackbone, check_pretrained
+from backbones.pyramid import PyramidBackbone
 from backbones.van import VAN
 from backbones.vig import ViG
 from backbones.vvt import VVT
 from backbones.weights.fit import count_if_fits
 from backbones.weights.own import read_own_meta
 from backbones.weights.source import Source, open_source, read_source
-from backbones.weights.table import WEIGHTS
+from backbones.weights.table import WEIGHTS, check_pretrained
 
 FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG, VVT)
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError, load_weights
 from backbones.checks import check_int
-from backbones.pyramid import check_pretrained
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
+from backbones.weights.table import check_pretrained
 from classification.heads import build_head
 
 
@@ -147,6 +147,9 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         data = self.cast_data(data)
+        found, wanted = data["inputs"].shape[1], len(self.mean)
+        if wanted not in (1, found):
+            raise UserError(f"images have {found} channels; allowed: {wanted}, as data_preprocessor.mean has")
         inputs = (data["inputs"].float() - self.mean) / self.std
         if training and self.random_erasing:
             inputs = RandomErasing(**self.random_erasing, device=inputs.device)(inputs)

@@ -20,11 +20,13 @@ from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
+from engine.mistakes import type_hint
 from engine.register import build_any
 from engine.splits import complete_loaders
 from engine.tasks import task_for
 
 WEIGHTS = "weights"
+OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
 
 
 def complete(cfg: Config) -> None:
@@ -45,8 +47,17 @@ def complete(cfg: Config) -> None:
             known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
             fill_statistics(cfg, known)
     for name, word in words_left(cfg.to_dict()):
-        types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
-        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
+        check_type(cfg, task.scope_of(cfg))
+        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {OURS}")
+
+
+def check_type(cfg: Config, scope: str) -> None:
+    """UserError where no network can fill in the words, because its type is a name that nobody registered."""
+    backbone = cfg.model.get("backbone")
+    if isinstance(backbone, dict) and maker_of(backbone, scope) is None:
+        kind = str(backbone.get("type"))
+        hint = type_hint(kind) or f"; allowed: {OURS}"
+        raise UserError(f"config {cfg.filename}: {kind} is not in the {scope}::model registry{hint}")
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:

@@ -1,6 +1,6 @@
-"""What is known of each data set format before a run: its classes on disk, and whether its files are whole.
+"""Data set formats: the class names that the files have, and checks of the files before a run.
 
-A format belongs to a class of data sets and serves its subclasses too. Another format is one file::
+A format belongs to a class of data sets, and serves the subclasses too. Another format is one file::
 
     @DATASETS.register_module()
     class MyDataset(BaseDetDataset): ...
@@ -8,7 +8,7 @@ A format belongs to a class of data sets and serves its subclasses too. Another 
     @register_format(MyDataset)
     class MyFormat(Format): ...
 
-which a config names in ``custom_imports = dict(imports=["detection", "my_file"])``.
+A config names that file: ``custom_imports = dict(imports=["detection", "my_file"])``.
 """
 
 from collections.abc import Callable, Iterator

@@ -17,10 +17,10 @@ from engine.task import check_size
 
 
 class OneReader:
-    """Goes before mmcv's LoadImageFromFile: the pixels are those of ``read_image``, as BGR, and a bad file is named.
+    """A base class that goes before mmcv's LoadImageFromFile. The pixels are those of ``read_image``, as BGR.
 
-    mmcv's own decoding makes a float TIFF a failed assertion, and decodes a cut-off JPEG as if nothing were missing.
-    With another ``color_type`` or ``imdecode_backend`` mmcv decodes, after ``check_image``.
+    mmcv alone would stop at a float TIFF with a failed assertion, and would fill a cut-off JPEG with grey. Where a
+    config sets ``color_type`` or ``imdecode_backend``, mmcv decodes, after ``check_image``.
 
     Raises:
         UserError: as ``read_image``, unless ``ignore_empty``, which then drops the image.
@@ -46,7 +46,7 @@ class OneReader:
 def read_bgr(path: str, backend_args: dict[str, Any] | None = None) -> np.ndarray:
     """The image as mm's pipelines hold it, uint8 (H, W, 3) in BGR.
 
-    Plain files are decoded by OpenCV, which is faster than Pillow; their pixels are equal.
+    OpenCV decodes plain files, since OpenCV is faster than Pillow. The pixels are equal.
 
     Args:
         path: a file, or an address that mmengine's file backends know.
@@ -73,8 +73,8 @@ def through_pipeline(steps: list[dict[str, Any]]) -> Callable[[str | Path | np.n
         steps: the configs of the transforms.
 
     Returns:
-        A function of a path, which the pipeline's own first step loads, or of uint8 RGB pixels (H, W, 3), which take
-        the place of what it loads.
+        A function of one image. The pipeline's own first step loads a path. Pixels, uint8 RGB (H, W, 3), take the
+        place of what that step loads.
     """
     loading = [step for step in steps if kind_of(step).startswith("LoadImage")]
     load = Compose(loading)

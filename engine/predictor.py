@@ -30,8 +30,8 @@ from engine.tasks import task_for
 class Predictor:
     """A model with its weights and its test preprocessing.
 
-    ``Predictor("epoch_12.pth")`` for a checkpoint of this project, which carries its config;
-    ``Predictor("config.py", "weights.pth")`` for any other::
+    A checkpoint of this project carries its config: ``Predictor("epoch_12.pth")``. Any other checkpoint needs the
+    config that it was trained with: ``Predictor("config.py", "weights.pth")``. Example::
 
         predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth", device="cuda")
         found = predictor("street.jpg")  # found.boxes, found.masks, found.scores, found.names
@@ -42,8 +42,8 @@ class Predictor:
         checkpoint: the weights, where a config is given; they must fit exactly.
         device: where to compute, e.g. ``"cuda"``; ``"cpu"`` by default.
         cfg_options: changes of the config, as for ``load_config``.
-        batch_size: how many images are computed at a time. Only images that preprocessing made equally large share a
-            batch, so no answer depends on the other images.
+        batch_size: how many images are computed at a time. A batch has images of one size after preprocessing, so no
+            answer depends on the other images.
 
     Attributes:
         task: what the config's task offers, an ``engine.task.Task``.

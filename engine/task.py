@@ -35,7 +35,7 @@ class Task(ABC):
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
-        """Fills in, in place, what a config leaves open: data roots, test set, classes, what follows from them.
+        """Fills in, in place, what a config leaves open about its data: roots, test set, classes, number of classes.
 
         Raises:
             UserError: a value makes no sense, or the data that is there is not of its format.
@@ -47,12 +47,11 @@ class Task(ABC):
 
     @abstractmethod
     def preprocessing(self, cfg: Any) -> Callable[[str | Path | np.ndarray], dict[str, Any]]:
-        """The config's test preprocessing of one image: a function from it to what the model's loader would hand on.
+        """The config's test preprocessing, as a function of one image.
 
-        The function takes a path, or uint8 RGB pixels (H, W, 3).
-
-        Raises:
-            UserError: by the function, for an image that cannot be read or has a side below 32 pixels.
+        The function takes a path, or uint8 RGB pixels (H, W, 3). The function returns what the test data set gives for
+        that image, without the truth. It raises UserError for an image that cannot be read or has a side below 32
+        pixels.
         """
 
     @abstractmethod
@@ -82,7 +81,7 @@ class Task(ABC):
         """
 
     def with_truth(self, dataset: Any, cfg: Any) -> Any:
-        """A data set's config, changed in place to load its truth even where testing would not need it."""
+        """The config of a data set that loads its truth too, changed in place. Testing may do without the truth."""
         return dataset
 
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:

@@ -35,7 +35,7 @@ def wrapper_class(options: dict[str, Any] | None) -> type[nn.Module]:
     return found
 
 
-def wrap(model: nn.Module, options: dict[str, Any], device: str) -> nn.Module:
+def wrap(model: nn.Module, options: dict[str, Any], device: str, find_unused_parameters: bool = False) -> nn.Module:
     """The model in the wrapper that ``options``, a ``model_wrapper_cfg``, describe.
 
     Args:
@@ -43,10 +43,11 @@ def wrap(model: nn.Module, options: dict[str, Any], device: str) -> nn.Module:
         options: the wrapper's arguments, and its ``type`` where it is not DDP. DDP gets ``broadcast_buffers=False``
             by default, since AverageBuffersHook evens out the buffers before they are tested or saved.
         device: "cpu" or "cuda".
+        find_unused_parameters: DDP's default for the option of this name.
     """
     defaults = {"type": wrapper_class(options), "module": model}
     if issubclass(defaults["type"], DistributedDataParallel):
-        defaults["broadcast_buffers"] = False
+        defaults |= {"broadcast_buffers": False, "find_unused_parameters": find_unused_parameters}
         defaults["device_ids"] = [torch.cuda.current_device()] if device == "cuda" else None
     return MODEL_WRAPPERS.build({**defaults, **options, "type": defaults["type"]})
 

@@ -75,26 +75,29 @@ save_safely(dict(state_dict=clf.state_dict()), "own.pth")
 again = create_classifier("ridge_tiny", num_classes=3, pretrained="own.pth").eval()
 x = torch.randn(1, 3, 64, 64)
 assert torch.equal(clf(x), again(x)) and clf(x).shape == (1, 3)
-assert torch.allclose(backbones.create_backbone("ridge_tiny", pretrained="own.pth").fuse()(x)[3], clf.backbone(x)[-1],
-                      atol=1e-5)
+fused = backbones.create_backbone("ridge_tiny", pretrained="own.pth").fuse()
+assert torch.allclose(fused(x)[3], clf.backbone(x)[-1], atol=1e-5)
 
-written, left_out = backbones.convert.write_state("ridge_tiny", type(net).ARCHS["ridge_tiny"], clf.state_dict() and {{
-    name.removeprefix("backbone."): value for name, value in clf.state_dict().items()}}, "official")
+ours = {{name.removeprefix("backbone."): value for name, value in clf.state_dict().items()}}
+written, left_out = backbones.convert.write_state("ridge_tiny", type(net).ARCHS["ridge_tiny"], ours, "official")
 assert not left_out and "layers.0.0.conv.weight" in written
 save_safely(dict(model=written), "official.pth")
 official = create_classifier("ridge_tiny", num_classes=3, pretrained="official.pth").eval()
 assert torch.equal(clf(x), official(x)) and official.backbone.load_report.source == "official"
-print(backbones.FeatureExtractor("ridge_tiny", pretrained="own.pth").statistics)
 """
 
+COMMAND = re.compile(r"^python tools/train.py (\S+) --cfg-options (.+)$", re.MULTILINE)
 COMPLETE = """
 import torch
 from engine.config import load_config, task_for
 
-options = ["model.backbone.arch=ridge_tiny", "model.backbone.pretrained={weights}"]
-cfg = load_config("detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py", options)
-assert list(cfg.model.neck.in_channels) == [16, 32, 64, 96]
-assert [round(value, 3) for value in cfg.model.data_preprocessor.mean] == [123.675, 116.28, 103.53]
+for config, options in {commands}:
+    model = load_config(config, options.split()).model
+    assert list((model.get("neck") or model.decode_head).in_channels) == [16, 32, 64, 96]
+    assert [round(value, 3) for value in model.data_preprocessor.mean] == [123.675, 116.28, 103.53]
+
+config, options = {commands}[0]
+cfg = load_config(config, [*options.split(), "model.backbone.pretrained={weights}"])
 model = task_for(cfg).build_model(cfg)
 model.backbone.init_weights()
 assert model.backbone.load_report.missing == []
@@ -103,8 +106,9 @@ assert [m.shape[1] for m in model.extract_feat(torch.randn(1, 3, 64, 64))] == [2
 
 
 def test_the_new_network_works_in_all_tasks(copy):
-    python(copy, "-c", USE.format(root=str(copy)))
-    python(copy, "-c", COMPLETE.format(weights=copy / "own.pth"))
+    commands = COMMAND.findall(PAGE)
+    assert len(commands) == 2
+    python(copy, "-c", USE.format(root=str(copy)) + COMPLETE.format(commands=commands, weights=copy / "own.pth"))
 
 
 def test_the_page_counts_its_files():

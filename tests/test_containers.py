@@ -8,8 +8,6 @@ from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoi
 from torch.optim.swa_utils import AveragedModel
 
 from backbones import FAMILIES, UserError, convert, create_backbone, load_weights
-from backbones.weights.fetch import locate
-from backbones.weights.table import WEIGHTS
 from classification import create_classifier
 
 
@@ -164,11 +162,13 @@ def test_wrapped_models_are_filled(donor, wrap):
             assert name == "n_averaged" or torch.equal(value, theirs[name])
 
 
-def test_a_network_with_checkpointed_blocks_is_filled(donor):
+@pytest.mark.parametrize("wrap", [checkpoint_wrapper, torch.compile])
+def test_a_network_with_wrapped_blocks_is_filled(donor, wrap):
     net = create_backbone("van_b0")
-    net.stages[2].blocks[0] = checkpoint_wrapper(net.stages[2].blocks[0])
+    net.stages[2].blocks[0] = wrap(net.stages[2].blocks[0])
     assert load_weights(net, donor.state_dict()).missing == []
-    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())
+    held = {name.replace("_orig_mod.", ""): value for name, value in net.state_dict().items()}
+    assert all(torch.equal(value, held[name]) for name, value in donor.state_dict().items())
 
 
 @pytest.fixture
@@ -193,6 +193,12 @@ def test_a_sharded_network_is_filled(donor, mesh):
         assert torch.equal(value, donor.state_dict()[name])
 
 
+def test_a_network_in_ddp_is_filled(donor, mesh):
+    net = create_backbone("van_b0")
+    assert load_weights(nn.parallel.DistributedDataParallel(net), donor.state_dict()).missing == []
+    assert all(torch.equal(value, donor.state_dict()[name]) for name, value in net.state_dict().items())
+
+
 def test_a_sharded_filter_keeps_its_size(mesh):
     from torch.distributed.fsdp import fully_shard
 
@@ -201,9 +207,3 @@ def test_a_sharded_filter_keeps_its_size(mesh):
     fully_shard(net, mesh=mesh)
     with pytest.raises(UserError, match="global filter is a DTensor and keeps its size; allowed: load it before"):
         load_weights(net, donor.state_dict())
-
-
-def test_names_of_published_files_have_known_archs():
-    for name in WEIGHTS:
-        with pytest.raises(UserError, match=f"weights '{name}' are not of arch 'resnet'"):
-            locate("resnet", name)

@@ -1,5 +1,7 @@
 """convert_weights rewrites a checkpoint in every layout of its family, and what it writes loads as the same network."""
 
+import warnings
+
 import convert_weights
 import pytest
 import torch
@@ -7,7 +9,7 @@ from helpers import run
 
 import backbones
 from backbones import convert
-from backbones.weights import read_checkpoint, save_safely
+from backbones.weights import own_meta, read_checkpoint, read_own_meta, save_safely
 from classification import create_classifier
 
 
@@ -46,6 +48,37 @@ def test_every_family_is_recognised_by_its_tensors(arch, tmp_path, monkeypatch, 
     assert status == 0, err
     assert f"{arch}, ziggurat layout" in out and "left out" not in out
     assert backbones.load_weights(backbones.create_backbone(arch), tmp_path / "theirs.pth").source == "official"
+
+
+@pytest.mark.parametrize("name", ["there.pth", "there.safetensors"])
+@pytest.mark.parametrize("to", ["ziggurat", "official", "mmpretrain"])
+def test_what_weights_fix_besides_tensors_comes_along_or_is_said(to, name, tmp_path, monkeypatch, capsys):
+    clf = create_classifier("van_b0", num_classes=2, norm_eps=1e-4, in_chans=4)
+    own = own_meta(clf, [0.1] * 4, [0.2] * 4, task="classification", classes=["a", "b"])
+    save_safely({"state_dict": clf.state_dict(), "meta": {"ziggurat": own}}, tmp_path / "own.pth")
+    argv = [tmp_path / "own.pth", tmp_path / name, "--to", to]
+    status, out, _ = run(convert_weights, argv, monkeypatch, capsys)
+    assert status == 0
+    if to == "ziggurat" or name.endswith(".safetensors"):
+        assert read_own_meta(read_checkpoint(tmp_path / name)) == own and "not said" not in out
+        again = create_classifier(pretrained=tmp_path / name)
+        assert again.backbone.arguments() == clf.backbone.arguments() and again.num_classes == 2
+    else:
+        line = next(line for line in out.splitlines() if line.startswith("not said in the file"))
+        implied = {"official": 1e-6, "mmpretrain": 1e-5}[to]
+        assert "mean [0.1, 0.1, 0.1, 0.1]" in line
+        assert f"norm_eps 0.0001, where the {to} layout implies {implied}" in line
+
+
+def test_the_wanted_one_of_two_sets_is_written(tmp_path, monkeypatch, capsys):
+    raw, ema = backbones.create_backbone("van_b0"), backbones.create_backbone("van_b0")
+    torch.save({"model": raw.state_dict(), "model_ema": ema.state_dict()}, tmp_path / "two.pth")
+    for name, which, place, net in (("a.pth", [], "model_ema", ema), ("b.pth", ["--which", "raw"], "model", raw)):
+        with warnings.catch_warnings(record=True):
+            status, out, _ = run(convert_weights, [tmp_path / "two.pth", tmp_path / name, *which], monkeypatch, capsys)
+        assert status == 0 and f"tensors in {place}\n" in out
+        weight = backbones.create_backbone(pretrained=tmp_path / name).stem.conv.weight
+        assert torch.equal(weight, net.stem.conv.weight)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import results_table
 import torch
+import weights_table
 from helpers import run
 from PIL import Image
 
@@ -35,6 +36,7 @@ PAGES = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
+NEW_FILES = {"backbones/ridge.py", "backbones/convert/ridge.py"}  # which docs/add_a_network.md makes
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -56,6 +58,10 @@ def commands(page):
     lines = [re.sub(r"(^|\s)#.*", "", line).strip() for line in lines] + INLINE.findall(prose(page))
     lines = [line.replace("[", " ").replace("]", " ") if " [-" in line else line for line in lines]
     return [line for line in lines if COMMAND.match(line)]
+
+
+def is_leaf(block):
+    return block.startswith("_base_ = ") and "../_base_" in block
 
 
 def with_python(*pages):
@@ -83,7 +89,9 @@ def test_links_resolve(page):
 def test_named_files_exist(page):
     """A file or folder in backquotes lies where the page says: from the root, or from the page's own folder."""
     for name in INLINE.findall(prose(page)):
-        if not re.fullmatch(r"[\w./-]+(\.(py|sh|md|json|jinja|toml|lock)|/)", name) or name.split("/")[0] in NOT_OURS:
+        file = re.fullmatch(r"[\w./-]+(\.(py|sh|md|json|jinja|toml|lock)|/)", name)
+        first = name.split("/")[0]
+        if not file or first in NOT_OURS or first.isupper() or name in NEW_FILES:
             continue
         assert (ROOT / name).exists() or ((ROOT / page).parent / name).exists(), name
 
@@ -110,18 +118,18 @@ class Parsed(Exception):
 
 
 def parse(tool, argv, monkeypatch):
-    """The arguments of a tool as its own parser takes them; the tool goes no further."""
+    """The arguments of a tool as its parser takes them; without ``argv`` the parser. The tool goes no further."""
     parse_args = argparse.ArgumentParser.parse_args
 
     def stop(self, *args, **kwargs):
-        raise Parsed(parse_args(self, *args, **kwargs))
+        raise Parsed(self if argv is None else parse_args(self, *args, **kwargs))
 
     spec = importlib.util.spec_from_file_location(tool.stem, tool)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.syspath_prepend(str(tool.parent))
     spec.loader.exec_module(module)
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
-    monkeypatch.setattr(sys, "argv", [tool.name, *argv])
+    monkeypatch.setattr(sys, "argv", [tool.name, *(argv or [])])
     with pytest.raises(Parsed) as parsed:
         module.main()
     return parsed.value.args[0]
@@ -139,7 +147,10 @@ def behind_script(script, argv):
     return ROOT / f"tools/{what}.py", argv
 
 
-@pytest.mark.parametrize(("page", "command"), [(page, command) for page in PAGES for command in commands(page)])
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page in PAGES for command in commands(page) if "ridge" not in command],
+)
 def test_commands_are_taken(page, command, monkeypatch):
     """Every option exists; every config that is named exists and has the keys that ``--cfg-options`` sets."""
     words = shlex.split(command)
@@ -159,9 +170,23 @@ def test_commands_are_taken(page, command, monkeypatch):
         tool, argv = behind_script(tool, argv)
     args = parse(tool, argv, monkeypatch)
     config = getattr(args, "config", None)
-    if config and not config.isupper():
+    if config and not str(config).isupper():
         assert (ROOT / config).is_file(), config
         load_config(ROOT / config, args.cfg_options)
+
+
+def usages():
+    """(tool, usage) of every command line that the docstring of a tool shows."""
+    for tool in sorted((ROOT / "tools").rglob("*.py")):
+        text = (ast.get_docstring(ast.parse(tool.read_text())) or "").replace("\n    [", " [")
+        yield from ((tool, line) for line in text.splitlines() if line.startswith("python tools/"))
+
+
+@pytest.mark.parametrize(("tool", "usage"), usages(), ids=lambda value: getattr(value, "stem", None))
+def test_docstrings_of_tools_show_their_own_options(tool, usage, monkeypatch):
+    assert (ROOT / usage.split()[1]) == tool
+    option = re.compile(r"--[a-z][\w-]*")
+    assert set(option.findall(usage)) <= set(option.findall(parse(tool, None, monkeypatch).format_help()))
 
 
 # --- what a page shows as Python
@@ -221,7 +246,7 @@ def test_python_runs(page, place, monkeypatch, capsys):
     offer_runs(text, place)
     namespace = {"images": torch.rand(2, 3, 64, 64)}
     for block in blocks(page, "python"):
-        if "custom_imports" not in block:
+        if "custom_imports" not in block and not is_leaf(block):
             exec(compile(block, page, "exec"), namespace)
     printed = capsys.readouterr().out
     for said in re.findall(r"^print\(.*  # (.*[^.].)$", text, re.MULTILINE):
@@ -244,13 +269,21 @@ def test_configs_build(page, place, monkeypatch):
         assert given == [pytest.approx([255 * value for value in values]) for values in row.input]
 
 
-def test_every_python_block_runs():
-    """No page has Python that the tests above leave out."""
-    tested = with_python("README.md", "classification/README.md")
+@pytest.mark.parametrize("page", [page for page in PAGES if any(map(is_leaf, blocks(page, "python")))])
+def test_leaves_are_real(page):
+    """A leaf is shown as a file of the page's task has it."""
+    leaves = [path.read_text() for path in (ROOT / page).parent.glob("configs/*/*.py")]
+    for block in blocks(page, "python"):
+        assert not is_leaf(block) or any(leaf.endswith(block) for leaf in leaves), block
+
+
+def test_every_python_block_is_tested():
+    """No page has Python that the tests above, or the one of docs/add_a_network.md, leave out."""
+    tested = with_python("README.md", "classification/README.md", "docs/add_a_network.md")
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block)
-            assert page in tested or "custom_imports" in block, block
+            assert page in tested or "custom_imports" in block or is_leaf(block), block
 
 
 # --- what is generated
@@ -259,6 +292,14 @@ def test_every_python_block_runs():
 def test_table_of_results_is_the_generated_one():
     readme = (ROOT / "README.md").read_text()
     assert results_table.with_table(readme, results_table.results_table()) == readme
+
+
+def test_page_of_weights_is_the_generated_one():
+    page = weights_table.weights_page()
+    assert page == (ROOT / "docs/weights.md").read_text()
+    for name, row in backbones.WEIGHTS.items():
+        line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+        assert all(address in line for address in row.urls or (row.page,))
 
 
 def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):

@@ -1,16 +1,18 @@
 """Configs and the command line: one option moves the data, and every mistake is one line and exit status 2."""
 
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from backbones import UserError
+from backbones.errors import Notice, UserError
 from engine import cli
 from engine.cli import Parser, output_folder, run_tool
 from engine.config import load_config, parse_options
+from engine.console import library_warnings_to
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / "classification/configs/demo/van_b0_digits.py"
@@ -201,3 +203,12 @@ def test_the_tools_end_with_one_line(tool, arguments, message, tmp_path, monkeyp
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_notes_are_ours_alone(tmp_path, capsys):
+    """Other packages' warnings go to the log, also where this project's code is what they point at."""
+    with open(tmp_path / "log", "w") as log, library_warnings_to(log):
+        warnings.warn("of another package", UserWarning, stacklevel=1)
+        warnings.warn("of this project", Notice, stacklevel=1)
+    assert capsys.readouterr().err == "note: of this project\n"
+    assert "of another package" in (tmp_path / "log").read_text()

@@ -29,7 +29,7 @@ from engine.config import load_config
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
 from engine.work_dir import WorkDir
-from engine.wrappers import wrapper_class
+from engine.wrappers import wrap, wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 
@@ -179,19 +179,26 @@ def test_too_few_images_for_a_batch(images, tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"model.backbone.archh": "van_b0"}, "van_b0_digits.py: unknown argument of VAN 'archh'; allowed: arch,"),
+        ({"model.backbone.archh": "van_b0"}, "model.backbone: VAN takes no archh='van_b0'"),
         ({"optim_wrapper.optimizer.lrr": 1}, "van_b0_digits.py: unknown argument of AdamW 'lrr'; nearest: lr "),
         ({"optim_wrapper.optimizer.lr": "abc"}, "lr is 'abc'; allowed: numbers from 0 up"),
         ({"train_dataloader.batch_size": "abc"}, "van_b0_digits.py: .*positive integer value, .*batch_size=abc"),
-        ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the"),
-        ({"model.backbone.type": "mmpretrain.VAN"}, 'mmpretrain.VAN is not in the.*; use type="VAN" or'),
-        ({"model.backbone.type": "mmcls.PyramidVig"}, 'mmcls.PyramidVig is not in the.*; use type="PViG" or'),
+        ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the .*; allowed: Backbone, VAN, "),
+        ({"model.backbone.type": "mmpretrain.VAN"}, 'mmpretrain.VAN is not in the .*; use type="VAN" or'),
+        ({"model.backbone.type": "mmcls.PyramidVig"}, 'mmcls.PyramidVig is not in the .*; use type="PViG" or'),
         ({"model.backbone.out_indices": (0, 7)}, "out_indices is"),
     ],
 )
 def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message):
     with pytest.raises(UserError, match=message):
         build_training(tiny(images, **option), tmp_path, device="cpu")
+
+
+def test_another_librarys_name_of_a_network_gets_a_hint_where_nothing_is_left_to_fill_in(images, tmp_path):
+    cfg = tiny(images)
+    cfg.model.backbone.type = "mmpretrain.PyramidVig"
+    with pytest.raises(UserError, match=r'mmpretrain.PyramidVig is not in the .*; use type="PViG" or type="Backbone"'):
+        build_training(cfg, tmp_path, device="cpu")
 
 
 def test_an_iteration_based_scheduler_made_from_epochs_is_told_about_too(images, tmp_path):
@@ -246,13 +253,13 @@ def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, t
     (tmp_path / "notes.txt").write_text("the user's own")
     with pytest.raises(UserError, match="no data folder"):
         build_training(tiny(tmp_path / "nowhere"), tmp_path, overwrite=True, device="cpu")
-    with pytest.raises(UserError, match="unknown arch"):
-        build_training(tiny(images, **{"model.backbone.arch": "van_b9"}), tmp_path, overwrite=True, device="cpu")
+    with pytest.raises(UserError, match="unknown argument of AdamW"):
+        build_training(tiny(images, **{"optim_wrapper.optimizer.lrr": 1}), tmp_path, overwrite=True, device="cpu")
     assert (tmp_path / "iter_9.pth").read_bytes() == b"old"
     (tmp_path / "cut.pth").write_bytes(next(trained.glob("*.pth")).read_bytes()[:100_000])
     for options, message in (
         ({"model.backbone.pretrained": str(tmp_path / "cut.pth")}, "not a checkpoint, or cut off"),
-        ({"model.backbone.in_chans": 4}, "since in_chans is 4"),
+        ({"model.backbone.in_chans": 4}, "images have 3 channels; allowed: 4"),
     ):
         with pytest.raises(UserError, match=message):
             build_training(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()
@@ -269,9 +276,9 @@ def test_a_work_dir_in_use_is_refused(images, tmp_path):
         for options in ({}, {"overwrite": True}):
             with pytest.raises(UserError, match="in use by a running training"):
                 build_training(tiny(images), tmp_path, device="cpu", **options)
-    failing = tiny(images, **{"model.backbone.arch": "van_b9"})
+    failing = tiny(images, **{"optim_wrapper.optimizer.lrr": 1})
     for _ in range(2):  # what failed gave the work dir back
-        with pytest.raises(UserError, match="unknown arch"):
+        with pytest.raises(UserError, match="unknown argument of AdamW"):
             build_training(failing, tmp_path, device="cpu")
     first = build_training(tiny(images), tmp_path, device="cpu")
     with pytest.raises(UserError, match="in use by a running training"):
@@ -344,6 +351,14 @@ def test_code_in_a_checkpoint_is_refused(images, tmp_path, way):
             else:
                 build_training(tiny(images, load_from=str(path)), work_dir, device="cpu").train()
         assert not trace.exists()
+
+
+def test_the_text_of_a_config_in_a_checkpoint_is_not_run(images, trained, tmp_path):
+    content = torch.load(trained / "iter_2.pth", weights_only=True)
+    content["meta"]["config"] = f"open({str(tmp_path / 'trace')!r}, 'w')"
+    torch.save(content, tmp_path / "evil.pth")
+    build_training(tiny(images), tmp_path / "run", resume=tmp_path / "evil.pth", device="cpu").train()
+    assert not (tmp_path / "trace").exists()
 
 
 def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
@@ -485,3 +500,14 @@ def test_a_model_wrapper_that_cannot_work_is_refused(images, tmp_path, named, me
 def test_the_usual_model_wrapper_is_ddp():
     assert wrapper_class(None) is wrapper_class({"find_unused_parameters": True}) is MMDistributedDataParallel
     assert wrapper_class({"type": MMDistributedDataParallel}) is MMDistributedDataParallel
+
+
+def test_a_wrapper_that_is_no_ddp_gets_its_own_arguments_alone():
+    class Plain(torch.nn.Module):
+        def __init__(self, module, note):
+            super().__init__()
+            self.module, self.note = module, note
+
+    model = torch.nn.Linear(1, 1)
+    wrapped = wrap(model, dict(type=Plain, note="kept"), "cpu", find_unused_parameters=True)
+    assert wrapped.module is model and wrapped.note == "kept"

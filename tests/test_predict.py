@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.config import load_config
+from backbones.weights import own_meta
+from engine.config import load_config, task_for
+from engine.num_classes import set_num_classes
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",
@@ -27,26 +29,18 @@ def at_root(monkeypatch, request):
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory, request):
     """Checkpoints of random networks, as a training leaves them."""
-    import importlib
     import os
-
-    from mmengine.registry import init_default_scope
 
     os.chdir(request.config.rootpath)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("checkpoints")
     for task, path in CONFIGS.items():
         cfg = load_config(path, {"data_root": str(folder)})
-        library = {"classification": "mmengine", "detection": "mmdet", "segmentation": "mmseg"}[task]
-        init_default_scope(library)
-        from engine.num_classes import set_num_classes
-
         classes = ["background", *DIGITS] if task == "segmentation" else DIGITS
         set_num_classes(cfg.model, len(classes))
-        model = importlib.import_module(f"{library}.registry").MODELS.build(cfg.model)
-        torch.save(
-            {"state_dict": model.state_dict(), "meta": {"dataset_meta": {"classes": classes}}}, folder / f"{task}.pth"
-        )
+        model = task_for(cfg).build_model(cfg)
+        own = own_meta(model, None, None, task=task, classes=classes, config=cfg.to_dict())
+        torch.save({"state_dict": model.state_dict(), "meta": {"ziggurat": own}}, folder / f"{task}.pth")
     return folder
 
 
@@ -171,6 +165,20 @@ def test_the_input_is_not_overwritten(monkeypatch, checkpoints, photos, capsys):
     assert exit_status(monkeypatch, *args) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert (photos / "small.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("task", CONFIGS)
+def test_a_checkpoint_of_ours_needs_no_config(monkeypatch, task, checkpoints, photos, tmp_path):
+    predict(monkeypatch, task, checkpoints, [photos / "small.png"], tmp_path / "with")
+    args = (checkpoints / f"{task}.pth", photos / "small.png", "--out", tmp_path / "without", "--device", "cpu")
+    assert exit_status(monkeypatch, *args) == 0
+    assert read(tmp_path / "without", "small") == read(tmp_path / "with", "small")
+
+
+@pytest.mark.parametrize("args", [["epoch_1.pth"], [CONFIGS["detection"]], [CONFIGS["detection"], "epoch_1.pth"]])
+def test_too_few_arguments_are_said(monkeypatch, args, capsys):
+    assert exit_status(monkeypatch, *args) == 2
+    assert "needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER" in capsys.readouterr().err
 
 
 def test_a_checkpoint_of_another_network_is_refused(monkeypatch, checkpoints, photos, tmp_path, capsys):

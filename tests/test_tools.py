@@ -82,10 +82,11 @@ def test_extracted_maps_are_the_extractors(tmp_path, monkeypatch, capsys):
         3,
         "--pca",
     ]
-    status, _, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
+    status, out, err = run(extract_features, [*argv, "--out", tmp_path / "out"], monkeypatch, capsys)
     assert (status, err) == (0, "")
     index = json.loads((tmp_path / "out/features.json").read_text())
     assert index["strides"] == {"stage0": 4, "stage3": 32}
+    assert index["statistics"]["mean"] == [0.5] * 3 and index["statistics"]["source"] in out
     extractor = FeatureExtractor("van_b0", (0, 3), tmp_path / "w.pth")
     for row in index["images"]:
         arrays = np.load(tmp_path / "out" / row["file"])

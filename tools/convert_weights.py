@@ -1,8 +1,10 @@
 """Rewrites weights in another published layout, or in ours. Heads of any size are rewritten too.
 
-python tools/convert_weights.py WEIGHTS OUT [--to ziggurat|official|official-seg|official-det|mmpretrain|huggingface]
+python tools/convert_weights.py WEIGHTS OUT [--to LAYOUT] [--which SET]
 
-WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors.
+WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors. LAYOUT is ziggurat, official,
+official-seg, official-det, mmseg, mmpretrain or huggingface, as far as the family has it. Our layout and every
+.safetensors file also say arch, norm_eps, statistics and classes; for the other layouts these are printed.
 """
 
 import argparse

@@ -29,6 +29,7 @@ def main() -> None:
     )
     if args.pretrained is None:
         print(f"note: without --pretrained the weights of {args.arch} are random", file=sys.stderr)
+    print(f"normalised with {extractor.statistics}")
     out = output_folder(args.out)
     index, skipped = [], []
     for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
@@ -44,7 +45,8 @@ def main() -> None:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         index.append({"image": str(path), "file": f"{stem}.npz", "size": list(pyramid.image_sizes[0]), "maps": shapes})
     strides = {f"stage{i}": info.stride for i, info in zip(extractor.net.out_indices, extractor.feature_info)}
-    content = {"arch": args.arch, "pretrained": args.pretrained, "strides": strides, "images": index}
+    content = {"arch": args.arch, "pretrained": args.pretrained, "statistics": extractor.statistics._asdict()}
+    content |= {"strides": strides, "images": index}
     (out / "features.json").write_text(json.dumps(content, indent=2) + "\n")
     print(f"{len(index)} of {len(paths)} images: maps and features.json in {out}")
     if skipped:

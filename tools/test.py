@@ -8,6 +8,7 @@ from engine.cli import Parser, add_run_options, output_folder, run_tool
 
 def main() -> None:
     args = parse_args()
+    from backbones.files import replaced_file
     from engine.config import load_config
     from engine.run import build_testing
     from engine.tta import use_tta
@@ -20,7 +21,8 @@ def main() -> None:
     runner = build_testing(cfg, args.checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
     metrics = runner.test()
     if args.out and runner.rank == 0:
-        Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
+        with replaced_file(args.out) as beside:
+            beside.write_text(json.dumps(metrics, indent=2) + "\n")
         print(f"metrics: {args.out}")
 
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from backbones.convert import hornet, van, vig, vvt
 from backbones.convert.names import Names
+from backbones.places import place_of
 
 FAMILIES = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig, "vvt": vvt}
 STRUCTURES = {"van": van.structure, "hornet": hornet.structure}  # of the families whose structure follows weights
-OURS = re.compile(r"(stem|stages\.\d+\.(downsample|blocks|norm)|out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")
+BESIDE_STAGES = re.compile(r"(out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")  # what our networks have besides
 
 
 class Recognised(NamedTuple):
@@ -33,6 +34,11 @@ class Recognised(NamedTuple):
     names: dict[str, str]
     beside: set[str]
     computed: dict[str, Callable[[], Tensor]]
+
+
+def is_ours(name: str) -> bool:
+    """Whether our own networks and heads name a tensor so, e.g. ``stages.0.blocks.1.norm1.weight``."""
+    return bool(place_of(name).part or BESIDE_STAGES.match(name))
 
 
 def family_word(arch: str) -> str:
@@ -60,7 +66,7 @@ def known(arch: str, row: Any) -> Callable[[str], bool]:
 
     def is_known(name: str) -> bool:
         module = name.rpartition(".")[0]
-        return name in modules or module in modules or bool(OURS.match(name.removeprefix("backbone.")))
+        return name in modules or module in modules or is_ours(name.removeprefix("backbone."))
 
     return is_known
 
@@ -103,7 +109,7 @@ def recognise(arch: str, row: Any, keys: Iterable[str]) -> Recognised:
                 best, most = Recognised(source, renamed, beside | computed.keys(), computed), found
     for prefix in ("", "backbone."):
         ours = {key: key.removeprefix(prefix) for key in keys if key.startswith((prefix, "head."))}
-        ours = {key: name for key, name in ours.items() if OURS.match(name)}
+        ours = {key: name for key, name in ours.items() if is_ours(name)}
         if len(ours) > len(best.names):
             best = Recognised("ziggurat", ours, beside_backbone(keys, prefix), {})
     return best

@@ -102,19 +102,19 @@ def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Te
     batch, candidates, channels = y.shape
     flat = y.reshape(-1, channels)
     offsets = torch.arange(batch, device=y.device)[:, None, None] * candidates
-    ranks = (index + offsets).flatten(0, 1).t().contiguous()
-    parts = [largest_rows(flat, part, with_winner) for part in cpu.gathered_rows(ranks)]
+    rows = (index + offsets).flatten(0, 1).t().contiguous()
+    parts = [largest_rows(flat, part, with_winner) for part in cpu.gathered_rows(rows)]
     largest, winner = (torch.cat(found) if found[0] is not None else None for found in zip(*parts, strict=True))
     shape = (batch, -1, channels)
     return largest.view(shape), winner.view(shape) if with_winner else None
 
 
-def largest_rows(flat: Tensor, ranks: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
-    """:func:`running_max` of the rows of (R, C) that ``ranks`` (K, n) names: (n, C) each."""
-    largest = flat.index_select(0, ranks[0])
+def largest_rows(flat: Tensor, rows: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
+    """:func:`running_max` of the rows of (R, C) that ``rows`` (K, n) names: (n, C) each."""
+    largest = flat.index_select(0, rows[0])
     winner = torch.zeros_like(largest, dtype=torch.uint8) if with_winner else None
-    for j in range(1, len(ranks)):
-        row = flat.index_select(0, ranks[j])
+    for j in range(1, len(rows)):
+        row = flat.index_select(0, rows[j])
         if with_winner:
             winner = torch.where(row > largest, j, winner)
         largest = torch.maximum(largest, row)

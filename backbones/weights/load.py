@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from backbones.errors import Notice, UserError
+from backbones.weights.containers import WRAPPERS
 from backbones.weights.fit import check_computed, check_fit, same_shape
 from backbones.weights.network import Network, backbone_of, is_network, unwrapped
 from backbones.weights.source import Source, open_source, unknown_format
@@ -71,7 +72,9 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
         names = found.names
         if backbone is not model:
             names = {key: name if name.startswith("head.") else f"backbone.{name}" for key, name in names.items()}
-        target = model.state_dict()
+        held = model.state_dict()
+        actual = {WRAPPERS.sub("", name): name for name in held}  # a block may be compiled alone
+        target = {name: held[actual[name]] for name in actual}
         fits = {}
         for key, name in names.items():
             if name in target and same_shape(tensors[key], target[name]):
@@ -98,7 +101,7 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
         warnings.warn(
             f"{where}: loaded {report.place or 'its own tensors'}; {words} loads the other", Notice, stacklevel=2
         )
-    model.load_state_dict({name: placed(value, target[name]) for name, value in fits.items()}, strict=False)
+    model.load_state_dict({actual[name]: placed(value, target[name]) for name, value in fits.items()}, strict=False)
     backbone.load_report = report
     return report
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from backbones.convert import family_word
 from backbones.weights.own import read_own_meta
 from backbones.weights.source import read_source
-from backbones.weights.table import FAMILY_INPUT, IMAGENET, WEIGHTS, first_name, name_of_file
+from backbones.weights.table import FAMILY_INPUT, IMAGENET, WEIGHTS, check_pretrained, name_of_file
 
 
 class Statistics(NamedTuple):
@@ -47,13 +47,12 @@ def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | No
     Raises:
         UserError: a file that is absent, unsafe or cut off, or a name of no weights.
     """
-    if pretrained is True:
-        pretrained = first_name(arch)
-    by_file = None if pretrained is None or isinstance(pretrained, Mapping) else name_of_file(Path(pretrained).name)
-    name = str(pretrained) if not isinstance(pretrained, Mapping) and str(pretrained) in WEIGHTS else by_file
-    if name is not None and name.split(".")[0] == arch:
-        return Statistics(*WEIGHTS[name].input, f"of the weights {name}")
-    if pretrained:
+    if not isinstance(pretrained, Mapping):
+        pretrained = check_pretrained(arch, pretrained)
+        name = str(pretrained) if str(pretrained) in WEIGHTS else name_of_file(Path(pretrained or "").name)
+        if name is not None and name.split(".")[0] == arch:
+            return Statistics(*WEIGHTS[name].input, f"of the weights {name}")
+    if pretrained is not None:
         where, content = read_source(arch, pretrained, ahead=True)
         own = read_own_meta(content)
         if own and own["mean"] and own["std"]:

@@ -1,6 +1,7 @@
 """The published weights by name: where they are, whose they are and on what terms, and what input they expect."""
 
 import fnmatch
+from pathlib import Path
 from typing import NamedTuple
 
 from backbones.errors import UserError
@@ -212,3 +213,14 @@ def name_of_file(file: str) -> str | None:
         if any(url.rpartition("/")[2] == file for url in row.urls):
             return name
     return None
+
+
+def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | Path | None:
+    """``pretrained`` as a name, URL, path or None; UserError for anything else."""
+    if pretrained is True:
+        return first_name(arch)
+    if pretrained is None or pretrained is False:
+        return None
+    if not isinstance(pretrained, str | Path) or not str(pretrained):
+        raise UserError(f"pretrained is {pretrained!r}; allowed: None, True, a name of weights, a URL, a file")
+    return pretrained

@@ -1,0 +1,89 @@
+"""Makes docs/weights.md: every set of weights that loads by name.
+
+python tools/docs/weights_table.py > docs/weights.md
+"""
+
+import json
+
+from results_table import RESULTS, cell, parameters
+
+from backbones import WEIGHTS
+from backbones.weights.table import HALF, IMAGENET, Weights
+from engine.cli import Parser, run_tool
+
+PAGE = """# Weights
+
+Made by `python tools/docs/weights_table.py`. `pretrained=` takes each name. `pretrained=True` takes the first name of
+an arch. The first load by name downloads the file into PyTorch's hub cache and says once whose it is.
+
+- **size**: parameters of the classifier with 1000 classes in millions, and what they take as float32.
+- **top-1**: on ImageNet-1K in percent, as published. `docs/results.json` gives the sources.
+- **statistics**: the normalisation that the weights were trained with, of RGB images in 0..1. `half`: mean and standard
+  deviation {half}. `ImageNet`: mean {mean}, standard deviation {std}.
+- **get it**: the addresses, tried in this order. Where only a browser can download a file, give the file's path.
+
+`backbones.list_weights("van_b4*")` gives the names that match a pattern.
+`backbones.weights.statistics(arch, pretrained)` gives mean, standard deviation and in words where they come from.
+
+| weights | size | top-1 | statistics | licence | get it |
+|:-|-:|-:|:-|:-|:-|
+{rows}
+
+{notes}
+
+Licences:
+
+{licences}
+
+Any other file loads too: an official, mmpretrain, mmsegmentation or Hugging Face checkpoint, the checkpoint of any run
+here, and another trainer's, whatever entry and prefix its tensors have. A published file keeps its row's statistics
+under any path, as long as it keeps its name. A checkpoint of a run here says its own. For any other file the family's
+are used.
+"""
+
+
+def main() -> None:
+    Parser(description=__doc__.split("\n")[0]).parse_args()
+    print(weights_page(), end="")
+
+
+def weights_page() -> str:
+    results = json.loads(RESULTS.read_text())
+    numbers: dict[str, int] = {}  # of the notes, in the order in which the table mentions them
+    licences = list(dict.fromkeys(row.terms for row in WEIGHTS.values()))
+    lines = []
+    for name, row in WEIGHTS.items():
+        millions = parameters(name.split(".")[0]) / 1e6
+        cells = [
+            f"`{name}`",
+            f"{millions:.1f} M, {4 * millions:.0f} MB",
+            cell(results["weights"][name], numbers, "top1"),
+            {HALF: "half", IMAGENET: "ImageNet"}[row.input],
+            f"{row.terms.licence.split(',')[0].split(';')[0]} <sup>{'abcdefgh'[licences.index(row.terms)]}</sup>",
+            addresses(row),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    notes = [f"<sup>{number}</sup> {results['notes'][note]}" for note, number in numbers.items()]
+    told = [
+        f"<sup>{letter}</sup> [{terms.origin}](https://github.com/{terms.origin}): {terms.licence.rstrip('.')}."
+        for letter, terms in zip("abcdefgh", licences, strict=False)
+    ]
+    mean, std = (", ".join(map(str, values)) for values in IMAGENET)
+    return PAGE.format(
+        half=HALF.mean[0],
+        mean=mean,
+        std=std,
+        rows="\n".join(lines),
+        notes="<br>\n".join(notes),
+        licences="<br>\n".join(told),
+    )
+
+
+def addresses(row: Weights) -> str:
+    """Links to the file and its mirrors, or to the page where a browser gets the file."""
+    words = ["file", *(["mirror"] * len(row.urls))]
+    return ", ".join(f"[{word}]({url})" for word, url in zip(words, row.urls)) or f"[in a browser]({row.page})"
+
+
+if __name__ == "__main__":
+    run_tool(main)
