@@ -14,7 +14,7 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: default, avx2, avx512))
 
-.PHONY: help demo test test-numeric lint docs bench setup clean
+.PHONY: help demo test test-numeric lint docs bench gpu-report gpu-wheels setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 12 min on 2 cores)"
@@ -23,6 +23,8 @@ help:
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, and operations against plain ones (25 min on 2 cores)"
 	@echo "make docs   write the generated pages anew: results in README, configs, weights, models, benchmarks"
+	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
+	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
 	@echo "make setup  only build .venv, which the others do by themselves"
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
@@ -51,6 +53,15 @@ bench: setup
 	@.venv/bin/python tools/bench/benchmark.py --out docs/benchmarks/backbones_cpu.json
 	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
 	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+
+gpu-report: setup
+	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
+	@.venv/bin/python tools/bench/gpu_report.py
+
+# Without PyTorch and what belongs to it, which the machine with the GPU has.
+gpu-wheels: setup
+	@grep -hvE '^(#|torch|nvidia|cuda-|triton|ruff)' requirements.lock requirements-bench.lock > .venv/gpu-wheels.txt
+	@.venv/bin/python -m pip wheel --quiet --no-deps --disable-pip-version-check -w wheels -r .venv/gpu-wheels.txt
 
 setup:
 	@PYTHON="$(PYTHON)" sh tools/setup/setup_env.sh

@@ -34,6 +34,12 @@ def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {value!r}; {hint}")
 
 
+def shorten(names: Iterable[object], count: int = 3) -> str:
+    """The first names of a list, and how many there are in all where that is more."""
+    names = [str(name) for name in names]
+    return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
+
+
 def arguments_of(maker: Callable) -> list[str]:
     """The names of the arguments that a class or function takes, those handed on to base classes included."""
     bases = [base.__init__ for base in maker.__mro__ if "__init__" in vars(base)] if inspect.isclass(maker) else [maker]

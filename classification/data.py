@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from backbones import UserError
+from backbones.errors import shorten
 from backbones.images import SUFFIXES, read_image
 from engine.formats import Format, formats_of, register_format
-from engine.num_classes import set_num_classes
-from engine.prepare import SPLITS, prepare_splits, shorten, under_root
+from engine.num_classes import class_names, set_num_classes
+from engine.splits import SPLITS, prepare_splits, under_root
 
 
 class ImageFolder(Dataset):
@@ -28,6 +29,7 @@ class ImageFolder(Dataset):
         folder: e.g. ``"train"``.
         transform: arguments of ``timm.data.create_transform``, without normalisation, which happens on the device.
         classes: class folders in the order of their indices; by default all of them, sorted.
+        skip_others: leave out folders that ``classes`` does not name, rather than refuse them.
         in_memory: decode every image once, for small data sets.
 
     Raises:
@@ -41,10 +43,11 @@ class ImageFolder(Dataset):
         transform: dict[str, Any],
         classes: Sequence[str] | None = None,
         in_memory: bool = False,
+        skip_others: bool = False,
     ):
         root = Path(data_root) / folder
         self.classes = list(classes or class_folders(root))
-        self.samples = list_samples(root, self.classes)
+        self.samples = list_samples(root, self.classes, skip_others)
         self.transform = build_transform(transform)
         self.images = [np.asarray(read_image(path)) for path, _ in self.samples] if in_memory else None
 
@@ -88,10 +91,10 @@ def class_folders(root: Path) -> list[str]:
     return classes
 
 
-def list_samples(root: Path, classes: list[str]) -> list[tuple[str, int]]:
+def list_samples(root: Path, classes: list[str], skip_others: bool = False) -> list[tuple[str, int]]:
     """Every image below the class folders with its class index; UserError for unknown classes or an empty set."""
     unknown = sorted(set(class_folders(root)) - set(classes))
-    if unknown:
+    if unknown and not skip_others:
         raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
     samples = [
         (str(path), index)
@@ -107,14 +110,18 @@ def list_samples(root: Path, classes: list[str]) -> list[tuple[str, int]]:
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, and the classes as the training folder has them.
 
+    ``cfg.classes``, a list of folder names, sets their order and leaves out the other folders.
     A config whose data is elsewhere or absent keeps its num_classes.
     """
     prepare_splits(cfg)
     datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, "mmengine")]
     on_disk = (found.classes(dataset) for dataset, found in datasets)
-    classes = cfg.get("classes") or next((classes for classes in on_disk if classes), None)
+    chosen = class_names(cfg.get("classes"))
+    classes = chosen or next((classes for classes in on_disk if classes), None)
     if classes:
         for dataset, found in datasets:
+            if chosen and dataset.get("classes") is None:
+                dataset.skip_others = True  # as detection leaves out other categories
             found.set_classes(dataset, tuple(classes), [])
         if cfg.get("model") is not None:
             set_num_classes(cfg.model, len(classes))
@@ -140,7 +147,7 @@ class ImageFolderFormat(Format):
         """
         root = under_root(dataset, dataset.folder)
         classes = list(dataset.get("classes") or class_folders(root))
-        seen = {index for _, index in list_samples(root, classes)}
+        seen = {index for _, index in list_samples(root, classes, dataset.get("skip_others", False))}
         empty = [name for index, name in enumerate(classes) if index not in seen]
         if empty and split == "train":
             raise UserError(f"{root}: no images for {len(empty)} of {len(classes)} classes: {shorten(empty)}")

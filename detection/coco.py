@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from mmdet.datasets import CocoDataset, CocoPanopticDataset, LVISV05Dataset
 
 from backbones import UserError
+from backbones.errors import shorten
 from backbones.images import SUFFIXES
 from engine.formats import Format, class_of, register_format
-from engine.prepare import shorten, under_root
+from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
 

@@ -8,8 +8,8 @@ from mmdet.registry import TRANSFORMS
 from engine.draw import make_palette
 from engine.formats import formats_of
 from engine.images import OneReader
-from engine.num_classes import set_num_classes
-from engine.prepare import SPLITS, prepare_splits
+from engine.num_classes import class_names, set_num_classes
+from engine.splits import SPLITS, prepare_splits
 
 SCOPE = "mmdet"
 
@@ -30,9 +30,7 @@ def prepare_config(cfg: Any) -> None:
             for dataset, found in formats_of(cfg, split, SCOPE):
                 found.complete_evaluator(dataset, evaluator)
 
-    classes = cfg.get("classes") or classes_on_disk(cfg)
-    if isinstance(classes, str):
-        classes = [classes]
+    classes = class_names(cfg.get("classes")) or classes_on_disk(cfg)
     named = None
     for split in SPLITS:
         for dataset, found in formats_of(cfg, split, SCOPE):

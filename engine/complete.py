@@ -20,9 +20,9 @@ from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
-from engine.mistakes import other_name
-from engine.prepare import complete_loaders
+from engine.mistakes import type_hint
 from engine.register import build_any
+from engine.splits import complete_loaders
 from engine.tasks import task_for
 
 WEIGHTS = "weights"
@@ -55,8 +55,8 @@ def check_type(cfg: Config, scope: str) -> None:
     """UserError where no network can fill in the words, because its type is a name that nobody registered."""
     backbone = cfg.model.get("backbone")
     if isinstance(backbone, dict) and maker_of(backbone, scope) is None:
-        message = f"{backbone.get('type')} is not in the {scope}::model registry"
-        raise UserError(f"config {cfg.filename}: {message}{other_name(message)}")
+        kind = str(backbone.get("type"))
+        raise UserError(f"config {cfg.filename}: {kind} is not in the {scope}::model registry{type_hint(kind)}")
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:

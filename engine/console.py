@@ -18,8 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from backbones import PyramidBackbone
-from backbones.errors import Notice
-from engine.prepare import shorten
+from backbones.errors import Notice, shorten
 
 SLOW_LINES = 30.0  # seconds between the lines of a long evaluation
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmengine.registry import DATASETS
 
-from engine.prepare import datasets_of
+from engine.splits import datasets_of
 
 FORMATS: dict[type, "Format"] = {}
 

@@ -60,9 +60,14 @@ def describe(error: Exception, frame: FrameType) -> str:
 
 
 def other_name(message: str) -> str:
-    """The type here of a network that the config calls by another library's name, e.g. ``mmpretrain.VAN``."""
-    name = re.match(r"(?:\w+\.)*(\w+) is not in the", message)
-    ours = TYPES.get(name[1].lower()) if name else None
+    """A hint for "mmpretrain.VAN is not in the ... registry": the same network's type here."""
+    name = re.match(r"(\S+) is not in the", message)
+    return type_hint(name[1]) if name else ""
+
+
+def type_hint(name: str) -> str:
+    """``; use type="VAN" or ...`` for another library's name of one of these networks, e.g. ``mmpretrain.VAN``."""
+    ours = TYPES.get(name.split(".")[-1].lower())
     return f'; use type="{ours}" or type="Backbone", with arch=NAME of backbones.list_archs()' if ours else ""
 
 

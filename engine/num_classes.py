@@ -1,4 +1,4 @@
-"""The number of classes of the data, in every part of a model that depends on it."""
+"""The classes of a config: their names, and their number in every part of a model that depends on it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,6 +6,28 @@ from typing import Any
 from backbones.errors import UserError
 
 AGNOSTIC = ("rpn_head",)  # tells objects from background, whatever the classes
+
+
+def class_names(classes: Any, most: int | None = None) -> tuple[str, ...] | None:
+    """The names that ``classes`` of a config gives; None where it gives none.
+
+    Args:
+        classes: a list of names, one name, or None.
+        most: how many there may be, where the data's format limits them.
+
+    Raises:
+        UserError: anything else, an empty list, too many names, or a name that occurs twice.
+    """
+    if classes is None:
+        return None
+    classes = [classes] if isinstance(classes, str) else classes
+    if not isinstance(classes, list | tuple) or not classes or len(classes) > (most or len(classes)):
+        number = f"1 to {most} names" if most else "names"
+        raise UserError(f"classes={classes!r}; allowed: {number} in a list, e.g. classes=[cat,dog]")
+    names = tuple(str(name) for name in classes)
+    if len(set(names)) < len(names):
+        raise UserError(f"classes={list(names)}: a name occurs twice")
+    return names
 
 
 def set_num_classes(model: Any, num_classes: int) -> None:

@@ -116,6 +116,8 @@ class SafeRunner(Runner):
             if not {"meta", "optimizer", "message_hub"} <= set(content):
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
+            # mmengine would run the text of a config that it finds there.
+            content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
         if left_out:

@@ -18,8 +18,8 @@ from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from engine.draw import Colour, make_palette
 from engine.formats import formats_of
-from engine.prepare import SPLITS
 from engine.results import Result
+from engine.splits import SPLITS
 
 
 class Task(ABC):

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 
 from backbones.errors import UserError
-from engine.prepare import datasets_of
+from engine.splits import datasets_of
 
 
 def use_tta(cfg: Any) -> None:

@@ -10,12 +10,13 @@ from mmseg.datasets import ADE20KDataset, BaseSegDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from backbones import UserError
+from backbones.errors import shorten
 from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
 from engine.formats import Format, formats_of, register_format
 from engine.images import OneReader
-from engine.num_classes import set_num_classes
-from engine.prepare import SPLITS, datasets_of, prepare_splits, shorten, under_root
+from engine.num_classes import class_names, set_num_classes
+from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
@@ -109,7 +110,10 @@ def prepare_config(cfg: Any) -> None:
         UserError: ``classes`` is neither, or too many for 8-bit masks.
     """
     prepare_splits(cfg)
-    names = class_names(cfg.get("classes"))
+    classes = cfg.get("classes")
+    if isinstance(classes, int) and not isinstance(classes, bool):
+        classes = [f"class {i}" for i in range(classes)]
+    names = class_names(classes, most=IGNORE - 1)
     num_classes = None
     for split in SPLITS:
         for dataset, found in formats_of(cfg, split, "mmseg"):
@@ -128,19 +132,6 @@ def prepare_config(cfg: Any) -> None:
 def classes_of(dataset: Any) -> tuple[str, ...]:
     """The class names of a data set's config; ADE20K's where it names none."""
     return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
-
-
-def class_names(classes: Any) -> tuple[str, ...] | None:
-    if classes is None:
-        return None
-    if isinstance(classes, int) and not isinstance(classes, bool):
-        classes = [f"class {i}" for i in range(classes)]
-    if not isinstance(classes, list | tuple) or not 1 <= len(classes) < IGNORE:
-        raise UserError(f"classes={classes!r}; allowed: 1 to {IGNORE - 1} names in a list, or their number")
-    names = tuple(str(name) for name in classes)
-    if len(set(names)) < len(names):
-        raise UserError(f"classes={list(names)}: a name occurs twice")
-    return names
 
 
 @register_format(MaskFolderDataset)

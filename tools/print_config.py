@@ -7,7 +7,6 @@ mmsegmentation's own tools, which need this project for its ``custom_imports`` o
 """
 
 import argparse
-from pathlib import Path
 
 from engine.cli import Parser, run_tool
 
@@ -24,7 +23,7 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", help="a config file")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="changes, as for train.py")
     return parser.parse_args()
 

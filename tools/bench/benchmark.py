@@ -174,8 +174,7 @@ def networks(
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
-    as_the_peer = {"hornet": {"out_norm": True}, "van": {"norm_eps": 1e-5}}.get(arch.split("_")[0], {})
-    ours = with_some_weights(create_backbone(arch, **as_the_peer))
+    ours = made_as_the_peer(arch)
     make = {"peer": make_peer, "ours": lambda net: net, "fused": lambda net: copy.deepcopy(net).fuse()}
     return {name: make[name](ours).to(x.device) for name in names}, x
 
@@ -184,6 +183,12 @@ def calls_of(net: nn.Module, x: Tensor, args: Any) -> dict[str, Callable[[], Any
     run = torch.compile(net) if args.compile else net
     precision = PRECISIONS[args.precision]
     return {"inference": inference(net, run, x, precision), "training": training_step(net, run, x, precision)}
+
+
+def made_as_the_peer(arch: str) -> PyramidBackbone:
+    """Our network in the form that onedl-mmpretrain's class has, with some weights."""
+    form = {"hornet": {"out_norm": True}, "van": {"norm_eps": 1e-5}}.get(arch.split("_")[0], {})
+    return with_some_weights(create_backbone(arch, **form))
 
 
 def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:

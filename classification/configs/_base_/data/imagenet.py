@@ -1,6 +1,6 @@
 # ImageNet's layout: data_root/{train,val}/CLASS/*. For your own images set data_root=FOLDER (in a config, or with
-# --cfg-options); classes and num_classes follow the folders of train. `classes=["cat", "dog"]` sets their order.
-# Augmentation beyond crops and mirroring is a recipe's.
+# --cfg-options); classes and num_classes follow the folders of train. `classes=["cat", "dog"]` takes these folders,
+# in this order, and no others. Augmentation beyond crops and mirroring is a recipe's.
 data_root = "data/imagenet"
 classes = None
 

@@ -1,4 +1,4 @@
-"""What the dense tasks share about data: completing a config before it is run."""
+"""The loaders and data sets of a config for training, validation and testing, and how they are completed."""
 
 import copy
 from collections.abc import Iterator
@@ -69,9 +69,3 @@ def complete_loaders(cfg: Any) -> None:
         pipeline = next((dataset.pipeline for dataset in datasets_of(cfg, split) if dataset.get("pipeline")), None)
         if pipeline is not None:
             cfg[f"{split}_pipeline"] = copy.deepcopy(pipeline)
-
-
-def shorten(names: Any, count: int = 3) -> str:
-    """The first names of a list, and how many there are in all where that is more."""
-    names = [str(name) for name in names]
-    return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
