@@ -1,7 +1,7 @@
 """Multi-scale pyramid backbones for dense prediction: one package for classification, detection and segmentation.
 
 net = backbones.create_backbone("van_b2", pretrained="van_b2.in1k")
-maps = net(images)  # one (B, C_i, H_i, W_i) map per stage, finest first
+maps = net(images)  # (B, 3, H, W) to one (B, C_i, H_i, W_i) map per stage, finest first
 """
 
 from backbones.errors import UserError

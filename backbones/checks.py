@@ -1,4 +1,4 @@
-"""Checks of what a user gives to a network: its arguments and its input."""
+"""Checks of a network's arguments and input. Each raises a UserError that names the value and the values allowed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 
-MIN_SIZE = 32  # pixels; below it the last stage has no interior
+MIN_SIZE = 32  # pixels per side: the last stage, of stride 32, then has one position
 
 
 def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str = "out_indices") -> tuple[int, ...]:
-    """Stage numbers made non-negative and ascending; UserError for one out of range, repeated, or none at all."""
+    """Stage numbers, made non-negative and ascending: (-1, 0) of 4 stages becomes (0, 3).
+
+    Raises:
+        UserError: a number is out of range or repeated, or there is none.
+    """
     allowed = f"different integers from {-num_stages} to {num_stages - 1}, at least one"
     bad = UserError(f"{name} is {out_indices!r}; allowed: {allowed}")
     if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not out_indices:
@@ -49,14 +53,19 @@ def check_rate(name: str, value: float) -> float:
 
 
 def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
-    """Raises UserError unless ``x`` is (B, in_chans, H, W), B from 1 and sides from 32, of the weights' type.
+    """Raises UserError unless ``x`` is a tensor (B, in_chans, H, W) with B >= 1, H >= 32 and W >= 32.
 
-    The type is not looked at where others may convert the weights or the input before a layer computes: in
-    compiled graphs, in groups of processes, behind hooks, for weights on the meta device.
+    ``x`` must also have the type and device of the weights. This is left out where weights or input may change before
+    a layer computes:
+
+    - A graph is compiled, and runs later.
+    - A group of processes exists: DDP and FSDP may move or convert the input or the weights.
+    - A module has hooks that run before it: a hook may convert the input.
+    - The weights are on the meta device, and have no values yet.
 
     Args:
-        x: what the network was called with.
-        in_chans: the channels that it takes.
+        x: the network's input.
+        in_chans: number of channels that the network takes.
         first: the module that receives ``x``.
     """
     if not isinstance(x, Tensor):
@@ -81,7 +90,8 @@ def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
 def check_init_cfg(init_cfg: dict[str, Any] | None) -> tuple[str | None, str | None]:
     """The checkpoint and prefix of mm's ``init_cfg=dict(type="Pretrained", checkpoint=..., prefix=...)``.
 
-    UserError for every other kind of initialisation: the networks initialise themselves as published.
+    Raises:
+        UserError: ``init_cfg`` asks for another initialisation. The networks initialise themselves as published.
     """
     if init_cfg is None:
         return None, None

@@ -1,8 +1,8 @@
-"""What the networks do otherwise on a CPU, where they may, and what was measured for it.
+"""All rules by which networks compute differently on a CPU, and the measurements behind them.
 
-The figures are of float32 on two cores with AVX2. A rule decides by device and size alone and changes no result beyond
-rounding. A graph that is exported or traced runs elsewhere, so it gets the plain operations; a compiled graph gets
-those forms that hold for every size.
+The figures were measured in float32 on two cores with AVX2. A rule looks at device and size alone. It changes results
+by rounding at most. Exported and traced graphs get the plain operations, since they run on other machines. A compiled
+graph gets only forms that serve every size.
 """
 
 from collections.abc import Iterator
@@ -14,36 +14,37 @@ from torch import Tensor, nn
 from backbones.memory_format import channels_last
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available()
-# A batch is computed in slices, so that the widest map of a stage's blocks stays below so many bytes.
+# A batch is computed in slices. The widest map of a stage's blocks then stays below this number of bytes.
 SLICE_BYTES = 16 << 20
-# Up to so many positions a matrix product is faster than oneDNN's 1x1 convolution.
+# Up to this number of positions a matrix product is faster than oneDNN's 1x1 convolution.
 PRODUCT_POSITIONS = 100
-# oneDNN's gradient of a depthwise weight is the faster one for kernels below this side. From it on,
-# ops.depthwise.weight_gradient takes a third to a tenth of the time.
+# Below this kernel side oneDNN's gradient of a depthwise weight is faster than ops.depthwise.weight_gradient. From this
+# side on ops.depthwise.weight_gradient takes a third to a tenth of the time.
 OWN_GRADIENT_KERNEL = 5
-# Elements of the maps whose weight gradient is taken at once, so that they stay in the cache.
+# Elements of the maps whose weight gradient is computed at a time. Maps of this size stay in the cache.
 GRADIENT_ELEMENTS = 2**19
-# Height + width up to which matrix products are faster than the FFT: 1.7 to 3 times at 14x14 and 7x7, as fast at
+# Up to this height + width, matrix products are faster than the FFT: 3 to 1.7 times at 7x7 and 14x14, as fast at
 # 32x32, slower from 32x64.
 PRODUCTS_UP_TO = 64
-# Rows that are gathered and compared at a time, so that they stay in the cache.
+# Rows that are gathered and compared at a time. This number of rows stays in the cache.
 GATHERED_ROWS = 2048
 
 
 def runs_here(x: Tensor) -> bool:
-    """Whether the operations on ``x`` run on this CPU as they are called, and are not recorded into a graph."""
+    """Whether operations on ``x`` run on this CPU when they are called, not recorded into a graph."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling() and not torch.jit.is_tracing()
 
 
 def compiles_here(x: Tensor) -> bool:
-    """As :func:`runs_here`, or compiled for this machine."""
+    """Whether operations on ``x`` run on this CPU, either now or in a graph compiled for it."""
     return x.device.type == "cpu" and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
 
 
 def in_fast_format(x: Tensor) -> Tensor:
-    """A (B, C, H, W) map with the channels last in memory on a CPU, as it is elsewhere.
+    """A (B, C, H, W) map, with the channels last in memory if it is on a CPU.
 
-    The depthwise convolutions, which dominate, are several times faster so. On a GPU the format is the caller's choice.
+    Depthwise convolutions dominate the time on a CPU, and are several times faster in this format. On a GPU the caller
+    chooses the format.
     """
     return channels_last(x) if x.device.type == "cpu" else x
 
@@ -65,16 +66,16 @@ def show_a_large_block() -> None:
 
 
 def slices(x: Tensor, width: int, *modules: nn.Module) -> Iterator[Tensor]:
-    """The images of a batch in as many parts as keep maps of ``width`` channels below ``SLICE_BYTES``.
+    """Splits a batch (B, C, H, W) into parts in which a map of ``width`` channels stays below ``SLICE_BYTES``.
 
-    The wide maps then stay in the cache. There is one part where the modules that follow need the whole batch.
+    Such maps stay in the cache. The batch is one part if ``modules``, which follow, need the whole batch.
     """
     parts = min(len(x), -(-x.nbytes // x.shape[1] * width // SLICE_BYTES)) if runs_here(x) else 1
     return x.tensor_split(parts) if parts > 1 and may_slice(*modules) else (x,)
 
 
 def may_slice(*modules: nn.Module) -> bool:
-    """Whether images may pass one after another: no norm takes statistics of the whole batch, no hook waits for it."""
+    """Whether images may pass the modules in parts: no norm takes statistics of the batch, and no hook is set."""
     if torch.nn.modules.module._has_any_global_hook():
         return False
     return not any(
@@ -89,17 +90,17 @@ def may_slice(*modules: nn.Module) -> bool:
 
 
 def product_is_faster(x: Tensor) -> bool:
-    """Whether a 1x1 convolution of a (B, C, H, W) map is computed as a matrix product."""
+    """Whether a 1x1 convolution of a (B, C, H, W) map is faster as a matrix product."""
     return runs_here(x) and x.shape[2] * x.shape[3] <= PRODUCT_POSITIONS
 
 
 def dense_is_faster(x: Tensor, dilation: int) -> bool:
-    """Whether a dilated depthwise convolution is computed by dense ones: oneDNN has fast kernels for those alone."""
+    """Whether a dilated depthwise convolution is faster as undilated ones. oneDNN has fast kernels only for these."""
     return dilation > 1 and compiles_here(x)
 
 
 def weight_gradient_is_slow(x: Tensor, weight: Tensor) -> bool:
-    """Whether a gradient will be taken for which ``ops.depthwise.DepthwiseFunction`` has the faster way."""
+    """Whether ``ops.depthwise.DepthwiseFunction`` will compute the weight's gradient faster than oneDNN."""
     return (
         weight.requires_grad
         and torch.is_grad_enabled()
@@ -112,15 +113,18 @@ def weight_gradient_is_slow(x: Tensor, weight: Tensor) -> bool:
 
 
 def images_per_gradient(x: Tensor) -> int:
-    """Images of a (B, C, H, W) batch whose weight gradient is taken at once."""
+    """Number of images of a (B, C, H, W) batch whose weight gradient is computed at a time."""
     return len(x) if torch.compiler.is_compiling() else max(1, GRADIENT_ELEMENTS // x[0].numel())
 
 
 def fft_is_faster(height: int, width: int) -> bool:
-    """Whether a map is transformed by FFT rather than by matrix products."""
+    """Whether the FFT transforms a map faster than matrix products do."""
     return height + width > PRODUCTS_UP_TO
 
 
 def gathered_rows(rows: Tensor) -> tuple[Tensor, ...]:
-    """Row numbers (K, n) in parts whose rows stay in the cache; a compiler fuses the comparisons instead."""
+    """Splits row numbers (K, n) along n into parts whose rows stay in the cache.
+
+    Compiled graphs get one part, since a compiler fuses gathering and comparing.
+    """
     return rows.split(GATHERED_ROWS, dim=1) if runs_here(rows) else (rows,)

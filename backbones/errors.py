@@ -1,4 +1,4 @@
-"""The one kind of error that a user's input causes, and how it is worded."""
+"""UserError, the one kind of error that a user's input causes, and its wording."""
 
 import difflib
 import inspect
@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
-    """Something the user gave is wrong: one line with the thing, the value received and the values allowed.
+    """A user's input is wrong. The message is one line: the thing, the value received, the values allowed.
 
-    The tools print it without a traceback and exit with status 2; as a library it is a ``ValueError``.
+    Example: ``in_chans is 0; allowed: integers from 1 up``. Tools print the message without a traceback, and exit with
+    status 2.
     """
 
 
 class Notice(UserWarning):
-    """What this project warns of, so that a console can tell it from other packages' warnings."""
+    """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
 
 
 def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
     """The error for a name that is not one of ``allowed``; the nearest names come first.
 
     Args:
-        what: what the name stands for, e.g. ``"arch"``.
+        what: the kind of name, e.g. ``"arch"``.
         value: the name received.
         allowed: all valid names.
     """
@@ -35,13 +36,13 @@ def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
 
 
 def shorten(names: Iterable[object], count: int = 3) -> str:
-    """The first names of a list, and how many there are in all where that is more."""
+    """The first ``count`` names. If there are more: ``a, b, c, ... (9 in all)``."""
     names = [str(name) for name in names]
     return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
 
 
 def arguments_of(maker: Callable) -> list[str]:
-    """The names of the arguments that a class or function takes, those handed on to base classes included."""
+    """The names of the arguments of a function, or of a class and its base classes."""
     bases = [base.__init__ for base in maker.__mro__ if "__init__" in vars(base)] if inspect.isclass(maker) else [maker]
     names: dict[str, None] = {}
     for base in bases:

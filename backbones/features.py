@@ -20,21 +20,21 @@ ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 
 class FeaturePyramid(tuple):
-    """One (B, C_i, H_i, W_i) map per out_indices, finest first, all images in one batch.
+    """One (B, C_i, H_i, W_i) map per out_indices, finest first. B counts the images.
 
-    Every image's maps are those it gives alone. Where sizes differ, an image fills the upper left part of its maps
-    and the rest is 0.
+    The other images of a batch do not change an image's maps. If sizes differ, an image fills the upper left part of
+    its maps, and the rest is 0.
 
     Attributes:
-        image_sizes: (height, width) in pixels of each image, as the network saw it.
-        map_sizes: [map][image], (H, W) of the part that the image fills.
+        image_sizes: (height, width) in pixels of each image, after resizing.
+        map_sizes: (H, W) of the part that an image fills in a map, as [map][image].
     """
 
     image_sizes: list[tuple[int, int]]
     map_sizes: list[list[tuple[int, int]]]
 
     def of(self, image: int) -> tuple[Tensor, ...]:
-        """The (C_i, h_i, w_i) maps of one image, without the empty part."""
+        """The (C_i, h_i, w_i) maps of one image, by its number in the batch, without the empty part."""
         return tuple(m[image, :, :h, :w] for m, (h, w) in zip(self, (s[image] for s in self.map_sizes), strict=True))
 
 
@@ -42,22 +42,23 @@ class FeatureExtractor:
     """A backbone in eval mode with the preprocessing that its weights expect.
 
     Args:
-        arch: one of ``list_archs()``; None where ``pretrained`` says it, as for ``create_backbone``.
-        out_indices: the stages whose maps are wanted.
-        pretrained: as for ``create_backbone``; None gives random weights.
+        arch: one of ``list_archs()``. None takes the arch of ``pretrained``.
+        out_indices: the stages whose maps are returned, counted from 0.
+        pretrained: as for ``create_backbone``. None gives random weights.
         device: where to compute, ``"cpu"`` by default.
-        dtype: of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
-        fuse: fold norms into convolutions; faster, same maps within 1e-4 (on a GPU with TF32 switched off).
-        short_side: resize each image, keeping its proportions, so that its shorter side has this many pixels.
-        mean, std: per channel, of an image in 0..1. Default: those that the weights were trained with, see
-            ``backbones.weights.statistics``.
+        dtype: the type of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
+        fuse: fold norms into convolutions. This is faster, and changes maps by less than 1e-4 (on a GPU: with TF32
+            switched off).
+        short_side: resize each image so that its shorter side has this number of pixels. None keeps the size.
+        mean, std: normalisation of each channel of an image in 0..1. Default: the values that the weights were trained
+            with, see ``backbones.weights.statistics``.
         **kwargs: further arguments of ``create_backbone``.
 
     Attributes:
-        statistics: mean and std in use, and in ``statistics.source`` where they come from.
+        statistics: mean and std in use. ``statistics.source`` says where they come from.
 
     Raises:
-        UserError: as ``create_backbone``; and for a device that is not there.
+        UserError: as ``create_backbone``; also for a device that is not available.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class FeatureExtractor:
         self.device, self.dtype = check_device(device or "cpu"), dtype or torch.float32
         arch = arch_of(pretrained) if arch is None else arch
         family_of(arch)
-        # First, while the file that it may read still waits for the network.
+        # Statistics come first: a file that is read for them is kept for create_backbone.
         published = statistics(arch, pretrained)
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
         self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
@@ -90,17 +91,17 @@ class FeatureExtractor:
     def __repr__(self) -> str:
         return f"FeatureExtractor({self.net.arch}, out_indices={self.net.out_indices}, {self.statistics})"
 
-    @torch.no_grad()  # and not inference_mode, whose tensors no head can be trained on
+    @torch.no_grad()  # not inference_mode: no head can be trained on its tensors
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> FeaturePyramid:
         """Computes the maps.
 
         Args:
-            images: one image or a list: paths; PIL images; (H, W, C) or (H, W) arrays; (C, H, W) tensors, or one
-                (B, C, H, W) tensor. RGB; integers are 0..255, uint16 0..65535, floats 0..1. Sizes may differ; 32 pixels
-                at least.
+            images: one image or a list of images of any sizes from 32x32 pixels up. An image is a path, a PIL image, an
+                array (H, W, C) or (H, W), or a tensor (C, H, W). One tensor (B, C, H, W) is B images. Channels are
+                RGB. Integers are 0..255, uint16 0..65535, floats 0..1.
 
         Raises:
-            UserError: an image that cannot be read, or of another shape.
+            UserError: an image cannot be read, is too small, or has another shape or range.
         """
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
@@ -122,7 +123,7 @@ class FeatureExtractor:
         return pyramid
 
     def prepare(self, image: ImageLike) -> Tensor:
-        """One image as the network takes it: (C, H, W), normalised, on the device."""
+        """One image as the network's input: (C, H, W), resized, normalised, on the device."""
         name = "image"
         if isinstance(image, str | Path):
             name, image = str(image), read_image(image)
@@ -148,7 +149,7 @@ class FeatureExtractor:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device, or UserError where there is none like it."""
+    """The device; UserError if this machine does not have it."""
     try:
         torch.empty(0, device=device)
         return torch.device(device)
@@ -158,7 +159,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def chosen_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, published: Statistics) -> Statistics:
-    """The given mean and std; for what is not given those of the weights."""
+    """The given mean and std, completed by those of the weights."""
     if mean is None and std is None:
         return published
     source = "given" if mean and std else f"{'std' if mean is None else 'mean'} {published.source}, the other given"
@@ -166,22 +167,22 @@ def chosen_statistics(mean: Sequence[float] | None, std: Sequence[float] | None,
 
 
 def stack_padded(maps: list[Tensor]) -> Tensor:
-    """(C, h, w) maps to one (B, C, H, W), filled up with 0 at the right and the bottom."""
+    """B maps (C, h, w) to one (B, C, H, W), padded with 0 at the right and at the bottom."""
     height, width = (max(m.shape[axis] for m in maps) for axis in (1, 2))
     return torch.stack([F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps])
 
 
 def pca_colours(feature_map: Tensor) -> np.ndarray:
-    """The first three principal components of a (C, H, W) map's positions as a (H, W, 3) uint8 image.
+    """A (C, H, W) map as a (H, W, 3) uint8 image: the first three principal components over its positions.
 
-    Each component is stretched from its 1st to its 99th percentile.
+    The 1st to the 99th percentile of each component becomes 0 to 255.
     """
     channels, height, width = feature_map.shape
     points = feature_map.reshape(channels, -1).T.double().cpu()
     points = points - points.mean(0)
     _, vectors = torch.linalg.eigh(points.T @ points)
     scores = points @ vectors[:, -3:].flip(1)
-    # An eigenvector's sign is arbitrary; the larger tail is made positive so that equal maps get equal colours.
+    # An eigenvector's sign is arbitrary. The larger tail is made positive, so equal maps get equal colours.
     scores = scores * torch.where(scores.amax(0) < -scores.amin(0), -1.0, 1.0)
     low, high = torch.quantile(scores, 0.01, dim=0), torch.quantile(scores, 0.99, dim=0)
     image = ((scores - low) / (high - low).clamp_min(1e-12)).clamp(0, 1) * 255

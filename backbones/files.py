@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Writing files whole or not at all."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replaced_file(path: str | Path) -> Iterator[Path]:
-    """Gives a path to write to, and renames what was written there to ``path`` when the block ends.
+    """Gives a temporary path to write to, and renames that file to ``path`` when the block ends.
 
     A reader of ``path`` finds the old file or the whole new one. An error inside the block leaves the old file as it
     was. A process that is killed inside the block leaves a file ``.<name>.<process id>.tmp`` in the same folder.

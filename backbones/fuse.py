@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def fuse_children(module: nn.Module) -> None:
-    """Folds every descendant that knows how: ``fuse()`` changes a module in place, ``fused()`` gives a replacement."""
+    """Folds every descendant with a method for it: ``fuse()`` changes the module, ``fused()`` returns a replacement."""
     for name, child in module.named_children():
         if hasattr(child, "fused"):
             setattr(module, name, child.fused())

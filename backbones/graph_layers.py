@@ -1,4 +1,4 @@
-"""What Pyramid ViG and the isotropic ViG share: stem, and the block of a graph convolution and a feed-forward network.
+"""The layers that Pyramid ViG and the isotropic ViG share: the stem, and the block with its graph convolution.
 
 Source: Vision GNN, arXiv 2206.00272; huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/{vig,pyramid_vig}.py and
 gcn_lib/torch_vertex.py.
@@ -17,15 +17,16 @@ from backbones.ops.resize import resized
 
 
 class GraphOptions(NamedTuple):
-    """What a user may choose about the graphs of a network, besides its arch.
+    """A user's choices about the graphs of a network.
 
     Attributes:
-        conv: ``"mr"`` max-relative, as all published weights have; ``"edge"``, ``"sage"``, ``"gin"``.
-        relative_position: how positions enter at sizes other than 224x224, ``"published"`` or ``"grid"``; see
+        conv: the graph convolution: ``"mr"`` (max-relative, in all published weights), ``"edge"``, ``"sage"`` or
+            ``"gin"``.
+        relative_position: ``"published"`` or ``"grid"``: how positions enter at sizes other than 224x224. See
             :func:`backbones.ops.graph.relative_position_codes`.
-        stochastic: probability in training that a layer draws its K neighbours at random from the K * dilation
-            nearest, rather than taking every dilation-th, in [0, 1].
-        budget: bytes of similarities between nodes and candidates that exist at a time; see
+        stochastic: a probability in [0, 1], for training only. With this probability a layer draws its K neighbours at
+            random from the K * dilation nearest candidates. Otherwise it takes every dilation-th of them.
+        budget: bytes of similarities between nodes and candidates that may exist at a time, 1 or more. See
             :func:`backbones.ops.graph.nearest`.
     """
 
@@ -35,7 +36,7 @@ class GraphOptions(NamedTuple):
     budget: int = graph.BUDGET
 
     def check(self) -> "GraphOptions":
-        """Itself; UserError for a value that is not allowed."""
+        """Returns the options; UserError if a value is not allowed."""
         for name, allowed in (("conv", tuple(GRAPH_CONVS)), ("relative_position", graph.RULES)):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
@@ -47,14 +48,14 @@ class GraphOptions(NamedTuple):
 
 
 class GraphStem(nn.Module):
-    """Convolutions of stride 2 with GELU between, one of stride 1, and a learned position embedding.
+    """Convolutions of stride 2, each with GELU, one of stride 1, and a learned position embedding.
 
-    The embedding belongs to inputs of 224x224; at other sizes it is resized (bicubic).
+    The embedding was learned for inputs of 224x224. At other sizes it is resized (bicubic).
 
     Args:
         in_chans: channels of the input.
-        widths: channels after each convolution of stride 2; the last is the output's.
-        native: sides of the embedding.
+        widths: channels after each convolution of stride 2. The output has the last number.
+        native: height and width of the embedding.
     """
 
     def __init__(self, in_chans: int, widths: tuple[int, ...], native: int):
@@ -72,15 +73,15 @@ class GraphStem(nn.Module):
 
 
 class ViGBlock(nn.Module):
-    """Grapher, then a feed-forward network, each with its shortcut: (B, C, H, W) to the same.
+    """Grapher, then a feed-forward network, each with its shortcut: (B, C, H, W) to the same shape.
 
     Args:
-        dim: channels.
+        dim: channels C.
         k: neighbours of a node.
-        dilation: every how many ranks of nearness a neighbour is taken.
-        options: conv, stochastic neighbours, memory budget.
+        dilation: which of the nearest candidates become neighbours. 2 takes the 1st, 3rd, 5th, ...
+        options: see :class:`GraphOptions`.
         drop_path: rate of both branches.
-        ratio: candidates are the map average-pooled by this.
+        ratio: the candidates are the map after average pooling by this ratio.
         native: nodes per side of the published table of relative positions; None for a graph without positions.
     """
 
@@ -105,7 +106,7 @@ class ViGBlock(nn.Module):
 
 
 class Grapher(nn.Module):
-    """1x1, graph convolution over the map's own nearest positions, 1x1: (B, C, H, W) to the same."""
+    """1x1 convolution, graph convolution over the nearest positions, 1x1: (B, C, H, W) to the same shape."""
 
     def __init__(self, dim: int, k: int, dilation: int, options: GraphOptions, ratio: int, native: int | None):
         super().__init__()
@@ -118,7 +119,7 @@ class Grapher(nn.Module):
         x = self.fc1(x)
         pooled = x
         if self.ratio > 1:
-            # Partial windows at the edges count too, so that every position is in a candidate.
+            # Partial windows at the edges become candidates too, so every position is part of a candidate.
             pooled = F.avg_pool2d(x, self.ratio, self.ratio, ceil_mode=True, count_include_pad=False)
         index = self.neighbours(x, pooled)
         y = self.graph(rows_of(x), rows_of(pooled), index)
@@ -126,7 +127,7 @@ class Grapher(nn.Module):
 
     @torch.no_grad()
     def neighbours(self, x: Tensor, pooled: Tensor) -> Tensor:
-        """(B, N, K) indices of candidates. Where these are few, first the dilation falls and then K."""
+        """(B, N, K) indices of candidates. With few candidates the dilation shrinks first, then K."""
         count = pooled.shape[2] * pooled.shape[3]
         k = min(self.k, count)
         dilation = min(self.dilation, count // k)
@@ -143,7 +144,7 @@ class Grapher(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """1x1 to the hidden width, GELU, 1x1 back, each with BatchNorm."""
+    """1x1 to the hidden width, GELU, 1x1 back, each with BatchNorm: (B, C, H, W) to the same shape."""
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
@@ -155,10 +156,11 @@ class FeedForward(nn.Module):
 
 
 class MaxRelative(nn.Module):
-    """Max-relative graph convolution (arXiv 1904.03751): nn of a node beside its largest difference to a neighbour.
+    """Max-relative graph convolution (arXiv 1904.03751): nn(x_i, max_j(y_j - x_i)).
 
-    As all of these: nodes (B, N, C), candidates (B, M, C) and the (B, N, K) indices of neighbours among them to
-    (B, N, 2C); ``nn`` is a 1x1 convolution in four groups with BatchNorm, then GELU.
+    All graph convolutions here take nodes x (B, N, C), candidates y (B, M, C), and the (B, N, K) indices of each node's
+    neighbours among the candidates. They return (B, N, 2C). ``nn`` stands for a 1x1 convolution in four groups with
+    BatchNorm, then GELU. Its arguments are joined along the channels. j runs over the neighbours of node i.
     """
 
     def __init__(self, dim: int):
@@ -172,7 +174,7 @@ class MaxRelative(nn.Module):
 
 
 class Edge(nn.Module):
-    """Edge convolution (arXiv 1801.07829): the largest nn of a node beside its difference to a neighbour."""
+    """Edge convolution (arXiv 1801.07829): max_j nn(x_i, y_j - x_i)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -184,7 +186,7 @@ class Edge(nn.Module):
 
 
 class SAGE(nn.Module):
-    """GraphSAGE (arXiv 1706.02216): nn2 of a node beside the largest nn1 of a neighbour."""
+    """GraphSAGE (arXiv 1706.02216): nn2(x_i, max_j nn1(y_j))."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -197,7 +199,7 @@ class SAGE(nn.Module):
 
 
 class GIN(nn.Module):
-    """Graph isomorphism network (arXiv 1810.00826): nn of (1 + eps) times a node plus its neighbours' sum."""
+    """Graph isomorphism network (arXiv 1810.00826): nn((1 + eps) x_i + sum_j y_j)."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -213,12 +215,12 @@ GRAPH_CONVS = {"mr": MaxRelative, "edge": Edge, "sage": SAGE, "gin": GIN}
 
 
 def pointwise_gelu(conv: nn.Module, x: Tensor) -> Tensor:
-    """GELU of a 1x1 convolution over the last axis of (B, N, K, C)."""
+    """``conv``, a 1x1 convolution, over the last axis of (B, N, K, C), then GELU."""
     return conv_gelu(conv, x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 def rows_of(x: Tensor) -> Tensor:
-    """(B, C, H, W) to (B, H W, C), a view where the channels lie last in memory."""
+    """(B, C, H, W) to (B, H * W, C). The result is a view if the channels lie last in memory."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 

@@ -17,14 +17,14 @@ from backbones.memory_format import in_format_of
 from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, conv_gelu
 from backbones.pyramid import PyramidBackbone, Stage
 
-SCALE = 1 / 3  # of every gate of the backbone
+SCALE = 1 / 3  # factor on every gate of the backbone
 
 
 class HorNetArch(NamedTuple):
     embed_dims: tuple[int, ...]  # channels per stage, stride-4 stage first
-    filters: tuple[tuple[int, int] | None, ...] = (None, None, None, None)  # stored size of the global filters, if any
+    filters: tuple[tuple[int, int] | None, ...] = (None, None, None, None)  # size of the global filters; None: 7x7
     depths: tuple[int, ...] = (2, 3, 18, 2)  # blocks per stage
-    orders: tuple[int, ...] = (2, 3, 4, 5)  # products of a gated convolution
+    orders: tuple[int, ...] = (2, 3, 4, 5)  # number of products in each gated convolution
 
 
 GF = (None, None, (14, 8), (7, 4))
@@ -48,13 +48,14 @@ class HorNet(PyramidBackbone):
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 round down at each stride.
     Output: one (B, embed_dims[i], H // 2**(i + 2), W // 2**(i + 2)) map per out_indices, finest first.
 
-    Global filters are resized for maps that they do not fit. A load gives them the size that its weights have.
+    A global filter is stored for one map size, and resized for maps of other sizes.
 
     Args:
-        filter_sizes: for each stage the stored (height, width) of its global filters, None in stages without. None
-            takes the loaded weights' sizes, and the arch's where no weights are loaded.
-        out_norm: True ends each returned map with a LayerNorm, as the official detection and segmentation backbones
-            do; False does not; None, the default, does if the loaded weights have such norms.
+        filter_sizes: (height, width) of the stored global filters, one for each stage, e.g. ``(None, None, (14, 8),
+            (7, 4))``. A stage of 7x7 filters has None. None for all, the default: decided by the loaded weights, else
+            by the arch.
+        out_norm: whether a LayerNorm ends each returned map, as in the official detection and segmentation backbones.
+            None (default): decided by the loaded weights.
 
     The other arguments are those of :class:`backbones.PyramidBackbone`.
     """
@@ -88,7 +89,7 @@ class HorNet(PyramidBackbone):
             self.add_out_norms()
 
     def add_out_norms(self) -> None:
-        """A LayerNorm for each returned map, beside the weights that are there."""
+        """Adds a LayerNorm for each returned map, on the device and in the type of the other weights."""
         weight = self.stem[0].weight
         for info, i in zip(self.feature_info, self.out_indices, strict=True):
             norm = LayerNorm2d(info.channels, eps=1e-6, device=weight.device, dtype=weight.dtype)
@@ -98,8 +99,8 @@ class HorNet(PyramidBackbone):
         if str(i) not in self.out_norms:
             return x
         if self.training and torch.is_grad_enabled():
-            # A head may leave out fine maps. Their norms then get zero gradients from the maps it takes, since DDP
-            # stops where a parameter has none.
+            # A head may leave out fine maps. DDP stops at a parameter without a gradient. So the coarser maps give the
+            # norms of finer maps gradients of zero.
             finer = [norm for j, norm in self.out_norms.items() if int(j) < i]
             x = GivesZeroGradients.apply(x, *(p for norm in finer for p in norm.parameters() if p.requires_grad))
         return self.out_norms[str(i)](x)
@@ -128,7 +129,7 @@ class HorNet(PyramidBackbone):
 
     @staticmethod
     def init_module(module: nn.Module) -> None:
-        """Convolutions and linear layers: truncated normal 0.02, biases 0; what else there is comes initialised."""
+        """Convolutions and linear layers: truncated normal 0.02, biases 0. Other modules initialise themselves."""
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)
             if module.bias is not None:
@@ -136,7 +137,7 @@ class HorNet(PyramidBackbone):
 
 
 class GivesZeroGradients(torch.autograd.Function):
-    """``x``, whose backward pass also gives each of ``params`` a gradient of zeros."""
+    """Returns ``x``. The backward pass also gives each of ``params`` a gradient of zeros."""
 
     generate_vmap_rule = True
 
@@ -160,7 +161,11 @@ def filters_of(stage: nn.Module) -> list[GlobalFilter]:
 def check_filters(
     sizes: Sequence[Sequence[int] | None] | None, published: tuple[tuple[int, int] | None, ...]
 ) -> list[tuple[int, int] | None]:
-    """The filters' size for each stage; UserError unless ``sizes`` has one wherever the arch has filters."""
+    """The size of each stage's global filters: ``sizes``, or ``published`` where ``sizes`` is None.
+
+    Raises:
+        UserError: ``sizes`` lacks a size where the arch has global filters, or has one elsewhere.
+    """
     if sizes is None:
         return list(published)
     allowed = ", ".join("None" if size is None else "(height, width)" for size in published)
@@ -175,7 +180,7 @@ def check_filters(
 
 
 class Downsample(nn.Sequential):
-    """LayerNorm, then half the sides, rounded down."""
+    """LayerNorm, then a 2x2 convolution of stride 2: (B, in_dim, H, W) to (B, dim, H // 2, W // 2)."""
 
     def __init__(self, in_dim: int, dim: int):
         super().__init__()
@@ -210,9 +215,10 @@ class GatedConv(nn.Module):
 
     Args:
         in_dim, dim: channels of the input and of the output.
-        order: number of products; their widths double up to ``dim``.
-        filter_size: stored size of the global-local filter that makes the gates; None: a depthwise 7x7 convolution.
-        scale: of each gate.
+        order: number of products. Their widths double up to ``dim``, e.g. 16, 32, 64 for order 3 and 64 channels.
+        filter_size: stored size of the global-local filter that makes the gates. None makes the gates by a depthwise
+            7x7 convolution.
+        scale: factor on each gate.
     """
 
     def __init__(self, in_dim: int, dim: int, order: int, filter_size: tuple[int, int] | None, scale: float = 1.0):
@@ -236,7 +242,10 @@ class GatedConv(nn.Module):
 
 
 class GlobalLocalFilter(GlobalFilter):
-    """A depthwise 3x3 convolution on the first half of the channels, a global filter on the second, interleaved."""
+    """A depthwise 3x3 convolution on the first half of the channels, a global filter on the second half.
+
+    The results alternate in the output: the first channel of each half, then the second of each half, and so on.
+    """
 
     def __init__(self, dim: int, size: tuple[int, int]):
         super().__init__(dim // 2, size)

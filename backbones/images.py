@@ -1,4 +1,4 @@
-"""Reading the user's images: one rule for all tasks, training, prediction and features."""
+"""Reading images by one rule, for all tasks, in training, prediction and feature extraction."""
 
 import contextlib
 import io
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from backbones.errors import UserError
 
-ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a format -> what stands at its end
-TAIL = 4096  # bytes searched for it: some cameras append records of their own
+ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
+TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
-SLACK = 1e-3  # how far rounding may take a float image out of 0..1
+SLACK = 1e-3  # tolerance for float images outside 0..1, by rounding
 
 
 def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
@@ -27,11 +27,12 @@ def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
 
     Args:
         path: the file.
-        content: the file's bytes, where they are read already. ``path`` is then a name for messages.
+        content: the file's bytes, if they are read already. ``path`` is then only a name for messages.
 
     Raises:
         UserError: the file is absent, no image or cut off; it has more than 179 megapixels, which is 2 *
-            ``PIL.Image.MAX_IMAGE_PIXELS``; it holds floats outside 0..1, or 32-bit integers. The message names it.
+            ``PIL.Image.MAX_IMAGE_PIXELS``; it holds floats outside 0..1, or 32-bit integers. The message names the
+            file.
     """
     with opened(path, content) as image:
         image.load()
@@ -41,8 +42,8 @@ def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
     """A PIL image of any mode as 8-bit RGB, by the rule of :func:`read_image`; ``name`` is for the message."""
-    mode, wide = image.mode, image.format in ("PNG", "PPM")  # formats that hold 16 bits in Pillow's 32
-    if mode.startswith("I;16") or (mode == "I" and wide):
+    mode, is_16_bit = image.mode, image.format in ("PNG", "PPM")  # Pillow may open their 16 bits as mode "I", 32 bits
+    if mode.startswith("I;16") or (mode == "I" and is_16_bit):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     elif mode == "I":
         raise UserError(f"{name}: 32-bit integers, whose range is not known; allowed: 8 or 16 bits, or floats 0 to 1")
@@ -57,10 +58,10 @@ def known_range(image: Tensor, name: str) -> Tensor:
 
     Args:
         image: of any shape. uint16 gives the high byte, as int32. Other types come back as they are.
-        name: for the message.
+        name: the image's name in messages.
 
     Raises:
-        UserError: floats outside 0..1 or not finite, integers outside 0..255, or no numbers.
+        UserError: floats are outside 0..1 or not finite, integers are outside 0..255, or the type is bool or complex.
     """
     if image.dtype == torch.uint8 or not image.numel():
         return image
@@ -80,9 +81,11 @@ def known_range(image: Tensor, name: str) -> Tensor:
 
 @contextlib.contextmanager
 def opened(path: str | Path, content: bytes | None = None, what: str = "image") -> Iterator[Image.Image]:
-    """The file as a PIL image that is not decoded yet. What goes wrong inside the block becomes a UserError.
+    """The file as a PIL image that is not decoded yet. Any error inside the block becomes a UserError.
 
-    ``what`` the file is, "image" or "mask", is for the message.
+    Args:
+        path, content: as for :func:`read_image`.
+        what: "image" or "mask", for the message.
     """
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
@@ -99,15 +102,17 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
     except UnidentifiedImageError:
         kinds = f"{', '.join(SUFFIXES)}, of 8 or 16 bits a channel or with one channel of floats"
         raise UserError(f"not an image that can be read: {path}; readable: {kinds}") from None
-    except Exception as error:  # each format raises errors of its own kind for bytes that it did not expect
+    except Exception as error:  # each format raises other kinds of errors for broken bytes
         raise UserError(f"{what} cannot be read to its end: {path} ({error or type(error).__name__})") from None
 
 
 def is_plain(path: str | Path, content: bytes) -> bool:
-    """Whether the bytes are a whole, upright 8-bit JPEG or PNG in RGB or grey. OpenCV and Pillow give it equal pixels.
+    """Whether the bytes are a whole, upright 8-bit JPEG or PNG in RGB or grey.
+
+    OpenCV and Pillow decode such a file to equal pixels.
 
     Raises:
-        UserError: as :func:`read_image`, for bytes that are no image at all or too large a one.
+        UserError: the bytes are no image, or the image is too large, as for :func:`read_image`.
     """
     tail = content[-TAIL:]
     with opened(path, content) as image:
@@ -121,9 +126,9 @@ def is_plain(path: str | Path, content: bytes) -> bool:
 
 
 def check_image(path: str | Path) -> None:
-    """Raises UserError for a file that is absent, not an image, or cut off; the message names the file.
+    """Raises UserError for a file that is absent, not an image, or cut off. The message names the file.
 
-    JPEG and PNG files that end as they must are not decoded, so the check costs next to nothing.
+    JPEG and PNG files that have their end mark are not decoded, so the check is fast.
     """
     try:
         with open(path, "rb") as file:
@@ -138,13 +143,13 @@ def check_image(path: str | Path) -> None:
 
 
 def is_whole(start: bytes, tail: bytes) -> bool:
-    """Whether a file's first and last bytes are those of a JPEG or PNG that is not cut off."""
+    """Whether a file's first and last bytes belong to a JPEG or PNG that is not cut off."""
     end = next((end for magic, end in ENDS.items() if start.startswith(magic)), None)
     return end is not None and end in tail
 
 
 def list_images(paths: list[str | Path]) -> list[Path]:
-    """Files as given, and for a folder the images in it, sorted; UserError for a folder without any."""
+    """The given files, and the images below the given folders, sorted; UserError for a folder without images."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -158,7 +163,10 @@ def list_images(paths: list[str | Path]) -> list[Path]:
 
 
 def output_stems(paths: list[Path]) -> list[str]:
-    """A file name without suffix for each input; inputs that share a stem are told apart by folder, then number."""
+    """A different file name without suffix for each input.
+
+    Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind.
+    """
     stems = [path.stem for path in paths]
     stems = [
         f"{p.parent.name}_{s}" if stems.count(s) > 1 and p.parent.name else s for p, s in zip(paths, stems, strict=True)

@@ -1,4 +1,4 @@
-"""Layers that more than one network uses. Maps are (B, C, H, W), channels last in memory where it is faster."""
+"""Layers that more than one network uses. Maps are (B, C, H, W)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
 
 
 class DropPath(nn.Module):
-    """Drops the whole residual branch of a sample with probability ``rate`` in training, scaling the kept ones.
+    """In training, sets a residual branch to 0 for each image with probability ``rate``, and scales the kept ones.
 
     Source: Huang et al., Deep Networks with Stochastic Depth, arXiv 1603.09382.
     """
@@ -28,7 +28,7 @@ class DropPath(nn.Module):
 
 
 def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
-    """A linear ramp 0..``rate`` over all blocks of the network, as [stage][block]."""
+    """One drop path rate per block, as [stage][block]: a linear ramp from 0 at the first block to ``rate``."""
     total = sum(depths)
     ramp = [rate * i / max(total - 1, 1) for i in range(total)]
     starts = [sum(depths[:stage]) for stage in range(len(depths))]
@@ -36,7 +36,7 @@ def drop_path_rates(rate: float, depths: tuple[int, ...]) -> list[list[float]]:
 
 
 class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of a (B, C, H, W) map, which keeps its memory format."""
+    """LayerNorm over the channels of a (B, C, H, W) map. The result has the memory format of the input."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.layer_norm(x.permute(0, 2, 3, 1), self.normalized_shape, self.weight, self.bias, self.eps)
@@ -45,7 +45,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class ConvMLP(nn.Module):
-    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back: a (B, C, H, W) map to the same."""
+    """1x1 to the hidden width, depthwise 3x3, GELU, 1x1 back: (B, C, H, W) to the same shape."""
 
     def __init__(self, dim: int, hidden_dim: int):
         super().__init__()
@@ -60,8 +60,8 @@ class ConvMLP(nn.Module):
 class SingleValueNorm:
     """Makes a BatchNorm accept a single value per channel in training.
 
-    One value has no variance, so such a batch, as one image of 32x32 pixels gives it at stride 32, is normalised by
-    the running statistics and leaves them as they are.
+    One image of 32x32 pixels gives such a batch at stride 32. A single value has no variance. So the batch is
+    normalised by the running statistics, which stay as they are.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class BatchNorm2d(SingleValueNorm, nn.BatchNorm2d):
 
 
 class ConvNorm(nn.Sequential):
-    """A padded, strided convolution and its BatchNorm; sides that the stride does not divide are rounded up."""
+    """A padded convolution and its BatchNorm: (B, in, H, W) to (B, out, ceil(H / stride), ceil(W / stride))."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1):
         super().__init__()

@@ -1,12 +1,12 @@
-"""How (B, C, H, W) maps lie in memory: contiguous, or with the channels last."""
+"""The memory formats of (B, C, H, W) maps: contiguous, or with the channels last."""
 
 from torch import Tensor
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """``x`` with the channels last in memory; a copy only where it lies otherwise.
+    """``x`` with the channels last in memory. ``x`` is copied only if it has another format.
 
-    The axes are moved, since ``torch.func.vmap`` knows no ``contiguous(memory_format=...)``.
+    The axes are permuted, since ``torch.func.vmap`` does not support ``contiguous(memory_format=...)``.
     """
     return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 

@@ -22,18 +22,20 @@ def param_groups(
 ) -> list[dict[str, Any]]:
     """Groups the trainable parameters for an optimiser.
 
-    ``num_layers`` and ``decay_type`` mean what they mean in ConvNeXt's, HorNet's and mmdetection's constructors. The
-    rate of layer ``i`` is ``lr * layer_decay ** (num_layers + 1 - i)``: see :func:`layer_of` for the layers.
+    ``num_layers`` and ``decay_type`` mean the same as in the optimiser constructors of ConvNeXt, HorNet and
+    mmdetection. The learning rate of layer ``i`` is ``lr * layer_decay ** (num_layers + 1 - i)``. :func:`layer_of`
+    says which layer a parameter belongs to.
 
     Args:
-        model: a backbone, or anything that has one as ``.backbone``; what is outside the backbone is the last layer.
-        lr: learning rate of the last layer.
-        weight_decay: decay of weights with two or more dimensions; biases, norms and layer scales get none.
-        layer_decay: each layer's rate is this times the next one's, in (0, 1].
-        no_decay: further parts of names that get no weight decay.
-        num_layers: into how many layers the blocks are grouped, from 4 up; None makes a layer of each block, or of
-            each stage.
-        decay_type: ``"layer_wise"``; ``"stage_wise"`` makes one layer of each stage.
+        model: a backbone, or a model that has one as ``.backbone``. Everything outside the backbone is the last layer.
+        lr: learning rate of the last layer, 0 or more.
+        weight_decay: weight decay, 0 or more, for tensors of two or more dimensions. Biases, norms and layer scales
+            get none.
+        layer_decay: a layer's learning rate divided by the next layer's, in (0, 1].
+        no_decay: parts of names. A parameter whose name contains one gets no weight decay, e.g. ``("pos_embed",)``.
+        num_layers: the number of layers that the blocks are grouped into, 4 or more. None makes a layer of each block,
+            or of each stage.
+        decay_type: ``"layer_wise"``, or ``"stage_wise"`` for one layer per stage.
 
     Returns:
         Dicts with ``params``, ``lr``, ``weight_decay`` and ``names``, first layer first.
@@ -64,12 +66,12 @@ def param_groups(
 def layer_of(place: Place, depths: tuple[int, ...], num_layers: int, grouped: bool, decay_type: str) -> int:
     """The layer, from 0, of a place in a backbone with ``depths`` blocks in each stage.
 
-    The stem is layer 0, and what is outside stem and stages is layer ``num_layers + 1``. Between them lie
+    The stem is layer 0. Everything outside stem and stages is layer ``num_layers + 1``. Layers between them:
 
-    - a layer for each block, with the downsampling before it; a stage's norm belongs to its last block;
-    - ``grouped``: a layer for each of the first two stages, one for two blocks of the third, at most up to
-      ``num_layers - 1``, and ``num_layers`` for the fourth;
-    - ``"stage_wise"``: 1 to 4 for the four stages; the downsamplings are layer 0, as the stem.
+    - By default each block is a layer. A downsampling belongs to the block after it, a stage's norm to its last block.
+    - With ``grouped`` stages 1 and 2 are one layer each. Stage 3 has a layer for every two blocks, up to layer
+      ``num_layers - 1``. Stage 4 is layer ``num_layers``.
+    - With ``"stage_wise"`` the four stages are layers 1 to 4, and their downsamplings belong to layer 0.
     """
     stage = place.stage
     if place.part == "stem":

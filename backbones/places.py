@@ -1,4 +1,4 @@
-"""The grammar of a backbone's parameter names: which stage, which part of it, which block."""
+"""The grammar of a backbone's parameter names: stage, part of the stage, block."""
 
 import re
 from typing import NamedTuple
@@ -10,7 +10,7 @@ class Place(NamedTuple):
     """Where a parameter or module lies in a backbone."""
 
     stage: int | None  # counted from 0; None outside the stages
-    part: str  # "stem", "downsample", "blocks", "norm", or "" for what is none of these, such as output norms
+    part: str  # "stem", "downsample", "blocks", "norm", or "" for anything else, such as output norms
     block: int | None  # within its stage; None outside the blocks
 
 

@@ -25,7 +25,7 @@ ARCHS = {
 }
 NEIGHBOURS, MAX_DILATION = 9, 5
 RATIOS = (4, 2, 1, 1)  # by which each stage pools its candidates
-NATIVE = (56, 28, 14, 7)  # sides of each stage's map at 224x224, which the published position tables are made for
+NATIVE = (56, 28, 14, 7)  # sides of each stage's map at 224x224, the size of the published position tables
 
 
 class PViG(PyramidBackbone):
@@ -35,9 +35,11 @@ class PViG(PyramidBackbone):
     Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
         as the stage's last block leaves it.
 
-    On maps with fewer candidates than 9 neighbours times the dilation, first the dilation falls and then the number.
-    A graph that ``torch.export`` made for free sizes does not adapt: it takes inputs whose similarities are within the
-    budget all at once, and whose map at stride 32 has 18 positions or more. Other sizes raise.
+    A node has 9 neighbours, every dilation-th of the nearest 9 * dilation candidates. On a map with fewer candidates
+    the dilation shrinks first, then the number of neighbours.
+
+    A graph that ``torch.export`` made for free sizes does not adapt. All its similarities must fit into the budget at
+    once, and its map at stride 32 must have at least 18 positions. Inputs of other sizes raise.
 
     Args:
         conv, relative_position, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.

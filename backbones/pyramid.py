@@ -1,4 +1,4 @@
-"""What every network promises: the contract of PyramidBackbone, and the stage that the networks are made of."""
+"""The contract of all networks, PyramidBackbone, and the Stage that they are made of."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from backbones.weights.table import check_pretrained
 
 
 class FeatureInfo(NamedTuple):
-    """One returned map: its channels, and how many input pixels a step of it covers."""
+    """One returned map: its channels, and its stride: the input pixels from one position to the next."""
 
     channels: int
     stride: int
@@ -29,29 +29,30 @@ class FeatureInfo(NamedTuple):
 class PyramidBackbone(nn.Module):
     """Images in, a tuple of feature maps out, finest first.
 
-    A subclass gives ``ARCHS`` (name to a row with ``depths`` and ``embed_dims``) and ``build``, which makes ``stem``
-    and fills ``stages``; stages that no returned map needs are not built, so DDP needs no ``find_unused_parameters``.
+    A subclass gives ``ARCHS`` (arch -> row with ``depths`` and ``embed_dims``) and ``build``, which makes ``stem`` and
+    fills ``stages``. Stages that no returned map needs are not built. So DDP needs no ``find_unused_parameters``.
 
     Args:
         arch: a name of the class's ``ARCHS``.
-        out_indices: stages whose maps are returned, counted from 0; negatives count from the end. Kept ascending.
-        in_chans: channels of the input.
-        drop_path_rate: stochastic depth of the last block, in [0, 1); it ramps up linearly from 0 at the first.
-        pretrained: what ``init_weights()`` loads: None, True (the arch's first row of the weights table), a name of
-            the table, a URL or a file.
-        frozen_stages: -1 none, 0 the stem, k the stem and the first k stages: no gradients, norms in eval mode.
+        out_indices: stages whose maps are returned, counted from 0. Negatives count from the end. Kept ascending.
+        in_chans: channels of the input, 1 or more.
+        drop_path_rate: stochastic depth of the last block, in [0, 1). The rate rises linearly from 0 at the first.
+        pretrained: the weights that ``init_weights()`` loads: None, True (the arch's first row of the weights table), a
+            name of the table, a URL or a file.
+        frozen_stages: how much is frozen: no gradients, norms in eval mode. -1: nothing; 0: the stem; k: the stem and
+            the first k stages.
         norm_eval: keep every BatchNorm's statistics fixed in training.
         grad_checkpointing: recompute each block in the backward pass instead of keeping its activations.
-        init_cfg: mm's word for ``pretrained``: ``dict(type="Pretrained", checkpoint=...)``, with a ``prefix`` of the
-            names to take where the file holds more than one network.
+        init_cfg: mm's form of ``pretrained``: ``dict(type="Pretrained", checkpoint=...)``. If the file holds several
+            networks, ``prefix`` is the beginning of the names to take, e.g. ``"backbone."``.
 
     Raises:
-        UserError: an argument is unknown or out of its range; the message names it and what is allowed.
+        UserError: an argument is unknown or out of its range. The message names it and the values allowed.
     """
 
     ARCHS: ClassVar[dict[str, Any]]
     STRIDES: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # input pixels per step of each stage's map
-    SETTLED_BY_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # arguments and attributes; a load settles those that are None
+    SETTLED_BY_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # arguments that a load settles if they are None
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class PyramidBackbone(nn.Module):
         rates = drop_path_rates(check_rate("drop_path_rate", drop_path_rate), row.depths)
         self.build(row, self.out_indices[-1] + 1, rates)
         self.grad_checkpointing = check_flag("grad_checkpointing", grad_checkpointing)
-        if torch.get_default_device().type != "meta":  # where there are no values
+        if torch.get_default_device().type != "meta":  # meta tensors have no values
             self.apply(self.init_module)
         self.freeze()
 
@@ -108,9 +109,12 @@ class PyramidBackbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, in_chans, H, W) to one (B, C_i, H_i, W_i) map per out_indices, as ``feature_info`` describes them.
+        """(B, in_chans, H, W) to one (B, C_i, H_i, W_i) map per out_indices, described by ``feature_info``.
 
-        The maps lie in memory as ``x`` does: contiguous, or with the channels last.
+        The maps have the memory format of ``x``: contiguous, or with the channels last.
+
+        Raises:
+            UserError: ``x`` has another shape, type or device than the network takes.
         """
         image, x = x, self.stem(self.prepared(x))
         maps = []
@@ -121,14 +125,14 @@ class PyramidBackbone(nn.Module):
         return tuple(maps)
 
     def prepared(self, x: Tensor) -> Tensor:
-        """The input, checked, in the memory format that is the fastest."""
+        """Checks the input, and returns it in the fastest memory format."""
         check_input(x, self.in_chans, self.stem)
         cpu.keep_freed_memory(x)
         return cpu.in_fast_format(x)
 
     @property
     def grad_checkpointing(self) -> bool:
-        """Whether blocks compute their activations again in the backward pass; may be set."""
+        """Whether the backward pass computes the activations of blocks again. Can be set."""
         return any(getattr(stage, "grad_checkpointing", False) for stage in self.stages)
 
     @grad_checkpointing.setter
@@ -137,7 +141,7 @@ class PyramidBackbone(nn.Module):
             stage.grad_checkpointing = value
 
     def output(self, i: int, x: Tensor) -> Tensor:
-        """The map that is returned for stage ``i``, from what the stage hands to the next one."""
+        """The map that is returned for stage ``i``, from the stage's output ``x``."""
         return x
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
@@ -154,7 +158,7 @@ class PyramidBackbone(nn.Module):
         return self
 
     def freeze(self) -> None:
-        """Takes the frozen modules out of training."""
+        """Switches the frozen modules to eval mode, and their gradients off."""
         for module in self.frozen_modules():
             module.eval().requires_grad_(False)
 
@@ -174,7 +178,7 @@ class PyramidBackbone(nn.Module):
             nn.init.zeros_(module.bias)
 
     def init_weights(self) -> None:
-        """Loads ``pretrained`` where one was given (mmengine calls this before training, never before testing)."""
+        """Loads ``pretrained`` if it is given. mmengine calls this before training, never before testing."""
         if self.pretrained is not None:
             source, prefix = self.pretrained, self.pretrained_prefix
             if prefix:
@@ -185,27 +189,30 @@ class PyramidBackbone(nn.Module):
     def arguments(self) -> dict[str, Any]:
         """The arguments with which ``create_backbone`` builds this structure as it is now, in plain types.
 
-        What loaded weights settled is among them; how the network is trained is not.
+        Arguments that loaded weights settled are included. Arguments of training, such as drop_path_rate, are not.
         """
         return {"arch": self.arch, "out_indices": list(self.out_indices), "in_chans": self.in_chans}
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
-        """Takes over what weights fix besides their tensors' values; an argument that the caller gave stays.
+        """Takes over the structure of weights. An argument that the constructor's caller gave stays.
 
-        A load calls this first, and undoes it where it fails. A parameter stays the same object, since an optimiser may
-        know it.
+        A load calls this first, and undoes it if the load fails. A parameter stays the same object, since an optimiser
+        may hold it.
 
         Args:
-            structure: constructor's arguments that the weights were made with, e.g. ``{"norm_eps": 1e-5}``.
+            structure: the constructor's arguments that belong to the weights, e.g. ``{"norm_eps": 1e-5}``.
         """
 
     def fuse(self) -> "PyramidBackbone":
-        """Turns the network, in place, into its inference form: batch norms and layer scales folded, same outputs."""
+        """Folds batch norms and layer scales into convolutions, in place. Outputs stay the same up to rounding.
+
+        A fused network cannot be trained or loaded.
+        """
         if not self.is_fused:
-            self.eval()  # the form that the norms are folded in
+            self.eval()
             fuse_children(self)
             self.is_fused = True
-            self.eval()  # the replacements too
+            self.eval()  # replaced modules start in training mode
             self.requires_grad_(False)
         return self
 
@@ -214,8 +221,8 @@ class Stage(nn.Module):
     """Downsampling, blocks, and the norm that ends the stage, in this order.
 
     Attributes:
-        width: channels of the widest map that a block makes.
-        grad_checkpointing: compute the blocks' activations again in the backward pass.
+        width: channels of the widest map inside a block.
+        grad_checkpointing: whether the backward pass computes the activations of blocks again.
     """
 
     def __init__(self, downsample: nn.Module, blocks: list[nn.Module], norm: nn.Module):
@@ -227,13 +234,13 @@ class Stage(nn.Module):
         self.grad_checkpointing = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """The map of the stage before to this stage's."""
+        """The map (B, C, H, W) of the stage before to the map of this stage."""
         x = self.downsample(x)
         done = [self.run(part) for part in cpu.slices(x, self.width, self.blocks, self.norm)]
         return torch.cat(done) if len(done) > 1 else done[0]
 
     def run(self, x: Tensor) -> Tensor:
-        """Blocks and norm, for some images of the batch."""
+        """Blocks and norm, for a part of the batch."""
         for block in self.blocks:
             x = self.run_block(block, x)
         return self.norm(x)

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a block's activations are computed again in the backward pass, instead of kept."""
+"""Gradient checkpointing: the backward pass computes a block's activations again, instead of keeping them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """``block(x)``, with the activations computed again in the backward pass."""
-    if torch.compiler.is_compiling():  # the compiler recomputes values, not the changes of statistics
+    """``block(x)``. The backward pass computes the activations again."""
+    if torch.compiler.is_compiling():  # the compiler recomputes values alone, and updates no statistics again
         return checkpoint(block, x, use_reentrant=False)
     return checkpoint(
         block, x, use_reentrant=False, context_fn=lambda: (nullcontext(), partial(fixed_statistics, block)())
@@ -20,12 +20,12 @@ def run_recomputed(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def fixed_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch norms compute as in training and leave their statistics alone: the first pass has counted this batch."""
+    """Batch norms compute as in training, but keep their statistics: the first pass has counted this batch already."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-        if norm.num_batches_tracked is not None:  # where SyncBatchNorm has it, it wants to count
+        if norm.num_batches_tracked is not None:  # SyncBatchNorm counts on this tensor
             norm.num_batches_tracked = norm.num_batches_tracked.clone()
     try:
         yield

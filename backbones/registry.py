@@ -1,4 +1,4 @@
-"""Arch name to network: the tables of all families in one place."""
+"""From the name of an arch to its network, over all families."""
 
 import fnmatch
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG, VVT)
 
 
 def list_archs(pattern: str = "*") -> list[str]:
-    """The arch names that match a shell pattern, e.g. ``"van*"``, family by family, small to large."""
+    """The names of archs that match a shell pattern, e.g. ``"van*"``, family by family, small to large."""
     return [arch for family in FAMILIES for arch in family.ARCHS if fnmatch.fnmatch(arch, pattern)]
 
 
@@ -36,13 +36,13 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
     """Builds a backbone and, where ``pretrained`` is given, loads it.
 
     Args:
-        arch: one of :func:`list_archs`; None for that of the weights, see :func:`arch_of`.
-        **kwargs: those of :class:`PyramidBackbone`: out_indices, in_chans, drop_path_rate, pretrained, frozen_stages,
-            norm_eval, grad_checkpointing; and those of the arch's class. What a checkpoint of ours says of its
-            network's structure stands in for those that are not given, but for out_indices.
+        arch: one of :func:`list_archs`. None takes the arch of the weights, see :func:`arch_of`.
+        **kwargs: arguments of :class:`PyramidBackbone` (out_indices, in_chans, drop_path_rate, pretrained,
+            frozen_stages, norm_eval, grad_checkpointing) and of the arch's class. An own checkpoint as ``pretrained``
+            supplies the structure arguments that are not given, such as in_chans, but not out_indices.
 
     Returns:
-        The network in eval-agnostic, freshly constructed state (training mode, as any ``nn.Module``).
+        The network, in training mode as any new ``nn.Module``.
 
     Raises:
         UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
@@ -55,7 +55,7 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
 
 
 def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: Any) -> PyramidBackbone:
-    """A backbone with the structure of ``weights``, which are loaded afterwards; see :func:`create_backbone`."""
+    """A backbone with the structure of ``weights``, but without their values; see :func:`create_backbone`."""
     family = family_of(arch)
     left_open = [name for name in family.SETTLED_BY_WEIGHTS if kwargs.get(name) is None]
     given = {name: value for name, value in kwargs.items() if name not in left_open}
@@ -66,14 +66,14 @@ def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: An
 
 
 def settled_arguments(arch: str, weights: Source | bool | None) -> dict[str, Any]:
-    """The constructor's arguments that weights fix, before there is a network: ``norm_eps``, ``filter_sizes``, ...
+    """The constructor's arguments that weights fix: ``norm_eps``, ``filter_sizes``, ...
 
-    A checkpoint of ours says all that its outputs depend on, ``in_chans`` included. A file is read once: the load that
-    follows gets what was read here.
+    An own checkpoint stores all arguments that its outputs depend on, such as ``in_chans``. A file is read once: the
+    load that follows gets the content from here.
 
     Args:
         arch: the network's arch.
-        weights: as ``pretrained`` for :func:`create_backbone`, or a checkpoint in memory; without any nothing is fixed.
+        weights: as ``pretrained`` for :func:`create_backbone`, or a checkpoint in memory. None fixes nothing.
 
     Raises:
         UserError: a file that is absent, unsafe or cut off, or a name of no weights.
@@ -86,20 +86,20 @@ def settled_arguments(arch: str, weights: Source | bool | None) -> dict[str, Any
     said = opened.own and opened.own["backbone"]
     if not said or said["arch"] != arch:
         return opened.structure
-    # Which maps are wanted belongs to the caller, not to the weights.
+    # The caller, not the weights, decides which maps are returned.
     own = set(arguments_of(family)) & said.keys() - {"arch", "out_indices", "out_blocks"}
     return {name: said[name] for name in own} | opened.structure
 
 
 def arch_of(pretrained: Source | bool | None, which: str | None = None) -> str:
-    """The arch that weights are of: what they say, else the one whose every backbone tensor they hold.
+    """The arch of weights. An own checkpoint names its arch. For other weights all archs are compared.
 
     Args:
         pretrained: a name of the weights table, a URL, a file, or a checkpoint in memory.
-        which: which of several sets of weights, as for ``load_weights``.
+        which: chooses between several sets of weights, as for ``load_weights``.
 
     Raises:
-        UserError: no weights, or weights of no known arch.
+        UserError: no weights are given, or they do not hold all tensors of any arch.
     """
     if pretrained is None or isinstance(pretrained, bool):
         raise UserError("arch is not given; allowed without it: pretrained as a name of weights, a URL or a file")

@@ -1,4 +1,4 @@
-"""Four scales from one: the simple feature pyramid of ViTDet (Li et al., arXiv 2203.16527)."""
+"""Four scales from one map: the simple feature pyramid of ViTDet (Li et al., arXiv 2203.16527)."""
 
 from collections.abc import Sequence
 
@@ -12,16 +12,19 @@ from backbones.memory_format import in_format_of
 
 
 class SimpleFeaturePyramid(nn.Module):
-    """Maps of 4, 2, 1 and 1/2 times the size of the last map given, for heads that expect strides 4 to 32.
+    """One map of stride 16, such as the isotropic ViG's, to maps of strides 4, 8, 16 and 32.
 
-    Each scale ends in a 1x1 and a 3x3 convolution with LayerNorm. Made for stride 16, as the isotropic ViG's.
+    Each scale ends in a 1x1 and a 3x3 convolution, each with LayerNorm.
 
     Args:
-        in_channels: of the map.
-        out_channels: of every scale.
-        num_outs: how many maps: those from ``start_level`` to stride 32, or more: each further map is every second
-            position of the one before.
+        in_channels: channels of the given map.
+        out_channels: channels of every returned map.
+        num_outs: number of returned maps. At least all from ``start_level`` to stride 32 are returned. A further map
+            has every second position of the map before.
         start_level: the first map returned: 0 for stride 4, 1 for 8, 2 for 16, 3 for 32.
+
+    Raises:
+        UserError: ``start_level`` or ``num_outs`` is out of its range.
     """
 
     def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, start_level: int = 0):
@@ -53,7 +56,7 @@ class SimpleFeaturePyramid(nn.Module):
         )
 
     def forward(self, maps: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """One (B, C, H, W) map, or several of which the last counts, to ``num_outs`` maps, finest first."""
+        """One (B, C, H, W) map to ``num_outs`` maps, finest first. Of several given maps the last counts."""
         x = maps if isinstance(maps, Tensor) else maps[-1]
         fast = cpu.in_fast_format(x)
         outs = [in_format_of(x, scale(fast)) for scale in self.scales]

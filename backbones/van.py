@@ -42,8 +42,8 @@ class VAN(PyramidBackbone):
         after the stage's LayerNorm.
 
     Args:
-        norm_eps: eps of those LayerNorms. None takes the loaded weights' own, 1e-5 for those of mmpretrain, mmseg and
-            the official segmentation repository, and 1e-6 where no weights say it.
+        norm_eps: eps of the LayerNorms that end the stages, 0 to 1. None (default): decided by the loaded weights. It
+            is 1e-5 for weights of mmpretrain, mmseg and the official segmentation repository. It is 1e-6 otherwise.
 
     The other arguments are those of :class:`backbones.PyramidBackbone`.
     """
@@ -73,7 +73,7 @@ class VAN(PyramidBackbone):
 
 
 def check_eps(value: float) -> float:
-    """The value if it can be a norm's eps; UserError otherwise."""
+    """Returns ``value`` as a float; UserError unless 0 < value < 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
         raise UserError(f"norm_eps is {value!r}; allowed: 0 < norm_eps < 1, or None")
     return float(value)
@@ -94,7 +94,7 @@ class VANBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm1(x)
-        # The shortcut around the attention carries the normalised map, so the branch is attention + its own input.
+        # The attention has a shortcut of its own, from the normalised map.
         y = (self.attn(y) + y) * self.layer_scale1[:, None, None]
         x = x + self.drop_path(y)
         y = self.mlp(self.norm2(x)) * self.layer_scale2[:, None, None]
@@ -107,7 +107,10 @@ class VANBlock(nn.Module):
 
 
 class LargeKernelAttention(nn.Module):
-    """1x1, GELU, then the input gated by its own large-kernel (dense 5x5, dilated 7x7, 1x1) filtering, then 1x1."""
+    """1x1 and GELU, a product with the map's own large-kernel filtering, 1x1: (B, C, H, W) to the same shape.
+
+    The large kernel is a dense 5x5, a 7x7 of dilation 3 and a 1x1 convolution in a row.
+    """
 
     def __init__(self, dim: int):
         super().__init__()
@@ -123,10 +126,11 @@ class LargeKernelAttention(nn.Module):
 
 
 class FusedVANBlock(nn.Module):
-    """VANBlock in eval mode with norms and layer scales folded; agrees with it up to rounding.
+    """A VANBlock in eval mode with its norms and layer scales folded. The outputs agree up to rounding.
 
-    With norm1(x) = a x + b and layer scale s, the attention branch and its shortcut are
-    x + s (attn(a x + b) + a x + b) = (1 + s a) x + s attn(a x + b) + s b.
+    With norm1(x) = a x + b and layer scale s, the attention branch and its shortcut are::
+
+        x + s (attn(a x + b) + a x + b) = (1 + s a) x + s attn(a x + b) + s b
     """
 
     def __init__(self, block: VANBlock):

@@ -31,18 +31,18 @@ NATIVE = 14  # sides of the map at 224x224
 
 
 class ViG(PyramidBackbone):
-    """Graph convolutions between positions that look alike, at one scale; its quarters stand for stages.
+    """Graph convolutions between positions that look alike, at one scale. Four quarters of the blocks stand for stages.
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 16 are rounded up.
-    Output: one (B, C, ceil(H / 16), ceil(W / 16)) map per out_indices, as the last block of that quarter leaves it,
-        or per ``out_blocks``. :class:`backbones.SimpleFeaturePyramid` makes four scales of the last.
+    Output: one (B, C, ceil(H / 16), ceil(W / 16)) map per out_indices, the output of that quarter's last block; or one
+        per ``out_blocks``. :class:`backbones.SimpleFeaturePyramid` makes four scales of the last map.
 
-    On maps with fewer nodes than neighbours times the dilation, first the dilation falls and then the number. For what
-    ``torch.export`` makes of it see :class:`backbones.PViG`; there, maps of 36 positions or more.
+    On a map with few nodes the dilation shrinks first, then the number of neighbours. A graph that ``torch.export``
+    made for free sizes has the limits of :class:`backbones.PViG`, with at least 36 positions.
 
     Args:
-        out_blocks: blocks after which maps are returned, counted from 0, negatives from the end, kept ascending;
-            instead of out_indices. Blocks that no map needs are not built.
+        out_blocks: blocks whose outputs are returned, instead of out_indices, e.g. ``(2, 5, 8, 11)``. They are counted
+            from 0, negatives from the end, and kept ascending. Blocks that no map needs are not built.
         conv, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.
 
     The other arguments are those of :class:`backbones.PyramidBackbone`.
@@ -71,7 +71,7 @@ class ViG(PyramidBackbone):
             depths = self.ARCHS[arch].depths
             self.out_blocks = resolve_out_indices(out_blocks, sum(depths), "out_blocks")
             quarters = [i for i, depth in enumerate(depths) for _ in range(depth)]
-            out_indices = (quarters[self.out_blocks[-1]],)  # what is built
+            out_indices = (quarters[self.out_blocks[-1]],)  # quarters after this one are not built
         super().__init__(arch, out_indices, *args, **kwargs)
 
     def arguments(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class ViG(PyramidBackbone):
             self.out_blocks = tuple(sum(depths[: i + 1]) - 1 for i in self.out_indices)
         else:
             self.feature_info = self.feature_info * len(self.out_blocks)
-        ends = [min(sum(depths[: i + 1]) - 1, self.out_blocks[-1]) for i in range(num_stages)]  # the last may be cut
+        ends = [min(sum(depths[: i + 1]) - 1, self.out_blocks[-1]) for i in range(num_stages)]  # the last may end early
         self.whole_quarters = [i for i, end in enumerate(ends) if end in self.out_blocks]
         self.stem = GraphStem(self.in_chans, (dim // 8, dim // 4, dim // 2, dim), NATIVE)
         for i in range(num_stages):
@@ -114,11 +114,11 @@ class ViG(PyramidBackbone):
 
 
 class Quarter(Stage):
-    """A stage of blocks alone, which also returns the maps after those blocks of its midst that are wanted.
+    """A stage of blocks alone. It can return the outputs of blocks in its midst, too.
 
     Args:
-        blocks: of the quarter.
-        midst: numbers of the wanted blocks, ascending, without the last.
+        blocks: the blocks of the quarter.
+        midst: numbers of the blocks whose outputs are returned besides the last, ascending.
     """
 
     def __init__(self, blocks: list[nn.Module], midst: list[int]):
@@ -126,7 +126,7 @@ class Quarter(Stage):
         self.midst = midst
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The last block's map (B, C, H, W), after those of the midst where there are any."""
+        """The last block's map (B, C, H, W); with ``midst`` a tuple of the maps of its blocks, then the last."""
         if not self.midst:
             return super().forward(x)
         parts = zip(*[self.run_through(part) for part in cpu.slices(x, self.width, self.blocks)], strict=True)

@@ -37,7 +37,7 @@ class VVT(PyramidBackbone):
     Output: one (B, embed_dims[i], ceil(H / 2**(i + 2)), ceil(W / 2**(i + 2))) map per out_indices, finest first,
         after the stage's LayerNorm, which the next stage receives too.
 
-    Nothing is tied to the size of the training images: positions are fractions of the height and of the width.
+    No parameter depends on the size of the training images: positions are fractions of the height and of the width.
 
     The arguments are those of :class:`backbones.PyramidBackbone`.
     """
@@ -54,14 +54,14 @@ class VVT(PyramidBackbone):
 
     @staticmethod
     def init_module(module: nn.Module) -> None:
-        """As its base class, but for 1x1 convolutions: those are the linear layers of the published code."""
+        """As the base class, except that a 1x1 convolution is initialised as the published code's linear layer."""
         PyramidBackbone.init_module(module)
         if isinstance(module, Conv1x1):
             nn.init.trunc_normal_(module.weight, std=0.02)
 
 
 class PatchEmbed(nn.Module):
-    """Overlapping strided convolution and LayerNorm; sides that the stride does not divide are rounded up."""
+    """An overlapping convolution and LayerNorm: (B, in_dim, H, W) to (B, dim, ceil(H / stride), ceil(W / stride))."""
 
     def __init__(self, in_dim: int, dim: int, kernel_size: int, stride: int):
         super().__init__()
@@ -89,7 +89,10 @@ class VVTBlock(nn.Module):
 
 
 class VicinityAttention(nn.Module):
-    """Vicinity attention at half the width, projected back and gated channel by channel from the mean token."""
+    """Vicinity attention at half the width, a projection back, and a gate: (B, C, H, W) to the same shape.
+
+    The gate is a factor of 1 to 2 for each channel, computed from the mean over all positions.
+    """
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()

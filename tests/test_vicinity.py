@@ -107,8 +107,8 @@ def test_cost_is_linear_in_pixels(arch):
 
 
 def test_position_terms_are_made_once_per_size(monkeypatch):
-    lengths, make = [], ops.make_waves
-    monkeypatch.setattr(ops, "make_waves", lambda length, *of: lengths.append(length) or make(length, *of))
+    lengths, make = [], ops.make_angle_cos_sin
+    monkeypatch.setattr(ops, "make_angle_cos_sin", lambda length, *of: lengths.append(length) or make(length, *of))
     monkeypatch.setattr(ops, "CACHE", TensorCache(1 << 20))
     for height, width in ((6, 9), (6, 9), (9, 6)):
         vicinity_attention(*torch.randn(3, 1, 1, height, width, 4))

@@ -315,8 +315,8 @@ def test_weights_that_only_a_browser_can_fetch_say_where():
 def test_import_needs_no_mm_package():
     """In a fresh interpreter, nothing of the mm stack or of the tasks comes along with the backbones."""
     code = (
-        "import sys, json, backbones; backbones.create_backbone('van_b0');"
-        "print(json.dumps([m for m in sys.modules if m.split('.')[0] in "
+        "import sys, json; started = set(sys.modules); import backbones; backbones.create_backbone('van_b0');"
+        "print(json.dumps([m for m in sys.modules.keys() - started if m.split('.')[0] in "
         "('mmengine','mmcv','mmdet','mmseg','timm','classification','detection','segmentation','engine','mmcv_ops')]))"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

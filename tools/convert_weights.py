@@ -51,7 +51,7 @@ def main() -> None:
         if names:
             print(f"left out, {why}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}")
     if args.out.suffix != ".safetensors" and args.to != "ziggurat":
-        print(f"not said in the file, whose layout has no place for it: {told(backbone, arch, args.to, meta)}")
+        print(f"not said in the file, whose layout has no place for it: {left_unsaid(backbone, arch, args.to, meta)}")
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,7 +87,7 @@ def meta_of(model: nn.Module, weights: str, content: dict[str, Any]) -> dict[str
     return own_meta(model, known.mean, known.std, **rest)
 
 
-def told(backbone: nn.Module, arch: str, to: str, meta: dict[str, Any]) -> str:
+def left_unsaid(backbone: nn.Module, arch: str, to: str, meta: dict[str, Any]) -> str:
     """What a user of the written file must know besides its tensors."""
     own = meta["ziggurat"]
     lines = [f"mean {own['mean']}, std {own['std']}"]
@@ -100,7 +100,7 @@ def told(backbone: nn.Module, arch: str, to: str, meta: dict[str, Any]) -> str:
 
 
 def container_of(arch: str, to: str) -> str | None:
-    return None if to == "ziggurat" else convert.names_of(arch, family_of(arch).ARCHS[arch], to).container
+    return None if to == "ziggurat" else convert.layout_of(arch, family_of(arch).ARCHS[arch], to).container
 
 
 def rewrite(model: nn.Module, arch: str, to: str) -> tuple[dict[str, Tensor], list[str]]:

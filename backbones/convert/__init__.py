@@ -1,7 +1,7 @@
-"""Names of published checkpoints and ours, both ways: one module a family, pure functions of the arch's row.
+"""Renames tensors between published checkpoints and our networks. Each family has one module here.
 
-A format is known by the ``source`` word of its origin; ``ziggurat`` is our own layout. Names are mapped module by
-module from an explicit list, so nothing is guessed: a tensor that is not on the list is not renamed.
+A layout is called by its ``source``, the word for who made the checkpoint: ``official``, ``mmpretrain``, ... Our own
+layout is ``ziggurat``. The lists are explicit, so nothing is guessed: a tensor that is on no list is not renamed.
 """
 
 import re
@@ -11,23 +11,26 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from backbones.convert import hornet, van, vig, vvt
-from backbones.convert.names import Names
+from backbones.convert.layout import Layout
 from backbones.places import place_of
 
-FAMILIES = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig, "vvt": vvt}
-STRUCTURES = {"van": van.structure, "hornet": hornet.structure}  # of the families whose structure follows weights
-BESIDE_STAGES = re.compile(r"(out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")  # what our networks have besides
+LAYOUTS = {"van": van, "hornet": hornet, "pvig": vig, "vig": vig, "vvt": vvt}
+STRUCTURES = {"van": van.structure, "hornet": hornet.structure}  # families whose structure depends on weights
+BESIDE_STAGES = re.compile(r"(out_norms\.\d+|head\.(fc|fc1|fc2|norm))\.")  # our modules besides stem and stages
 
 
 class Recognised(NamedTuple):
-    """A checkpoint's format.
+    """The layout that a checkpoint was found to have.
 
     Attributes:
         source: a word of :func:`sources`, ``"ziggurat"`` or ``"unknown"``.
-        names: checkpoint name -> our name, backbone names bare, the head's under ``head.``, for the tensors it knows.
-        beside: the other names that a strict load may leave out: dead tensors, and what stands beside the backbone,
-            such as a detector's heads.
-        computed: names of tensors that the checkpoint stores and we compute -> how.
+        names: name in the checkpoint -> our name, for each tensor that the layout lists. Our names of backbone tensors
+            have no prefix, e.g. ``backbone.patch_embed1.projection.weight`` -> ``stem.conv.weight``. Names of the
+            classifier's head begin with ``head.``, e.g. ``head.fc.weight``.
+        beside: further names that a strict load may leave out: dead tensors, and tensors outside the backbone, such as
+            a detector's heads.
+        computed: tensors that the checkpoint stores and our network computes: name in the checkpoint -> function that
+            makes the tensor.
     """
 
     source: str
@@ -37,32 +40,32 @@ class Recognised(NamedTuple):
 
 
 def is_ours(name: str) -> bool:
-    """Whether our own networks and heads name a tensor so, e.g. ``stages.0.blocks.1.norm1.weight``."""
+    """Whether a name can be a tensor of our networks and heads, such as ``stages.0.blocks.1.norm1.weight``."""
     return bool(place_of(name).part or BESIDE_STAGES.match(name))
 
 
 def family_word(arch: str) -> str:
-    """The first word of an arch's name, by which tables here know its family: ``van`` for ``van_b2``."""
+    """The first word of an arch's name: ``van`` for ``van_b2``. It is the family's key in the tables here."""
     return arch.partition("_")[0]
 
 
 def sources(arch: str) -> tuple[str, ...]:
-    """The published formats known for an arch's family, besides our own; none for a family without published files."""
-    family = FAMILIES.get(family_word(arch))
+    """The published layouts of an arch's family, such as ``("official", "mmpretrain")``. ``ziggurat`` is not listed."""
+    family = LAYOUTS.get(family_word(arch))
     return family.SOURCES if family else ()
 
 
-def names_of(arch: str, row: Any, source: str) -> Names:
-    """How ``source`` names the network of an arch with this row of its table."""
-    return FAMILIES[family_word(arch)].names(source, row)
+def layout_of(arch: str, row: Any, source: str) -> Layout:
+    """The layout of ``source`` for an arch with this ``row`` of the arch table."""
+    return LAYOUTS[family_word(arch)].layout(source, row)
 
 
 def known(arch: str, row: Any) -> Callable[[str], bool]:
-    """Whether a checkpoint of an arch may hold a tensor of a name, in any format."""
+    """A function that says whether a name can be a tensor of the arch, in any layout."""
     modules: set[str] = set()
     for source in sources(arch):
-        names = names_of(arch, row, source)
-        modules |= {prefix + foreign for prefix in names.prefixes for foreign in names.backbone.values()}
+        layout = layout_of(arch, row, source)
+        modules |= {prefix + foreign for prefix in layout.prefixes for foreign in layout.backbone.values()}
 
     def is_known(name: str) -> bool:
         module = name.rpartition(".")[0]
@@ -72,12 +75,12 @@ def known(arch: str, row: Any) -> Callable[[str], bool]:
 
 
 def structure(arch: str, row: Any, found: "Recognised", tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor's arguments that a recognised checkpoint fixes besides the values of its tensors.
+    """The constructor's arguments that a checkpoint fixes, such as ``{"norm_eps": 1e-5}``; empty for most families.
 
     Args:
         arch: the network's arch.
         row: its row of the arch table.
-        found: what :func:`recognise` found in the checkpoint.
+        found: the result of :func:`recognise`.
         tensors: the checkpoint's tensors, by its own names.
     """
     family = family_word(arch)
@@ -87,7 +90,7 @@ def structure(arch: str, row: Any, found: "Recognised", tensors: Mapping[str, Te
 
 
 def recognise(arch: str, row: Any, keys: Iterable[str]) -> Recognised:
-    """Finds the format of a checkpoint by its tensors' names.
+    """Finds the layout of a checkpoint by the names of its tensors. The layout that lists most of them wins.
 
     Args:
         arch: the arch that is to be loaded.
@@ -97,14 +100,16 @@ def recognise(arch: str, row: Any, keys: Iterable[str]) -> Recognised:
     keys = list(keys)
     best, most = Recognised("unknown", {}, set(), {}), 0
     for source in sources(arch):
-        names = names_of(arch, row, source)
-        for prefix in names.prefixes:
-            theirs = {prefix + foreign: ours for ours, foreign in names.backbone.items()}
-            renamed = rename(keys, theirs | {foreign: ours for ours, foreign in names.head.items()})
+        layout = layout_of(arch, row, source)
+        for prefix in layout.prefixes:
+            theirs = {prefix + foreign: ours for ours, foreign in layout.backbone.items()}
+            renamed = rename(keys, theirs | {foreign: ours for ours, foreign in layout.head.items()})
             found = sum(not name.startswith("head.") for name in renamed.values())
             if found > most:
-                beside = beside_backbone(keys, prefix) | {key for key in keys if key in names.dead}
-                computed = {prefix + key.removeprefix(names.prefixes[0]): make for key, make in names.computed.items()}
+                beside = beside_backbone(keys, prefix) | {key for key in keys if key in layout.dead}
+                computed = {
+                    prefix + key.removeprefix(layout.prefixes[0]): make for key, make in layout.computed.items()
+                }
                 computed = {key: make for key, make in computed.items() if key in keys}
                 best, most = Recognised(source, renamed, beside | computed.keys(), computed), found
     for prefix in ("", "backbone."):
@@ -116,7 +121,7 @@ def recognise(arch: str, row: Any, keys: Iterable[str]) -> Recognised:
 
 
 def write_state(arch: str, row: Any, state: Mapping[str, Tensor], source: str) -> tuple[dict[str, Tensor], list[str]]:
-    """A checkpoint as ``source`` lays it out.
+    """Renames and reshapes tensors into the layout of ``source``.
 
     Args:
         arch: the network's arch.
@@ -125,22 +130,22 @@ def write_state(arch: str, row: Any, state: Mapping[str, Tensor], source: str) -
         source: a word of :func:`sources`.
 
     Returns:
-        The tensors under their names, those that they store and we compute included; and our names of the tensors
-        that the format has no place for.
+        The tensors by the names of ``source``, with the tensors that it stores and our network computes; and our names
+        of the tensors that the layout has no place for.
     """
-    names = names_of(arch, row, source)
-    theirs = {ours: names.prefixes[0] + foreign for ours, foreign in names.backbone.items()} | names.head
+    layout = layout_of(arch, row, source)
+    theirs = {ours: layout.prefixes[0] + foreign for ours, foreign in layout.backbone.items()} | layout.head
     renamed = rename(state, theirs)
     written = {}
     for name, foreign in renamed.items():
-        axes = names.axes.get(name.removesuffix(".weight"))
+        axes = layout.axes.get(name.removesuffix(".weight"))
         written[foreign] = state[name].reshape(*state[name].shape[:2], *[1] * (axes - 2)) if axes else state[name]
-    written |= {foreign: make() for foreign, make in names.computed.items()}
+    written |= {foreign: make() for foreign, make in layout.computed.items()}
     return written, [name for name in state if name not in renamed]
 
 
 def rename(keys: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
-    """Key -> new name for every key that ``modules`` lists, itself or the module whose tensor it is."""
+    """Key -> new name, for each key that is in ``modules`` or whose module is: ``a.b.weight`` by an entry ``a.b``."""
     renamed = {}
     for key in keys:
         module, _, leaf = key.rpartition(".")
@@ -152,5 +157,5 @@ def rename(keys: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
 
 
 def beside_backbone(keys: list[str], prefix: str) -> set[str]:
-    """The names outside the part that a ``backbone.`` prefix marks; none where there is no such prefix."""
+    """The keys that do not begin with the prefix ``backbone.``; none if ``prefix`` is another one."""
     return {key for key in keys if prefix == "backbone." and not key.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""HorNet's names in every published format.
+"""HorNet's names in every published layout.
 
 Source: the state dicts of raoyongming/HorNet@ac9e210 (classification, object_detection, semantic_segmentation) and
 open-mmlab/mmpretrain@ee7f2e8.
@@ -10,14 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from backbones.convert.names import Names
+from backbones.convert.layout import Layout
 
-# Both dense repositories write the same names, in tiny 7x7 the same shapes too: the first word stands for either.
+# The official code for segmentation and for detection writes the same names. A file of either is found as official-seg.
 SOURCES = ("official", "official-seg", "official-det", "mmpretrain")
 
 
-def names(source: str, row: Any) -> Names:
-    """The names of a HorNet with the arch table's ``row`` as ``source`` writes them."""
+def layout(source: str, row: Any) -> Layout:
+    """The layout of ``source`` for a HorNet with this ``row`` of the arch table."""
     pws, gamma = ("projs", "{}.weight") if source == "mmpretrain" else ("pws", "{}")
     modules = {"stem.0": "downsample_layers.0.0", "stem.1": "downsample_layers.0.1"}
     for i, depth in enumerate(row.depths):
@@ -40,14 +40,15 @@ def names(source: str, row: Any) -> Names:
     }[source]
     if source.startswith("official-"):
         modules |= {f"out_norms.{i}": f"norm{i}" for i in range(len(row.depths))}
-    axes = {name: 2 for name in modules if name.endswith((".pwconv1", ".pwconv2"))}  # 1x1 convolutions of ours
-    return Names(modules, head, prefixes, axes=axes, container=container)
+    axes = {name: 2 for name in modules if name.endswith((".pwconv1", ".pwconv2"))}  # our 1x1 convolutions
+    return Layout(modules, head, prefixes, axes=axes, container=container)
 
 
 def structure(source: str, row: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor's arguments that tensors under our names, ``state``, were made with.
+    """The constructor's arguments of the network that ``state``, tensors under our names, belongs to.
 
-    A stage's filters have one size. Where those of a file do not, or have other channels, the row's size stays.
+    All global filters of a stage have one size. If they differ in the file, or have other channels, the row's size is
+    returned.
     """
     sizes = []
     for i, size in enumerate(row.filters):
@@ -63,7 +64,7 @@ def structure(source: str, row: Any, state: Mapping[str, Tensor]) -> dict[str, A
 BLOCK = (
     "norm1",
     "gnconv.proj_in",
-    "gnconv.dwconv",  # the depthwise convolution, or the global filter with the modules beside it:
+    "gnconv.dwconv",  # a depthwise 7x7 convolution; or a global filter, which has the next three modules inside
     "gnconv.dwconv.dw",
     "gnconv.dwconv.pre_norm",
     "gnconv.dwconv.post_norm",

@@ -1,4 +1,4 @@
-"""VAN's names in every published format.
+"""VAN's names in every published layout.
 
 Source: the state dicts of Visual-Attention-Network/VAN-Classification@e19779b and VAN-Segmentation@8285fc7,
 open-mmlab/mmpretrain@ee7f2e8, transformers 4.53.3; projects/van of open-mmlab/mmsegmentation@76b6b89.
@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-from backbones.convert.names import Names
+from backbones.convert.layout import Layout
 
-# Where two sources share their names, as both VAN repositories do but for the prefix, the prefix tells them apart.
+# The backbone's names in official and official-seg differ in the prefix alone.
 SOURCES = ("official", "official-seg", "mmseg", "mmpretrain", "huggingface")
-# Of the LayerNorms that end the stages; no file says it.
+# eps of the LayerNorms that end the stages. No published file stores this number.
 NORM_EPS = {"official": 1e-6, "official-seg": 1e-5, "mmseg": 1e-5, "mmpretrain": 1e-5, "huggingface": 1e-6}
 
 
-def names(source: str, row: Any) -> Names:
-    """The names of a VAN with the arch table's ``row`` as ``source`` writes them."""
+def layout(source: str, row: Any) -> Layout:
+    """The layout of ``source`` for a VAN with this ``row`` of the arch table."""
     embed, block, norm, inner = {
         "official": ("patch_embed{s}", "block{s}.{j}", "norm{s}", VAN_OFFICIAL),
         "mmseg": ("patch_embed{s}", "block{s}.{j}", "norm{s}", VAN_MMSEG),
@@ -35,11 +35,11 @@ def names(source: str, row: Any) -> Names:
             for name in VAN_BLOCK:
                 modules[f"stages.{i}.blocks.{j}.{name}"] = f"{block.format(s=i + 1, i=i, j=j)}.{inner[name]}"
     return {
-        "official": Names(modules, {"head.fc": "head"}, ("",)),
-        "official-seg": Names(modules, {}, ("backbone.",)),
-        "mmseg": Names(modules, {}, ("", "backbone.")),
-        "mmpretrain": Names(modules, {"head.fc": "head.fc"}, ("backbone.", "")),
-        "huggingface": Names(
+        "official": Layout(modules, {"head.fc": "head"}, ("",)),
+        "official-seg": Layout(modules, {}, ("backbone.",)),
+        "mmseg": Layout(modules, {}, ("", "backbone.")),
+        "mmpretrain": Layout(modules, {"head.fc": "head.fc"}, ("backbone.", "")),
+        "huggingface": Layout(
             modules,
             {"head.fc": "classifier"},
             ("van.encoder.stages.", "encoder.stages."),
@@ -50,7 +50,7 @@ def names(source: str, row: Any) -> Names:
 
 
 def structure(source: str, row: Any, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor's arguments that weights of this format were made with."""
+    """The constructor's arguments of the networks that weights of ``source`` were trained in."""
     return {"norm_eps": NORM_EPS[source]} if source in NORM_EPS else {}
 
 

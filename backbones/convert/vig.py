@@ -1,4 +1,4 @@
-"""Names of the isotropic ViG and Pyramid ViG in every published format.
+"""Names of the isotropic ViG and Pyramid ViG in every published layout.
 
 Source: the state dicts of huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch, and open-mmlab/mmpretrain@ee7f2e8.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from backbones.convert.names import Names
+from backbones.convert.layout import Layout
 from backbones.ops.graph import relative_position_codes
 
 SOURCES = ("official", "mmpretrain")
@@ -18,7 +18,8 @@ HEADS = {
 }
 
 
-def names(source: str, row: Any) -> Names:
+def layout(source: str, row: Any) -> Layout:
+    """The layout of ``source`` for a ViG or Pyramid ViG with this ``row`` of the arch table."""
     pyramid = len(set(row.embed_dims)) > 1
     stem = {"official": "stem.convs", "mmpretrain": "stem"}[source]
     convs = 2 if pyramid else 4
@@ -43,7 +44,7 @@ def names(source: str, row: Any) -> Names:
             if pyramid:
                 key = f"{prefix}{theirs}.0.relative_pos"
                 computed[key] = partial(relative_pos, row.embed_dims[i], 56 >> i, (4, 2, 1, 1)[i])
-    return Names(
+    return Layout(
         modules,
         HEADS[source],
         {"official": ("",), "mmpretrain": ("backbone.", "")}[source],
@@ -53,7 +54,7 @@ def names(source: str, row: Any) -> Names:
     )
 
 
-BLOCK = {  # below the pair of Grapher (0) and feed-forward network (1)
+BLOCK = {  # 0 is the Grapher, 1 the feed-forward network
     "grapher.fc1.conv": "0.fc1.0",
     "grapher.fc1.norm": "0.fc1.1",
     "grapher.graph.nn.conv": "0.graph_conv.gconv.nn.0",
@@ -73,7 +74,10 @@ BLOCK = {  # below the pair of Grapher (0) and feed-forward network (1)
 
 
 def relative_pos(dim: int, native: int, ratio: int) -> Tensor:
-    """The frozen table (1, N, M) of a stage of Pyramid ViG at 224x224, as checkpoints store it."""
+    """The table of relative positions of a stage of Pyramid ViG at 224x224, (1, N, M) float32, as checkpoints store it.
+
+    N is the number of nodes, M that of candidates.
+    """
     sides = (native, native, native // ratio, native // ratio)
     p, q = relative_position_codes(dim, native, ratio, *sides, "published")
     return (-2 * p @ q.t()).float()[None]

@@ -1,17 +1,17 @@
-"""VVT's names in the published format.
+"""VVT's names in the published layout.
 
 Source: the state dicts of OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f.
 """
 
 from typing import Any
 
-from backbones.convert.names import Names
+from backbones.convert.layout import Layout
 
 SOURCES = ("official",)
 
 
-def names(source: str, row: Any) -> Names:
-    """The names of a VVT with the arch table's ``row`` as ``source`` writes them."""
+def layout(source: str, row: Any) -> Layout:
+    """The layout of ``source`` for a VVT with this ``row`` of the arch table."""
     modules = {}
     for i, depth in enumerate(row.depths):
         ours = "stem" if i == 0 else f"stages.{i}.downsample"
@@ -22,7 +22,7 @@ def names(source: str, row: Any) -> Names:
             for name, theirs in BLOCK.items():
                 modules[f"stages.{i}.blocks.{j}.{name}"] = f"block{i + 1}.{j}.{theirs}"
     axes = {name: 2 for name in modules if name.endswith(LINEAR)}
-    return Names(modules, {"head.fc": "head"}, ("",), axes=axes, container=None)
+    return Layout(modules, {"head.fc": "head"}, ("",), axes=axes, container=None)
 
 
 BLOCK = {
@@ -38,4 +38,4 @@ BLOCK = {
     "mlp.dw": "mlp.dwconv.dwconv",
     "mlp.fc2": "mlp.fc2",
 }
-LINEAR = ("_proj", "mlp.fc1", "mlp.fc2")  # 1x1 convolutions of ours
+LINEAR = ("_proj", "mlp.fc1", "mlp.fc2")  # our 1x1 convolutions

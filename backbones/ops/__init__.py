@@ -1,4 +1,4 @@
-"""The heavy operations, each with a plain PyTorch reference and faster paths that give the same numbers."""
+"""The heavy operations. Each has a plain PyTorch form, and a faster path that gives the same numbers."""
 
 from backbones.ops.depthwise import DepthwiseConv2d
 from backbones.ops.global_filter import GlobalFilter

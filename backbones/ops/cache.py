@@ -1,4 +1,4 @@
-"""One cache for the tensors that operations make once and use in later calls."""
+"""One cache for the tensors that operations make once and use again, such as the matrices of a Fourier transform."""
 
 import weakref
 from collections.abc import Callable, Hashable
@@ -14,8 +14,9 @@ class Entry(NamedTuple):
     """What is kept for a key.
 
     Attributes:
-        tensors: what ``make`` gave.
-        source: the tensor whose values went in, or None; ``state`` is what it was then.
+        tensors: the result of ``make``.
+        source: the tensor that they were made from, or None.
+        state: :func:`state_of` the source when they were made.
     """
 
     tensors: tuple[Tensor, ...]
@@ -28,7 +29,7 @@ class Entry(NamedTuple):
 
 
 class TensorCache:
-    """Tensors by key, up to ``limit`` bytes together; the first made go first."""
+    """Tensors by key, up to ``limit`` bytes together. Beyond the limit the oldest are dropped first."""
 
     def __init__(self, limit: int):
         self.limit = limit
@@ -37,21 +38,21 @@ class TensorCache:
     def get(
         self, key: Hashable, make: Callable[[], tuple[Tensor, ...]], like: Tensor, source: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """The tensors kept for ``key``; those of ``make()`` where there are none or where none may be kept.
+        """The tensors kept for ``key``. The first call makes them; so does a call where none may be kept.
 
         Args:
-            key: all that ``make`` depends on, but for the values of ``source``.
-            make: gives a tuple of tensors; not all of one call's results need the gradient mode of that call.
-            like: the tensor that the results are used with, of their device.
-            source: the tensor from whose values they are made, if any. Another version of it, or other memory, makes
-                them anew. A write through ``source.data`` leaves no trace: call :meth:`forget` then.
+            key: all that ``make`` depends on, except the values of ``source``.
+            make: gives a tuple of tensors. Kept tensors carry no gradient.
+            like: the tensor that the results are used with, on their device.
+            source: the tensor that the results are computed from, if any. A change of its values or its memory makes
+                the results anew. A write through ``source.data`` leaves no trace: call :meth:`forget` after one.
         """
         if not may_keep(like) or (source is not None and (not may_keep(source) or source.is_inference())):
             return make()
         key, state = (id(source), key), state_of(source)
         entry = self.entries.get(key)
         if entry is None or entry.state != state or (source is not None and entry.source() is not source):
-            with torch.inference_mode(False), torch.no_grad():  # else they could not serve a backward pass later
+            with torch.inference_mode(False), torch.no_grad():  # inference tensors could not serve a backward pass
                 tensors = make()
             self.forget(source, state)
             reference = None if source is None else weakref.ref(source, lambda _: self.drop(key[0]))
@@ -69,7 +70,7 @@ class TensorCache:
         self.entries = entries
 
     def forget(self, source: Tensor | None, state: tuple | None = None) -> None:
-        """Drops what was made from the values of ``source``, but for what was made from this state of it."""
+        """Drops the tensors made from ``source``, except those made from this ``state`` of the source."""
         if source is not None:
             self.drop(id(source), state)
 
@@ -81,16 +82,19 @@ class TensorCache:
 
 
 def state_of(source: Tensor | None) -> tuple:
-    """What changes when the values of ``source`` do."""
+    """A tuple that changes when the values of ``source`` change."""
     return () if source is None else (source.data_ptr(), source._version, source.device, source.dtype, source.shape)
 
 
 def may_keep(like: Tensor) -> bool:
     """Whether tensors made now, beside ``like``, are plain values that later calls can use.
 
-    Not in a graph that is compiled, exported or traced. Not beside a subclass of Tensor, as fake tensors and DTensor
-    are. Not within a transform of ``torch.func``. Not while a CUDA graph is captured: the graph's memory holds nothing
-    before the graph runs, and the graph reads its tensors for ever.
+    They are not in four cases:
+
+    - A graph is compiled, exported or traced.
+    - ``like`` is of a subclass of Tensor, such as a fake tensor or a DTensor.
+    - A transform of ``torch.func`` is at work.
+    - A CUDA graph is captured. Its memory holds nothing before the graph runs, and the graph keeps reading it later.
     """
     return not (
         torch.compiler.is_compiling()

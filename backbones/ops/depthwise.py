@@ -1,4 +1,4 @@
-"""Depthwise convolution, where neither dilation nor the weight's gradient is slow on the CPU."""
+"""Depthwise convolution, with fast forms for two cases that are slow on a CPU: dilation, and the weight's gradient."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ class DepthwiseConv2d(nn.Conv2d):
 
 
 def dilated_as_dense(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
-    """``F.conv2d(x, weight, bias, padding=dilation * (k // 2), dilation=dilation, groups=C)`` by dense convolutions.
+    """``F.conv2d(x, weight, bias, padding=dilation * (k // 2), dilation=dilation, groups=C)`` without dilation.
 
-    A dilated kernel only ever meets pixels of one phase, that is of equal row and column modulo ``dilation``. So the
-    dilation**2 phases become images of their own in the batch (à trous convolution, Holschneider et al. 1989), which
-    an undilated kernel filters. The same products are summed in the same order.
+    A dilated kernel meets only pixels of one phase: pixels whose row and column are equal modulo ``dilation``. Each of
+    the dilation**2 phases becomes an image of its own in the batch. An undilated kernel filters these images (à trous
+    convolution, Holschneider et al. 1989). The same products are summed in the same order.
 
     Args:
         x: (B, C, H, W), best with the channels last in memory.
@@ -44,7 +44,7 @@ def dilated_as_dense(x: Tensor, weight: Tensor, bias: Tensor | None, dilation: i
     batch, channels, height, width = x.shape
     below, right = -height % dilation, -width % dilation
     x = x.permute(0, 2, 3, 1)
-    if torch.compiler.is_compiling() or below or right:  # a graph for any size asks for neither
+    if torch.compiler.is_compiling() or below or right:  # a graph for any size always pads, if by 0
         x = F.pad(x, (0, 0, 0, right, 0, below))  # zeros, as the padding of the convolution itself
     rows, columns = (height + below) // dilation, (width + right) // dilation
     x = x.reshape(batch, rows, dilation, columns, dilation, channels).permute(0, 2, 4, 1, 3, 5)
@@ -89,9 +89,9 @@ class DepthwiseFunction(torch.autograd.Function):
 def weight_gradient(x: Tensor, grad: Tensor, kernel_size: int) -> Tensor:
     """The gradient of a depthwise convolution's weight, by depthwise convolutions.
 
-    Each weight's gradient is a sum over images and pixels of grad times the shifted map. That is a depthwise
-    convolution too, whose kernels are the gradients and whose channels are those of all images side by side; it gives
-    the k x k sums of each image and channel. oneDNN computes it 3 to 10 times faster than it does the gradient.
+    The gradient of one weight is the sum, over images and pixels, of ``grad`` times the shifted ``x``. For each image
+    and channel these k x k sums are a convolution of ``x`` with ``grad`` as the kernel. So all sums together are one
+    depthwise convolution of B * C channels. oneDNN is 3 to 10 times faster at this than at its own weight gradient.
 
     Args:
         x: (B, C, H, W), the convolution's input.

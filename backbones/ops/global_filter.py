@@ -16,17 +16,18 @@ from backbones.ops.resize import resized
 class GlobalFilter(nn.Module):
     """Multiplies the spectrum of each channel of a (B, C, H, W) map by a learned one, in float32 or float64.
 
-    The learned spectrum is stored for one map size, and resized for others (bilinear, corners aligned) as the
-    official code does: per step in training, in eval mode once per size and state of the weights. After writing to the
-    weights through ``.data`` in eval mode, call ``eval()`` again: such a write leaves no trace.
+    The learned spectrum is stored for one map size. For other sizes it is resized (bilinear, corners aligned), as in
+    the official code. Training resizes it in every step. Eval mode keeps the resized spectrum until the weights change.
+    After writing to the weights through ``.data`` in eval mode, call ``eval()`` again: such a write leaves no trace.
 
     Args:
         dim: channels C.
-        size: height and width of the stored spectrum; those of a map of h x 2(w - 1) pixels are (h, w).
+        size: height and width of the stored spectrum, such as (14, 8) for a map of 14 x 14. A map of h x 2(w - 1)
+            pixels has a spectrum of (h, w).
 
     Attributes:
-        fft: True transforms by FFT, False by matrix products, in real arithmetic throughout; both give the same
-            numbers. None, the default, takes the faster, and products under torch.compile and torch.export.
+        fft: True transforms by FFT. False transforms by matrix products in real arithmetic. Both give the same numbers.
+            None, the default, takes the faster; torch.compile and torch.export get the products.
     """
 
     def __init__(self, dim: int, size: tuple[int, int]):
@@ -41,22 +42,25 @@ class GlobalFilter(nn.Module):
             by_fft = bool(self.fft)
         else:
             by_fft = x.device.type != "cpu" or cpu.fft_is_faster(height, width) if self.fft is None else self.fft
-        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # the meta device knows none
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # meta has no autocast
             spectrum = self.spectrum(height, width, dtype, by_fft)
             y = (filter_by_fft if by_fft else filter_by_products)(x.to(dtype), spectrum)
         return y.to(x.dtype)
 
     def spectrum(self, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
-        """The filter for a map of this size, as the form of it wants it; kept where it cannot change unnoticed."""
+        """The result of :func:`make_spectrum`, kept in eval mode."""
         weight, args = self.complex_weight, (height, width, dtype, by_fft)
         if self.training or (weight.requires_grad and torch.is_grad_enabled()):
             return make_spectrum(weight, *args)
         return CACHE.get(("spectrum", *args), lambda: (make_spectrum(weight, *args),), like=weight, source=weight)[0]
 
     def resize(self, size: Sequence[int]) -> None:
-        """Gives the stored spectrum another (height, width), by the resizing that a map of another size gets.
+        """Resizes the stored spectrum to another (height, width).
 
-        The parameter stays the same object, which an optimiser may know already.
+        The parameter stays the same object, since an optimiser may hold it already.
+
+        Raises:
+            UserError: the parameter is sharded.
         """
         weight, size = self.complex_weight, tuple(size)
         if tuple(weight.shape[1:3]) == size:
@@ -82,7 +86,7 @@ class GlobalFilter(nn.Module):
 
 
 def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:
-    """A stored spectrum (C, h, w, 2) for maps of height x width, K = width // 2 + 1.
+    """Resizes a stored spectrum (C, h, w, 2) for maps of height x width. K is width // 2 + 1.
 
     Returns:
         (C, height, K) complex for :func:`filter_by_fft`, (2, height, K, C) for :func:`filter_by_products`.
@@ -95,16 +99,16 @@ def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, b
 
 
 def filter_by_fft(x: Tensor, spectrum: Tensor) -> Tensor:
-    """The plain form: (B, C, H, W) real, spectrum (C, H, W // 2 + 1) complex, to (B, C, H, W)."""
+    """The plain form: a real map (B, C, H, W) and a complex spectrum (C, H, W // 2 + 1) to (B, C, H, W)."""
     y = torch.fft.rfft2(x.contiguous(), norm="ortho") * spectrum
     return torch.fft.irfft2(y, s=x.shape[2:], norm="ortho")
 
 
 def filter_by_products(x: Tensor, spectrum: Tensor) -> Tensor:
-    """The same by the two-dimensional discrete Fourier transform as matrix products, one per axis and direction.
+    """:func:`filter_by_fft` by matrix products: a discrete Fourier transform along each axis, and back.
 
-    A product with a map takes the axis that it transforms for rows and all that lies behind it for columns, and gives
-    the real and imaginary parts as rows, so that each result is the next operand as it lies in memory.
+    Each product transforms one axis of the map. That axis gives the rows of the right operand, and all later axes give
+    its columns. Real and imaginary parts are rows of the result. So the next product needs no copy.
 
     Args:
         x: (B, C, H, W) real, best with the channels last in memory.
@@ -126,19 +130,20 @@ def filter_by_products(x: Tensor, spectrum: Tensor) -> Tensor:
 
 
 def dft_matrices(x: Tensor) -> tuple[Tensor, ...]:
-    """Those of :func:`make_matrices` for a (B, C, H, W) map, kept for further calls."""
+    """The result of :func:`make_matrices` for a (B, C, H, W) map, kept for further calls."""
     args = (*x.shape[2:], x.dtype, x.device)
     return CACHE.get(("dft", *args), lambda: make_matrices(*args), like=x)
 
 
 def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    """The orthonormal transform of real maps and its inverse, as real matrices; K = width // 2 + 1.
+    """The orthonormal Fourier transform of real maps and its inverse, as real matrices. K is width // 2 + 1.
 
-    Returns:
-        along the width (2 K, width): to K frequencies, real parts before imaginary ones;
-        along the height (2 H, 2 H): from (row, part) to (part, frequency);
-        back along the height (2 H, 2 H): from (part, frequency) to (row, part);
-        back along the width (width, 2 K): a frequency that has a mirror image counts for both.
+    "Part" is real or imaginary. Returns four matrices:
+
+    - along the width, (2 K, width): to K frequencies, all real parts before all imaginary ones;
+    - along the height, (2 H, 2 H): from (row, part) to (part, frequency);
+    - back along the height, (2 H, 2 H): from (part, frequency) to (row, part);
+    - back along the width, (width, 2 K): a frequency with a mirror image counts twice.
     """
     half = width // 2 + 1
     cos_h, sin_h = dft_rows(height, height, device)
@@ -155,7 +160,7 @@ def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.dev
 
 
 def dft_rows(frequencies: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each frequency at each place, (frequencies, length) in float64, over sqrt(length)."""
+    """Cosine and sine of 2 pi * frequency * place / length, over sqrt(length): two (frequencies, length), float64."""
     turns = torch.arange(frequencies, device=device)[:, None] * torch.arange(length, device=device) % length
     angles = turns.double() * (2 * math.pi / length)
     return angles.cos() / length**0.5, angles.sin() / length**0.5

@@ -1,6 +1,6 @@
-"""Graphs over the positions of a map: nearest neighbours within a memory budget, and what is gathered from them.
+"""Graphs over the positions of a map: finding the nearest neighbours within a memory budget, and gathering from them.
 
-Nodes are rows, (B, N, C); candidates (B, M, C).
+Nodes are rows (B, N, C). Candidates, the positions that may become neighbours, are rows (B, M, C).
 Source: huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/gcn_lib.
 """
 
@@ -20,16 +20,21 @@ BUDGET = 64 << 20  # bytes of similarities that exist at a time
 def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = None, budget: int = BUDGET) -> Tensor:
     """Indices of the ``k`` nearest candidates of each node, nearest first.
 
-    The distance is |x / |x| - y / |y||^2 - 2 p . q: squared between normalised rows, and a term of the positions. Of
-    it only what differs between a node's candidates is computed, -1/2 times: x . y - |y|^2 / 2 + p . q.
+    With x and y normalised to length 1, the distance between a node and a candidate is::
+
+        |x - y|^2 - 2 p . q
+
+    |x|^2 is the same for all candidates of a node, so it is left out. The largest of these similarities are nearest::
+
+        x . y - |y|^2 / 2 + p . q
 
     Args:
         x: (B, N, C) nodes.
         y: (B, M, C) candidates.
-        codes: p (N, D) and q (M, D), or None for no term of the positions.
-        budget: bytes of similarities, the positions' part included, that may exist at a time; nodes are taken in as
-            many blocks of rows as that needs, at least one row each. The result does not depend on it, but for what
-            rounding decides between candidates that are equally near.
+        k: how many candidates, 1 to M.
+        codes: p (N, D) and q (M, D), the codes of the positions. None leaves out p . q.
+        budget: bytes of similarities that may exist at a time. Nodes are taken in blocks of rows that fit, one row at
+            least. Block sizes change the result only where rounding decides between equally near candidates.
 
     Returns:
         (B, N, k) int64.
@@ -37,9 +42,9 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
     with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
-        images = x.shape[0] + (codes is not None)  # the positions' part is that of one more
+        images = x.shape[0] + (codes is not None)  # p . q takes as much as one image
         rows = max(1, budget // (images * y.shape[1] * x.element_size()))
-        if x.shape[1] <= rows:  # so that a graph compiled without blocks fits many sizes
+        if x.shape[1] <= rows:  # a graph compiled without blocks fits many sizes
             return ranked(x, y, k, codes)
         blocks = [slice(start, start + rows) for start in range(0, x.shape[1], rows)]
         return torch.cat([ranked(x[:, b], y, k, codes and (codes[0][b], codes[1])) for b in blocks], dim=1)
@@ -47,7 +52,7 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
 
 def ranked(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None) -> Tensor:
     """:func:`nearest` of normalised rows, all at once."""
-    length = y.any(-1)[:, None].to(x.dtype) * -0.5  # of a candidate that is 0 nothing is subtracted
+    length = y.any(-1)[:, None].to(x.dtype) * -0.5  # -|y|^2 / 2, which is 0 for a candidate of zeros
     if codes is None:
         similarity = torch.baddbmm(length, x, y.transpose(1, 2))
     else:
@@ -67,14 +72,14 @@ def max_relative(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
 
 
 def gathered_max(y: Tensor, index: Tensor) -> Tensor:
-    """max over K of y[b, index[b, n]]: (B, N, C), by a running maximum. The gradient goes to the first largest."""
+    """Maximum over K of y[b, index[b, n]]: (B, N, C). The gradient goes to the first of equal maxima."""
     if torch.is_grad_enabled() and y.requires_grad and not torch.jit.is_tracing():
         return GatheredMax.apply(y, index)[0]
     return running_max(y, index, with_winner=False)[0]
 
 
 class GatheredMax(torch.autograd.Function):
-    """:func:`running_max`, whose second result has no gradient."""
+    """:func:`running_max` with a gradient for the maximum, and none for the winner."""
 
     generate_vmap_rule = True
 
@@ -92,13 +97,13 @@ class GatheredMax(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: None) -> tuple[Tensor, None]:
         winner, index = ctx.saved_tensors
         rows = index.gather(2, winner.long())
-        dtype = torch.promote_types(grad.dtype, torch.float32)  # a candidate may be the nearest of thousands of nodes
+        dtype = torch.promote_types(grad.dtype, torch.float32)  # thousands of nodes may share a candidate
         out = grad.new_zeros(grad.shape[0], ctx.candidates, grad.shape[2], dtype=dtype)
         return out.scatter_add(1, rows, grad.to(dtype)).to(grad.dtype), None
 
 
 def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
-    """The maximum over neighbours and, where wanted, which neighbour (0..K-1, uint8) has it."""
+    """The maximum over neighbours (B, N, C), and the number 0..K-1 of the neighbour that has it (uint8), or None."""
     batch, candidates, channels = y.shape
     flat = y.reshape(-1, channels)
     offsets = torch.arange(batch, device=y.device)[:, None, None] * candidates
@@ -110,7 +115,7 @@ def running_max(y: Tensor, index: Tensor, with_winner: bool) -> tuple[Tensor, Te
 
 
 def largest_rows(flat: Tensor, rows: Tensor, with_winner: bool) -> tuple[Tensor, Tensor | None]:
-    """:func:`running_max` of the rows of (R, C) that ``rows`` (K, n) names: (n, C) each."""
+    """:func:`running_max` over K of ``flat[rows]``, with ``flat`` (R, C) and ``rows`` (K, n): two (n, C)."""
     largest = flat.index_select(0, rows[0])
     winner = torch.zeros_like(largest, dtype=torch.uint8) if with_winner else None
     for j in range(1, len(rows)):
@@ -125,14 +130,14 @@ def gather(y: Tensor, index: Tensor) -> Tensor:
     """y[b, index[b, n, k]]: (B, N, K, C)."""
     batch, nodes, k = index.shape
     rows = index.reshape(batch, -1, 1).expand(-1, -1, y.shape[2])
-    dtype = torch.promote_types(y.dtype, torch.float32)  # of the sums that are a candidate's gradient
+    dtype = torch.promote_types(y.dtype, torch.float32)  # a candidate's gradient is a long sum
     return y.to(dtype).gather(1, rows).view(batch, nodes, k, -1).to(y.dtype)
 
 
 def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    """:func:`relative_position_codes` in the dtype (float32 up) and on the device of ``x``, kept for further calls."""
+    """:func:`relative_position_codes` on the device of ``x``, kept for further calls. Half types become float32."""
     dtype, device = torch.promote_types(x.dtype, torch.float32), x.device
-    at = device if device.type in ("cpu", "cuda", "meta") else None  # others may not know float64
+    at = device if device.type in ("cpu", "cuda", "meta") else None  # other devices may lack float64
 
     def make() -> tuple[Tensor, Tensor]:
         return tuple(code.to(device, dtype) for code in relative_position_codes(*args, at))
@@ -151,19 +156,21 @@ def relative_position_codes(
     rule: str,
     device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Rows whose products are the relative positions of Pyramid ViG, so that no table of them is needed.
+    """Two sets of rows whose products are the relative positions of Pyramid ViG. No N x M table is stored.
 
-    The published table is -2 / C times the Gram matrix of the 2-D sine-cosine codes of a square grid, resized along
-    its second axis for pooled candidates. For other sizes the published code resizes the table over both axes, as if
-    node numbers were coordinates. Either resize is linear in one axis, so it can be done to the codes.
+    The published table is -2 / C times the products of all pairs of codes. The codes are 2-D sines and cosines over a
+    square grid. For pooled candidates the published code resizes the table along its second axis. For other map sizes
+    it resizes both axes, as if node numbers were coordinates. Each resize is linear along one axis of the table, so
+    resizing the codes gives the same table.
 
     Args:
         dim: channels C of the codes, a multiple of 4.
-        native: sides of the published grid of nodes.
+        native: sides of the published grid of nodes, such as 56 for stride 4 at 224x224.
         ratio: pooling ratio of the candidates.
         height, width: of the grid of nodes.
         rows, columns: of the grid of candidates.
-        rule: ``"published"``, or ``"grid"``: the codes of the true places, a candidate's in the middle of its window.
+        rule: ``"published"`` as above. ``"grid"`` takes the codes of the true places; the place of a candidate is the
+            middle of its window.
         device: of the codes.
 
     Returns:
@@ -179,7 +186,10 @@ def relative_position_codes(
 
 
 def sincos_codes(dim: int, height: int, width: int, step: int, device: torch.device | None = None) -> Tensor:
-    """2-D sine-cosine codes (height * width, dim) of windows of ``step`` x ``step``; x first, each sine then cosine."""
+    """Codes (height * width, dim), float64, of the middles of windows of ``step`` x ``step`` places.
+
+    A quarter of the channels each: sine of x, cosine of x, sine of y, cosine of y.
+    """
     y, x, channel = (torch.arange(n, dtype=torch.float64, device=device) for n in (height, width, dim // 4))
     frequencies = 10000.0 ** -(channel / (dim / 4))
     y, x = (y * step + (step - 1) / 2, x * step + (step - 1) / 2)
@@ -191,6 +201,6 @@ def sincos_codes(dim: int, height: int, width: int, step: int, device: torch.dev
 
 
 def resized_rows(codes: Tensor, count: int) -> Tensor:
-    """(N, C) rows resized to (count, C) as ``F.interpolate`` resizes one axis of an image, bicubic."""
+    """(N, C) rows resized to (count, C), bicubic, as ``F.interpolate`` resizes one axis of an image."""
     image = codes.t()[None, :, :, None]
     return F.interpolate(image, size=(count, 1), mode="bicubic", align_corners=False)[0, :, :, 0].t()

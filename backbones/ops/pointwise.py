@@ -20,9 +20,9 @@ class Conv1x1(nn.Conv2d):
 
 
 def conv_gelu(conv: nn.Module, x: Tensor) -> Tensor:
-    """``F.gelu(conv(x))``, written over the result of ``conv`` where nothing else can hold that result.
+    """``F.gelu(conv(x))``. GELU overwrites the result of ``conv`` if nothing else can hold that result.
 
-    Fresh memory of that size costs as much time as the values, and counts twice in the peak.
+    A second tensor of that size would take as long as GELU itself, and would raise the peak memory.
     """
     y = conv(x)
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch.is_grad_enabled() and y.requires_grad):

@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def resized(table: Tensor, size: tuple[int, int], **how: Any) -> Tensor:
-    """``F.interpolate(table, size, **how)``; the (B, C, H, W) table itself where it has that size already.
+    """``F.interpolate(table, size, **how)`` of a (B, C, H, W) table; the table itself if it has that size.
 
-    A compiled or exported graph always resizes, since a graph that does not ask for the size serves every size.
+    A compiled or exported graph always resizes. So the graph does not depend on the size, and serves every size.
     """
     if not torch.compiler.is_compiling() and table.shape[2:] == size:
         return table

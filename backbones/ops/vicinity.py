@@ -1,11 +1,15 @@
 """Vicinity attention: linear attention that favours near places, VVT's (arXiv 2206.10552).
 
-Each token at row y and column x of a H x W map has the angles a = pi/2 * y/H and b = pi/2 * x/W, and its query and key
-are taken four times, times cos a, sin a, cos b and sin b. A product of two such features is then
-q . k * (cos(a - a') + cos(b - b')), most for near places, and sums over tokens can still be formed first.
+The token at row y and column x of a H x W map has the angles a = pi/2 * y/H and b = pi/2 * x/W. Four copies of its
+query are multiplied by cos a, sin a, cos b and sin b; so are four copies of its key. The product of two such features::
 
-The published clamps give a sum that cancels to 0 the magnitude 1e-4 under the sign of its rounding error. So the sign
-of a few values depends on the processor in the published code, and may differ here, where such a sum is mostly 0.
+    q . k * (cos(a - a') + cos(b - b'))
+
+is largest for near places. The attention stays linear: the sums over tokens can be formed before the products with q.
+
+The published clamps turn a sum that cancels to 0 into 1e-4, with the sign of the sum's rounding error. So in the
+published code the sign of a few values depends on the processor. Here such a sum is mostly 0, so these values may
+differ from the published ones.
 
 Source: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
 """
@@ -18,36 +22,37 @@ from torch import Tensor
 from backbones.ops.cache import CACHE
 
 LOW, HIGH = 1e-4, 1e4  # magnitudes to which intermediate results are clamped
-EPS = 1e-4  # of the normaliser
+EPS = 1e-4  # added to the normaliser
 
 
 def vicinity_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The fast form: the same numbers without the four-fold features.
+    """The fast form: the numbers of :func:`vicinity_attention_reference` without the four copies.
 
-    cos a and sin a are the same along a row, cos b and sin b along a column. So the sums over tokens are sums over
-    rows and columns of small products, and the queries of a row, or of a column, share one small matrix. That is half
-    the arithmetic, and nothing of size N is made but the operands and the result. Linear in the number of tokens.
+    cos a and sin a are the same along a row, cos b and sin b along a column. So the sums over tokens are weighted sums
+    of one small matrix per row and per column. All queries of a row, or of a column, are multiplied by one small
+    matrix. This halves the arithmetic. Time is linear in the number of tokens.
 
     Args:
-        q, k, v: (B, h, H, W, d), queries and keys before their ReLU. Half types are computed in float32.
+        q, k, v: (B, h, H, W, d) for h heads of width d; queries and keys before their ReLU. Half types are computed
+            in float32.
 
     Returns:
         (B, h, H, W, d) of the same type.
     """
     dtype = q.dtype
-    with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):  # the meta device knows none
+    with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):  # meta has no autocast
         q, k, v = (t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v))
         return attend(q.relu(), k.relu(), v).to(dtype)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     height, width, dim = q.shape[2:]
-    along_y, along_x = waves(height, q), waves(width, q)  # (2, H) and (2, W)
+    along_y, along_x = angle_cos_sin(height, q), angle_cos_sin(width, q)  # (2, H) and (2, W)
     by_row = k.transpose(3, 4) @ v  # (B, h, H, d, d)
     by_column = k.permute(0, 1, 3, 4, 2) @ v.transpose(2, 3)  # (B, h, W, d, d)
     kv = torch.cat((along_y @ by_row.flatten(3), along_x @ by_column.flatten(3)), dim=2)  # (B, h, 4, d * d)
     k_sum = torch.cat((along_y @ k.sum(3), along_x @ k.sum(2)), dim=2)  # (B, h, 4, d)
-    # The normaliser's sums as one more column of what the queries are multiplied by.
+    # The sums of the normaliser are one more column of the matrices that the queries are multiplied by.
     both = torch.cat((clamp_magnitude(kv).unflatten(3, (dim, dim)), k_sum[..., None]), dim=4).flatten(3)
     for_row = (along_y.t() @ both[:, :, :2]).unflatten(3, (dim, dim + 1))  # (B, h, H, d, d + 1)
     for_column = (along_x.t() @ both[:, :, 2:]).unflatten(3, (dim, dim + 1))
@@ -57,10 +62,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def vicinity_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The plain form, as the paper writes it, in the type of its arguments; those of :func:`vicinity_attention`."""
+    """The plain form, as in the paper. Arguments as for :func:`vicinity_attention`; computed in their own type."""
     batch, heads, height, width, dim = q.shape
-    cos_y, sin_y = waves(height, q)[:, :, None, None].expand(2, height, width, 1)
-    cos_x, sin_x = waves(width, q)[:, None, :, None].expand(2, height, width, 1)
+    cos_y, sin_y = angle_cos_sin(height, q)[:, :, None, None].expand(2, height, width, 1)
+    cos_x, sin_x = angle_cos_sin(width, q)[:, None, :, None].expand(2, height, width, 1)
     q, k = (
         torch.cat((t * cos_y, t * sin_y, t * cos_x, t * sin_x), dim=4).flatten(2, 3) for t in (q.relu(), k.relu())
     )  # (B, h, N, 4 d)
@@ -70,7 +75,7 @@ def vicinity_attention_reference(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def clamp_magnitude(t: Tensor) -> Tensor:
-    """The magnitude clamped to [1e-4, 1e4] under the same sign; zero stays zero, and has no gradient."""
+    """Clamps the magnitude to [1e-4, 1e4] and keeps the sign. Zero stays zero, and has no gradient."""
     return t.abs().clamp_(LOW, HIGH).mul_(t.sign())
 
 
@@ -79,15 +84,15 @@ def clamped_product(t: Tensor, factor: Tensor) -> Tensor:
     return t.abs().clamp_(LOW, HIGH).mul_(factor).clamp_(LOW, HIGH).mul_(t.sign())
 
 
-def waves(length: int, like: Tensor) -> Tensor:
+def angle_cos_sin(length: int, like: Tensor) -> Tensor:
     """Cosine and sine of pi/2 * i/length, (2, length), kept for further calls."""
     args = (length, like.dtype, like.device)
-    return CACHE.get(("vicinity", *args), lambda: (make_waves(*args),), like=like)[0]
+    return CACHE.get(("vicinity", *args), lambda: (make_angle_cos_sin(*args),), like=like)[0]
 
 
-def make_waves(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    # The published angles are float32 whatever the network's type is. CUDA divides by a number as by its reciprocal,
-    # which rounds otherwise.
+def make_angle_cos_sin(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    # The published angles are float32, whatever the network's type is. The divisor is a tensor: CUDA replaces the
+    # division by a number with a product by its reciprocal, which rounds differently.
     steps = torch.arange(length, device=device, dtype=torch.float32)
     angles = (math.pi / 2 * steps / torch.full_like(steps, length)).to(dtype)
     return torch.stack((angles.cos(), angles.sin()))

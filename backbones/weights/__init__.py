@@ -1,8 +1,11 @@
-"""Weights: their table, safe files, fetching, and strict loading with a report. No class of networks is known here.
+"""Weights: their table, fetching, safe files, and strict loading with a report. This package imports no network.
 
-Read in this order: ``table``, ``fetch`` and ``files`` get a file; ``containers`` and ``backbones.convert`` find a
-network's tensors in it; ``source`` joins them; ``load`` fills a network. ``own`` and ``normalisation`` are what weights
-say besides their tensors.
+Read the files in this order:
+
+- ``table``, ``fetch`` and ``files`` get a file.
+- ``containers`` and ``backbones.convert`` find a network's tensors in the file. ``source`` joins both steps.
+- ``fit`` and ``load`` fill a network.
+- ``own`` and ``normalisation`` read what weights say besides their tensors.
 """
 
 from backbones.weights.containers import find_tensors

@@ -1,4 +1,4 @@
-"""Finding a network's tensors in a checkpoint: in which entry they are, and behind which prefix."""
+"""Finding a network's tensors in a checkpoint: the entry that holds them, and the prefix of their names."""
 
 import re
 from collections import Counter
@@ -12,19 +12,19 @@ from backbones.errors import UserError
 # torch.compile, activation checkpointing and FSDP put these words into names, at any place.
 WRAPPERS = re.compile(r"\b(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|teacher|averaged|swa|momentum)(?:[._]|$)")
-MAX_DEPTH = 3  # entries of entries that are looked into
+MAX_DEPTH = 3  # levels of nested entries that are searched
 
 
 class Found(NamedTuple):
     """One set of tensors in a checkpoint.
 
     Attributes:
-        tensors: by name, without the prefix and without the words of wrappers.
-        keys: the same names -> those in the file.
-        beside: names in the file of the tensors that lie in the same entry outside the prefix.
-        container: the entry that holds them, e.g. ``"state_dict"``; empty where the file itself does.
-        prefix: what their names in the file begin with, e.g. ``"module."``.
-        others: further sets that the checkpoint holds for the network, by the word that chooses each.
+        tensors: by name, without the prefix and without words of wrappers such as ``_orig_mod``.
+        keys: the same names -> the names in the file.
+        beside: names in the file of tensors in the same entry without the prefix.
+        container: the entry that holds the tensors, e.g. ``"state_dict"``; empty if the file itself holds them.
+        prefix: the beginning of their names in the file, e.g. ``"module."``.
+        others: further sets of tensors for the network in this checkpoint, each by the word for ``which``.
     """
 
     tensors: dict[str, Tensor]
@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Container and prefix in one word, as ``which`` takes it."""
+        """Container and prefix in one word, e.g. ``"model_ema.module"``. ``which`` takes this word."""
         return place_of(self.container, self.prefix)
 
 
@@ -47,19 +47,19 @@ class Candidate(NamedTuple):
 
 
 def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which: str | None = None) -> Found:
-    """The set of tensors in a checkpoint that a network knows, wherever it lies.
+    """Finds a network's tensors in a checkpoint, in any entry and behind any prefix.
 
-    A prefix is what most known names have before them; no tensor is looked at alone. Where a checkpoint holds averaged
-    weights beside raw ones, the averaged ones are taken unless ``which`` says otherwise.
+    The prefix is the one that most of the known names have. If a checkpoint holds averaged weights beside raw ones, the
+    averaged ones are taken unless ``which`` says otherwise.
 
     Args:
         content: the checkpoint.
-        known: whether a name, without any prefix, may be one of the network's.
-        which: ``"ema"`` (the averaged set; a teacher is one), ``"raw"`` (the other), or the entry or prefix that is
-            wanted, e.g. ``"student"``. None takes the averaged set where there is one.
+        known: says whether a name, without a prefix, may be a tensor of the network.
+        which: ``"ema"`` (averaged weights, or a teacher), ``"raw"`` (the others), or the wanted entry or prefix, e.g.
+            ``"student"``. None takes the averaged set if there is one.
 
     Raises:
-        UserError: ``which`` names nothing that is there.
+        UserError: ``which`` names nothing in the checkpoint.
     """
     entries = dict(tensor_entries(content))
     candidates = [found for path, names in entries.items() for found in candidates_in(path, names, known)]
@@ -83,7 +83,7 @@ def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which
 
 
 def tensor_entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, dict]]:
-    """Path and tensors by name of every entry that holds any."""
+    """The path of every entry that holds tensors, such as ``"state_dict"``, and these tensors by name."""
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if tensors:
         yield path, tensors
@@ -94,13 +94,13 @@ def tensor_entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -
 
 
 def candidates_in(path: str, names: Mapping[str, Tensor], known: Callable[[str], bool]) -> list[Candidate]:
-    """The prefixes in one entry behind which a network's names lie, each with the keys that it explains."""
+    """The prefixes in one entry that are followed by names of the network, each with its keys."""
     votes: Counter[str] = Counter()
     for key in names:
         votes.update(prefixes_of(WRAPPERS.sub("", key), known))
     most = max(votes.values(), default=0)
     found = []
-    for prefix in sorted((p for p in votes if 2 * votes[p] >= most), key=len):  # the shortest of equal ones
+    for prefix in sorted((p for p in votes if 2 * votes[p] >= most), key=len):  # of equally good prefixes the shortest
         cleaned = ((key, WRAPPERS.sub("", key)) for key in names)
         keys = frozenset(key for key, name in cleaned if name.startswith(prefix) and known(name[len(prefix) :]))
         explained = [other for other in found if len(keys & other.keys) * 2 > len(keys)]
@@ -111,7 +111,7 @@ def candidates_in(path: str, names: Mapping[str, Tensor], known: Callable[[str],
 
 
 def prefixes_of(name: str, known: Callable[[str], bool]) -> Iterator[str]:
-    """Every beginning of a name, up to a dot, that leaves a known one."""
+    """Every prefix of a name, up to a dot, whose rest is a known name: "", "backbone.", "module.backbone.", ..."""
     start = 0
     while True:
         if known(name[start:]):
@@ -126,8 +126,8 @@ def choose(candidates: list[Candidate], which: str | None, swapped: bool) -> Can
     """The candidate that ``which`` asks for.
 
     Args:
-        swapped: the checkpoint is mmengine's, which keeps the averaged weights in ``state_dict`` and the raw ones in
-            ``ema_state_dict``.
+        swapped: whether mmengine wrote the checkpoint. mmengine swaps the names: averaged weights are in
+            ``state_dict``, raw ones in ``ema_state_dict``.
     """
 
     def is_averaged(candidate: Candidate) -> bool:

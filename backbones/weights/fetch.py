@@ -1,4 +1,4 @@
-"""From what a user calls weights to a file on this machine."""
+"""From a name of the weights table, a URL or a path to a file on this machine."""
 
 import hashlib
 import re
@@ -14,10 +14,10 @@ from backbones.weights.table import WEIGHTS, names_for
 
 
 def locate(arch: str | None, source: str | Path) -> Path:
-    """The file of a name of the weights table, of a URL, or of a path; it is downloaded where need be.
+    """The file of a name of the weights table, of a URL, or of a path. A file that is not here is downloaded.
 
     Args:
-        arch: what the weights are for; a name of the table must belong to it. None takes any.
+        arch: the arch that a name of the table must belong to. None takes any name.
         source: the name, the URL or the path.
 
     Raises:
@@ -37,7 +37,7 @@ def locate(arch: str | None, source: str | Path) -> Path:
 
 @cache
 def fetch_named(name: str) -> Path:
-    """The file of a name of the weights table, after saying once whose it is; its mirrors are tried in turn."""
+    """The file of a name of the weights table. Its origin and licence are printed once. Mirrors are tried in turn."""
     row = WEIGHTS[name]
     if not row.urls:
         raise UserError(f"weights {name!r} can only be downloaded in a browser: {row.page}; then give the file's path")
@@ -52,12 +52,16 @@ def fetch_named(name: str) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """The file behind a URL, kept in PyTorch's hub cache; its sha256 is checked where the name carries it.
+    """Downloads a URL into PyTorch's hub cache, once.
 
-    A name without a sha256 may stand for many files, as Hugging Face's do; those are kept under the URL's.
+    A name such as ``van_b2-4f9b6c32.pth`` carries the start of the file's sha256, which is checked. Other names, such
+    as Hugging Face's ``model.safetensors``, stand for many files. These are kept under ``<sha256 of the URL>-<name>``.
+
+    Raises:
+        UserError: the file cannot be downloaded.
     """
     name = Path(urlparse(url).path).name
-    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # eight digits like a year's are a date
+    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
     if not digest:
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name

@@ -1,4 +1,4 @@
-"""Files of weights: reading without running code from them, writing without losing what was there."""
+"""Files of weights: reading runs no code from a file, and writing never damages an existing file."""
 
 import pickle
 import re
@@ -16,18 +16,18 @@ from backbones.errors import UserError
 from backbones.files import replaced_file
 from backbones.weights.own import from_json, to_json
 
-# The one file that was read ahead: its identity -> its content.
+# Identity of the one file that was read ahead -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a .safetensors file, or any other as PyTorch's format, onto the CPU without ever running code from it.
+    """Reads a file onto the CPU, without running code from it. The suffix .safetensors is read as such, others as .pth.
 
-    Training records of mmengine and options of a training script inside a checkpoint come back as empty objects.
-    A .safetensors file gives its tensors by name and, where it was written here, its ``meta`` beside them.
+    Training records of mmengine and options of a training script come back as empty objects. A .safetensors file gives
+    its tensors by name; a file of ours also gives ``meta``.
 
     Raises:
-        UserError: no such file, cut off or of another format, or a pickle that asks for code.
+        UserError: the file is absent, cut off or of another format, or its pickle asks for code.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,10 +37,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_ahead(path: str | Path) -> dict[str, Any]:
-    """Reads as :func:`read_checkpoint` does, and leaves the content for the next call of that for the same file.
+    """Reads a file, and keeps the content for the next :func:`read_checkpoint` of the same file.
 
-    Structure and statistics are wanted before a network is built, its tensors afterwards. The content is kept for one
-    file at a time, and must not be changed.
+    Structure and statistics are needed before a network is built, tensors afterwards. So the file is read once. One
+    content is kept at a time. The caller must not change it.
     """
     content = read_checkpoint(path)
     READ_AHEAD.clear()
@@ -49,7 +49,7 @@ def read_ahead(path: str | Path) -> dict[str, Any]:
 
 
 def identity(path: Path) -> tuple[Any, ...]:
-    """Equal for two paths and moments only where the file and its content are the same."""
+    """A key that changes when a path comes to hold another file or content."""
     status = path.stat()
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
@@ -59,7 +59,7 @@ def read_file(path: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
         with torch.serialization.safe_globals(harmless_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; what cannot be read is refused below
+            warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)) or re.search(r"instantiate (\w+)", str(error))
@@ -87,10 +87,12 @@ def read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def save_safely(content: dict[str, Any], path: str | Path) -> None:
-    """Writes a checkpoint beside ``path`` and renames it into place, so a stop half-way loses nothing.
+    """Writes a checkpoint beside ``path`` and renames it into place. A stop half-way leaves an old file as it was.
 
-    A .safetensors path takes a flat dict of tensors, and beside them ``meta=dict(ziggurat=...)``, which becomes JSON in
-    the file's metadata; any other suffix what ``torch.save`` takes.
+    Args:
+        content: for .safetensors a flat dict of tensors, and optionally ``meta=dict(ziggurat=...)``, which becomes JSON
+            in the file's metadata. For any other suffix anything that ``torch.save`` takes.
+        path: the file.
     """
     path = Path(path)
     with replaced_file(path) as beside:
@@ -103,19 +105,19 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
 
 
 def harmless_globals() -> list[Any]:
-    """What a training checkpoint may name besides tensors: numpy's scalars and arrays, and inert stand-ins."""
+    """The classes that a checkpoint may hold besides tensors: numpy's scalars and arrays, and inert stand-ins."""
     multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
     arrays = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + "?efdFD")]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         arrays += [(multiarray.scalar, f"{module}.scalar"), (multiarray._reconstruct, f"{module}._reconstruct")]
-    # mmengine's records pickle their own methods through getattr, which would reach any attribute of anything. The
-    # training scripts of timm and its kin keep their options.
+    # mmengine's records pickle their methods through getattr. The real getattr could reach any attribute of anything.
+    # Training scripts such as timm's pickle their options, an argparse.Namespace.
     inert = ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "argparse.Namespace")
     return [*arrays, *((Inert, name) for name in inert)]
 
 
 class Inert:
-    """Stands in for a pickled object whose content is not wanted."""
+    """Stands in for a pickled object. Its content is dropped."""
 
     def __init__(self, *args: Any):
         pass

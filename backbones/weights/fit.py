@@ -1,4 +1,4 @@
-"""Whether the tensors of a file fit a network, and one line that says how they do not."""
+"""Whether the tensors of a file fit a network, and the one-line error if they do not."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from backbones.places import place_of
 from backbones.weights.network import Network
 from backbones.weights.source import Opened
 
-TABLE_TOLERANCE = 2e-6  # mmpretrain's float32 construction of relative_pos is 6.6e-7 off the official one
+TABLE_TOLERANCE = 2e-6  # mmpretrain makes relative_pos in float32, which is 6.6e-7 off the official table
 
 
 def check_fit(
@@ -21,16 +21,16 @@ def check_fit(
 
     Args:
         opened: the weights.
-        backbone: the network that takes them.
-        names: their names -> the model's.
-        target: the model's tensors.
-        missing: names of the model's tensors that the weights do not give.
+        backbone: the network to load.
+        names: name in the weights -> name in the model.
+        target: the model's tensors by name.
+        missing: names of the model's tensors that the weights do not give, or give in another shape.
     """
     state, found, left = opened.found.tensors, opened.format, set(missing)
     optional = {key for key, name in names.items() if not needed(backbone, name.removeprefix("backbone."))}
     taken = {key for key, name in names.items() if name in target and name not in left}
     unexpected = [key for key in state if key not in taken | found.beside | optional]
-    has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as published recipes do
+    has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as in published recipes
     may_miss = ("head.",) if has_norms else ("head.", "out_norms.", "backbone.out_norms.")
     missing = [n for n in missing if not n.startswith(may_miss) and not n.endswith("num_batches_tracked")]
     if missing or unexpected:
@@ -45,7 +45,10 @@ def check_fit(
 
 
 def needed(backbone: Network, name: str) -> bool:
-    """Whether a backbone tensor belongs to what was built, rather than to a head or to what no returned map needs."""
+    """Whether a tensor belongs to the part of the backbone that was built.
+
+    False for tensors of a head, and of stages and blocks that no returned map needs.
+    """
     i, _, block = place_of(name)
     if i is None:
         return not name.startswith(("head.", "out_norms."))
@@ -54,7 +57,7 @@ def needed(backbone: Network, name: str) -> bool:
 
 
 def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
-    """Raises UserError where a stored table differs, by more than its type's rounding, from what we compute instead."""
+    """Raises UserError if a stored table differs from the computed one by more than rounding in the stored type."""
     if stored.shape != computed.shape:
         theirs, ours = tuple(stored.shape), tuple(computed.shape)
         raise UserError(f"{where}: table {key} has shape {theirs}; allowed: {ours}, the published one")
@@ -67,7 +70,7 @@ def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> No
 
 
 def same_shape(a: Tensor, b: Tensor) -> bool:
-    """Whether two shapes are equal up to trailing ones, as those of a linear layer and a 1x1 convolution are."""
+    """Whether two shapes are equal up to trailing ones, e.g. (64, 32) of a linear layer and (64, 32, 1, 1)."""
     return without_ones(a) == without_ones(b)
 
 
@@ -94,7 +97,7 @@ def misfit(
 
 
 def count_if_fits(family: type[nn.Module], arch: str, state: dict[str, Tensor]) -> int:
-    """How many tensors a backbone of ``arch`` takes from the state dict; 0 if it lacks one or a shape differs."""
+    """The number of tensors in a backbone of ``arch`` if ``state`` holds all of them in the right shapes, else 0."""
     found = convert.recognise(arch, family.ARCHS[arch], state)
     row, blocks = family.ARCHS[arch], {tuple(name.split(".")[:4]) for name in found.names.values()}
     if not all(("stages", f"{i}", "blocks", f"{depth - 1}") in blocks for i, depth in enumerate(row.depths)):

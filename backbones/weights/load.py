@@ -1,4 +1,4 @@
-"""Strict loading: all of a network's tensors or none, and a report of what was done."""
+"""Strict loading: all of a network's tensors or none, and a report."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,17 +15,17 @@ from backbones.weights.source import Source, open_source, unknown_format
 
 
 class LoadReport(NamedTuple):
-    """What a load did.
+    """The result of a load.
 
     Attributes:
         loaded: names of the model's tensors that were set.
-        missing: names of the model's tensors that the file does not hold; they keep their values.
-        unexpected: names of the file's tensors that were left out, as the file writes them.
-        source: the format found: ``official``, ``official-seg``, ``mmseg``, ``mmpretrain``, ``huggingface`` or
+        missing: names of the model's tensors that the file does not hold. They keep their values.
+        unexpected: names in the file of tensors that were left out.
+        source: the layout of the file: ``official``, ``official-seg``, ``mmseg``, ``mmpretrain``, ``huggingface`` or
             ``ziggurat``.
-        place: where in the file the tensors were: entry and common prefix, e.g. ``"model_ema.module"`` for an entry
-            ``model_ema`` whose names begin with ``module.``; empty where the file is the bare tensors.
-        others: further sets of weights in the file, by the words that ``which`` takes.
+        place: entry and common prefix of the tensors in the file. An entry ``model_ema`` whose names begin with
+            ``module.`` gives ``"model_ema.module"``. Empty if the file holds bare tensors.
+        others: further sets of weights in the file, each by the word for ``which``.
     """
 
     loaded: list[str]
@@ -37,27 +37,33 @@ class LoadReport(NamedTuple):
 
 
 def load_weights(model: nn.Module, source: Source, strict: bool = True, which: str | None = None) -> LoadReport:
-    """Loads any published format into a backbone, or into a classifier (with ``.backbone`` and ``.head``).
+    """Loads any published layout into a backbone, or into a classifier (with ``.backbone`` and ``.head``).
 
-    The file may be another trainer's: its tensors are found in whatever entry they lie, behind a common prefix. The
-    model may be wrapped by DDP, AveragedModel or torch.compile, or sharded by ``fully_shard``.
+    The file may be another trainer's: the tensors may lie in any entry, behind a common prefix. The model may be
+    wrapped by DDP, AveragedModel or torch.compile, or sharded by ``fully_shard``.
 
-    Left out even by a strict load, and named in the report: a head where the model has none or one for another number
-    of classes (a classifier then warns, since its head stays as it was), everything beside the backbone in the
-    checkpoint of a detector or segmenter, stages that the model's out_indices do not need, and tensors that the
-    source saves and never uses.
+    Even a strict load leaves out these tensors, and names them in the report:
+
+    - a head, if the model has no head, or a head for another number of classes. A classifier then warns that its head
+      keeps its values;
+    - everything beside the backbone in the checkpoint of a detector or segmenter;
+    - stages that the model's out_indices do not need;
+    - tensors that the source saves and never uses.
 
     Args:
         model: the network to fill, in place.
         source: a name of the weights table, a URL, a file (.pth, .safetensors, ...), or a state dict.
-        strict: raise where a tensor is missing, unexpected or of another shape. False loads what fits.
-        which: where a file holds several sets: ``"ema"`` (averaged, a teacher), ``"raw"``, or an entry's name. None
-            takes the averaged set, as timm does, and warns.
+        strict: raise if a tensor is missing, unexpected or of another shape. False loads the tensors that fit.
+        which: chooses between several sets in a file: ``"ema"`` (averaged weights, or a teacher), ``"raw"``, or the
+            name of an entry. None takes the averaged set, as timm does, and warns.
+
+    Returns:
+        The report, also kept as ``load_report`` of the backbone.
 
     Raises:
-        UserError: the file is absent, unsafe, cut off, or does not fit; the message names tensors and shapes. The
-            model is unchanged then. Also if a stored position table differs from the one that is computed here, strict
-            or not.
+        UserError: the file is absent, unsafe, cut off, or does not fit. The message names tensors and shapes. Also,
+            strict or not, if a stored position table differs from the one this package computes. The model is then
+            unchanged.
     """
     model = unwrapped(model)
     backbone = backbone_of(model)
@@ -109,23 +115,23 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
 def match_structure(network: Network, source: Source, which: str | None = None) -> None:
     """Gives a network the structure of weights that it will load.
 
-    Call this before DDP or an optimiser is built: parameters may change their shapes, as HorNet's filters do, and
-    modules may come or go. The load that follows does not read the file again.
+    Call this before DDP or an optimiser is built: HorNet's filters may change their shapes, and norms may come or go.
+    The load that follows does not read the file again.
 
     Raises:
-        UserError: as :func:`load_weights`, except that nothing is said yet of tensors that do not fit.
+        UserError: the file is absent, unsafe or cut off. Whether tensors fit is checked by the load.
     """
     opened = open_source(network.arch, network.ARCHS[network.arch], source, which, ahead=True)
     network.match_structure(opened.structure)
 
 
 def match_structures(model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Any] | None = None) -> None:
-    """Gives every network within a model the structure that a checkpoint of the whole model, saved by us, has.
+    """Gives every network within a model the structure that an own checkpoint of the whole model has.
 
     Args:
         model: a detector, segmenter, classifier or backbone.
-        state: its state dict, as the checkpoint holds it.
-        own: what the checkpoint says of itself, from ``read_own_meta``.
+        state: the state dict of the whole model, from the checkpoint.
+        own: the result of ``read_own_meta`` for the checkpoint.
     """
     for name, module in list(model.named_modules()):
         if is_network(module):
@@ -136,20 +142,20 @@ def match_structures(model: nn.Module, state: Mapping[str, Tensor], own: Mapping
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:
-    """A tensor as the parameter is that takes it: spread over a mesh of devices where that one is."""
+    """``value``, spread over a mesh of devices as the parameter ``like`` is."""
     if not hasattr(like, "placements"):
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process has read the file, so none waits for another one's values.
+    # Every process has read the file, so no process has to send values.
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 @contextmanager
 def unchanged_on_error(model: nn.Module) -> Iterator[None]:
-    """Gives every module its attributes, parameters and children back if the body raises.
+    """If the body raises, gives every module its attributes, parameters and children back.
 
-    Of the parameters' values only what took another shape is given back.
+    The values of a parameter are given back if its shape changed. Values that were overwritten in place stay.
     """
     inner = ("_parameters", "_buffers", "_modules")
     before = [(m, vars(m) | {name: dict(vars(m)[name]) for name in inner}) for m in model.modules()]

@@ -1,4 +1,4 @@
-"""What loading needs of a network; no class of networks is known here."""
+"""The attributes and methods of a network that loading uses. No network is imported here."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,11 +13,11 @@ class Network(Protocol):
 
     Attributes:
         arch: a key of ``ARCHS``.
-        ARCHS: arch -> row; a row has what the family's module in ``backbones.convert`` asks for.
-        depths: blocks of each stage, those that were not built included.
+        ARCHS: arch -> row of the arch table, which the family's module in ``backbones.convert`` reads.
+        depths: number of blocks of each stage in the arch, built or not.
         stages: the stages that were built, each with ``blocks``.
-        is_fused: whether the network has its inference form, which takes no weights.
-        load_report: of the last load.
+        is_fused: whether the network is in its inference form, which takes no weights.
+        load_report: the report of the last load, or None.
     """
 
     arch: str
@@ -28,21 +28,21 @@ class Network(Protocol):
     load_report: Any
 
     def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments that give this structure."""
+        """The constructor's arguments that build this structure."""
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
-        """Takes over those constructor's arguments of loaded weights that the caller left open."""
+        """Takes over the arguments in ``structure`` that the constructor's caller left at None."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
 
 def is_network(module: Any) -> bool:
-    """Whether a module is a :class:`Network`; a wrapper that hands attributes on is not."""
+    """Whether a module is a :class:`Network`. A wrapper that passes attributes on is not one."""
     return hasattr(type(module), "match_structure")
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP, DataParallel, AveragedModel or what torch.compile returns, nested as they may be."""
+    """The model inside DDP, DataParallel, AveragedModel and torch.compile, nested in any order."""
     while not is_network(model) and "backbone" not in model._modules:
         inner = model._modules.get("_orig_mod", model._modules.get("module"))
         if inner is None:
@@ -52,7 +52,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def backbone_of(model: nn.Module) -> Network:
-    """The backbone that an unwrapped ``model`` is, or has as ``.backbone``; UserError where there is none."""
+    """The backbone of an unwrapped model: ``model.backbone``, or the model itself.
+
+    Raises:
+        UserError: there is no backbone, or FullyShardedDataParallel has flattened its tensors.
+    """
     if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
         raise UserError("model is in FullyShardedDataParallel, which flattens tensors; allowed: fully_shard, DDP, none")
     backbone = unwrapped(model._modules.get("backbone") or model)

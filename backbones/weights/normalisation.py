@@ -1,4 +1,4 @@
-"""The normalisation that weights expect: their row's, else what their file says, else their family's."""
+"""The normalisation that weights expect: from their row of the weights table, else their file, else their family."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,9 @@ class Statistics(NamedTuple):
     """Mean and standard deviation per channel of an image in 0..1, RGB where there are three.
 
     Attributes:
-        source: where they come from, in a few words.
+        mean: of each channel, in 0..1.
+        std: of each channel, in 0..1.
+        source: where the numbers come from, such as ``"of the weights van_b2.in1k"``.
     """
 
     mean: tuple[float, ...]
@@ -26,7 +28,7 @@ class Statistics(NamedTuple):
         return f"mean ({mean}), std ({std}), {self.source}"
 
     def for_channels(self, channels: int) -> "Statistics":
-        """These for an input of another number of channels: the average over the given ones for each."""
+        """Statistics for an input of ``channels`` channels. Another number of channels gets the average in each."""
         if len(self.mean) == len(self.std) == channels:
             return self
         mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
@@ -37,8 +39,8 @@ class Statistics(NamedTuple):
 def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | None) -> Statistics:
     """The normalisation that goes with ``pretrained``.
 
-    A published file has its row's under any path or URL that keeps the file's name. A file is read once: the load that
-    follows gets what was read here.
+    A published file is known by its file name, under any path or URL. A file is read once: the load that follows gets
+    the content from here.
 
     Args:
         arch: the network's arch.

@@ -1,4 +1,4 @@
-"""What a checkpoint of ours says of itself, so that it loads without a config at hand."""
+"""The dict in which an own checkpoint describes itself, so that it loads without a config."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from backbones.version import __version__
 from backbones.weights.network import is_network, unwrapped
 
 FORMAT = 1
-TUPLE = "__tuple__"  # the key of a tuple in JSON, which has lists alone
+TUPLE = "__tuple__"  # JSON has no tuples: (1, 2) is written as {"__tuple__": [1, 2]}
 
 
 def own_meta(
@@ -22,21 +22,27 @@ def own_meta(
     classes: Sequence[str] | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The dict for ``meta["ziggurat"]`` of a checkpoint, in plain types that a weights-only read gives back.
+    """The dict for ``meta["ziggurat"]`` of a checkpoint, in plain types that a weights-only read can restore.
 
-    :func:`to_json` and :func:`from_json` give the same dict back too. Tuples stay tuples: a config's
+    JSON (:func:`to_json`, :func:`from_json`) restores the same dict. Tuples stay tuples, since a config's
     ``Resize(scale=(1333, 800))`` takes no list.
 
     Args:
-        net: a backbone, or a model with ``.backbone``, wrapped or not. One without a network of ours has no arguments.
-        mean, std: per channel of an image in 0..1, as the network is given it; None where nothing is known.
+        net: a backbone, or a model with ``.backbone``, wrapped or not. A model without a network of ours gets
+            ``backbone=None``.
+        mean, std: the normalisation of each channel of an image in 0..1, in the network's channel order; None if
+            unknown.
         task: ``"classification"``, ``"detection"``, ``"segmentation"`` or None.
-        classes: their names, in the order of the outputs.
-        config: the completed config of the run, as data.
+        classes: the class names, in the order of the outputs.
+        config: the completed config of the run, as nested dicts.
+
+    Returns:
+        ``format``, ``version``, ``task``, ``backbone`` (the network's arguments), ``classes``, ``mean``, ``std`` and
+        ``config``.
     """
     net = unwrapped(net)
     backbone = unwrapped(net._modules.get("backbone") or net)
-    return plain(
+    return to_plain_data(
         dict(
             format=FORMAT,
             version=__version__,
@@ -51,10 +57,10 @@ def own_meta(
 
 
 def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The dict that :func:`own_meta` made, out of a checkpoint; None where it holds none.
+    """The dict of :func:`own_meta` in a checkpoint's content; None if the checkpoint is not ours.
 
     Raises:
-        UserError: the checkpoint was written in a later format, or its dict is not one of ours.
+        UserError: the checkpoint was written in a later format, or the dict is damaged.
     """
     meta = content.get("meta")
     own = meta.get("ziggurat") if isinstance(meta, Mapping) else None
@@ -76,21 +82,24 @@ def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
     return absent | dict(own)
 
 
-def plain(value: Any) -> Any:
-    """Dicts, lists, tuples, texts, numbers, True, False and None all the way down; anything else as its text."""
+def to_plain_data(value: Any) -> Any:
+    """Turns a value into nested dicts, lists, tuples, texts, numbers, True, False and None.
+
+    An array becomes lists. Any other object becomes its text.
+    """
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
+        return {str(key): to_plain_data(part) for key, part in value.items()}
     if isinstance(value, tuple):
-        return tuple(plain(part) for part in value)
+        return tuple(to_plain_data(part) for part in value)
     if isinstance(value, list | set | frozenset):
-        return [plain(part) for part in value]
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+        return [to_plain_data(part) for part in value]
+    return to_plain_data(value.tolist()) if hasattr(value, "tolist") else str(value)
 
 
 def to_json(own: Mapping[str, Any]) -> str:
-    """What :func:`own_meta` made, as JSON."""
+    """The dict of :func:`own_meta` as JSON text."""
 
     def marked(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -102,5 +111,5 @@ def to_json(own: Mapping[str, Any]) -> str:
 
 
 def from_json(text: str) -> dict[str, Any]:
-    """What :func:`to_json` was given."""
+    """The dict that :func:`to_json` was given."""
     return json.loads(text, object_hook=lambda found: tuple(found[TUPLE]) if found.keys() == {TUPLE} else found)

@@ -1,4 +1,4 @@
-"""A source of weights, read once: its tensors for one arch, their format, and what it says of itself."""
+"""A source of weights, read once: the tensors for one arch, their layout, and what the source says of itself."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,17 @@ from backbones.weights.files import read_ahead, read_checkpoint
 from backbones.weights.own import read_own_meta
 
 Source = str | Path | Mapping[str, Any]
-OUTSIDE_TENSORS = {"norm_eps"}  # constructor's arguments that leave no trace in names and shapes
+OUTSIDE_TENSORS = {"norm_eps"}  # constructor's arguments that names and shapes of tensors do not show
 
 
 class Opened(NamedTuple):
     """Weights for one arch.
 
     Attributes:
-        where: how to call the source in a message.
-        found: its tensors.
-        format: their names' format.
-        own: what an own checkpoint says of itself, else None.
+        where: the source's name in messages.
+        found: the tensors for the arch.
+        format: the layout of their names.
+        own: the result of ``read_own_meta``; None unless the source is an own checkpoint.
         structure: the constructor's arguments that the weights fix.
     """
 
@@ -36,17 +36,17 @@ class Opened(NamedTuple):
 
 
 def open_source(arch: str, row: Any, source: Source, which: str | None = None, ahead: bool = False) -> Opened:
-    """Reads a source and finds in it what belongs to an arch.
+    """Reads a source and finds the tensors of an arch in it.
 
     Args:
-        arch: the arch that is wanted.
+        arch: the arch.
         row: its row of the arch table.
         source: a name of the weights table, a URL, a file, or a state dict or checkpoint in memory.
-        which: which of several sets of weights, see :func:`backbones.weights.containers.find_tensors`.
-        ahead: the file will be read once more, to load it; its content is kept until then.
+        which: chooses between several sets of weights, see :func:`backbones.weights.containers.find_tensors`.
+        ahead: whether the file will be read once more, to load it. The content is kept until then.
 
     Raises:
-        UserError: the file is absent, unsafe or cut off, or ``which`` names nothing in it.
+        UserError: the file is absent, unsafe or cut off, or ``which`` names nothing in the file.
     """
     where, content = read_source(arch, source, ahead)
     found = find_tensors(content, convert.known(arch, row), which)
@@ -60,7 +60,7 @@ def open_source(arch: str, row: Any, source: Source, which: str | None = None, a
 
 
 def read_source(arch: str | None, source: Source, ahead: bool = False) -> tuple[str, Mapping[str, Any]]:
-    """How to call a source in a message, and its content; see :func:`open_source`."""
+    """The name of a source for messages, and its content; arguments as for :func:`open_source`."""
     if isinstance(source, Mapping):
         return "the state dict", source
     path = locate(arch, source)
@@ -68,13 +68,13 @@ def read_source(arch: str | None, source: Source, ahead: bool = False) -> tuple[
 
 
 def head_rows(opened: Opened) -> int | None:
-    """The number of classes of the classifier that a source holds; None where it holds none."""
+    """The number of classes of the classifier in a source; None if there is no classifier."""
     last = [key for key, name in opened.format.names.items() if name in ("head.fc.weight", "head.fc2.weight")]
     return len(opened.found.tensors[last[0]]) if last else None
 
 
 def unknown_format(arch: str, opened: Opened) -> UserError:
-    """The error for a source that holds nothing of ``arch``."""
+    """The error for a source without any tensor of ``arch``."""
     formats = ", ".join((*convert.sources(arch), "ziggurat"))
     first = ", ".join(list(opened.found.keys.values())[:3])
     begin = f"its tensors begin: {first}" if first else "it holds no tensors"

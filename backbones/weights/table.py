@@ -1,4 +1,4 @@
-"""The published weights by name: where they are, whose they are and on what terms, and what input they expect."""
+"""The published weights by name: addresses, origin, licence, and the normalisation of the input."""
 
 import fnmatch
 from pathlib import Path
@@ -14,7 +14,7 @@ ONEDRIVE = "https://1drv.ms/u/s!"
 
 
 class Terms(NamedTuple):
-    """Whose weights they are and on what terms."""
+    """The origin of weights, a GitHub repository, and their licence."""
 
     origin: str
     licence: str
@@ -31,10 +31,10 @@ class Weights(NamedTuple):
     """One published set of weights.
 
     Attributes:
-        terms: whose they are.
-        input: the normalisation that they were trained with.
-        urls: addresses of the same weights, tried in order. A name ending in -xxxxxxxx.pth carries its sha256.
-        page: where a browser can download them, if no address gives the file itself.
+        terms: origin and licence.
+        input: the normalisation in training.
+        urls: addresses of the same weights, tried in order. A file name ending in -xxxxxxxx.pth carries its sha256.
+        page: a page where a browser can download the file, if no address gives the file itself.
     """
 
     terms: Terms
@@ -200,7 +200,7 @@ def list_weights(pattern: str = "*") -> list[str]:
 
 
 def first_name(arch: str) -> str:
-    """What ``pretrained=True`` stands for; UserError where the table has nothing for ``arch``."""
+    """The name that ``pretrained=True`` stands for: the first of ``arch``; UserError if the table has none."""
     names = names_for(arch)
     if not names:
         raise UserError(f"pretrained is True, and no weights of {arch} are published; allowed: None, a URL or a file")
@@ -208,7 +208,7 @@ def first_name(arch: str) -> str:
 
 
 def name_of_file(file: str) -> str | None:
-    """The table's name of a published file, by the file's own name; None for any other."""
+    """The name in the table of a published file, such as ``van_b2.in1k``, by its file name; None for other files."""
     for name, row in WEIGHTS.items():
         if any(url.rpartition("/")[2] == file for url in row.urls):
             return name

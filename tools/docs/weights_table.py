@@ -64,7 +64,7 @@ def weights_page() -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     notes = [f"<sup>{number}</sup> {results['notes'][note]}" for note, number in numbers.items()]
-    told = [
+    licence_lines = [
         f"<sup>{letter}</sup> [{terms.origin}](https://github.com/{terms.origin}): {terms.licence.rstrip('.')}."
         for letter, terms in zip("abcdefgh", licences, strict=False)
     ]
@@ -75,7 +75,7 @@ def weights_page() -> str:
         std=std,
         rows="\n".join(lines),
         notes="<br>\n".join(notes),
-        licences="<br>\n".join(told),
+        licences="<br>\n".join(licence_lines),
     )
 
 
