@@ -1,4 +1,4 @@
-"""What the three tasks share around mmengine: configs, the runner, hooks, optimisers, the command line's errors.
+"""The parts around mmengine that all three tasks share: configs, runs, checkpoints, prediction, the command line.
 
 import engine
 predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth")

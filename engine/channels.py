@@ -1,7 +1,7 @@
 """The word ``in_channels="backbone"``: the channels of the maps that reach a neck or head.
 
-A head that follows a neck gets the neck's channels. A network of one scale (the isotropic ViG) gets a simple feature
-pyramid between itself and what expects several scales: in place of an FPN, in front of other necks and heads.
+A head that follows a neck gets the neck's channels. The isotropic ViG has one scale. If a neck or head expects several
+scales, a simple feature pyramid is put in: in place of an FPN, in front of other necks and heads.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,18 @@ from backbones.errors import UserError
 from backbones.pyramid import PyramidBackbone
 
 BACKBONE = "backbone"
-PYRAMID_CHANNELS = 256  # of each scale of a pyramid that is put in front of heads
+PYRAMID_CHANNELS = 256  # channels of each scale of a simple pyramid
 
 
 def complete_channels(owner: ConfigDict, net: PyramidBackbone) -> None:
-    """Fills in the channels of the neck and heads of a model, ``owner``, whose ``backbone`` is ``net``.
+    """Fills in the channels of a model's neck and heads, in place.
+
+    Args:
+        owner: the model's config, with ``backbone``.
+        net: the network that the config's ``backbone`` builds.
 
     Raises:
-        UserError: channels that are typed and are not those of the maps.
+        UserError: a typed number of channels differs from the maps' channels.
     """
     maps = [info.channels for info in net.feature_info]
     if len(set(net.STRIDES)) == 1 and len(maps) > 1 and wants_scales(owner):
@@ -37,7 +41,7 @@ def complete_channels(owner: ConfigDict, net: PyramidBackbone) -> None:
 
 
 def wants_scales(owner: ConfigDict) -> bool:
-    """Whether what follows a network asks, in the word, for the channels of all its maps."""
+    """Whether the neck, or without a neck a head, has ``in_channels="backbone"``, and so takes several maps."""
     neck = owner.get("neck")
     first = neck[0] if isinstance(neck, list) else neck
     if first is not None:
@@ -46,7 +50,7 @@ def wants_scales(owner: ConfigDict) -> bool:
 
 
 def insert_pyramid(owner: ConfigDict, net: PyramidBackbone) -> None:
-    """Puts a SimpleFeaturePyramid behind ``net``, whose outputs ``out_indices`` then stand for the strides 4 to 32."""
+    """Puts a SimpleFeaturePyramid behind ``net``. Its ``out_indices`` 0 to 3 then stand for the strides 4 to 32."""
     first, count = net.out_indices[0], len(net.out_indices)
     if net.out_indices != tuple(range(first, 4)):
         raise UserError(
@@ -78,7 +82,14 @@ def outputs(neck: ConfigDict, maps: list[int]) -> list[int]:
 
 
 def fill(part: Any, role: str, maps: list[int], check: bool) -> None:
-    """Fills in a neck or head and what is inside; ``check``: compares numbers that are typed with the maps."""
+    """Fills in ``in_channels="backbone"`` of a neck or head and of every dict inside.
+
+    Args:
+        part: the config of the neck or head, or a list of configs.
+        role: its key in the model, such as ``"decode_head"``.
+        maps: channels of the maps that reach it.
+        check: whether a typed number must equal the maps' channels.
+    """
     if isinstance(part, list | tuple):
         for one in part:
             fill(one, role, maps, check)
@@ -92,7 +103,11 @@ def fill(part: Any, role: str, maps: list[int], check: bool) -> None:
 
 
 def wanted(part: ConfigDict, role: str, maps: list[int]) -> int | list[int]:
-    """What a module takes as its ``in_channels``: one map's, or a list of several."""
+    """A module's ``in_channels``: the channels of one map, or a list for several maps.
+
+    Raises:
+        UserError: ``in_index`` names no map, or a head of one width gets maps of several widths.
+    """
     index = part.get("in_index")
     try:
         if isinstance(index, int):

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: what they hold, in which types, how their weights are loaded, and how long they are kept."""
+"""Checkpoints of a run: their content and its types, loading their weights, and removing old ones."""
 
 from pathlib import Path
 from typing import Any
@@ -52,16 +52,16 @@ def to_plain_types(value: Any) -> Any:
 
 
 def without_history(message_hub: dict[str, Any]) -> dict[str, Any]:
-    """A message hub's state without its curves. They are in the log file, and reading them takes mmengine's classes."""
+    """A message hub's state without its curves. The log file has the curves; unpickling them needs mmengine's code."""
     info = message_hub["runtime_info"]
     keys = {name: value for name, value in message_hub["resumed_keys"].items() if name in info}
     return dict(log_scalars={}, runtime_info=dict(info), resumed_keys=keys)
 
 
 def content_of_run(content: dict[str, Any]) -> dict[str, Any]:
-    """A file's content in mmengine's layout: ``state_dict`` with bare names, ``meta``, and what a run adds.
+    """A file's content in mmengine's layout: ``state_dict`` with bare names, ``meta``, and the entries of a run.
 
-    A file of weights alone comes back with an empty ``meta``.
+    A file of weights alone gets an empty ``meta``.
     """
     if not isinstance(content.get("state_dict"), dict):
         content = {"state_dict": tensors_of(content), "meta": content.get("meta", {})}
@@ -70,12 +70,12 @@ def content_of_run(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def meta_of_run(model: nn.Module, cfg: Config, classes: Any) -> dict[str, Any]:
-    """What a run's checkpoint says of itself, for ``meta["ziggurat"]``; see ``backbones.weights.own_meta``.
+    """A run's ``meta["ziggurat"]``, by which a checkpoint describes itself; see ``backbones.weights.own_meta``.
 
     Args:
         model: the model, wrapped or not.
         cfg: the run's completed config.
-        classes: the class names of the training data, in the order of the outputs; None where they have none.
+        classes: the class names of the training data, in the order of the outputs; None if the data have none.
     """
     try:
         task = task_of(cfg)
@@ -87,7 +87,7 @@ def meta_of_run(model: nn.Module, cfg: Config, classes: Any) -> dict[str, Any]:
 
 
 def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and std of RGB in 0..1 by which a model normalises images; None where its preprocessor does not."""
+    """A model's normalisation: mean and std of RGB in 0..1; None if its preprocessor does not normalise."""
     preprocessor = getattr(model, "data_preprocessor", None)
     if not hasattr(preprocessor, "mean"):
         return None, None
@@ -104,18 +104,21 @@ def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, li
 def load_state(
     model: nn.Module, state: dict[str, Any], source: str, exact: bool, own: dict[str, Any] | None = None
 ) -> str:
-    """Loads a state dict into the network itself; returns in words what did not fit, "" where all did.
+    """Loads a state dict into a model.
 
     Args:
-        model: the network, wrapped or not.
-        state: tensors by the names they have outside a wrapper.
-        source: how to call them in an error, e.g. the file's path.
+        model: the model, wrapped or not.
+        state: tensors by their names outside a wrapper.
+        source: the name of the weights in messages, e.g. the file's path.
         exact: whether every tensor must be there and fit.
-        own: what a checkpoint of ours says of itself, from ``read_own_meta``.
+        own: the result of ``read_own_meta`` for the checkpoint.
+
+    Returns:
+        A description of the tensors that did not fit, such as ``"2 missing (a, b)"``; "" if all fit.
 
     Raises:
-        UserError: with ``exact`` for any tensor missing, unexpected or of another shape, otherwise for one of the
-            backbone. The model is unchanged then.
+        UserError: a tensor is missing, unexpected or of another shape. Without ``exact`` only the backbone's tensors
+            count. The model is then unchanged.
     """
     model = unwrap(model)
     with unchanged_on_error(model):
@@ -143,7 +146,7 @@ def load_state(
 
 
 class LateRemoval:
-    """A file backend of mmengine that keeps files which it was told to remove, until ``finish``."""
+    """A file backend of mmengine that removes files later: ``remove`` remembers a file, ``finish`` removes it."""
 
     def __init__(self, backend: Any):
         self.backend = backend
@@ -158,17 +161,17 @@ class LateRemoval:
     rmtree = remove
 
     def finish(self) -> None:
-        """Removes what is outdated."""
+        """Removes all remembered files."""
         while self.outdated:
             remove(self.outdated.pop())
 
 
 @HOOKS.register_module(force=True)
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's hook, except that an older checkpoint goes only once the newer one and its record are in place.
+    """mmengine's hook, except that an older checkpoint is removed only after the newer one and its record are written.
 
-    mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend waits. Whatever
-    is to happen after a checkpoint is in place belongs to the three ``after_`` methods.
+    mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend waits until one of
+    the three ``after_`` methods calls ``finish``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -187,7 +190,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.file_backend = LateRemoval(self.file_backend)
 
     def after_save_checkpoint(self, runner: Any, path: Path) -> None:
-        """A file that was outdated and is written again stays."""
+        """Keeps a file that was outdated and has been written again."""
         self.file_backend.outdated.discard(path)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
@@ -199,10 +202,10 @@ class SafeCheckpointHook(CheckpointHook):
         self.file_backend.finish()
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Saves the best checkpoint so far, where ``save_best`` asks for it.
+        """Saves the best checkpoint so far, if ``save_best`` is set.
 
         Raises:
-            UserError: a name in ``save_best`` is none of the metrics.
+            UserError: a name in ``save_best`` is not a metric of this validation.
         """
         if self.file_backend is None:
             return

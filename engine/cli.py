@@ -1,4 +1,4 @@
-"""How every tool starts and ends: one-line errors, exit statuses, the options that several tools have."""
+"""The start and end of every tool: one-line errors, exit statuses, and options that several tools have."""
 
 import argparse
 import os
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from backbones.errors import UserError
 
-CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # what tells a config from a checkpoint
-HEAD_START = 2.0  # seconds for process 0 to say the same first; the launcher then ends the others before they do
+CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
+HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
@@ -29,7 +29,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print(f"error: {user_error}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
-    if "RANK" in os.environ:  # no launcher, no group of processes; importing torch takes a second
+    if "RANK" in os.environ:  # only a launcher starts a group; importing torch takes a second
         from engine.processes import leave_processes
 
         leave_processes(status or 0)
@@ -37,9 +37,10 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
 
 def find_user_error(error: BaseException | None) -> str | None:
-    """The message of the UserError that ``error`` is or was raised from, also where a data loader's worker raised it.
+    """The message of a UserError: ``error`` itself, or the one that ``error`` was raised from. None if there is none.
 
-    An error that happens while a UserError is handled, without ``from``, is a fault of ours. It is not hidden.
+    The UserError may come from a worker of a data loader. An error that happens while a UserError is handled, without
+    ``from``, is a fault of ours and gives None.
     """
     while error is not None:
         if isinstance(error, UserError):
@@ -49,14 +50,14 @@ def find_user_error(error: BaseException | None) -> str | None:
 
 
 def last_line(message: str) -> str:
-    """A worker's exception arrives with the worker's traceback as its text; its last line is the message itself."""
+    """A message on one line. The exception of a worker has the worker's traceback as text: its last line is taken."""
     if "Traceback (most recent call last)" in message:
         message = message.strip().splitlines()[-1].split("UserError: ", 1)[-1]
     return " ".join(message.split())
 
 
 def output_folder(path: str | Path, option: str = "--out") -> Path:
-    """The folder, made where it is missing; UserError where nothing can be written there."""
+    """The folder, which is made if it is missing; UserError if nothing can be written there."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def output_folder(path: str | Path, option: str = "--out") -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors look like all others: one line, exit status 2."""
+    """An argument parser with errors like the tools' other errors: one line, exit status 2."""
 
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
@@ -76,8 +77,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing have in common."""
-    parser.add_argument("--work-dir", metavar="DIR", help="where the run is kept; default: work_dirs/<config name>")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the GPU where there is one")
+    parser.add_argument("--work-dir", metavar="DIR", help="the run's folder; default: work_dirs/<config name>")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none", help=argparse.SUPPRESS)
     parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
     add_config_options(parser)

@@ -1,9 +1,11 @@
-"""Completing a config: what it says in words is filled in from its data and from its network.
+"""Completing a config: words in it are replaced by values that follow from its network and its data.
 
-``in_channels="backbone"`` of necks and heads becomes the channels of the maps that reach them. ``mean="weights"`` and
-``std="weights"`` become the statistics of the weights that are loaded. ``pretrained=True`` becomes the name of the
-arch's first weights. A number in place of a word stays. A run whose config was not completed fails, since no module
-takes a word. The completed config holds plain values: mm's own tools run it, given its ``custom_imports``.
+- ``in_channels="backbone"`` of a neck or head becomes the channels of the maps that reach it.
+- ``mean="weights"`` and ``std="weights"`` become the statistics of the loaded weights.
+- ``pretrained=True`` becomes the name of the arch's first weights.
+
+A typed number stays. A run whose config was not completed fails, since no module takes a word. The completed config
+holds plain values, so mm's own tools can run it with its ``custom_imports``.
 """
 
 from collections.abc import Iterator
@@ -30,11 +32,11 @@ OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
 
 
 def complete(cfg: Config) -> None:
-    """Completes a config in place; doing it again changes nothing.
+    """Completes a config in place. Completing it again changes nothing.
 
     Raises:
-        UserError: data that the task cannot complete from; a backbone's arch, arguments or weights that do not exist
-            or do not belong together; channels typed that are not the network's; a word that nothing can replace.
+        UserError: the data are not of their format; the backbone's arch, arguments or weights do not exist or do not
+            belong together; a typed number of channels is not the network's; a word cannot be replaced.
     """
     task = task_for(cfg)
     task.complete(cfg)
@@ -52,7 +54,7 @@ def complete(cfg: Config) -> None:
 
 
 def check_type(cfg: Config, scope: str) -> None:
-    """UserError where no network can fill in the words, because its type is a name that nobody registered."""
+    """Raises UserError if the type of the backbone is a name that nobody registered."""
     backbone = cfg.model.get("backbone")
     if isinstance(backbone, dict) and maker_of(backbone, scope) is None:
         kind = str(backbone.get("type"))
@@ -61,7 +63,7 @@ def check_type(cfg: Config, scope: str) -> None:
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:
-    """The parts of a model that have one of our networks as their ``backbone``: detectors, segmenters, classifiers."""
+    """The dicts in a model's config whose ``backbone`` is one of our networks, e.g. the detector in a wrapper."""
     if isinstance(part, dict):
         backbone = part.get("backbone")
         if isinstance(backbone, dict) and maker_of(backbone, scope) in (build_any, *FAMILIES):
@@ -79,7 +81,14 @@ def maker_of(backbone: ConfigDict, scope: str) -> Any:
 
 
 def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
-    """Checks and settles the config of the network; returns the network, on the meta device."""
+    """Completes the config of a network, in place.
+
+    Returns:
+        The network, on the meta device.
+
+    Raises:
+        UserError: the arch, an argument or the weights do not exist or do not belong together.
+    """
     backbone = owner.backbone
     arch = backbone.get("arch")
     if arch is None:
@@ -105,7 +114,7 @@ def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
 
 
 def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None:
-    """UserError for a key that the network does not take: most often another backbone's, inherited from a base."""
+    """Raises UserError for a key that the network does not take, e.g. a ResNet's ``depth`` inherited from a base."""
     allowed = arguments_of(family)
     foreign = [key for key in backbone if key not in allowed and key not in ("type", "_scope_")]
     if foreign:
@@ -118,12 +127,12 @@ def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None
 
 
 def weights_of(backbone: ConfigDict) -> Any:
-    """What a backbone loads: its ``pretrained``, or the checkpoint of mm's ``init_cfg``."""
+    """The weights that a backbone's config names: its ``pretrained``, or the checkpoint of mm's ``init_cfg``."""
     return backbone.get("pretrained") or (backbone.get("init_cfg") or {}).get("checkpoint")
 
 
 def fill_statistics(part: Any, known: Statistics) -> None:
-    """Replaces ``"weights"`` everywhere: in 0..255 for mm's modules, in 0..1 for the classifier's and timm's."""
+    """Replaces every ``"weights"``, in place. mm's modules get 0..255, our BatchPreprocessor and timm get 0..1."""
     if isinstance(part, dict | Config):
         for name in ("mean", "std"):
             if part.get(name) == WEIGHTS:
@@ -136,7 +145,7 @@ def fill_statistics(part: Any, known: Statistics) -> None:
 
 
 def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """The words that are still there, with the keys that lead to them."""
+    """The words that are left, each with its key, such as ``("model.neck.in_channels", "backbone")``."""
     pairs = part.items() if isinstance(part, dict) else enumerate(part)
     for key, value in pairs:
         inside = f"{name}.{key}" if name else str(key)

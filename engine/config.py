@@ -1,8 +1,8 @@
-"""Configs: reading them with one-line errors, changing them from the command line, and telling their task.
+"""Configs: reading them with one-line errors, and changing them from the command line.
 
-One option points every data set and evaluator of a config at other data: ``--cfg-options data_root=FOLDER``. It sets
-the top-level ``data_root``, which data sets without a root of their own use, and rewrites every path of the config
-that lies in the old ``data_root`` (configs in mm style, where each data set repeats it).
+One option points every data set and evaluator of a config at other data: ``--cfg-options data_root=FOLDER``. The option
+sets the top-level ``data_root``, which data sets without a root of their own use. In configs of mm's style each data
+set repeats the root. So the option also rewrites every path of the config that lies in the old ``data_root``.
 """
 
 import difflib
@@ -33,7 +33,7 @@ RUNNER_KEYS = {
     "model_wrapper_cfg",
     "sync_bn",
 } - {"self", "cfg"}
-# Every top-level key that a run reads; the second line's belong to the data and to test-time augmentation.
+# Every top-level key that a run reads. mmengine's Runner reads the first group, our completion and tools the others.
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
@@ -42,14 +42,16 @@ READ_KEYS = (
 
 
 def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None = None) -> Config:
-    """Reads a config, changes it by ``key=value`` options, and lets its task complete it.
+    """Reads a config, changes it by options, and completes it.
 
     Args:
         path: a config file.
-        cfg_options: ``["optim_wrapper.optimizer.lr=1e-4", ...]``, or the same as a dict; dots lead into nested parts.
+        cfg_options: ``["optim_wrapper.optimizer.lr=1e-4", ...]`` or ``{"optim_wrapper.optimizer.lr": 1e-4, ...}``. A
+            dot leads into a nested dict.
 
     Raises:
-        UserError: no such config (the nearest names are given), one that cannot be read, or a bad option.
+        UserError: the config is absent (the message has the nearest names) or cannot be read, an option is bad, or the
+            config cannot be completed, as in ``engine.complete.complete``.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,7 +60,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
         cfg = Config.fromfile(path)
     except UserError:
         raise
-    except Exception as error:  # a config is a program: whatever it raises is the user's to see
+    except Exception as error:  # a config is a program, and can raise any error
         raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
     check_names(cfg, path, READ_KEYS)
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
@@ -91,9 +93,10 @@ def arch_of(cfg: Config) -> Any:
 
 
 def follow_arch(cfg: Config, options: dict[str, Any]) -> None:
-    """After an option changed the arch of one of our leaves: statistics that the leaf types were the old network's.
+    """Replaces mean and std typed in one of our leaves by ``"weights"``, after an option has changed the arch.
 
-    A user's own config keeps what it types, since that may describe the images.
+    Such numbers belong to the weights of the old arch. A user's own config keeps its numbers, since they may describe
+    the images.
     """
     preprocessor = cfg.model.get("data_preprocessor") or {}
     typed = [name for name in ("mean", "std") if preprocessor.get(name) not in (None, WEIGHTS)]
@@ -107,20 +110,21 @@ def follow_arch(cfg: Config, options: dict[str, Any]) -> None:
 
 
 def move_data_root(cfg: Config, new: str) -> None:
-    """Sets ``cfg.data_root`` and moves every path of the config that is in the old one."""
+    """Sets ``cfg.data_root``, and changes every path of the config that is in the old root."""
     old = cfg.get("data_root")
     if old:
         for key, value in cfg.items():
             if key != "work_dir":
-                cfg[key] = moved(value, PurePath(old), new)
+                cfg[key] = with_new_root(value, PurePath(old), new)
     cfg.data_root = new
 
 
-def moved(value: Any, old: PurePath, new: str) -> Any:
+def with_new_root(value: Any, old: PurePath, new: str) -> Any:
+    """``value`` with ``new`` in place of ``old`` at the beginning of every path inside, e.g. ``data/coco/val2017/``."""
     if isinstance(value, dict):
-        return ConfigDict({key: moved(part, old, new) for key, part in value.items()})
+        return ConfigDict({key: with_new_root(part, old, new) for key, part in value.items()})
     if isinstance(value, list | tuple):
-        return type(value)(moved(part, old, new) for part in value)
+        return type(value)(with_new_root(part, old, new) for part in value)
     if isinstance(value, str) and value and PurePath(value).is_relative_to(old):
         inside = PurePath(value).relative_to(old)
         return new if inside == PurePath() else str(PurePath(new) / inside) + ("/" if value.endswith("/") else "")
@@ -128,7 +132,7 @@ def moved(value: Any, old: PurePath, new: str) -> Any:
 
 
 def unknown_config(path: Path) -> UserError:
-    """The error for a config that is not there, with the paths of the nearest of the repository's configs from here."""
+    """The error for an absent config. It gives the paths, from the current folder, of configs with similar names."""
     files = [file for task in TASKS for file in REPOSITORY.glob(f"{task}/configs/*/*.py")]
     by_stem = {file.stem: os.path.relpath(file) for file in files if file.parent.name != "_base_"}
     nearest = [by_stem[stem] for stem in difflib.get_close_matches(path.stem, by_stem, n=3, cutoff=0.5)]
@@ -138,5 +142,5 @@ def unknown_config(path: Path) -> UserError:
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and message of an exception on one line."""
+    """An exception's class and message on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,4 +1,4 @@
-"""The console of a run: what is shown there, and who may print."""
+"""The console of a run: the lines it shows, and the prints and warnings that go to the log file instead."""
 
 import contextlib
 import io
@@ -24,16 +24,16 @@ SLOW_LINES = 30.0  # seconds between the lines of a long evaluation
 
 
 def say_note(message: object) -> None:
-    """A line on stderr, of the first process only: nothing is wrong, but a reader should know."""
+    """Prints ``note: ...`` on stderr, in the first process only."""
     if is_main_process():
         print(f"note: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Swallows what is printed to stdout, and warnings, inside the block.
+    """Drops warnings and prints to stdout inside the block.
 
-    mm's forks print remarks about parts of theirs that nobody asked for. Tools that print JSON need a clean stdout.
+    mm's forks print remarks on import. Tools that print JSON need a clean stdout.
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -42,7 +42,7 @@ def quiet_imports() -> Iterator[None]:
 
 @contextlib.contextmanager
 def prints_to_log(runner: Runner) -> Iterator[None]:
-    """Sends what libraries print or warn of inside the block to the run's log file. Our own notes stay on stderr."""
+    """Sends prints and warnings of libraries inside the block to the run's log file. Our own notes go to stderr."""
     path = runner.logger.log_file if runner.rank == 0 else os.devnull
     with open(path, "a", buffering=1) as file, contextlib.redirect_stdout(file), library_warnings_to(file):
         yield
@@ -65,7 +65,7 @@ def library_warnings_to(file: TextIO | None) -> Iterator[None]:
 
 @HOOKS.register_module(force=True)
 class ProgressHook(Hook):
-    """Shows training and evaluation: a bar with ETA on a terminal, plain lines elsewhere. The log file has it all.
+    """Shows the progress of training and evaluation: a bar on a terminal, plain lines elsewhere.
 
     Args:
         interval: iterations between two plain lines.
@@ -75,7 +75,7 @@ class ProgressHook(Hook):
 
     def __init__(self, interval: int = 50):
         self.interval = interval
-        self.out = sys.stdout  # the runner sends what libraries print meanwhile to the log file
+        self.out = sys.stdout  # the runner replaces sys.stdout later
         self.bars: list[tqdm] = []
         self.last_line = time.monotonic()
 
@@ -128,7 +128,7 @@ class ProgressHook(Hook):
         self.say(f"test   {scores(metrics)}")
 
     def facts(self, runner: Any) -> dict[str, str]:
-        """What a training line says of this iteration."""
+        """The facts in a training line: epoch, loss, learning rate."""
         hub, facts = runner.message_hub, {}
         if by_epoch(runner):
             facts["epoch"] = f"{runner.epoch + 1}/{runner.max_epochs}"
@@ -139,7 +139,7 @@ class ProgressHook(Hook):
         return facts
 
     def moment(self, runner: Any) -> str:
-        """Where in the training a validation happened; nothing outside a training."""
+        """The epoch or iteration of a validation within a training; "" outside a training."""
         if not hasattr(self, "started"):
             return ""
         return f"epoch {runner.epoch}  " if by_epoch(runner) else f"iteration {runner.iter}  "
@@ -168,7 +168,7 @@ class ProgressHook(Hook):
 
 
 def loaded_lines(model: nn.Module) -> list[str]:
-    """One line for each backbone that loaded ``pretrained``: nobody can trust a silent load."""
+    """One line for each backbone that loaded ``pretrained``: the number of tensors, and the tensors left out."""
     lines = []
     for module in model.modules():
         report = module.load_report if isinstance(module, PyramidBackbone) else None
@@ -185,13 +185,13 @@ def by_epoch(runner: Any) -> bool:
 
 
 def scores(metrics: dict[str, Any] | None) -> str:
-    """Metrics on one line: numbers only, those that could not be measured left out."""
+    """The metrics that are numbers, on one line."""
     numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float | np.number)}
     return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "no metrics"
 
 
 def clock(seconds: float) -> str:
-    """h:mm:ss, without the hours where there are none."""
+    """Seconds as ``h:mm:ss``, or ``m:ss`` below an hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

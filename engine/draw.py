@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
-MIN_WIDTH = 480  # pixels an image is enlarged to before anything is written on it
+MIN_WIDTH = 480  # narrower images are enlarged to at least this number of pixels before text is drawn
 PANEL = (24, 26, 31)
 INK = (236, 238, 242)
 
@@ -28,11 +28,11 @@ def draw_instances(
         boxes: (N, 4), x1, y1, x2, y2 in pixels of ``image``.
         names: N words to write at the boxes.
         colours: N RGB colours, 0..255.
-        scores: N values in 0..1 written behind the names; the best is drawn last, on top.
+        scores: N values in 0..1, written behind the names. The best one is drawn on top.
         masks: (N, H, W) bool in the frame of ``image``.
 
     Returns:
-        RGB, enlarged by a whole number where ``image`` is small.
+        RGB. A small image is enlarged by a whole number.
     """
     canvas, scale = enlarged(image)
     order = np.arange(len(boxes)) if scores is None else np.argsort(np.asarray(scores))
@@ -57,19 +57,19 @@ def draw_classes(
 
     Args:
         image: RGB, H x W.
-        mask: (H, W) class indices; values without a class (255: unlabelled) stay untinted.
-        classes: their names.
-        palette: their RGB colours, 0..255.
+        mask: (H, W) class indices. Pixels without a class, e.g. 255 for unlabelled, stay untinted.
+        classes: the class names.
+        palette: an RGB colour, 0..255, for each class.
         opacity: of the tint, in 0..1.
 
     Returns:
-        RGB, enlarged by a whole number where ``image`` is small, the legend below.
+        RGB with the legend below. A small image is enlarged by a whole number.
     """
     canvas, _ = enlarged(image)
     counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
     present = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     canvas = tinted(canvas, ((mask == i, palette[i]) for i in present), opacity)
-    lines = [(f"{classes[i]}  {share(counts[i] / mask.size)}", tuple(palette[i])) for i in present]
+    lines = [(f"{classes[i]}  {percent(counts[i] / mask.size)}", tuple(palette[i])) for i in present]
     return with_legend(canvas, lines)
 
 
@@ -90,7 +90,7 @@ def draw_scores(image: Image.Image, names: Sequence[str], scores: Sequence[float
         draw.text((size // 2, middle), text, fill=INK, font=font(size), anchor="lm")
         right = bar_left + max(2, round((bar_right - bar_left) * float(score)))
         draw.rectangle([bar_left, top + row // 5, right, top + row - row // 5], fill=colours[k])
-        draw.text((page.width - size // 2, middle), share(float(score)), fill=INK, font=font(size), anchor="rm")
+        draw.text((page.width - size // 2, middle), percent(float(score)), fill=INK, font=font(size), anchor="rm")
     return page
 
 
@@ -112,7 +112,7 @@ def side_by_side(images: Sequence[Image.Image], titles: Sequence[str], gap: int 
 
 
 def make_palette(num_classes: int) -> list[Colour]:
-    """Distinct RGB colours, 0..255: hues a golden ratio apart, so that neighbours in the list look different."""
+    """Distinct RGB colours, 0..255. Hues are a golden ratio apart, so neighbours in the list look different."""
     colours = []
     for i in range(num_classes):
         saturation, value = ((0.75, 0.95), (0.55, 0.75), (0.9, 0.6))[i // 12 % 3]
@@ -122,14 +122,14 @@ def make_palette(num_classes: int) -> list[Colour]:
 
 
 def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """The image at least MIN_WIDTH wide, and the whole number it was enlarged by."""
+    """The image, enlarged by a whole number to at least MIN_WIDTH, and that number."""
     scale = max(1, -(-MIN_WIDTH // image.width))
     size = (image.width * scale, image.height * scale)
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if scale > 1 else image.convert("RGB"), scale
 
 
 def tinted(canvas: Image.Image, regions, opacity: float) -> Image.Image:
-    """Lays colours over (mask, colour) regions, later ones on top; masks may be smaller than the canvas."""
+    """Lays each colour of (mask, colour) ``regions`` over its mask, later ones on top. Small masks are enlarged."""
     pixels = np.asarray(canvas).copy()
     for mask, colour in regions:
         scale = canvas.height // mask.shape[0]
@@ -139,7 +139,7 @@ def tinted(canvas: Image.Image, regions, opacity: float) -> Image.Image:
 
 
 def write_label(draw: ImageDraw.ImageDraw, text: str, box: np.ndarray, colour: Colour, size: int) -> None:
-    """A word on a plate of the box's colour, above the box where there is room, else inside it."""
+    """Draws a word on a plate of the box's colour: above the box if there is room, else inside."""
     width, height = draw.textlength(text, font=font(size)) + size * 0.5, size * 1.3
     left = max(0, min(box[0], draw.im.size[0] - width))
     top = box[1] - height if box[1] >= height else box[1]
@@ -148,7 +148,7 @@ def write_label(draw: ImageDraw.ImageDraw, text: str, box: np.ndarray, colour: C
 
 
 def with_legend(canvas: Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
-    """The canvas above as many columns of coloured words as fit its width."""
+    """The canvas with coloured words below, in as many columns as fit."""
     if not lines:
         return canvas
     size = label_size(canvas)
@@ -174,7 +174,7 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, face: ImageFont.FreeTypeFont
     return text
 
 
-def share(fraction: float) -> str:
+def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 

@@ -1,6 +1,6 @@
-"""Data set formats: the class names that the files have, and checks of the files before a run.
+"""Data set formats: reading class names from the files, and checking the files before a run.
 
-A format belongs to a class of data sets, and serves the subclasses too. Another format is one file::
+A format belongs to a class of data sets and its subclasses. Another format is one file::
 
     @DATASETS.register_module()
     class MyDataset(BaseDetDataset): ...
@@ -22,24 +22,24 @@ FORMATS: dict[type, "Format"] = {}
 
 
 class Format:
-    """What a data set format offers. Every method takes the config of one data set; the defaults know nothing."""
+    """A data set format. Every method takes the config of one data set. The defaults read and check nothing."""
 
     def classes(self, dataset: Any) -> tuple[str, ...] | None:
-        """The names of the classes as the files have them, in the order of the labels; None where there is no data.
+        """The class names in the files, in the order of the labels; None if there are no files.
 
         Raises:
-            UserError: the files are there but are not of this format.
+            UserError: the files are not of this format.
         """
         return None
 
     def set_classes(self, dataset: Any, names: tuple[str, ...], palette: list[tuple[int, int, int]]) -> None:
-        """Writes class names and colours into the config, unless it names classes of its own."""
+        """Writes class names, and RGB colours in 0..255, into the config, unless it names classes of its own."""
         given = dataset.get("metainfo") or {}
         if given.get("classes") is None:
             dataset.metainfo = dict(palette=palette) | given | dict(classes=tuple(names))
 
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
-        """Writes into an evaluator's config what follows from the data set that it evaluates on."""
+        """Writes into an evaluator's config the values that follow from its data set, such as the annotation file."""
 
     def check(self, dataset: Any, split: str) -> None:
         """Looks at the files before a run.
@@ -54,7 +54,7 @@ class Format:
 
 
 def register_format(*datasets: type) -> Callable[[type[Format]], type[Format]]:
-    """Makes a format known for classes of data sets and their subclasses; a class decorator."""
+    """A class decorator that registers a format for classes of data sets and their subclasses."""
 
     def register(made: type[Format]) -> type[Format]:
         FORMATS.update(dict.fromkeys(datasets, made()))
@@ -64,7 +64,7 @@ def register_format(*datasets: type) -> Callable[[type[Format]], type[Format]]:
 
 
 def format_of(dataset: Any, scope: str) -> Format | None:
-    """The format of a data set's config: that of its class, or of the nearest base class that has one.
+    """The format of a data set's class, or of the nearest base class that has a format; None if no format is known.
 
     Args:
         dataset: the config; ``type`` is a name, with or without a scope, or a class.
@@ -75,7 +75,7 @@ def format_of(dataset: Any, scope: str) -> Format | None:
 
 
 def class_of(dataset: Any, scope: str) -> type | None:
-    """The class that a data set's config names; None for an unknown one, which building the data set then names."""
+    """The class that a data set's config names; None for an unknown class. Building the data set raises for it."""
     kind = dataset.get("type")
     if isinstance(kind, str):
         try:
@@ -86,7 +86,7 @@ def class_of(dataset: Any, scope: str) -> type | None:
 
 
 def formats_of(cfg: Any, split: str, scope: str) -> Iterator[tuple[Any, Format]]:
-    """(config of a data set, its format) of a split, for the data sets whose format is known."""
+    """(config, format) for each data set of a split whose format is known."""
     for dataset in datasets_of(cfg, split):
         found = format_of(dataset, scope)
         if found is not None:

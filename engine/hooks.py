@@ -13,7 +13,7 @@ from engine.checkpoints import SafeCheckpointHook
 
 @HOOKS.register_module(force=True)
 class AverageBuffersHook(Hook):
-    """Batch norm statistics become the mean over all processes before they are tested or saved."""
+    """Replaces batch norm statistics by their mean over all processes, before a validation and before saving."""
 
     def after_train_epoch(self, runner: Any) -> None:
         average_buffers(runner.model)

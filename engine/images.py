@@ -1,4 +1,4 @@
-"""How the dense tasks load images: files by the one reader of ``backbones.images``, and mm's test pipelines for one."""
+"""Images for the dense tasks: mm's loading step with our reader, and mm's test pipelines for one image."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +17,13 @@ from engine.task import check_size
 
 
 class OneReader:
-    """A base class that goes before mmcv's LoadImageFromFile. The pixels are those of ``read_image``, as BGR.
+    """A base class to put before mmcv's LoadImageFromFile. The pixels are those of ``read_image``, as BGR.
 
-    mmcv alone would stop at a float TIFF with a failed assertion, and would fill a cut-off JPEG with grey. Where a
-    config sets ``color_type`` or ``imdecode_backend``, mmcv decodes, after ``check_image``.
+    mmcv alone stops at a float TIFF with a failed assertion, and fills a cut-off JPEG with grey. If a config sets
+    ``color_type`` or ``imdecode_backend``, mmcv decodes after ``check_image``.
 
     Raises:
-        UserError: as ``read_image``, unless ``ignore_empty``, which then drops the image.
+        UserError: as ``read_image``. With ``ignore_empty`` the image is dropped instead.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
@@ -50,7 +50,7 @@ def read_bgr(path: str, backend_args: dict[str, Any] | None = None) -> np.ndarra
 
     Args:
         path: a file, or an address that mmengine's file backends know.
-        backend_args: of that backend.
+        backend_args: the arguments of that backend.
 
     Raises:
         UserError: as ``read_image``.
@@ -73,8 +73,8 @@ def through_pipeline(steps: list[dict[str, Any]]) -> Callable[[str | Path | np.n
         steps: the configs of the transforms.
 
     Returns:
-        A function of one image. The pipeline's own first step loads a path. Pixels, uint8 RGB (H, W, 3), take the
-        place of what that step loads.
+        A function of one image. A path goes through the pipeline's loading step. An array of pixels, uint8 RGB
+        (H, W, 3), skips that step.
     """
     loading = [step for step in steps if kind_of(step).startswith("LoadImage")]
     load = Compose(loading)
@@ -104,5 +104,5 @@ def kind_of(step: dict[str, Any]) -> str:
 
 
 def from_bgr(inputs: torch.Tensor) -> Image.Image:
-    """An image of mm's pipelines, (3, H, W) in BGR with values 0..255, as PIL has it."""
+    """A PIL image from (3, H, W) in BGR, 0..255, as mm's pipelines give it."""
     return Image.fromarray(inputs.flip(0).permute(1, 2, 0).to(torch.uint8).contiguous().numpy())

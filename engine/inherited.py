@@ -1,4 +1,7 @@
-"""Names that a config sets without effect: mm's ``train_pipeline = [...]`` after the base has used the old value."""
+"""Finds names that a config sets without effect.
+
+Example: a child config says ``train_pipeline = [...]``. Its base has already built the loader with the old pipeline.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -18,17 +21,17 @@ PIPELINES = {
 
 
 def check_names(cfg: Config, path: Path, read: set[str]) -> None:
-    """Looks for names that the file at ``path`` sets and that change nothing in ``cfg``.
+    """Raises UserError for a name that the file at ``path`` sets and that changes nothing in ``cfg``.
 
-    A name counts if a run reads it, if the file itself reads it, or if some part of the config has its value.
+    A name has an effect if a run reads it, if the file itself reads it, or if some part of the config has its value.
 
     Args:
-        cfg: the config as the file and its bases give it, before options.
+        cfg: the config of the file and its bases, before options.
         path: the file.
         read: the keys that a run reads.
 
     Raises:
-        UserError: a name of a base or a pipeline is set in vain; the message says what to set instead.
+        UserError: a name of a base or a pipeline is set without effect. The message says what to set instead.
     """
     if path.suffix != ".py":
         return
@@ -56,7 +59,7 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
 
 
 def without_helpers(cfg: Config, read: set[str]) -> Config:
-    """A copy without names that only helped to write the config: no run reads them, and some part has their value."""
+    """A copy without helper names: names that no run reads, and whose value is part of another key."""
     content = cfg.to_dict()
     parts = {key: value for key, value in content.items() if key in read}
     used = {key for key, value in content.items() if next(places(parts, value, inside=True), None)}
@@ -70,7 +73,7 @@ def assigned(tree: ast.Module) -> list[str]:
 
 
 def bases(tree: ast.Module, path: Path) -> Iterator[Path]:
-    """The files that ``_base_`` names; those of other packages (``"mmdet::..."``) are left out."""
+    """The files that ``_base_`` names. Files of other packages (``"mmdet::..."``) are left out."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_base_" for t in node.targets):
             named = ast.literal_eval(node.value)
@@ -80,7 +83,7 @@ def bases(tree: ast.Module, path: Path) -> Iterator[Path]:
 
 
 def places(part: Any, value: Any, name: str = "", inside: bool = False) -> Iterator[str]:
-    """The keys, with dots, under which ``part`` holds ``value``; with ``inside`` also dicts that hold it and more."""
+    """The dotted keys at which ``part`` holds ``value``. With ``inside`` also dicts with all items of ``value``."""
     for key, found in part.items() if isinstance(part, dict) else enumerate(part):
         where = f"{name}.{key}" if name else str(key)
         merged = inside and isinstance(value, dict) and isinstance(found, dict) and value.items() <= found.items()

@@ -1,10 +1,10 @@
-"""Notices a mix of the OpenMMLab packages and their maintained onedl-* forks, which overwrite each other's files."""
+"""Refuses a mix of OpenMMLab packages and their maintained onedl-* forks. They overwrite each other's files."""
 
 from importlib.metadata import distributions
 
 from backbones.errors import UserError
 
-# Import name -> the distributions that install it; the maintained one first.
+# Import name -> the distributions that install it, the maintained one first.
 PROVIDERS = {
     "mmengine": ("onedl-mmengine", "mmengine", "mmengine-lite"),
     "mmcv": ("onedl-mmcv", "mmcv", "mmcv-lite", "mmcv-full"),
@@ -14,7 +14,7 @@ PROVIDERS = {
 
 
 def check(installed: set[str] | None = None) -> None:
-    """Raises UserError where distributions of both lines, or two of one package, are installed together.
+    """Raises UserError if distributions of OpenMMLab and of the forks, or two of one package, are installed together.
 
     Args:
         installed: names of the installed distributions; those of this interpreter by default.

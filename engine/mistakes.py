@@ -1,4 +1,4 @@
-"""What building from a config raises for a wrong name or value in it, told in one line."""
+"""One-line errors for wrong names and values in a config."""
 
 import contextlib
 import re
@@ -12,18 +12,18 @@ from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from backbones import FAMILIES
 from backbones.errors import UserError, arguments_of, unknown
 
-# mmengine builds every part of a config by one of these. What they were called with is read from their frames.
+# mmengine builds every part of a config by one of these functions. Their frames hold the part that was being built.
 BUILDERS = [build_from_cfg.__code__, build_scheduler_from_cfg.__code__]
 PARAMETERS = ("cfg", "registry", "default_args")
-# What other libraries call these networks, in lower case -> the type here.
+# Name of a network in other libraries, in lower case -> its type here.
 TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"pyramidvig": "PViG"}
 
 
 @contextlib.contextmanager
 def config_mistakes(cfg: Config) -> Iterator[None]:
-    """Whatever the constructor of a part of the config refuses meanwhile becomes a UserError naming that part.
+    """Turns an error of a part's constructor inside the block into a UserError that names the part.
 
-    Errors from elsewhere are not the config's and pass as they are.
+    Errors from elsewhere are not caused by the config, and pass unchanged.
     """
     try:
         yield
@@ -37,13 +37,13 @@ def config_mistakes(cfg: Config) -> Iterator[None]:
 
 
 def frame_that_built(error: BaseException) -> FrameType | None:
-    """The innermost call, on the way to the error, that was building a part of the config."""
+    """The frame of the innermost call of a builder that led to the error; None if there is none."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((frame for frame in reversed(frames) if frame.f_code in BUILDERS), None)
 
 
 def describe(error: Exception, frame: FrameType) -> str:
-    """What was wrong with which part, e.g. "unknown argument of AdamW 'lrr'; nearest: lr"."""
+    """The message for an error while a part was built, e.g. "unknown argument of AdamW 'lrr'; nearest: lr"."""
     cfg, registry, defaults = (frame.f_locals.get(name) for name in PARAMETERS)
     message = plain_message(error)
     if not isinstance(cfg, dict) or "type" not in {**cfg, **(defaults or {})}:
@@ -60,18 +60,18 @@ def describe(error: Exception, frame: FrameType) -> str:
 
 
 def other_name(message: str) -> str:
-    """A hint for "mmpretrain.VAN is not in the ... registry": the same network's type here."""
+    """A hint for "mmpretrain.VAN is not in the ... registry": our type of the same network, else ""."""
     name = re.match(r"(\S+) is not in the", message)
     return type_hint(name[1]) if name else ""
 
 
 def type_hint(name: str) -> str:
-    """``; use type="VAN" or ...`` for another library's name of one of these networks, e.g. ``mmpretrain.VAN``."""
+    """``; use type="VAN" or ...`` for a name such as ``mmpretrain.VAN``; "" for a name of no network here."""
     ours = TYPES.get(name.split(".")[-1].lower())
     return f'; use type="{ours}" or type="Backbone", with arch=NAME of backbones.list_archs()' if ours else ""
 
 
 def plain_message(error: Exception) -> str:
-    """An error's text on one line, without mmengine's advice to read its manual."""
+    """An error's text on one line, without mmengine's hint at its manual."""
     text = str(error.args[0]) if error.args else ""
     return " ".join(text.split(" Please check")[0].split()) or type(error).__name__

@@ -1,22 +1,22 @@
-"""The classes of a config: their names, and their number in every part of a model that depends on it."""
+"""The classes of a config: their names, and their number in every part of a model that depends on the number."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from backbones.errors import UserError
 
-AGNOSTIC = ("rpn_head",)  # tells objects from background, whatever the classes
+AGNOSTIC = ("rpn_head",)  # tells objects from background only
 
 
 def class_names(classes: Any, most: int | None = None) -> tuple[str, ...] | None:
-    """The names that ``classes`` of a config gives; None where it gives none.
+    """The class names in the ``classes`` of a config, or None.
 
     Args:
         classes: a list of names, one name, or None.
-        most: how many there may be, where the data's format limits them.
+        most: the largest number of names, if the data's format limits it.
 
     Raises:
-        UserError: anything else, an empty list, too many names, or a name that occurs twice.
+        UserError: ``classes`` is anything else or empty, or has too many names or one name twice.
     """
     if classes is None:
         return None
@@ -33,12 +33,16 @@ def class_names(classes: Any, most: int | None = None) -> tuple[str, ...] | None
 def set_num_classes(model: Any, num_classes: int) -> None:
     """Makes a model config one for ``num_classes`` classes, in place.
 
-    Changed are ``num_classes`` of every head; ``num_things_classes`` of Mask2Former and MaskFormer, whose
-    ``num_stuff_classes`` becomes 0; and lists ``class_weight`` of these numbers, or of one more for "no object".
-    Left alone are heads that do not tell classes apart: ``rpn_head``, and heads of one class beside heads of several.
+    These values change:
+
+    - ``num_classes`` of every head;
+    - ``num_things_classes`` of Mask2Former and MaskFormer. Their ``num_stuff_classes`` becomes 0;
+    - every list ``class_weight`` with one value per class, or with one more for "no object".
+
+    Heads that do not tell classes apart stay: ``rpn_head``, and heads of one class beside heads of several.
 
     Raises:
-        UserError: a ``class_weight`` that has neither length and differs from class to class.
+        UserError: a ``class_weight`` has another length, or values that differ between classes.
     """
     heads = list(parts(model))
     counts = {head["num_classes"] for head in heads if "num_classes" in head}
@@ -60,7 +64,7 @@ def set_num_classes(model: Any, num_classes: int) -> None:
 
 
 def parts(model: Any) -> Iterator[dict[str, Any]]:
-    """The dicts of a model that have a number of classes, without those that tell no classes apart."""
+    """The dicts of a model that have a number of classes, without ``AGNOSTIC`` heads."""
     if isinstance(model, dict):
         if "num_classes" in model or "num_things_classes" in model:
             yield model
@@ -71,7 +75,7 @@ def parts(model: Any) -> Iterator[dict[str, Any]]:
 
 
 def losses(head: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The losses of a head that weigh each class by a list."""
+    """The losses of a head whose ``class_weight`` is a list."""
     for value in head.values():
         for loss in value if isinstance(value, list | tuple) else [value]:
             if isinstance(loss, dict) and isinstance(loss.get("class_weight"), list | tuple):
@@ -79,7 +83,7 @@ def losses(head: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def resized(weights: list[float], old: int, new: int) -> list[float]:
-    """``class_weight`` for ``new`` classes: those of all classes must be the same if their number changes."""
+    """``class_weight`` for ``new`` classes. If their number changes, all classes must have the same weight."""
     extra = len(weights) - old if len(weights) in (old, old + 1) else len(weights) - new
     classes, rest = list(weights[: len(weights) - extra]), list(weights[len(weights) - extra :]) if extra else []
     if extra not in (0, 1) or (len(classes) != new and len(set(classes)) > 1):

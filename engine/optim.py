@@ -1,4 +1,4 @@
-"""Optimiser wrappers: groups with layer decay, and mixed precision on any device."""
+"""Optimiser wrappers: parameter groups, and mixed precision on any device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,21 @@ from backbones.param_groups import param_groups
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module(force=True)
 class ParamGroups:
-    """Groups by ``backbones.param_groups``: no decay of biases, norms and layer scales, smaller steps for early layers.
+    """Groups parameters by ``backbones.param_groups``: no weight decay of biases, norms and layer scales; layer decay.
 
-    In a config: ``optim_wrapper=dict(constructor="ParamGroups", optimizer=dict(type="AdamW", lr=..., weight_decay=...),
-    paramwise_cfg=dict(layer_decay=0.7, num_layers=12))``. ``paramwise_cfg`` takes the arguments of ``param_groups``
-    from layer_decay on. Without it all layers learn at ``lr``.
+    In a config::
+
+        optim_wrapper = dict(
+            constructor="ParamGroups",
+            optimizer=dict(type="AdamW", lr=1e-4, weight_decay=0.05),
+            paramwise_cfg=dict(layer_decay=0.7, num_layers=12),
+        )
+
+    ``paramwise_cfg`` takes the arguments of ``param_groups`` from ``layer_decay`` on. Without it all layers learn at
+    ``lr``.
+
+    Raises:
+        UserError: an argument in ``paramwise_cfg`` is unknown or out of its range.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -37,7 +47,7 @@ class ParamGroups:
         cfg = dict(self.optim_wrapper_cfg)
         optimizer = dict(cfg.pop("optimizer"))
         groups = param_groups(model, optimizer["lr"], optimizer.get("weight_decay", 0.0), **self.paramwise_cfg)
-        groups.reverse()  # what logs call "the" learning rate is the first group's: let it be the configured one
+        groups.reverse()  # logs show the learning rate of the first group: the configured rate
         print_log(
             f"{sum(len(group['params']) for group in groups)} tensors in {len(groups)} optimiser groups, "
             f"lr {groups[-1]['lr']:.3g} to {groups[0]['lr']:.3g}",
@@ -50,9 +60,10 @@ class ParamGroups:
 
 @OPTIM_WRAPPERS.register_module(force=True)
 class AutocastOptimWrapper(OptimWrapper):
-    """Trains in bfloat16 where PyTorch's autocast allows it, on the CPU and on GPUs; weights stay float32.
+    """Trains in bfloat16 by PyTorch's autocast, on the CPU and on GPUs. Weights stay float32.
 
-    bfloat16 has float32's range, so there is no loss scale. For float16 on a GPU use mmengine's ``AmpOptimWrapper``.
+    bfloat16 has the range of float32, so losses are not scaled. For float16 on a GPU use mmengine's
+    ``AmpOptimWrapper``.
     """
 
     @contextmanager
@@ -63,7 +74,11 @@ class AutocastOptimWrapper(OptimWrapper):
 
 
 def use_autocast(optim_wrapper: dict[str, Any]) -> None:
-    """Switches an ``optim_wrapper`` config to bfloat16 in place; one that already names mixed precision stays."""
+    """Switches an ``optim_wrapper`` config to bfloat16, in place. A config with mixed precision stays.
+
+    Raises:
+        UserError: the wrapper is of another type.
+    """
     kind = optim_wrapper.get("type", "OptimWrapper")
     if kind == "OptimWrapper":
         optim_wrapper["type"] = "AutocastOptimWrapper"

@@ -1,4 +1,4 @@
-"""``--cfg-options KEY=VALUE``: the values as mmengine's tools read them, but quotes, spaces and names stay as typed."""
+"""``--cfg-options KEY=VALUE``: mmengine's syntax of values, except that names, spaces and quoted text stay as typed."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from backbones.errors import UserError
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
-# Options whose values are names or paths, even where they look like numbers: a folder 2017, a class "0".
+# Options whose values are names or paths, even if they look like numbers: a folder 2017, a class "0".
 TEXTS = {"data_root", "work_dir", "load_from", "ann_file", "folder", "classes", "pretrained", "arch", "experiment_name"}
 TEXT_GROUPS = {"data_prefix"}  # every value inside is a path
 
@@ -15,12 +15,17 @@ TEXT_GROUPS = {"data_prefix"}  # every value inside is a path
 def parse_options(options: list[str]) -> dict[str, Any]:
     """``["a.b=1", "c=[1,x]", "d='two words'"]`` as ``{"a.b": 1, "c": [1, "x"], "d": "two words"}``.
 
-    A value is a number, ``true``, ``false``, ``None``, text, or a list of values: ``[...]``, ``(...)`` (a tuple) or
-    values with commas between them. ``{...}`` is a dict as Python writes it. Quotes make text of anything. Names and
-    paths (``TEXTS``) stay text without quotes; ``data_root`` is taken whole, commas and quotes included.
+    A value is one of these:
+
+    - a number, ``true``, ``false`` or ``None``;
+    - text, in quotes if it looks like another kind. Names and paths (``TEXTS``) are always text;
+    - a list ``[1,2]`` or ``1,2``, or a tuple ``(1,2)``, of values;
+    - a dict in Python's form, ``{"a": 1}``.
+
+    ``data_root`` is taken whole, with its commas and quotes.
 
     Raises:
-        UserError: no ``=``, an empty key, or brackets or quotes that do not match.
+        UserError: an option has no ``=`` or an empty key, or its brackets or quotes do not match.
     """
     parsed = {}
     for option in options:
@@ -30,7 +35,7 @@ def parse_options(options: list[str]) -> dict[str, Any]:
         try:
             parsed[key] = value if key == "data_root" else parse_value(value, is_text(key))
             if key == "classes" and isinstance(parsed[key], str) and parsed[key].isdigit():
-                parsed[key] = int(parsed[key])  # how many; a single class of that name goes into brackets
+                parsed[key] = int(parsed[key])  # the number of classes; classes=[10] is a class named 10
         except (ValueError, SyntaxError):
             raise UserError(f"bad option {option!r}; its brackets or quotes do not match") from None
     return parsed
@@ -42,7 +47,7 @@ def is_text(key: str) -> bool:
 
 
 def parse_value(text: str, as_text: bool = False) -> Any:
-    """One value; ``as_text`` keeps what looks like a number as text. ValueError or SyntaxError for bad brackets."""
+    """One value. ``as_text`` keeps numbers as text. Raises ValueError or SyntaxError for bad brackets."""
     text = text.strip()
     if text.startswith("{"):
         return ast.literal_eval(text)
@@ -58,12 +63,12 @@ def parse_value(text: str, as_text: bool = False) -> Any:
 
 
 def split_at_commas(text: str) -> Iterator[str]:
-    """The parts between those commas that lie in no brackets and no quotes; ValueError where these do not match."""
+    """The parts between commas outside brackets and quotes; ValueError if brackets or quotes do not match."""
     open_brackets, quote, start = [], "", 0
     for i, char in enumerate(text):
         if quote:
             quote = "" if char == quote else quote
-        elif char in "'\"" and text[:i].rstrip()[-1:] in ("", *"([{,:"):  # not the apostrophe within a word
+        elif char in "'\"" and text[:i].rstrip()[-1:] in ("", *"([{,:"):  # an apostrophe within a word is no quote
             quote = char
         elif char in PAIRS:
             open_brackets.append(PAIRS[char])

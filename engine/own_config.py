@@ -1,4 +1,4 @@
-"""The config that a checkpoint carries. No text of a checkpoint is ever run, and nothing that it names is imported."""
+"""The config that a checkpoint carries. Its text is never run, and it imports no module except a task's package."""
 
 import re
 from collections.abc import Mapping
@@ -10,25 +10,25 @@ from mmengine.config import Config
 from backbones.errors import UserError
 from engine.tasks import TASKS, task_for
 
-# A registered name, with an mm library's scope or without. mmengine would import and call any other dotted name.
+# A registered name, with the scope of an mm library or without. mmengine would import and call any other dotted name.
 REGISTERED = re.compile(r"((mmengine|mmcv|mmdet|mmseg)\.)?\w+")
 
 
-def config_from(plain: Any, source: str | Path) -> Config:
+def config_from(content: Any, source: str | Path) -> Config:
     """The completed config that a run wrote into its checkpoint.
 
     Args:
-        plain: ``config`` of ``backbones.weights.read_own_meta``.
+        content: ``config`` of ``backbones.weights.read_own_meta``.
         source: the checkpoint, for messages.
 
     Raises:
-        UserError: there is no config, it belongs to no task, it imports other modules than a task, or a ``type`` in it
-            is not just a registered name. A config that is given as a file may do all of this.
+        UserError: there is no config, or it names no task, imports other modules, or has a ``type`` that is not a
+            registered name. A config in a file may import modules and use other types.
     """
-    if not isinstance(plain, Mapping):
+    if not isinstance(content, Mapping):
         raise UserError(f"{source} carries no config; give the config it was trained with before it")
-    refuse_unregistered(plain, source)
-    cfg = Config(dict(plain))
+    refuse_unregistered(content, source)
+    cfg = Config(dict(content))
     imports = (cfg.get("custom_imports") or {}).get("imports") or []
     for name in [imports] if isinstance(imports, str) else imports:
         if name.split(".")[0] not in TASKS:
@@ -38,7 +38,7 @@ def config_from(plain: Any, source: str | Path) -> Config:
 
 
 def refuse_unregistered(part: Any, source: str | Path) -> None:
-    """Raises UserError where a part of a config has a ``type`` that is not just a registered name."""
+    """Raises UserError if a part of a config has a ``type`` that is not a registered name."""
     if isinstance(part, Mapping):
         kind = part.get("type")
         if isinstance(kind, str) and not REGISTERED.fullmatch(kind):

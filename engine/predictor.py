@@ -1,4 +1,4 @@
-"""Predictor: a trained model of any task as a function from images to plain results."""
+"""Predictor: a trained model of any task, as a function from images to results."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,22 +39,22 @@ class Predictor:
 
     Args:
         config_or_checkpoint: a checkpoint of this project; or a config, as a file or as ``load_config`` returns it.
-        checkpoint: the weights, where a config is given; they must fit exactly.
+        checkpoint: the weights, if a config is given. Every tensor must fit.
         device: where to compute, e.g. ``"cuda"``; ``"cpu"`` by default.
         cfg_options: changes of the config, as for ``load_config``.
-        batch_size: how many images are computed at a time. A batch has images of one size after preprocessing, so no
-            answer depends on the other images.
+        batch_size: number of images that are computed at a time, 1 or more. A batch has images of one size after
+            preprocessing, so no result depends on the other images.
 
     Attributes:
-        task: what the config's task offers, an ``engine.task.Task``.
+        task: the config's task, an ``engine.task.Task``.
         cfg: the completed config.
         model: the network, in eval mode on ``device``.
         names: the class names, by index.
         palette: an RGB colour, 0..255, for each class.
 
     Raises:
-        UserError: a file that is absent or cannot be read, a checkpoint without its config, weights that do not fit, a
-            device that is not there.
+        UserError: a file is absent or cannot be read, a checkpoint carries no config, weights do not fit, or the device
+            is not available.
     """
 
     def __init__(
@@ -100,16 +100,17 @@ class Predictor:
         """Predicts.
 
         Args:
-            images: one image or several. Paths; PIL images; (H, W, 3) or (H, W) arrays; (3, H, W) tensors, or one
-                (B, 3, H, W) tensor. RGB; integers are 0..255, uint16 0..65535, floats 0..1. Files are turned upright as
-                their EXIF data says; a PIL image is taken as it is. Sizes may differ; 32 pixels at least.
+            images: one image or several, of any sizes from 32x32 pixels up. An image is a path, a PIL image, an array
+                (H, W, 3) or (H, W), or a tensor (3, H, W). One tensor (B, 3, H, W) is B images. Channels are RGB.
+                Integers are 0..255, uint16 0..65535, floats 0..1. A file is turned upright by its EXIF data. A PIL
+                image is not turned.
 
         Returns:
-            ``Scores``, ``Instances`` or ``ClassMap`` of ``engine.results``, one for each image: a list, or for a single
-            image the result itself. Boxes, masks and class maps are in the image's own pixels.
+            ``Scores``, ``Instances`` or ``ClassMap`` of ``engine.results``: one result for a single image, else a list.
+            Boxes, masks and class maps are in the image's own pixels.
 
         Raises:
-            UserError: an image that cannot be read, is too small, or is of another shape. Nothing is returned then.
+            UserError: an image cannot be read, is too small, or has another shape or range. Nothing is returned then.
         """
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
@@ -121,7 +122,7 @@ class Predictor:
         return [results[number] for number in sorted(results)]
 
     def batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-        """The numbers and preprocessed samples of images that are computed together."""
+        """Batches of images: their numbers in the input, and their preprocessed samples."""
         waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
         for number, image in enumerate(images):
             sample = self.prepare(image if isinstance(image, str | Path) else pixels_of(image))
@@ -140,12 +141,12 @@ class Predictor:
         return [self.task.result(output, self.names) for output in outputs]
 
     def draw(self, image: ImageLike, result: Result) -> Image.Image:
-        """A result drawn on its image; ``image`` as for calling."""
+        """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor."""
         image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
         return self.task.draw(image, result, self.palette)
 
     def describe(self, result: Result) -> dict[str, Any]:
-        """A result as JSON can hold it."""
+        """A result as a dict of JSON's types."""
         return self.task.describe(result)
 
 
@@ -153,7 +154,7 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     """An image in memory as uint8 RGB (H, W, 3).
 
     Raises:
-        UserError: another shape, or values outside their range.
+        UserError: the image has another shape, or values outside their range.
     """
     if isinstance(image, Image.Image):
         return np.asarray(to_rgb(image, "image"))
@@ -172,16 +173,16 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
 
 
 def is_config(given: Any) -> bool:
-    """Whether a first argument is a config and not a checkpoint."""
+    """Whether ``given`` is a config, rather than a checkpoint."""
     return isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES
 
 
 def names_of(content: dict[str, Any], own: dict[str, Any]) -> Sequence[str] | None:
-    """The class names that a checkpoint carries: ours, or mmengine's in ``meta["dataset_meta"]``."""
+    """The class names in a checkpoint, from our meta or mmengine's ``meta["dataset_meta"]``; None if there are none."""
     meta = content.get("meta")
     return own.get("classes") or ((meta if isinstance(meta, dict) else {}).get("dataset_meta") or {}).get("classes")
 
 
 def collate_name(cfg: Config) -> str:
-    """The function by which the config's test loader makes batches; mmengine's own by default."""
+    """The name of the function by which the test loader makes batches; mmengine's by default."""
     return (cfg.test_dataloader.get("collate_fn") or {}).get("type", "pseudo_collate")

@@ -1,4 +1,4 @@
-"""The device of a process, and the group of processes: NCCL on GPUs, gloo without."""
+"""The device of a process, and the group of processes: NCCL on GPUs, gloo on CPUs."""
 
 import logging
 import multiprocessing
@@ -17,10 +17,10 @@ VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 def pick_device(device: str | None) -> str:
-    """ "cpu" or "cuda". None is the GPU where there is one.
+    """ "cpu" or "cuda". None gives "cuda" if there is a GPU.
 
     Raises:
-        UserError: a GPU is asked for and there is none.
+        UserError: ``device`` is "cuda", and there is no GPU.
     """
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
@@ -29,7 +29,7 @@ def pick_device(device: str | None) -> str:
 
 
 def init_processes(launcher: str, device: str) -> None:
-    """Joins the group of processes that torchrun or srun started, once.
+    """Joins the group of processes that torchrun or srun started. A second call does nothing.
 
     Args:
         launcher: ``"none"``, ``"pytorch"`` (torchrun's variables) or ``"slurm"`` (srun's).
@@ -46,27 +46,27 @@ def init_processes(launcher: str, device: str) -> None:
         if name not in os.environ:
             raise UserError(f"--launcher {launcher}: {name} is not set; start with dist_train.sh or torchrun")
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # processes that share cores slow each other down with more
+        os.environ.setdefault(name, "1")  # with more threads, processes on the same cores slow each other down
     local_rank = int(os.environ["LOCAL_RANK"])
     if device == "cuda":
         if local_rank >= torch.cuda.device_count():
             raise UserError(f"process {local_rank} of this node has no GPU; it has {torch.cuda.device_count()}")
         torch.cuda.set_device(local_rank)
-    # The others wait while the first process scores a whole validation set; NCCL's own limit is 10 minutes.
+    # The first process scores a whole validation set while the others wait. NCCL's own limit is 10 minutes.
     backend, timeout = "nccl" if device == "cuda" else "gloo", timedelta(hours=1)
     distributed.init_process_group(backend, init_method="env://", timeout=timeout)
 
 
 def leave_processes(status: int) -> None:
-    """Ends this process with ``status`` where it belongs to a group; returns where it does not.
+    """Ends this process with ``status`` if it belongs to a group of processes. Otherwise returns.
 
-    At once, without the interpreter's own end: gloo's threads sometimes outlive their group there, which aborts the
-    process (SIGABRT) after a run that went well.
+    The process ends at once. In the interpreter's own shutdown gloo's threads sometimes outlive their group, which
+    aborts the process (SIGABRT) after a good run.
     """
     if not distributed.is_initialized():
         return
     if status == 0:
-        distributed.barrier()  # the first process serves the others' meeting point, so none leaves early
+        distributed.barrier()  # the first process holds the store that the others use, so it must not leave early
     for worker in multiprocessing.active_children():
         worker.terminate()
     logging.shutdown()
@@ -87,13 +87,13 @@ def slurm_to_torch_env() -> None:
             raise UserError(f"--launcher slurm: {slurm} is not set; start with slurm_train.sh or srun")
         os.environ[ours] = os.environ[slurm]
     os.environ.setdefault("MASTER_ADDR", first_node(os.environ.get("SLURM_JOB_NODELIST", "127.0.0.1")))
-    # Every process must come to the same port without talking: jobs on one node get different ones,
-    # below the ports that systems hand out by themselves.
+    # Every process computes the same port from the job's number. Jobs on one node get different ports. The ports are
+    # below the range that systems assign automatically.
     os.environ.setdefault("MASTER_PORT", str(20000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 12000))
 
 
 def first_node(nodes: str) -> str:
-    """The first host of a Slurm node list, ``gpu[03-05,7]`` -> ``gpu03``."""
+    """The first host of a Slurm node list: ``gpu03`` of ``gpu[03-05,7]``."""
     if "[" not in nodes:
         return nodes.split(",")[0]
     try:

@@ -1,4 +1,4 @@
-"""Hands the networks to mm's registries; importing it makes the engine's own hooks and optimiser wrappers known."""
+"""Registers the networks for mm's configs. Importing this file registers the engine's hooks and optimiser wrappers."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from engine import checkpoints, console, hooks, optim  # noqa: F401
 
 
 def register_backbones() -> None:
-    """Makes ``dict(type="Backbone", arch=...)``, ``"VAN"`` and its like known in configs, and the simple pyramid.
+    """Registers ``Backbone``, ``VAN``, ``HorNet``, ... and ``SimpleFeaturePyramid`` as types for configs.
 
-    They go to mmengine's own registry. The registries of mmdet and mmseg ask it for names that they do not hold.
-    So a project of theirs may register a ``VAN`` of its own, before or after. In that library's configs ``VAN`` then
-    means the project's network, and ``mmengine.VAN`` means this one. Doing it again changes nothing.
+    The names go to mmengine's own registry. The registries of mmdet and mmseg look there for names that they lack. So a
+    user's project may register a ``VAN`` of its own in mmdet, before or after. In mmdet's configs ``VAN`` then means
+    the project's network, and ``mmengine.VAN`` means ours. Registering again changes nothing.
     """
     named = {module.__name__: module for module in (*FAMILIES, SimpleFeaturePyramid)} | {"Backbone": build_any}
     for name, module in named.items():
@@ -23,5 +23,5 @@ def register_backbones() -> None:
 
 
 def build_any(arch: str, **kwargs: Any) -> PyramidBackbone:
-    """The network of any arch: ``dict(type="Backbone", arch="pvig_small", ...)`` in a config."""
+    """Builds ``dict(type="Backbone", arch="pvig_small", ...)`` of a config: the network of any arch."""
     return family_of(arch)(arch, **kwargs)

@@ -1,4 +1,4 @@
-"""What a prediction is: plain arrays, in the pixels of the image that was given."""
+"""The results of a prediction, as arrays in the pixels of the given image."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ class Scores:
     """Classes of an image, the best first.
 
     Attributes:
-        scores: (K,) float32, of all K classes; they sum to 1.
+        scores: (K,) float32 for all K classes, in 0..1. Their sum is 1.
         labels: (K,) int64, class indices.
         names: K class names.
     """

@@ -1,4 +1,4 @@
-"""Building a run: a config and a work dir are checked, then become a runner that trains or one that tests."""
+"""Building a run: the config and the work dir are checked, then a runner for training or for testing is built."""
 
 import contextlib
 import uuid
@@ -31,20 +31,20 @@ def build_training(
     amp: bool = False,
     device: str | None = None,
 ) -> SafeRunner:
-    """A runner whose ``train()`` trains. Data sets, network, optimiser and schedulers are built already.
+    """A runner whose ``train()`` trains. Data sets, network, optimiser and schedulers are built here.
 
     Args:
         cfg: from ``load_config``; it is not changed.
         work_dir: default ``cfg.work_dir``, else ``work_dirs/<config name>``.
-        resume: True goes on from the last checkpoint of ``work_dir``, a path from that checkpoint.
-        overwrite: removes the run that ``work_dir`` holds, once the new one has saved a checkpoint.
-        launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``; the process group is started here, gloo without a GPU.
+        resume: True continues from the last checkpoint of ``work_dir``, a path from that checkpoint.
+        overwrite: removes the earlier run in ``work_dir``, once the new run has saved a checkpoint.
+        launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``. The latter two join the group of processes here.
         amp: train in bfloat16.
-        device: ``"cpu"``, ``"cuda"``, or None for the GPU where there is one.
+        device: ``"cpu"``, ``"cuda"``, or None for "cuda" if there is a GPU.
 
     Raises:
-        UserError: no GPU where one was asked for, a work dir in use or already used, nothing to resume, data that are
-            not there, a wrong name or value in the config. Whatever ``work_dir`` held is then still there.
+        UserError: there is no GPU for ``"cuda"``, the work dir is in use or holds a run, nothing can be resumed, data
+            are absent or malformed, or a name or value in the config is wrong. ``work_dir`` then keeps its content.
     """
     cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
     first = env_rank(launcher) == 0
@@ -85,8 +85,8 @@ def build_testing(
         checkpoint: the file with the weights. Every tensor must fit.
 
     Raises:
-        UserError: no GPU where one was asked for, no such checkpoint, data that are not there, a wrong name or value in
-            the config.
+        UserError: there is no GPU for ``"cuda"``, the checkpoint or data are absent, or a name or value in the config
+            is wrong.
     """
     cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
     if not Path(checkpoint).is_file():
@@ -101,9 +101,9 @@ def build_testing(
 
 
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:
-    """Joins the group of processes and builds the runner of a checked config, which is changed to say so."""
+    """Joins the group of processes, and builds the runner of a checked config. The config is changed in place."""
     cfg.work_dir, cfg.launcher, cfg.device = str(folder.path), launcher, device
-    wrapper_class(cfg.get("model_wrapper_cfg"))  # refused also where there is one process and nothing to wrap
+    wrapper_class(cfg.get("model_wrapper_cfg"))  # a bad wrapper is refused in a single process, too
     init_processes(launcher, device)
     # mmengine keeps loggers, visualizers and scopes by this name for the whole process.
     cfg.experiment_name = f"{cfg.get('experiment_name') or stem_of(cfg)}_{uuid.uuid4().hex[:8]}"
@@ -117,7 +117,7 @@ def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> Sa
 
 
 def build_parts(runner: SafeRunner) -> None:
-    """Builds loops, data sets, optimiser and schedulers now, so that mistakes in the config end nothing half done.
+    """Builds loops, data sets, optimiser and schedulers. Mistakes in the config show before the run starts.
 
     Raises:
         UserError: the training images do not fill a batch.
@@ -132,11 +132,11 @@ def build_parts(runner: SafeRunner) -> None:
         runner.auto_scale_lr = None  # train() would scale a second time
         if runner.param_schedulers is not None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
-        _ = runner.val_loop  # built when it is asked for
+        _ = runner.val_loop  # this property builds the loop
 
 
 def work_dir_of(cfg: Config, work_dir: str | Path | None) -> WorkDir:
-    """The run's folder: as given, else as the config says, else ``work_dirs/<config name>``."""
+    """The run's folder: the given one, else the config's, else ``work_dirs/<config name>``."""
     return WorkDir(work_dir or cfg.get("work_dir") or Path("work_dirs") / stem_of(cfg))
 
 
@@ -146,10 +146,14 @@ def stem_of(cfg: Config) -> str:
 
 
 def choose_start(cfg: Config, folder: WorkDir, resume: bool | str | Path | None, overwrite: bool, first: bool) -> None:
-    """Writes into ``cfg`` what the run starts from; refuses to start over an earlier run.
+    """Writes into ``cfg`` the checkpoint that the run starts from.
 
     Args:
-        first: whether this is the first process. Only that one sees the folder before anything is written there.
+        first: whether this is the first process. Only the first process checks the folder for an earlier run, since
+            other processes may look after the first has written there.
+
+    Raises:
+        UserError: the options exclude each other, a checkpoint is absent, or the folder holds a run.
     """
     resume = resume if resume is not None else cfg.get("resume", False)
     if resume and overwrite:
@@ -171,7 +175,7 @@ def choose_start(cfg: Config, folder: WorkDir, resume: bool | str | Path | None,
 
 
 def check_parts(cfg: Config, needed: str) -> None:
-    """Raises UserError where the config lacks what a split needs.
+    """Raises UserError if the config lacks a loader, loop or evaluator that a split needs.
 
     Args:
         needed: the split that must be there, "train" or "test". Another split may be absent as a whole.
@@ -183,12 +187,12 @@ def check_parts(cfg: Config, needed: str) -> None:
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Lets the config's task look at the data of these splits, before anything is built."""
+    """Lets the config's task check the data files of these splits."""
     task_for(cfg).check_data(cfg, splits)
 
 
 def choose_precision(cfg: Config, amp: bool, device: str) -> None:
-    """Makes the optimiser wrapper compute in bfloat16 where ``amp`` says so; refuses loss scaling on a CPU."""
+    """With ``amp``, switches the optimiser wrapper to bfloat16. Raises UserError for loss scaling on a CPU."""
     if amp:
         use_autocast(cfg.optim_wrapper)
     if cfg.optim_wrapper.get("type") == "AmpOptimWrapper" and device == "cpu":
@@ -196,7 +200,7 @@ def choose_precision(cfg: Config, amp: bool, device: str) -> None:
 
 
 def add_hooks(cfg: Config) -> None:
-    """Puts this package's hooks in the place of mmengine's."""
+    """Replaces mmengine's checkpoint hook by ours, and adds our other hooks."""
     default = cfg.setdefault("default_hooks", ConfigDict())
     saving = default.get("checkpoint", dict(interval=1))
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
@@ -208,18 +212,18 @@ def add_hooks(cfg: Config) -> None:
 
 
 def drop_pinning(cfg: Config) -> None:
-    """Pinned memory is for copies to a GPU."""
+    """Removes ``pin_memory`` from the loaders: pinned memory only helps copies to a GPU."""
     for split in ("train", "val", "test"):
         if cfg.get(f"{split}_dataloader"):
             cfg[f"{split}_dataloader"].pop("pin_memory", None)
 
 
 class ReplaceRunHook(Hook):
-    """Removes the run that this one overwrites, once there is a checkpoint to take its place.
+    """Removes the earlier run in a work dir, once the new run has saved a checkpoint.
 
     Args:
-        folder: the work dir of both.
-        earlier: what the earlier run left there.
+        folder: the work dir of both runs.
+        earlier: the files and folders of the earlier run.
     """
 
     def __init__(self, folder: WorkDir, earlier: list[Path]):

@@ -1,4 +1,4 @@
-"""mmengine's Runner where no hook and no config reaches: devices, model wrappers, checkpoint files, the console."""
+"""SafeRunner: the overrides of mmengine's Runner that neither a hook nor a config can replace."""
 
 import logging
 import time
@@ -30,18 +30,18 @@ from engine.wrappers import wrap
 
 
 class SafeRunner(Runner):
-    """A Runner with whole and plain checkpoints, a quiet console, and groups of CPU processes.
+    """A Runner with safe checkpoint files, a quiet console, and groups of CPU processes.
 
-    ``SafeRunner.from_cfg(cfg)`` takes what mmengine's takes, and one key more: ``device``, "cpu" or "cuda", by default
-    the GPU where there is one. ``engine.run`` checks a config first and says its mistakes in one line.
+    ``SafeRunner.from_cfg(cfg)`` takes the config of mmengine's Runner, and one more key: ``device``, "cpu" or "cuda".
+    The default is "cuda" if there is a GPU. ``engine.run`` checks a config first, and reports mistakes in one line.
     """
 
-    folder: WorkDir | None = None  # the work dir, where engine.run locked it for a training
-    start: dict[str, Any] | None = None  # the content of cfg.load_from between building the model and loading it
+    folder: WorkDir | None = None  # the work dir, if engine.run locked it for a training
+    start: dict[str, Any] | None = None  # the content of cfg.load_from, from building the model until loading it
     loaded = False  # whether a checkpoint was loaded
 
     def train(self) -> nn.Module:
-        """Trains, and gives the work dir's lock back. Returns the model as it is at the end."""
+        """Trains, releases the work dir's lock, and returns the trained model."""
         try:
             with prints_to_log(self):
                 return super().train()
@@ -68,12 +68,12 @@ class SafeRunner(Runner):
         return logger
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
-        """The model on this run's device; in the wrapper of ``model_wrapper_cfg`` where there are several processes.
+        """Moves the model to this run's device. Several processes get it in the wrapper of ``model_wrapper_cfg``.
 
-        The structure of the weights is settled first. DDP and optimisers must know the parameters as they stay.
+        The model first takes the structure of its weights, since DDP and optimisers must see the final parameters.
 
         Raises:
-            UserError: the wrapper is unknown, or cannot work here.
+            UserError: the wrapper is unknown, or cannot be used here.
         """
         if self.cfg.get("load_from"):
             self.start = read_checkpoint(self.cfg.load_from)
@@ -99,14 +99,13 @@ class SafeRunner(Runner):
     ) -> dict[str, Any]:
         """Reads a checkpoint onto the CPU without running code from it, and loads its weights.
 
-        Testing and resuming need every tensor. In a training, ``load_from`` may bring another head, but not another
-        backbone.
+        Testing and resuming need every tensor. In a training, the head in ``load_from`` may differ, the backbone not.
 
         Returns:
-            The content of the file; with ``meta``, ``optimizer`` and ``message_hub`` where the run resumes.
+            The content of the file. A file to resume also has ``meta``, ``optimizer`` and ``message_hub``.
 
         Raises:
-            UserError: the file cannot be read, does not fit, or is to be resumed and holds weights only.
+            UserError: the file cannot be read or does not fit, or a file to resume holds weights only.
         """
         content = self.start if self.start is not None and filename == self.cfg.load_from else read_checkpoint(filename)
         self.start = None
@@ -116,7 +115,7 @@ class SafeRunner(Runner):
             if not {"meta", "optimizer", "message_hub"} <= set(content):
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
-            # mmengine would run the text of a config that it finds there.
+            # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
@@ -127,7 +126,7 @@ class SafeRunner(Runner):
         return content
 
     def load_or_resume(self) -> None:
-        """Loads ``cfg.load_from`` or resumes it, unless ``load_checkpoint`` was called before."""
+        """Loads or resumes ``cfg.load_from``, unless ``load_checkpoint`` was called before."""
         if not self.loaded:
             super().load_or_resume()
 
@@ -145,8 +144,8 @@ class SafeRunner(Runner):
     ) -> None:
         """Writes weights, optimiser, schedulers and records in plain types, and renames the file into place.
 
-        Hooks may change what is written (``before_save_checkpoint``), and learn that the file is in place
-        (``after_save_checkpoint``, with its ``path``).
+        Hooks may change the content in ``before_save_checkpoint``. ``after_save_checkpoint`` gets the ``path`` of the
+        finished file.
         """
         dataset_meta = getattr(self.train_dataloader.dataset, "metainfo", None)
         content = dict(
@@ -175,4 +174,4 @@ class SafeRunner(Runner):
         self.call_hook("after_save_checkpoint", path=path)
 
     def dump_config(self) -> None:
-        """Nothing here: ``engine.run`` writes a training's config once the whole run is built."""
+        """Does nothing. ``engine.run`` writes the config of a training after the whole run is built."""

@@ -1,4 +1,4 @@
-"""The loaders and data sets of a config for training, validation and testing, and how they are completed."""
+"""The loaders and data sets of a config for training, validation and testing, and their completion."""
 
 import copy
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ SPLITS = ("train", "val", "test")
 
 
 def prepare_splits(cfg: Any) -> None:
-    """Testing uses the validation set where no test set is named; data sets without a root take ``cfg.data_root``."""
+    """Gives a config without a test set its validation set, and data sets without a root ``cfg.data_root``."""
     for part in ("dataloader", "evaluator", "cfg"):
         val, test = cfg.get(f"val_{part}"), cfg.get(f"test_{part}")
         if val is not None and is_partial(test):
@@ -24,12 +24,12 @@ def prepare_splits(cfg: Any) -> None:
 
 
 def is_partial(config: Any) -> bool:
-    """Whether a test loader, evaluator or loop is absent, or only options like ``test_dataloader.batch_size=1``."""
+    """Whether the user gave no test loader, evaluator or loop, or only overrides: ``test_dataloader.batch_size=1``."""
     return config is None or (isinstance(config, dict) and "type" not in config.get("dataset", config))
 
 
 def merged(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """``config`` changed, in place, by nested ``options``."""
+    """Changes ``config`` in place by nested ``options``, and returns it."""
     for key, value in options.items():
         both = isinstance(value, dict) and isinstance(config.get(key), dict)
         config[key] = merged(value, config[key]) if both else value
@@ -50,14 +50,15 @@ def datasets_of(cfg: Any, split: str) -> Iterator[Any]:
 
 
 def under_root(dataset: Any, path: str) -> Path:
-    """A path of a data set as mmengine resolves it: relative ones lie in ``data_root``."""
+    """A path of a data set. A relative path lies in the data set's ``data_root``, as in mmengine."""
     return Path(dataset.get("data_root") or "") / path
 
 
 def complete_loaders(cfg: Any) -> None:
-    """Settles loader options that exclude each other, and names the pipelines as mm's inferencers look for them.
+    """Completes loaders and pipelines, in place.
 
-    Without worker processes none can be kept alive: ``num_workers=0`` alone is enough.
+    - With ``num_workers=0``, ``persistent_workers`` and ``prefetch_factor``, which need workers, are switched off.
+    - Pipelines are copied to ``train_pipeline`` and ``test_pipeline``, where mm's inferencers look for them.
     """
     for split in SPLITS:
         loader = cfg.get(f"{split}_dataloader")

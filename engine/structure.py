@@ -1,4 +1,4 @@
-"""The structure that weights fix, such as HorNet's filter sizes: settled before weights load, written into configs."""
+"""The structure that weights fix, such as HorNet's filter sizes: settled before loading, and written to configs."""
 
 from typing import Any
 
@@ -15,14 +15,12 @@ def networks_of(model: nn.Module) -> list[PyramidBackbone]:
 
 
 def settle_structure(model: nn.Module, start: dict[str, Any] | None, exact: bool) -> None:
-    """Gives networks the structure of the weights they will load, before DDP and optimisers look at the parameters.
-
-    A checkpoint brings every tensor of a network, so the network's ``pretrained`` is not read then.
+    """Gives networks the structure of the weights that they will load, before DDP and optimisers see the parameters.
 
     Args:
         model: the model, wrapped or not.
-        start: the content of the checkpoint that the whole run starts from. Without one, each network follows its own
-            ``pretrained``.
+        start: the content of the checkpoint that the whole run starts from. It brings every tensor, so the networks'
+            ``pretrained`` is dropped. With None, each network follows its own ``pretrained``.
         exact: as for :func:`load_state`.
     """
     for network in networks_of(model):
@@ -38,8 +36,11 @@ def follow_structure(model: nn.Module, state: dict[str, Tensor], own: dict[str, 
     """Gives networks the structure that a checkpoint of the whole model has.
 
     Args:
-        exact: whether the checkpoint decides alone, as in testing and resuming. The config may have been completed for
-            other weights. Otherwise an argument that the config gives stays.
+        model: the model, not wrapped.
+        state: the tensors of the whole model.
+        own: the result of ``read_own_meta`` for the checkpoint.
+        exact: whether the checkpoint decides alone. Testing and resuming need this, since the config may have been
+            completed for other weights. Otherwise an argument that the config gives stays.
     """
     for network in networks_of(model) if exact else ():
         for name in network.SETTLED_BY_WEIGHTS:
@@ -48,11 +49,11 @@ def follow_structure(model: nn.Module, state: dict[str, Tensor], own: dict[str, 
 
 
 def write_structure(part: Any, model: nn.Module) -> None:
-    """Writes what weights settled into the config of each network, so that the config alone builds the same.
+    """Writes the settled structure of each network into its config. The config alone then builds the same structure.
 
     Args:
         part: a model's config, changed in place.
-        model: what was built from that config.
+        model: the model that was built from the config.
     """
     settled = {network.arch: network for network in networks_of(model)}
     if isinstance(part, dict):

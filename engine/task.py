@@ -1,6 +1,6 @@
-"""What a task offers.
+"""The protocol of a task.
 
-Tools, runs and ``Predictor`` know tasks by this class alone. Each task's package has its one instance, ``TASK``.
+Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each task's package has an instance, ``TASK``.
 """
 
 import copy
@@ -23,10 +23,10 @@ from engine.splits import SPLITS
 
 
 class Task(ABC):
-    """One task. A config belongs to it where ``custom_imports`` names its package.
+    """One task. A config belongs to the task whose package its ``custom_imports`` names.
 
     Attributes:
-        name: of the package, e.g. ``"detection"``.
+        name: the package's name, e.g. ``"detection"``.
         scope: the mm library whose registries hold its models, data sets and transforms, e.g. ``"mmdet"``.
     """
 
@@ -35,63 +35,63 @@ class Task(ABC):
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
-        """Fills in, in place, what a config leaves open about its data: roots, test set, classes, number of classes.
+        """Fills in the data of a config, in place: roots, test set, class names, number of classes.
 
         Raises:
-            UserError: a value makes no sense, or the data that is there is not of its format.
+            UserError: a value is not allowed, or the data are not of their format.
         """
 
     @abstractmethod
     def class_names(self, cfg: Any) -> list[str] | None:
-        """The class names that a config implies, for checkpoints that carry none; None where it implies none."""
+        """The class names by a config, for checkpoints that carry none; None if the config does not tell."""
 
     @abstractmethod
     def preprocessing(self, cfg: Any) -> Callable[[str | Path | np.ndarray], dict[str, Any]]:
         """The config's test preprocessing, as a function of one image.
 
-        The function takes a path, or uint8 RGB pixels (H, W, 3). The function returns what the test data set gives for
-        that image, without the truth. It raises UserError for an image that cannot be read or has a side below 32
-        pixels.
+        The function takes a path, or uint8 RGB pixels (H, W, 3). It returns the sample that the test data set would
+        give for that image, without the truth. It raises UserError for an image that cannot be read or has a side below
+        32 pixels.
         """
 
     @abstractmethod
     def result(self, output: Any, names: Sequence[str]) -> Result:
-        """What the model's ``test_step`` gave for one image, as plain arrays.
+        """The result for one image, as arrays.
 
         Args:
-            output: one entry of the list that ``test_step`` returns.
-            names: of the classes, by index.
+            output: the image's entry in the list that the model's ``test_step`` returns.
+            names: the class names, by index.
         """
 
     @abstractmethod
     def describe(self, result: Any) -> dict[str, Any]:
-        """A result as JSON can hold it."""
+        """A result as a dict of JSON's types."""
 
     @abstractmethod
     def draw(self, image: Image.Image, result: Any, palette: Sequence[Colour]) -> Image.Image:
-        """A result drawn on its image; ``palette`` has an RGB colour, 0..255, for each class."""
+        """A result drawn on its image, RGB. ``palette`` has an RGB colour, 0..255, for each class."""
 
     @abstractmethod
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
         """An item of a data set, after its pipeline, with the truth drawn on it.
 
         Args:
-            sample: what ``dataset[index]`` gives.
-            metainfo: of the data set: ``classes`` and, where there is one, ``palette``.
+            sample: the item, ``dataset[index]``.
+            metainfo: of the data set: ``classes``, and ``palette`` if there is one.
         """
 
     def with_truth(self, dataset: Any, cfg: Any) -> Any:
-        """The config of a data set that loads its truth too, changed in place. Testing may do without the truth."""
+        """Makes a data set's config load the truth, which testing may omit. The config is changed and returned."""
         return dataset
 
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:
-        """A colour for each class: the test set's, where the config gives one for each, else generated."""
+        """An RGB colour, 0..255, for each class: the test set's palette if it is complete, else generated colours."""
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
         given = (dataset.get("metainfo") or {}).get("palette") or []
         return given if len(given) >= num_classes else make_palette(num_classes)
 
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
-        """Looks at the files of the splits before a run is built, as far as their formats are known.
+        """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.
 
         Raises:
             UserError: as ``engine.formats.Format.check`` of each data set.
@@ -104,7 +104,7 @@ class Task(ABC):
                     seen.append(dataset)
 
     def build_model(self, cfg: Any) -> nn.Module:
-        """The config's model, without the weights that ``pretrained`` names."""
+        """The config's model. The weights of ``pretrained`` are not loaded."""
         init_default_scope(self.scope_of(cfg))
         return MODELS.build(cfg.model)
 
@@ -115,11 +115,11 @@ class Task(ABC):
         return DATASETS.build(self.with_truth(dataset, cfg))
 
     def scope_of(self, cfg: Any) -> str:
-        """The scope of the config's registries: what it says itself, else the task's."""
+        """The scope of the config's registries: its ``default_scope``, else the task's scope."""
         return cfg.get("default_scope") or self.scope
 
 
 def check_size(name: str, height: int, width: int) -> None:
-    """Raises UserError for an image that is too small for the networks; ``name`` is for the message."""
+    """Raises UserError for an image with a side below 32 pixels. ``name`` is for the message."""
     if min(height, width) < MIN_SIZE:
         raise UserError(f"{name} is {width}x{height} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")

@@ -11,7 +11,11 @@ TASKS = ("classification", "detection", "segmentation")
 
 
 def task_of(cfg: Config) -> str:
-    """The package, one of ``TASKS``, that the config's ``custom_imports`` names."""
+    """The package, one of ``TASKS``, that the config's ``custom_imports`` names.
+
+    Raises:
+        UserError: the config names none of them.
+    """
     imports = (cfg.get("custom_imports") or {}).get("imports") or []
     for name in [imports] if isinstance(imports, str) else imports:
         if name.split(".")[0] in TASKS:
@@ -21,5 +25,5 @@ def task_of(cfg: Config) -> str:
 
 
 def task_for(cfg: Config) -> Task:
-    """The config's task; its package is imported here."""
+    """The config's task. Its package is imported here. Raises UserError as :func:`task_of`."""
     return importlib.import_module(task_of(cfg)).TASK

@@ -12,7 +12,7 @@ def use_tta(cfg: Any) -> None:
     """Changes a config in place to test with augmentation.
 
     Raises:
-        UserError: the config does not say how.
+        UserError: the config has no ``tta_model`` or ``tta_pipeline``.
     """
     for key in ("tta_model", "tta_pipeline"):
         if not cfg.get(key):

@@ -1,4 +1,4 @@
-"""The folder of a run: who trains there, what an earlier run left there, and which checkpoint is its last."""
+"""The folder of a run: its lock, the files of an earlier run, and its last checkpoint."""
 
 import fcntl
 import re
@@ -12,14 +12,14 @@ from backbones.errors import UserError
 from backbones.files import replaced_file
 
 LOG_FOLDER = re.compile(r"\d{8}_\d{6}")  # mmengine names a run's log folder after the time of its start
-LEFTOVER = re.compile(r"\..+\.tmp")  # what a killed write leaves, see backbones.files
+LEFTOVER = re.compile(r"\..+\.tmp")  # the file that a killed write leaves, see backbones.files
 
 
 class WorkDir:
     """One run's folder.
 
     Args:
-        path: the folder; ``lock`` makes it.
+        path: the folder. ``lock`` makes it if it is missing.
     """
 
     def __init__(self, path: str | Path):
@@ -27,7 +27,7 @@ class WorkDir:
         self.lock_file: IO[str] | None = None
 
     def lock(self) -> None:
-        """Marks the folder as being trained in, until ``release`` or the end of the process, however it ends.
+        """Locks the folder for a training, until ``release`` or any end of the process.
 
         Raises:
             UserError: another training has the lock, or the folder cannot be written.
@@ -47,7 +47,7 @@ class WorkDir:
         self.lock_file = file
 
     def release(self) -> None:
-        """Gives the lock back; without a lock nothing happens."""
+        """Releases the lock. Without a lock nothing happens."""
         if self.lock_file is not None:
             fcntl.flock(self.lock_file, fcntl.LOCK_UN)  # data loaders' workers have the file open, too
             self.lock_file.close()
@@ -58,10 +58,10 @@ class WorkDir:
         return (self.path / "last_checkpoint").exists() or any(self.path.glob("*.pth"))
 
     def last_checkpoint(self) -> Path:
-        """The newest checkpoint of the run. The folder may have been moved since.
+        """The newest checkpoint of the run, even if the folder was moved.
 
-        mmengine writes the record ``last_checkpoint`` in place. A kill at that moment leaves an empty record. The
-        newest checkpoint file counts then.
+        mmengine writes the record ``last_checkpoint`` in place, so a kill can leave an empty record. Then the newest
+        checkpoint file counts.
 
         Raises:
             UserError: there is no checkpoint, or the recorded one is gone.
@@ -78,7 +78,7 @@ class WorkDir:
         return path
 
     def earlier_run(self) -> list[Path]:
-        """What training left in the folder: checkpoints, their record, logs. Files of others are not listed."""
+        """The files that a training left in the folder: checkpoints, their record, logs. Other files are not listed."""
         logs = [path for path in self.path.iterdir() if path.is_dir() and LOG_FOLDER.fullmatch(path.name)]
         return [*self.path.glob("*.pth"), *self.path.glob("last_checkpoint"), *logs]
 
@@ -89,13 +89,13 @@ class WorkDir:
                 path.unlink(missing_ok=True)
 
     def write_config(self, cfg: Config) -> None:
-        """Writes the run's config beside its checkpoints, under its file's name."""
+        """Writes the run's config beside its checkpoints, under the name of its file."""
         with replaced_file(self.path / (Path(cfg.filename).name if cfg.filename else "run.py")) as beside:
             beside.write_text(cfg.dump())
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a whole folder. A path that is not there is none the less fine."""
+    """Removes a file or a whole folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,4 +1,4 @@
-"""The wrapper that spreads a model over several processes: DDP, or the one that a config names. And its removal."""
+"""Wrapping a model for several processes, by DDP or by a config's wrapper, and unwrapping it."""
 
 import inspect
 from typing import Any
@@ -16,10 +16,10 @@ DEFAULT = "MMDistributedDataParallel"
 
 
 def wrapper_class(options: dict[str, Any] | None) -> type[nn.Module]:
-    """The class that ``model_wrapper_cfg`` names; mmengine's DDP where the config names none.
+    """The class that ``model_wrapper_cfg`` names, by default mmengine's DDP.
 
     Raises:
-        UserError: no such wrapper, or one that training and saving here cannot work with.
+        UserError: the wrapper is unknown, or training and saving here cannot use it.
     """
     named = (options or {}).get("type", DEFAULT)
     found = named if inspect.isclass(named) else MODEL_WRAPPERS.get(named)
@@ -40,8 +40,8 @@ def wrap(model: nn.Module, options: dict[str, Any], device: str, find_unused_par
 
     Args:
         model: on its device already.
-        options: the wrapper's arguments, and its ``type`` where it is not DDP. DDP gets ``broadcast_buffers=False``
-            by default, since AverageBuffersHook evens out the buffers before they are tested or saved.
+        options: the wrapper's arguments, and its ``type`` if it is not DDP. By default DDP gets
+            ``broadcast_buffers=False``: AverageBuffersHook averages the buffers before they are tested or saved.
         device: "cpu" or "cuda".
         find_unused_parameters: DDP's default for the option of this name.
     """
@@ -53,7 +53,7 @@ def wrap(model: nn.Module, options: dict[str, Any], device: str, find_unused_par
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The network itself, out of DDP and out of test-time augmentation."""
+    """The model inside DDP and inside test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
