@@ -22,18 +22,20 @@ from engine.splits import SPLITS, prepare_splits, under_root
 
 
 class ImageFolder(Dataset):
-    """ImageNet's layout: ``data_root/folder/CLASS/**/image``; an item is uint8 RGB (3, H, W) and its class index.
+    """Images in ImageNet's layout, ``data_root/folder/CLASS/**/image``.
+
+    An item is a dict: ``inputs``, uint8 RGB (3, H, W), and ``data_samples``, the class index.
 
     Args:
-        data_root: holds ``folder``.
+        data_root: the folder that holds ``folder``.
         folder: e.g. ``"train"``.
-        transform: arguments of ``timm.data.create_transform``, without normalisation, which happens on the device.
-        classes: class folders in the order of their indices; by default all of them, sorted.
+        transform: arguments of ``timm.data.create_transform``. Normalisation is left out: the device does it later.
+        classes: names of class folders, in the order of their indices. By default all folders, sorted.
         skip_others: leave out folders that ``classes`` does not name, rather than refuse them.
-        in_memory: decode every image once, for small data sets.
+        in_memory: decode every image once and keep the pixels, for small data sets.
 
     Raises:
-        UserError: a folder is missing or empty, or an image cannot be read; the message names it.
+        UserError: a folder is missing or empty, or an image cannot be read. The message names the file or folder.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class ImageFolder(Dataset):
 
 
 class RepeatAugmentation(RepeatAugSampler):
-    """timm's repeated augmentation: an epoch shows ``num_repeats`` versions of each of 1 / ``num_repeats`` images."""
+    """timm's repeated augmentation: an epoch shows each of 1 / ``num_repeats`` of the images ``num_repeats`` times."""
 
     def __init__(self, dataset: Dataset, num_repeats: int = 3, seed: int | None = None):
         rank, world_size = get_dist_info()
@@ -73,7 +75,7 @@ class RepeatAugmentation(RepeatAugSampler):
 
 
 def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
-    """timm's transform from a PIL image to uint8 (3, H, W), without normalisation; ``options`` are timm's."""
+    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised."""
     return create_transform(**{"interpolation": "bicubic", **options}, use_prefetcher=True)
 
 
@@ -82,7 +84,7 @@ def as_tensor(image: np.ndarray | Tensor) -> Tensor:
 
 
 def class_folders(root: Path) -> list[str]:
-    """The names of the class folders in ``root``, sorted; UserError without any."""
+    """The names of the class folders in ``root``, sorted; UserError if there are none."""
     if not root.is_dir():
         raise UserError(f"no data folder {root}; set data_root=FOLDER, holding train/CLASS/*.jpg and val/CLASS/*.jpg")
     classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -92,7 +94,11 @@ def class_folders(root: Path) -> list[str]:
 
 
 def list_samples(root: Path, classes: list[str], skip_others: bool = False) -> list[tuple[str, int]]:
-    """Every image below the class folders with its class index; UserError for unknown classes or an empty set."""
+    """(path, class index) of every image below the class folders.
+
+    Raises:
+        UserError: there is no image, or, unless ``skip_others``, a folder that ``classes`` does not name.
+    """
     unknown = sorted(set(class_folders(root)) - set(classes))
     if unknown and not skip_others:
         raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
@@ -108,10 +114,10 @@ def list_samples(root: Path, classes: list[str], skip_others: bool = False) -> l
 
 
 def prepare_config(cfg: Any) -> None:
-    """Completes a config in place: data roots, the test set, and the classes as the training folder has them.
+    """Completes a config in place: data roots, the test set, classes, num_classes.
 
-    ``cfg.classes``, a list of folder names, sets their order and leaves out the other folders.
-    A config whose data is elsewhere or absent keeps its num_classes.
+    The classes are the folders of the training set. ``cfg.classes``, a list of folder names, sets their order and
+    leaves out the other folders. A config keeps its num_classes if the data are absent.
     """
     prepare_splits(cfg)
     datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, "mmengine")]
@@ -121,7 +127,7 @@ def prepare_config(cfg: Any) -> None:
     if classes:
         for dataset, found in datasets:
             if chosen and dataset.get("classes") is None:
-                dataset.skip_others = True  # as detection leaves out other categories
+                dataset.skip_others = True
             found.set_classes(dataset, tuple(classes), [])
         if cfg.get("model") is not None:
             set_num_classes(cfg.model, len(classes))
@@ -143,7 +149,7 @@ class ImageFolderFormat(Format):
         """Looks for the class folders, and for images in them.
 
         Raises:
-            UserError: a folder is missing or empty, a class has no training images, or is unknown to training.
+            UserError: a folder is missing or empty, or a class has no training images or is unknown to training.
         """
         root = under_root(dataset, dataset.folder)
         classes = list(dataset.get("classes") or class_folders(root))

@@ -1,6 +1,6 @@
-"""From a backbone's last map to logits: each family in its own order of pooling and norm.
+"""The classifiers' heads: (B, C, H, W), a backbone's last map, to logits (B, num_classes).
 
-All take (B, C, H, W) and give (B, num_classes).
+Each family has its own order of pooling and norm.
 """
 
 import torch
@@ -13,7 +13,7 @@ from backbones.layers import BatchNorm1d
 
 
 class PooledLinear(nn.Module):
-    """The mean over all positions, then ``fc``. The map comes normed."""
+    """The mean over all positions, then ``fc``: the head of VAN and VVT, whose last map ends in a norm."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -24,7 +24,7 @@ class PooledLinear(nn.Module):
 
 
 class PooledNormLinear(nn.Module):
-    """The mean over all positions, LayerNorm, then ``fc``: HorNet's."""
+    """The mean over all positions, LayerNorm, then ``fc``: HorNet's head."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -36,7 +36,7 @@ class PooledNormLinear(nn.Module):
 
 
 class PooledMLP(nn.Module):
-    """The mean over all positions, then a hidden layer of 1024 with BatchNorm and GELU: ViG's and Pyramid ViG's."""
+    """The mean over all positions, then a hidden layer of 1024 with BatchNorm and GELU: ViG's and PViG's head."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -58,7 +58,7 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
 
 
 def build_head(backbone: PyramidBackbone, num_classes: int) -> nn.Module:
-    """The head of the backbone's family, for its last map."""
+    """The head of the backbone's family, for the backbone's last map; UserError for another class."""
     head = next((head for family, head in HEADS.items() if isinstance(backbone, family)), None)
     if head is None:
         raise unknown("family of backbone", type(backbone).__name__, [family.__name__ for family in HEADS])

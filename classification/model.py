@@ -1,4 +1,4 @@
-"""The classifier: a backbone and its head, the loss, and what happens to a batch on its way in."""
+"""The classifier: a backbone, its head, its loss, and the preprocessing of batches."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,19 +26,22 @@ def create_classifier(
     pretrained: bool | str | Path | Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> "Classifier":
-    """Builds a classifier and, where ``pretrained`` is given, loads it, head included.
+    """Builds a classifier and, where ``pretrained`` is given, loads backbone and head.
 
     Args:
-        arch: one of ``backbones.list_archs()``; None for that of the weights.
-        num_classes: size of the output. Where it is not that of ``pretrained``, the head starts fresh, with a warning.
-            None: as many as a checkpoint of ours has, and 1000 for any other.
+        arch: one of ``backbones.list_archs()``. None takes the arch of the weights.
+        num_classes: size of the output. If the head of ``pretrained`` has another size, the head starts fresh, with a
+            warning. None takes the size of an own checkpoint, and 1000 otherwise.
         pretrained: True (the arch's first row of the weights table), a name of the table, a URL, a file, or a state
             dict or checkpoint in memory.
-        **kwargs: the backbone's: in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing, and those of
-            the arch's class. What a checkpoint of ours says of its network stands in for those that are not given.
+        **kwargs: arguments of the backbone (in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing) and
+            of the arch's class. An own checkpoint supplies the structure arguments that are not given.
+
+    Returns:
+        The classifier, in training mode.
 
     Raises:
-        UserError: an unknown arch, an argument out of range, or weights that do not fit.
+        UserError: the arch is unknown, an argument is out of range, or the weights do not fit.
     """
     for option in ("out_indices", "out_blocks"):
         if option in kwargs:
@@ -55,7 +58,7 @@ def create_classifier(
 
 
 def own_classes(backbone: PyramidBackbone, weights: str | Path | Mapping[str, Any]) -> int | None:
-    """The number of classes of a checkpoint of ours; None for any other."""
+    """The number of classes in an own checkpoint; None for other weights."""
     opened = open_source(backbone.arch, backbone.ARCHS[backbone.arch], weights, ahead=True)
     return head_rows(opened) if opened.own else None
 
@@ -64,11 +67,11 @@ class Classifier(BaseModel):
     """Backbone and head. ``clf(x)`` gives logits: (B, in_chans, H, W) to (B, num_classes).
 
     Args:
-        backbone: a backbone, or its config ``dict(type="VAN", arch=...)``, whose ``pretrained`` may bring the head.
-        num_classes: size of the output.
+        backbone: a backbone, or its config ``dict(type="Backbone", arch=...)``. Its ``pretrained`` also fills the head.
+        num_classes: size of the output, 1 or more.
         label_smoothing: of the training targets, in [0, 1).
         mixup: arguments of ``timm.data.Mixup`` (mixup_alpha, cutmix_alpha, prob, switch_prob, mode), or None.
-        data_preprocessor: config of what turns uint8 batches into the backbone's input.
+        data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
     """
 
     def __init__(
@@ -95,8 +98,8 @@ class Classifier(BaseModel):
         Args:
             inputs: (B, in_chans, H, W), normalised.
             data_samples: class indices (B,), needed for ``"loss"``.
-            mode: ``"tensor"`` gives logits (B, num_classes); ``"loss"`` ``dict(loss=scalar)``; ``"predict"`` a dict per
-                image with ``scores`` (num_classes,) summing to 1, ``pred_label`` and, where known, ``label``.
+            mode: ``"tensor"`` gives logits (B, num_classes). ``"loss"`` gives ``dict(loss=scalar)``. ``"predict"``
+                gives a dict per image: ``scores`` (num_classes,) with sum 1, ``pred_label``, and ``label`` or None.
         """
         if mode == "loss":
             return {"loss": self.loss(inputs, data_samples)}
@@ -108,7 +111,11 @@ class Classifier(BaseModel):
         return [{"scores": scores, "pred_label": best, "label": label} for scores, best, label in found]
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy with smoothed, and where ``mixup`` is given mixed, targets."""
+        """Cross entropy with smoothed targets; with ``mixup`` images and targets are mixed.
+
+        Raises:
+            UserError: ``mixup`` gets a batch of an odd number of images.
+        """
         smoothing = self.label_smoothing
         if self.mixup:
             if len(inputs) % 2:
@@ -116,22 +123,27 @@ class Classifier(BaseModel):
                     f"batch of {len(inputs)} images; allowed with mixup: an even batch_size, drop_last=True"
                 )
             inputs, labels = self.mixup(inputs, labels)
-            smoothing = 0.0  # the mixed targets have it
+            smoothing = 0.0  # timm has smoothed the mixed targets
         logits = self.head(self.backbone(inputs)[-1])
         return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
     def init_weights(self) -> None:
-        """Loads the backbone's ``pretrained``, head included where the number of classes is the same."""
+        """Loads the backbone's ``pretrained``. The head is loaded too if its number of classes is the same."""
         if self.backbone.pretrained is not None:
             load_weights(self, self.backbone.pretrained)
 
 
 class BatchPreprocessor(BaseDataPreprocessor):
-    """Batches to the model's device: uint8 RGB (B, 3, H, W) to float (x / 255 - mean) / std, then random erasing.
+    """Moves a batch to the model's device, normalises, and in training erases random rectangles.
+
+    uint8 RGB (B, 3, H, W) becomes float32 (x / 255 - mean) / std.
 
     Args:
-        mean, std: per channel, of an image in 0..1.
-        random_erasing: arguments of timm's ``RandomErasing`` (probability, mode, max_count); training only.
+        mean, std: of each channel of an image in 0..1.
+        random_erasing: arguments of timm's ``RandomErasing`` (probability, mode, max_count), or None.
+
+    Raises:
+        UserError: images have another number of channels than ``mean``.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where networks and mmengine meet, and what configs find by name."""
+"""Registers networks, data set, sampler and metric with mmengine, so configs find them by name."""
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 

@@ -1,4 +1,4 @@
-"""What classification offers to the tools, to runs and to ``engine.Predictor``."""
+"""Classification, for tools, runs and ``engine.Predictor``."""
 
 import numpy as np
 from PIL import Image
@@ -9,8 +9,8 @@ from engine.draw import draw_scores, side_by_side
 from engine.results import Scores
 from engine.task import Task, check_size
 
-SHOWN = 5  # of an image's classes
-MIN_DRAWN = 192  # pixels that a small sample is enlarged to
+SHOWN = 5  # number of classes drawn and described for an image, best first
+MIN_DRAWN = 192  # pixels; samples below half this width are enlarged when drawn
 
 
 class Classification(Task):

@@ -1,7 +1,7 @@
 """Object detection and instance segmentation: mmdet's detectors on our backbones, COCO format.
 
-Importing this package (also through ``custom_imports``) makes the backbones known to mmdet's configs and, where mmcv
-has no compiled operators, puts plain PyTorch ones in their place first.
+Importing this package, also through ``custom_imports``, registers the backbones for mmdet's configs. If mmcv has no
+compiled operators, plain PyTorch operators take their place first.
 """
 
 from detection import register, tta  # noqa: F401

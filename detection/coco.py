@@ -1,4 +1,4 @@
-"""COCO's format: the classes of an annotation file, and the checks of its entries and images before a run starts."""
+"""COCO's format: the classes of an annotation file, and checks of its entries and images before a run starts."""
 
 import json
 from collections import Counter
@@ -19,10 +19,10 @@ COCO_CLASSES = CocoDataset.METAINFO["classes"]
 
 @register_format(CocoDataset)
 class CocoFormat(Format):
-    """An annotation file of COCO's, for mmdet's CocoDataset and what derives from it."""
+    """An annotation file in COCO's format, for mmdet's CocoDataset and its subclasses."""
 
     def classes(self, dataset: Any) -> tuple[str, ...] | None:
-        """All categories of the file, or what the class of the data set fixes itself in its METAINFO."""
+        """All categories of the file. A subclass of CocoDataset with a METAINFO of its own gives the classes there."""
         own = own_classes(dataset)
         if own is not COCO_CLASSES:
             return tuple(own)
@@ -30,17 +30,17 @@ class CocoFormat(Format):
         return read_annotations(ann_file).categories if ann_file.is_file() else None
 
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
-        """COCO's metrics read the annotation file themselves."""
+        """Gives a CocoMetric its annotation file, which the metric reads itself."""
         if str(evaluator.get("type")).endswith("CocoMetric") and evaluator.get("ann_file") is None:
             evaluator.ann_file = str(under_root(dataset, dataset.ann_file))
 
     def check(self, dataset: Any, split: str) -> None:
-        """Checks the annotation file, that its images are there, and that it has the classes and masks in use.
+        """Checks the annotation file, its images, and the classes and masks that the config needs.
 
         Raises:
             UserError: an image folder or annotation file is missing, empty or not COCO; images are absent; classes are
-                not among the categories; annotations name unknown images or categories, or lack the masks a model
-                needs. Test sets need no annotations.
+                not among the categories; annotations name unknown images or categories, or lack masks that the
+                pipeline loads. Test sets need no annotations.
         """
         check_dataset(dataset, needs_annotations=split != "test")
 
@@ -80,7 +80,7 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
 
 
 def own_classes(dataset: Any) -> tuple[str, ...]:
-    """The classes that the data set's class has where its config names none: COCO's, or those of a subclass."""
+    """The default classes of the data set's class: COCO's, or those of a subclass."""
     return class_of(dataset, "mmdet").METAINFO["classes"]
 
 
@@ -109,7 +109,7 @@ def check_classes(coco: "Annotations", ann_file: Path, classes: list[str]) -> No
             f"{ann_file}: no category for the classes {shorten(unknown)}; its categories: "
             f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave it out to take them all"
         )
-    # mmdet numbers the labels in the order of the file, whatever the order of the classes
+    # mmdet numbers labels in the file's order of categories, and ignores the order of the classes
     in_file_order = [name for name in coco.categories if name in classes]
     if in_file_order != classes:
         raise UserError(
@@ -119,7 +119,16 @@ def check_classes(coco: "Annotations", ann_file: Path, classes: list[str]) -> No
 
 
 class Annotations(NamedTuple):
-    """What the checks need of a COCO file; ``categories`` in the order of the file."""
+    """The parts of a COCO file that the checks need.
+
+    Attributes:
+        categories: names, in the order of the file.
+        file_names: of the images, below the image folder.
+        short_sides: the smaller of width and height of each image, in pixels.
+        has_annotations: whether there is any annotation.
+        without_mask: number of annotations without a segmentation.
+        problem: the message for a malformed file, or None.
+    """
 
     categories: tuple[str, ...]
     file_names: tuple[str, ...]
@@ -130,7 +139,7 @@ class Annotations(NamedTuple):
 
 
 def read_annotations(path: Path) -> Annotations:
-    """Reads a COCO file once per process; UserError where it is missing or is not COCO json."""
+    """Reads a COCO file, once per process; UserError if the file is missing or is not COCO json."""
     try:
         stat = path.stat()
     except OSError:

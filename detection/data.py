@@ -1,4 +1,4 @@
-"""What a detection config leaves open about its data, and how image files are loaded."""
+"""Completing the data of a detection config, and loading image files."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ SCOPE = "mmdet"
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, the evaluators' annotation files, classes, num_classes.
 
-    Classes come, in this order, from ``metainfo`` of a data set, ``cfg.classes``, or the classes of the first data set
-    whose files exist. A config whose data is elsewhere or absent keeps its num_classes.
+    The classes are the first of these that is given: ``metainfo`` of a data set, ``cfg.classes``, the classes in the
+    files of the first data set that exists. A config without any of these keeps its num_classes.
 
     Raises:
-        UserError: an annotation file is there but is not of its format.
+        UserError: an annotation file is not of its format.
     """
     prepare_splits(cfg)
     for split in SPLITS:
@@ -42,7 +42,7 @@ def prepare_config(cfg: Any) -> None:
 
 
 def classes_on_disk(cfg: Any) -> tuple[str, ...] | None:
-    """The classes of the first data set whose files exist; the validation set is asked first, as it is smaller."""
+    """The classes of the first data set whose files exist. The validation set comes first, since it is small."""
     for split in ("val", "test", "train"):
         for dataset, found in formats_of(cfg, split, SCOPE):
             classes = found.classes(dataset)
@@ -53,4 +53,4 @@ def classes_on_disk(cfg: Any) -> tuple[str, ...] | None:
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
-    """mmcv's, with the pixels that all tasks see and with bad files named."""
+    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""

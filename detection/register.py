@@ -1,4 +1,4 @@
-"""Where networks and mmdet meet. What mmdet needs of mmcv's compiled operators is in place before it is imported."""
+"""Registers networks and necks for mmdet's configs. mmcv's operators are put in place before mmdet is imported."""
 
 import mmcv_ops
 from engine import installed

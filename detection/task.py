@@ -1,4 +1,4 @@
-"""What detection offers to the tools, to runs and to ``engine.Predictor``."""
+"""Detection, for tools, runs and ``engine.Predictor``."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from engine.task import Task
 
 
 class Detection(Task):
-    """Boxes, and masks where the detector has them, by mmdet."""
+    """Boxes, and masks if the detector gives them, by mmdet."""
 
     name, scope = "detection", "mmdet"
 
@@ -59,7 +59,7 @@ class Detection(Task):
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
 
     def with_truth(self, dataset, cfg):
-        """Test pipelines load no boxes; the evaluator reads them from the annotation file."""
+        """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""
         steps = dataset.get("pipeline")
         if steps and not any(kind_of(step) == "LoadAnnotations" for step in steps):
             training = (cfg.get("train_dataloader") or {}).get("dataset") or {}
@@ -82,7 +82,7 @@ class Detection(Task):
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """A bool (H, W) mask in COCO's compressed run-length form."""
+    """A bool (H, W) mask in COCO's compressed run-length form: a dict with ``size`` (H, W) and ``counts``."""
     encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(map(int, encoded["size"])), "counts": encoded["counts"].decode("ascii")}
 

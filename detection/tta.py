@@ -9,14 +9,14 @@ from mmdet.structures.bbox import bbox_flip
 
 @MODELS.register_module()
 class InstanceTTA(DetTTAModel):
-    """Joins the boxes of all views by NMS; a surviving box keeps the mask its own view gave it.
+    """Joins the boxes of all views of an image by NMS. A box that is kept brings the mask from its own view.
 
-    Views may differ in scale and be mirrored. ``tta_cfg``: ``nms`` and ``max_per_img`` as for mmdet's DetTTAModel,
-    which refuses masks.
+    Views may differ in scale, and may be mirrored. ``tta_cfg`` has ``nms`` and ``max_per_img``, as for mmdet's
+    DetTTAModel. mmdet's class refuses masks.
     """
 
     def _merge_single_sample(self, data_samples):
-        views = [upright(sample) for sample in data_samples]
+        views = [in_image_frame(sample) for sample in data_samples]
         joined = views[0].cat(views)
         if not len(joined):
             return data_samples[0]
@@ -28,8 +28,8 @@ class InstanceTTA(DetTTAModel):
         return data_samples[0]
 
 
-def upright(sample):
-    """The predictions of a view in the frame of the original image."""
+def in_image_frame(sample):
+    """The predictions of a view, mirrored back into the frame of the original image."""
     instances = sample.pred_instances
     if sample.flip:
         direction = sample.flip_direction

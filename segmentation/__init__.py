@@ -1,7 +1,7 @@
 """Semantic segmentation: mmseg's heads on our backbones, ADE20K's folder format.
 
-Importing this package (also through ``custom_imports``) makes the backbones known to mmseg's configs and, where mmcv
-has no compiled operators, puts plain PyTorch ones in their place first.
+Importing this package, also through ``custom_imports``, registers the backbones for mmseg's configs. If mmcv has no
+compiled operators, plain PyTorch operators take their place first.
 """
 
 from segmentation import register  # noqa: F401

@@ -1,4 +1,4 @@
-"""Images with masks in parallel folders (ADE20K's layout), and the checks before a run starts."""
+"""Images and masks in parallel folders (ADE20K's layout), and checks before a run starts."""
 
 import copy
 from pathlib import Path
@@ -19,20 +19,22 @@ from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 
 IGNORE = 255
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG would blur the classes into each other
-MASKS_LOOKED_AT = 50  # of each data set before a run; every mask is checked again when it is loaded
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
+MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
 
 
 @DATASETS.register_module()
 class MaskFolderDataset(BaseSegDataset):
-    """Images of any usual type, each with a single-channel mask of the same relative name.
+    """Images, each with a single-channel mask of the same relative name, e.g. ``a/1.jpg`` and ``a/1.png``.
 
     Args:
-        metainfo: ``classes`` and optionally ``palette`` ([r, g, b] per class); ADE20K's 150 classes by default.
-        reduce_zero_label: mask value 0 is "unlabelled" and 1 the first class (ADE20K's way); with False, 0 is the
-            first class. 255 is "unlabelled" in both.
+        metainfo: ``classes``, and optionally ``palette`` ([r, g, b] per class); ADE20K's 150 classes by default.
+        reduce_zero_label: True (ADE20K): mask value 0 is "unlabelled", and 1 is the first class. False: 0 is the first
+            class. 255 is "unlabelled" in both.
+        **kwargs: as for mmseg's BaseSegDataset. ``data_prefix`` names the folders ``img_path`` and ``seg_map_path``.
 
-    ``data_prefix`` names the folders ``img_path`` and ``seg_map_path``; the rest is as in mmseg's BaseSegDataset.
+    Raises:
+        UserError: a folder is missing or empty, or an image has no mask.
     """
 
     def __init__(self, metainfo: dict | None = None, reduce_zero_label: bool = True, **kwargs):
@@ -52,21 +54,21 @@ class MaskFolderDataset(BaseSegDataset):
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
-    """mmcv's, with the pixels that all tasks see and with bad files named."""
+    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""
 
 
 @TRANSFORMS.register_module()
 class LoadMask(transforms.BaseTransform):
-    """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, 255 where unlabelled. For MaskFolderDataset.
+    """Adds ``gt_seg_map``, uint8 (H, W): class indices from 0, and 255 for unlabelled pixels. For MaskFolderDataset.
 
-    An image without ``seg_map_path`` passes as it is: mmseg's inferencers send images alone through this pipeline.
+    An image without ``seg_map_path`` passes unchanged: mmseg's inferencers send images alone through this pipeline.
 
     Raises:
         UserError: see ``read_mask``.
     """
 
     def transform(self, results: dict) -> dict:
-        if "seg_map_path" not in results:  # an image alone, as mm's inferencers give it
+        if "seg_map_path" not in results:
             return results
         mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
         results["gt_seg_map"] = mask
@@ -75,11 +77,11 @@ class LoadMask(transforms.BaseTransform):
 
 
 def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
-    """A mask file as class indices, uint8 (H, W), 255 where unlabelled.
+    """A mask file as class indices from 0, uint8 (H, W), with 255 for unlabelled pixels.
 
     Raises:
         UserError: the file is absent, not an image, cut off, has several channels, or holds values outside the
-            classes; the message names it.
+            classes. The message names the file.
     """
     with opened(path, what="mask") as image:
         mask = np.array(image)
@@ -103,11 +105,11 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, classes, palette, reduce_zero_label, num_classes.
 
-    ``cfg.classes`` is a list of names, or a number where names do not matter; None leaves ADE20K's.
-    ``cfg.test_pipeline`` is what mmseg's ``inference_model`` reads: the pipeline of the test set.
+    ``cfg.classes`` is a list of names, or the number of classes, or None for ADE20K's. The test set's pipeline is
+    copied to ``cfg.test_pipeline``, where mmseg's ``inference_model`` reads it.
 
     Raises:
-        UserError: ``classes`` is neither, or too many for 8-bit masks.
+        UserError: ``classes`` is anything else, or has more than 254 names.
     """
     prepare_splits(cfg)
     classes = cfg.get("classes")
@@ -130,16 +132,16 @@ def prepare_config(cfg: Any) -> None:
 
 
 def classes_of(dataset: Any) -> tuple[str, ...]:
-    """The class names of a data set's config; ADE20K's where it names none."""
+    """The class names in a data set's config; ADE20K's if it has none."""
     return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
 
 
 @register_format(MaskFolderDataset)
 class MaskFolderFormat(Format):
-    """Parallel folders of images and masks. Names of classes are the config's: the files have none."""
+    """Parallel folders of images and masks. The files have no class names; the config gives them."""
 
     def check(self, dataset: Any, split: str) -> None:
-        """Pairs all images with their masks, and reads up to 50 masks, taken evenly from the set.
+        """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
 
         Raises:
             UserError: a folder is missing or empty, images have no mask, or a mask is unreadable or holds values
@@ -157,7 +159,11 @@ class MaskFolderFormat(Format):
 
 
 def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """(image, mask) of the same relative name, sorted; UserError for a missing or empty folder or absent masks."""
+    """Pairs (image, mask) of the same relative name, sorted.
+
+    Raises:
+        UserError: a folder is missing or empty, or an image has no mask in a lossless format.
+    """
     for what, folder in (("image", images), ("mask", masks)):
         if not folder.is_dir():
             raise UserError(f"no {what} folder {folder}; set data_root, or data_prefix of the data set")

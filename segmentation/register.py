@@ -1,4 +1,4 @@
-"""Where networks and mmseg meet. What mmseg needs of mmcv's compiled operators is in place before it is imported."""
+"""Registers networks and heads for mmseg's configs. mmcv's operators are put in place before mmseg is imported."""
 
 import warnings
 
@@ -17,5 +17,5 @@ with quiet_imports():
     from segmentation import heads  # noqa: F401
 register_backbones()
 
-# Said by every loss that is built; averaging over all pixels is what the published recipes did.
+# Every loss warns of this when it is built. The published recipes averaged over all pixels, too.
 warnings.filterwarnings("ignore", message="Default ``avg_non_ignore`` is False")

@@ -1,4 +1,4 @@
-"""What segmentation offers to the tools, to runs and to ``engine.Predictor``."""
+"""Segmentation, for tools, runs and ``engine.Predictor``."""
 
 import numpy as np
 

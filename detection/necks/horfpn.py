@@ -1,6 +1,6 @@
-"""HorFPN: a feature pyramid whose last convolutions are recursive gated ones (HorNet, arXiv 2207.14284, section 3.4).
+"""HorFPN: a feature pyramid that ends in recursive gated convolutions (HorNet, arXiv 2207.14284, section 3.4).
 
-Source: raoyongming/HorNet@ac9e210, object_detection/necks/gn_fpn.py and configs/horfpn (there named GNFPN).
+Source: raoyongming/HorNet@ac9e210, object_detection/necks/gn_fpn.py and configs/horfpn, where its name is GNFPN.
 """
 
 from typing import Any
@@ -13,15 +13,15 @@ from backbones.hornet import GatedConv
 
 @MODELS.register_module(force=True)
 class HorFPN(FPN):
-    """mmdet's FPN with a gated convolution, not followed by norm or activation, for each level's 3x3 one.
+    """mmdet's FPN with a gated convolution in place of each level's 3x3 convolution, without norm and activation.
 
     Args:
-        in_channels: of the backbone's maps, finest first.
-        out_channels: of every map returned.
-        num_outs: maps returned; those beyond the backbone's levels are every second pixel of the one before.
-        order: products of the gated convolutions.
-        filter_size: None filters with a depthwise 7x7 convolution; (32, 17), as published, is the stored size of
-            global-local filters.
+        in_channels: channels of the backbone's maps, finest first.
+        out_channels: channels of every returned map.
+        num_outs: number of returned maps. A map beyond the backbone's levels has every second pixel of the map before.
+        order: number of products in each gated convolution.
+        filter_size: stored size of the global-local filters; published: (32, 17). None filters with a depthwise 7x7
+            convolution.
         **kwargs: the other arguments of mmdet's FPN.
     """
 
@@ -35,5 +35,5 @@ class HorFPN(FPN):
         **kwargs: Any,
     ):
         super().__init__(in_channels, out_channels, num_outs, **kwargs)
-        for i in range(len(self.lateral_convs)):  # what follows in fpn_convs makes further levels
+        for i in range(len(self.lateral_convs)):  # later fpn_convs make extra levels
             self.fpn_convs[i] = GatedConv(out_channels, out_channels, order, filter_size)

@@ -1,4 +1,4 @@
-"""UPerNet's head with a recursive gated convolution for its last one (HorNet, arXiv 2207.14284, section 3.4).
+"""UPerNet's head with a recursive gated convolution as its last one (HorNet, arXiv 2207.14284, section 3.4).
 
 Source: raoyongming/HorNet@ac9e210, semantic_segmentation/decode_heads/gn_uper_head.py and configs/horfpn.
 """
@@ -18,10 +18,10 @@ class GNUPerHead(UPerHead):
     """mmseg's UPerHead whose ``fpn_bottleneck`` is a gated convolution, then norm and activation.
 
     Args:
-        order: products of the gated convolution.
-        filter_size: None filters with a depthwise 7x7 convolution; (32, 17), as published, is the stored size of a
-            global-local filter.
-        **kwargs: those of mmseg's UPerHead.
+        order: number of products in the gated convolution.
+        filter_size: stored size of the global-local filter; published: (32, 17). None filters with a depthwise 7x7
+            convolution.
+        **kwargs: arguments of mmseg's UPerHead.
     """
 
     def __init__(self, order: int = 2, filter_size: tuple[int, int] | None = None, **kwargs: Any):
@@ -32,7 +32,7 @@ class GNUPerHead(UPerHead):
 
 
 class GatedConvModule(GatedConv):
-    """A gated convolution, norm and activation, as mmcv's ConvModule is of a plain one."""
+    """A gated convolution, norm and activation, in the manner of mmcv's ConvModule."""
 
     def __init__(
         self,
