@@ -7,11 +7,11 @@ Without an installation, for example with PYTHONPATH alone:
     import mmcv_ops
     mmcv_ops.install()  # before the first import of mmcv.ops, mmdet or mmseg
 
-With the stand-in, `mmcv.ops` imports and runs on CPU and CUDA, on torchvision's operators and plain PyTorch. A compiled
-extension, where present, is used instead. A compiled extension that is broken still raises. The stand-in costs nothing
-until mmcv asks for its extension: only then are torch and torchvision imported.
+With the stand-in, `mmcv.ops` imports and runs on CPU and CUDA, on torchvision's operators and plain PyTorch. If there
+is a compiled extension, it is used instead, and a broken one still raises. torch and torchvision are imported only
+when mmcv asks for its extension, so the stand-in does not slow down the start of Python.
 
-Backed, exactly or within 1e-5 of the compiled operators (float32):
+These operators equal the compiled ones exactly or within 1e-5 (float32), forward and backward:
 
     boxes.py      nms, softnms, nms_match, bbox_overlaps
     roi.py        roi_align, roi_pool
@@ -21,13 +21,14 @@ Backed, exactly or within 1e-5 of the compiled operators (float32):
     upsample.py   carafe, carafe_naive
     masks.py      masked_im2col, masked_col2im, psamask
 
-Where an operator has a backward, it is backed too. Any other name is a callable that raises NotImplementedError with
-the operator's name.
+Any other name is a callable that raises NotImplementedError with the operator's name.
 
 Known differences from the compiled operators:
-- Equal scores: nms and nms_match visit the lower index first, on every device. The compiled sort leaves it open.
-- float16 and bfloat16 are computed in float32 and rounded once, at the end. Operators that a compiled CPU build lacks
-  (focal losses, roi_pool, carafe, ms_deform_attn, masked convolution) run on CPU as they do on CUDA.
+
+- Equal scores: nms and nms_match visit the lower index first, on every device. The compiled order is not defined.
+- float16 and bfloat16 are computed in float32, and rounded once at the end.
+- Operators that a compiled CPU build lacks (focal losses, roi_pool, carafe, ms_deform_attn, masked convolution) run on
+  the CPU as on CUDA.
 """
 
 from mmcv_ops.finder import install

@@ -1,8 +1,13 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv:2010.04159).
 
-value (B, S, heads, D): the pixels of all levels, one after the other; spatial_shapes (L, 2) as (H, W);
-level_start_index (L,); sampling_locations (B, Q, heads, L, P, 2) as (x, y) in 0..1 of the level; attention_weights
-(B, Q, heads, L, P).
+Shapes, for L levels, Q queries and P samples per level:
+
+    value                (B, S, heads, D): the S pixels of all levels, one level after the other
+    spatial_shapes       (L, 2): height and width of each level
+    level_start_index    (L,): number of each level's first pixel
+    sampling_locations   (B, Q, heads, L, P, 2): x and y in 0..1 of the level
+    attention_weights    (B, Q, heads, L, P)
+
 Semantics: mmcv/ops/csrc/common/cuda/ms_deform_attn_cuda_kernel.cuh.
 """
 
@@ -10,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcv_ops.precision import wide
+from mmcv_ops.precision import at_least_float32
 
 
 def ms_deform_attn_forward(
@@ -22,7 +27,7 @@ def ms_deform_attn_forward(
     im2col_step: int,
 ) -> Tensor:
     """The attended values (B, Q, heads * D). `im2col_step` has no effect."""
-    operands = [wide(tensor) for tensor in (value, sampling_locations, attention_weights)]
+    operands = [at_least_float32(tensor) for tensor in (value, sampling_locations, attention_weights)]
     return _attend(*operands, value_spatial_shapes, value_level_start_index).to(value.dtype)
 
 
@@ -42,9 +47,12 @@ def ms_deform_attn_backward(
     if grad_output.numel() == 0 or value.numel() == 0 or sampling_locations.numel() == 0:
         return
     with torch.enable_grad():
-        operands = [wide(tensor).detach().requires_grad_() for tensor in (value, sampling_locations, attention_weights)]
+        operands = [
+            at_least_float32(tensor).detach().requires_grad_()
+            for tensor in (value, sampling_locations, attention_weights)
+        ]
         output = _attend(*operands, value_spatial_shapes, value_level_start_index)
-        grads = torch.autograd.grad(output, operands, wide(grad_output))
+        grads = torch.autograd.grad(output, operands, at_least_float32(grad_output))
     grad_value += grads[0]
     grad_sampling_loc.copy_(grads[1])
     grad_attn_weight.copy_(grads[2])
@@ -57,7 +65,8 @@ def _attend(value: Tensor, locations: Tensor, attention: Tensor, shapes: Tensor,
         return value.new_zeros(batch, queries, heads * dim)
     shapes, starts = shapes.to(value.device), starts.to(value.device)
 
-    # Each query and head is a weighted sum of rows of `value`: four per sample. embedding_bag fuses gather and sum.
+    # The result for a query and head is a weighted sum of rows of `value`, four rows per sample. embedding_bag gathers
+    # and sums in one operation.
     extent = shapes.flip(1)[:, None]  # (L, 1, 2) as (W, H)
     at = locations * extent.to(locations.dtype) - 0.5  # pixel centres are whole numbers
     inside = ((at > -1) & (at < extent)).all(dim=-1)

@@ -9,18 +9,18 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from mmcv_ops.precision import as_float, wide
+from mmcv_ops.precision import as_float, at_least_float32
 
 NAIVE, LINEAR, GAUSSIAN = 0, 1, 2  # decay of softnms
-IOU, IOF = 0, 1  # what bbox_overlaps divides by: the union, or the first box
+IOU, IOF = 0, 1  # divisor of bbox_overlaps: the area of the union, or of the first box
 NMS_BLOCK = 512
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices of the boxes (N, 4) kept, best score first; equal scores keep the order of their indices."""
+    """Indices of the kept boxes of (N, 4), best score first. Equal scores keep the order of their indices."""
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
-    dtype = torch.promote_types(wide(boxes).dtype, wide(scores).dtype)
+    dtype = torch.promote_types(at_least_float32(boxes).dtype, at_least_float32(scores).dtype)
     boxes, scores, threshold = (
         boxes.to(dtype),
         scores.to(dtype),
@@ -28,7 +28,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     )
     if offset == 0:
         return torch.ops.torchvision.nms(boxes, scores, threshold)
-    # Adding 1 to x2 and y2 and asking torchvision would round differently: (x2 + 1) - x1 is not x2 - x1 + 1.
+    # torchvision on boxes with x2 + 1 and y2 + 1 would round differently: (x2 + 1) - x1 is not x2 - x1 + 1.
     order = scores.sort(descending=True, stable=True).indices
     boxes, kept = boxes[order], []
     while order.numel():
@@ -51,21 +51,21 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Indices (K,) of the boxes (N, 4) left by soft suppression, in the order they were selected.
+    """Indices (K,) of the boxes (N, 4) that soft suppression keeps, in the order of selection.
 
-    Fills the first K rows of `dets` (N, 5) with their boxes and decayed scores; leaves the other rows alone.
+    Fills the first K rows of `dets` (N, 5) with their boxes and decayed scores. Other rows stay as they are.
     """
     if boxes.numel() == 0:
         return boxes.new_empty(0, dtype=torch.long)
-    # One NumPy table, a column per box: a step is some fifteen short array operations, and NumPy's cost a fifth of
-    # torch's. The order of the columns decides ties, so they move as in the compiled loop.
-    corners = wide(boxes).cpu().numpy()
+    # One NumPy table with a column per box. A step has about fifteen operations on short arrays, which take a fifth of
+    # the time in NumPy. The order of the columns decides ties, so columns move as in the compiled loop.
+    corners = at_least_float32(boxes).cpu().numpy()
     sides = corners[:, 2:] - corners[:, :2] + offset
     table = np.stack(
         [
             *corners.T,
             sides[:, 0] * sides[:, 1],
-            wide(scores).cpu().numpy().astype(corners.dtype),
+            at_least_float32(scores).cpu().numpy().astype(corners.dtype),
         ]
     )
     x1, y1, x2, y2, area, score = table
@@ -101,7 +101,7 @@ def softnms(
             overlap /= area[i] + area[rest] - overlap
 
             if method == GAUSSIAN:
-                # Through double, as NumPy's float32 exp is an ulp or two off C's, enough to turn a tie around.
+                # NumPy's exp in float32 differs from C's by an ulp or two, which can reverse a tie. So it is in double.
                 score[rest] *= np.exp(-(overlap * overlap) / sigma, dtype=np.float64).astype(number)
             else:
                 hit = (overlap >= threshold).nonzero()[0]
@@ -118,12 +118,12 @@ def softnms(
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Groups of the boxes with scores (N, 5): a kept box, then those it suppresses (IoU >= threshold), by score.
+    """Groups of boxes with scores (N, 5): a kept box, then the boxes that it suppresses (IoU >= threshold), by score.
 
-    Groups come in the order of their kept boxes; equal scores keep the order of their indices.
+    Groups come in the order of their kept boxes. Equal scores keep the order of their indices.
     """
     index = dets[:, 4].sort(descending=True, stable=True).indices.cpu().numpy()
-    corners = wide(dets)[:, :4].cpu().numpy()[index].T
+    corners = at_least_float32(dets)[:, :4].cpu().numpy()[index].T
     threshold = corners.dtype.type(as_float(iou_threshold))
     sides = corners[2:] - corners[:2]
     table = np.stack([*corners, sides[0] * sides[1]])
@@ -150,7 +150,7 @@ def bbox_overlaps(
     """Fill `ious`: (M, N) for boxes (M, 4) and (N, 4), or (M,) for two sets (M, 4) when `aligned`."""
     if ious.numel() == 0:
         return
-    bboxes1, bboxes2 = wide(bboxes1), wide(bboxes2)
+    bboxes1, bboxes2 = at_least_float32(bboxes1), at_least_float32(bboxes2)
     if not aligned:
         bboxes1 = bboxes1[:, None]
     ious.copy_(_iou(bboxes1, bboxes2, offset, mode))
@@ -165,7 +165,7 @@ def _iou(boxes1: Tensor, boxes2: Tensor, offset: int, mode: int = IOU) -> Tensor
     if mode == IOU:
         base = base + _area(boxes2, offset) - overlap
     if base.is_cuda:
-        base = base.clamp(min=offset)  # so does the CUDA kernel, not the CPU one
+        base = base.clamp(min=offset)  # only the CUDA kernel does this
     return overlap / base
 
 
@@ -175,7 +175,7 @@ def _area(boxes: Tensor, offset: int) -> Tensor:
 
 
 def _greedy(suppresses: Tensor) -> Tensor:
-    """Which of N boxes survive, best first, where suppresses[i, j] (upper triangular) says that i would remove j."""
+    """A mask (N,) of the boxes that survive. suppresses[i, j], upper triangular: a surviving box i removes box j."""
     alive = suppresses.new_ones(len(suppresses))
     while True:  # round k settles at least the first k boxes
         survivors = ~(suppresses & alive[:, None]).any(dim=0)
@@ -185,7 +185,7 @@ def _greedy(suppresses: Tensor) -> Tensor:
 
 
 def _first_best(scores: np.ndarray) -> int:
-    """Position of the first maximum, as a C loop finds it: NaN never wins, but a leading NaN is never beaten."""
+    """Position of the first maximum, as a C loop finds it: a NaN in front wins, any other NaN loses."""
     best = int(scores.argmax())
     if np.isnan(scores[best]):
         best = 0 if np.isnan(scores[0]) else int(np.where(np.isnan(scores), -np.inf, scores).argmax())
@@ -193,7 +193,7 @@ def _first_best(scores: np.ndarray) -> int:
 
 
 def _compact(low: np.ndarray, rest: np.ndarray, index: np.ndarray) -> int:
-    """Drop the columns marked `low` by moving the last good one into each hole, first hole first; how many remain."""
+    """Drop the columns marked `low`, and return how many remain. The last good column moves into the first hole, ..."""
     remaining = int((~low).sum())
     holes = np.flatnonzero(low[:remaining])
     movers = remaining + np.flatnonzero(~low[remaining:])[::-1]

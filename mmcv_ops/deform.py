@@ -1,7 +1,13 @@
 """Deformable convolutions, plain and modulated, on torchvision's operator.
 
-input (B, C, H, W), weight (O, C / groups, kh, kw), offset (B, 2 * deform groups * kh * kw, OH, OW) with y before x for
-each tap, mask (B, deform groups * kh * kw, OH, OW), output (B, O, OH, OW).
+Shapes:
+
+    input    (B, C, H, W)
+    weight   (O, C / groups, kh, kw)
+    offset   (B, 2 * deform groups * kh * kw, OH, OW): y, then x, of each tap
+    mask     (B, deform groups * kh * kw, OH, OW)
+    output   (B, O, OH, OW)
+
 Semantics: mmcv/ops/csrc/pytorch/deform_conv.cpp, modulated_deform_conv.cpp and their CPU kernels.
 """
 
@@ -11,7 +17,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from mmcv_ops.precision import wide
+from mmcv_ops.precision import at_least_float32
 
 
 def deform_conv_forward(
@@ -33,7 +39,7 @@ def deform_conv_forward(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """Fill `output`. `columns` and `ones` are scratch space that is not needed, `im2col_step` has no effect."""
+    """Fill `output`. `columns`, `ones` and `im2col_step` are not used."""
     if output.numel():
         geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
         output.copy_(_convolve(input, weight, offset, None, None, geometry))
@@ -66,7 +72,7 @@ def deform_conv_backward_input(
     grad_input, grad_weight, grad_offset, _, _ = _gradients(gradOutput, input, weight, offset, None, None, geometry)
     gradInput += grad_input
     gradOffset.copy_(grad_offset)
-    # mmcv asks for the weight's gradient in a second call, with the same tensors. torchvision has just computed it.
+    # torchvision computes the weight's gradient here, too. mmcv asks for it in a second call with the same tensors.
     columns.weight_grad = (_references(input, offset, gradOutput), grad_weight)
 
 
@@ -96,7 +102,7 @@ def deform_conv_backward_parameters(
     made_for, grad_weight = vars(columns).pop("weight_grad", (None, None))
     if made_for != _references(input, offset, gradOutput):
         geometry = (dH, dW, padH, padW, dilationH, dilationW, group, deformable_group)
-        weight = torch.zeros_like(gradWeight)  # its own gradient does not depend on it
+        weight = torch.zeros_like(gradWeight)  # a weight's gradient does not depend on the weight
         grad_weight = _gradients(gradOutput, input, weight, offset, None, None, geometry)[1]
     gradWeight.add_(grad_weight.to(gradWeight.dtype), alpha=scale)
 
@@ -122,7 +128,7 @@ def modulated_deform_conv_forward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Fill `output`. `ones` and `columns` are scratch space that is not needed."""
+    """Fill `output`. `ones` and `columns` are not used."""
     if output.numel():
         geometry = (
             stride_h,
@@ -193,7 +199,9 @@ def _convolve(input, weight, offset, mask, bias, geometry) -> Tensor:
 def _gradients(grad, input, weight, offset, mask, bias, geometry) -> tuple[Tensor, ...]:
     """Gradients of input, weight, offset, mask, bias."""
     operands = _operands(input, weight, offset, mask, bias)
-    grads = torch.ops.torchvision._deform_conv2d_backward(wide(grad), *operands, *geometry, mask is not None)
+    grads = torch.ops.torchvision._deform_conv2d_backward(
+        at_least_float32(grad), *operands, *geometry, mask is not None
+    )
     grad_input, grad_weight, grad_offset, grad_mask, grad_bias = grads
     kernel = weight.shape[2:]
     grad_offset = grad_offset.masked_fill(_on_outer_edge(operands[2], kernel, geometry), 0)
@@ -201,8 +209,8 @@ def _gradients(grad, input, weight, offset, mask, bias, geometry) -> tuple[Tenso
 
 
 def _operands(input, weight, offset, mask, bias) -> list[Tensor]:
-    """What torchvision's operators take, in their order; they want tensors for an absent mask and bias too."""
-    input = wide(input)
+    """The operands of torchvision's operators, in their order. An absent mask or bias becomes a tensor of zeros."""
+    input = at_least_float32(input)
     if mask is None:
         mask = input.new_zeros(len(input), 1)
     if bias is None:
@@ -211,10 +219,10 @@ def _operands(input, weight, offset, mask, bias) -> list[Tensor]:
 
 
 def _on_outer_edge(offset: Tensor, kernel, geometry) -> Tensor:
-    """Where a tap lies at exactly y = -1 or x = -1: (B, 2 * deform groups * kh * kw, OH, OW), same for its y and x.
+    """A mask (B, 2 * deform groups * kh * kw, OH, OW) of the taps at exactly y = -1 or x = -1, equal for y and x.
 
-    There mmcv counts the tap as outside, with no gradient, while torchvision takes the slope towards the image. With
-    padding 1 and offsets initialised to zero that is the whole border.
+    mmcv counts such a tap as outside, with no gradient. torchvision takes the slope towards the image. With padding 1
+    and offsets initialised to zero, all taps on the border lie there.
     """
     stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, _, deform_groups = geometry
     batch, _, out_h, out_w = offset.shape
@@ -231,5 +239,5 @@ def _on_outer_edge(offset: Tensor, kernel, geometry) -> Tensor:
 
 
 def _references(*tensors: Tensor) -> tuple:
-    """Something that is equal for the same, unchanged tensor objects and keeps none of them alive."""
+    """A key that is equal for the same, unchanged tensor objects, and does not keep them alive."""
     return tuple((id(tensor), tensor._version, weakref.ref(tensor)) for tensor in tensors)

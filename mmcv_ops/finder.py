@@ -1,4 +1,4 @@
-"""Puts the stand-in where Python looks for `mmcv._ext`, behind everything that could find a compiled one."""
+"""The import hook for `mmcv._ext`. It comes last, so a compiled extension is found first."""
 
 import importlib
 import os
@@ -6,15 +6,15 @@ import sys
 from importlib.machinery import ModuleSpec
 
 EXTENSION = "mmcv._ext"
-# These bind the operators, or None in their place, when they are imported.
+# Modules that bind the operators when they are imported, or None if there are none.
 TOO_LATE = ("mmcv.ops", "mmdet.models", "mmseg.models")
 OPT_OUT = "ZIGGURAT_NO_MMCV_OPS"
 
 
 def start() -> None:
-    """What the interpreter calls when it starts, through the `.pth` file that `setup.py` adds to the installation.
+    """Calls `install()` when Python starts, through the `.pth` file that `setup.py` adds to the installation.
 
-    The environment variable ZIGGURAT_NO_MMCV_OPS=1 turns it off. `install()` still works then.
+    The environment variable ZIGGURAT_NO_MMCV_OPS=1 turns this off. An explicit `install()` still works.
     """
     if os.environ.get(OPT_OUT, "") in ("", "0"):
         install()
@@ -24,7 +24,7 @@ def install() -> None:
     """Make `import mmcv._ext` succeed without a compiled mmcv. Calling it again changes nothing.
 
     Raises:
-        ImportError: a module that binds mmcv's operators when it is imported was imported before, without them.
+        ImportError: a module of TOO_LATE was already imported, without the operators.
     """
     if FINDER in sys.meta_path or EXTENSION in sys.modules:
         return
@@ -39,13 +39,13 @@ def install() -> None:
 
 
 class ExtensionFinder:
-    """Answers for `mmcv._ext` alone. Being last on `sys.meta_path`, it is asked when nothing else was found."""
+    """Finds `mmcv._ext` alone. Python asks this finder last, after all others on `sys.meta_path` have found nothing."""
 
     def find_spec(self, fullname, path=None, target=None):
         return ModuleSpec(fullname, self, origin="mmcv_ops") if fullname == EXTENSION else None
 
     def create_module(self, spec):
-        return None  # a plain module
+        return None  # Python makes a plain module
 
     def exec_module(self, module):
         operators = importlib.import_module("mmcv_ops.operators")
@@ -58,7 +58,7 @@ FINDER = ExtensionFinder()
 
 
 def unbacked(name: str):
-    """The `__getattr__` of the stand-in: a callable for an operator that exists in mmcv alone."""
+    """The `__getattr__` of the stand-in: for an operator that is not backed, a callable that raises."""
     if name.startswith("_"):
         raise AttributeError(f"module {EXTENSION!r} has no attribute {name!r}")
 

@@ -1,16 +1,16 @@
 """Focal losses on N samples of C classes.
 
-target (N,) holds class indices; C means background (no class positive), -1 is ignored by the softmax loss. weight is
-empty or (C,), and scales a sample by the weight of its target (by 1 where the target is no class).
+target (N,) holds class indices. C means background: no class is positive. The softmax loss ignores -1.
+weight is empty or (C,). It scales a sample by the weight of its target, or by 1 if the target is no class.
 Semantics: mmcv/ops/csrc/common/cuda/sigmoid_focal_loss_cuda_kernel.cuh and softmax_focal_loss_cuda_kernel.cuh.
 """
 
 import torch
 from torch import Tensor
 
-from mmcv_ops.precision import as_float, wide
+from mmcv_ops.precision import as_float, at_least_float32
 
-FLT_MIN = torch.finfo(torch.float32).tiny  # the floor of every logarithm, in every type
+FLT_MIN = torch.finfo(torch.float32).tiny  # arguments of logarithms are at least this, in every type
 
 
 def sigmoid_focal_loss_forward(
@@ -55,7 +55,7 @@ def softmax_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Fill `output` (N,) with the loss of the probabilities `input` (N, C), a softmax already."""
+    """Fill `output` (N,) with the loss of the probabilities `input` (N, C), the result of a softmax."""
     if output.numel() == 0:
         return
     p, known = _target_probability(input, target)
@@ -72,7 +72,7 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """Fill `grad_input` (N, C) with the derivative by the logits behind the softmax; `buff` (N,) holds its factor."""
+    """Fill `grad_input` (N, C) with the derivative by the logits, and `buff` (N,) with the factor of each sample."""
     if grad_input.numel() == 0:
         return
     p, known = _target_probability(input, target)
@@ -81,20 +81,20 @@ def softmax_focal_loss_backward(
     factor = (factor * _sample_weight(weight, target)).where(known, 0.0)
     buff.copy_(factor)
     flag = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    grad_input.copy_((factor[:, None] * (flag.to(factor.dtype) - wide(input))).where(known[:, None], 0.0))
+    grad_input.copy_((factor[:, None] * (flag.to(factor.dtype) - at_least_float32(input))).where(known[:, None], 0.0))
 
 
 def _sigmoid(input: Tensor, target: Tensor, gamma: float, alpha: float) -> tuple[Tensor, Tensor, float, float]:
     _check_target(target, input.shape[1])
     positive = target[:, None] == torch.arange(input.shape[1], device=input.device)
-    return 1 / (1 + torch.exp(-wide(input))), positive, as_float(gamma), as_float(alpha)
+    return 1 / (1 + torch.exp(-at_least_float32(input))), positive, as_float(gamma), as_float(alpha)
 
 
 def _target_probability(softmax: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Probability (N,) of each target, and which targets are classes at all."""
+    """Probability (N,) of each target, and a mask (N,) of the targets that are classes."""
     _check_target(target, softmax.shape[1])
     known = (target >= 0) & (target < softmax.shape[1])
-    return wide(softmax).gather(1, target.where(known, 0)[:, None])[:, 0], known
+    return at_least_float32(softmax).gather(1, target.where(known, 0)[:, None])[:, 0], known
 
 
 def _check_target(target: Tensor, num_classes: int) -> None:
@@ -105,9 +105,9 @@ def _check_target(target: Tensor, num_classes: int) -> None:
 
 def _sample_weight(weight: Tensor, target: Tensor) -> Tensor:
     if weight.numel() == 0:
-        return torch.ones((), device=target.device, dtype=wide(weight).dtype).expand(len(target))
+        return torch.ones((), device=target.device, dtype=at_least_float32(weight).dtype).expand(len(target))
     known = (target >= 0) & (target < len(weight))
-    return wide(weight)[target.where(known, 0)].where(known, 1.0)
+    return at_least_float32(weight)[target.where(known, 0)].where(known, 1.0)
 
 
 def _log(p: Tensor) -> Tensor:

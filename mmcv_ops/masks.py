@@ -19,7 +19,7 @@ def masked_im2col_forward(
     pad_h: int,
     pad_w: int,
 ) -> None:
-    """Fill `col` (C * kh * kw, M) with the patches of `im` (1, C, H, W) at the M pixels given, zeros outside."""
+    """Fill `col` (C * kh * kw, M) with the patches of `im` (1, C, H, W) around M pixels, with zeros outside."""
     if col.numel() == 0:
         return
     channels, height, width = im.shape[1:]
@@ -40,7 +40,7 @@ def masked_col2im_forward(
     width: int,
     channels: int,
 ) -> None:
-    """Write `col` (C, M) into `im` (1, C, H, W) at the M pixels given; leave the others alone."""
+    """Write `col` (C, M) into `im` (1, C, H, W) at M pixels. Other pixels stay as they are."""
     if col.numel():
         im[0][:, mask_h_idx, mask_w_idx] = col
 
@@ -59,8 +59,8 @@ def psamask_forward(
 ) -> None:
     """Fill `output` (B, H * W, H, W) from masks `input` (B, h_mask * w_mask, H, W) centred on their own pixel.
 
-    Collect: output[:, j, i] is the weight that the mask of pixel i gives pixel j; distribute: output[:, i, j].
-    What no mask reaches is left alone.
+    The weight that the mask of pixel i gives to pixel j is output[:, j, i] for collect, output[:, i, j] for distribute.
+    Entries that no mask reaches stay as they are.
     """
     if output.numel() == 0 or input.numel() == 0:
         return
@@ -107,7 +107,7 @@ def psamask_backward(
 def _reached(
     device, height: int, width: int, h_mask: int, w_mask: int, half_h: int, half_w: int
 ) -> tuple[Tensor, Tensor]:
-    """For each tap of a mask and each pixel (taps, H * W): the flat pixel the tap lies on, and whether there is one."""
+    """Two (taps, H * W), for each tap of the mask around each pixel: the flat pixel there, and whether it is inside."""
 
     def axis(size: int, taps: int, half: int) -> Tensor:
         return torch.arange(taps, device=device)[:, None] - half + torch.arange(size, device=device)

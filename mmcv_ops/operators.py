@@ -8,7 +8,7 @@ from mmcv_ops import attention, boxes, deform, losses, masks, roi, upsample
 
 
 def _operator(function):
-    """Run `function` as a compiled operator runs: invisible to autograd, and in the types it was given."""
+    """Run `function` as a compiled operator runs: without autograd, and without autocast."""
 
     @functools.wraps(function)
     def run(*args, **kwargs):

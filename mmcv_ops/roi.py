@@ -9,10 +9,10 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
-from mmcv_ops.precision import as_float, wide
+from mmcv_ops.precision import as_float, at_least_float32
 
 MAX = 0  # pool_mode; 1 is average
-CHUNK = 2**23  # values sampled at once
+CHUNK = 2**23  # number of values that are sampled at a time
 FLT_MAX = torch.finfo(torch.float32).max
 
 
@@ -29,7 +29,7 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """Fill `output`; in max mode also `argmax_y` and `argmax_x`, of its shape: where the largest sample lay, or -1."""
+    """Fill `output`. In max mode also fill `argmax_y` and `argmax_x` with the place of the largest sample, or -1."""
     if output.numel() == 0:
         return
     dtype, scale, pooled = (
@@ -37,7 +37,7 @@ def roi_align_forward(
         as_float(spatial_scale),
         (aligned_height, aligned_width),
     )
-    input = wide(input)
+    input = at_least_float32(input)
     rois = rois.to(input.dtype)
     if pool_mode != MAX:
         output.copy_(torch.ops.torchvision.roi_align(input, rois, scale, *pooled, sampling_ratio, aligned))
@@ -81,7 +81,7 @@ def roi_align_backward(
     """Add the gradient of the feature maps to `grad_input` (B, C, H, W)."""
     if grad_output.numel() == 0 or grad_input.numel() == 0:
         return
-    grad = wide(grad_output)
+    grad = at_least_float32(grad_output)
     rois = rois.to(grad.dtype)
     batch, channels, height, width = grad_input.shape
     if pool_mode != MAX:
@@ -99,7 +99,7 @@ def roi_align_backward(
             aligned,
         )
         return
-    y, x = wide(argmax_y), wide(argmax_x)
+    y, x = at_least_float32(argmax_y), at_least_float32(argmax_x)
     y_low, y_high, y_weights = _neighbours(y, height)
     x_low, x_high, x_weights = _neighbours(x, width)
     grad = grad * (y != -1)  # -1 marks an empty bin
@@ -121,14 +121,14 @@ def roi_pool_forward(
     pooled_width: int,
     spatial_scale: float,
 ) -> None:
-    """Fill `output`, and `argmax` (int, its shape): the flat pixel y * W + x of the maximum, -1 for an empty bin.
+    """Fill `output`, and `argmax` (int) with the flat pixel y * W + x of the maximum, or -1 for an empty bin.
 
-    Bins are not rounded to pixels but reach from the floor of their start to the ceiling of their end. Regions of no
-    size are left as they were.
+    A bin reaches from the floor of its start to the ceiling of its end. The output of a region without area stays as it
+    is.
     """
     if output.numel() == 0:
         return
-    input = wide(input)
+    input = at_least_float32(input)
     rois = rois.to(input.dtype)
     _, channels, height, width = input.shape
     pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -172,7 +172,7 @@ def roi_pool_backward(
     if grad_output.numel() == 0 or grad_input.numel() == 0:
         return
     _, channels, height, width = grad_input.shape
-    grad = wide(grad_output) * (argmax != -1)
+    grad = at_least_float32(grad_output) * (argmax != -1)
     at = _planes(rois, channels) * (height * width) + argmax.clamp(min=0)
     gathered = grad.new_zeros(grad_input.numel()).index_add_(0, at.flatten(), grad.flatten())
     grad_input += gathered.view_as(grad_input)
@@ -191,7 +191,7 @@ def _bins(rois: Tensor, scale: float, pooled: tuple[int, int], aligned: bool) ->
 def _same_size(
     sizes: Tensor, values_per_sample: int, usable: Tensor | None = None
 ) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Regions that share a row of `sizes` (K, 2), in runs that stay within CHUNK values: their indices and that row."""
+    """Groups of regions with equal rows of `sizes` (K, 2), at most CHUNK values each: their indices, and the row."""
     for size in sizes.unique(dim=0):
         same = (sizes == size).all(dim=1)
         if usable is not None:
@@ -204,7 +204,7 @@ def _same_size(
 
 
 def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
-    """Coordinates (K, bins, grid) of the samples along one axis; same operations, same order as the compiled loop."""
+    """Coordinates (K, bins, grid) of the samples along one axis, by the compiled loop's operations in their order."""
     step = torch.arange(bins, device=start.device, dtype=start.dtype)
     point = torch.arange(grid, device=start.device, dtype=start.dtype) + 0.5
     first = start[:, None] + step * size[:, None]
@@ -212,7 +212,7 @@ def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
 
 
 def _divided(values: Tensor, by: int) -> Tensor:
-    """The exact quotient: CUDA divides by a number as by its reciprocal, which rounds otherwise."""
+    """The exact quotient. CUDA divides by a number as a product with its reciprocal, which rounds differently."""
     return values / torch.full_like(values, by)
 
 
@@ -230,7 +230,7 @@ def _bilinear(pixels: Tensor, row: Tensor, ys: Tensor, xs: Tensor, height: int, 
 
 
 def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """The two pixels around each coordinate and their weights: clamped at the border, 0 further than a pixel off."""
+    """The two pixels around each coordinate, clamped at the border, and their weights, 0 beyond a pixel outside."""
     inside = (at >= -1) & (at <= size)
     at = at.where(inside, 0.0).clamp(min=0)
     low = at.long()

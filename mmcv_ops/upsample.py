@@ -1,6 +1,11 @@
 """CARAFE upsampling (arXiv:1905.02188): each output pixel is a weighted sum of the K x K pixels around its source.
 
-features (B, C, H, W), masks (B, groups * K * K, H * scale, W * scale), output (B, C, H * scale, W * scale).
+Shapes:
+
+    features   (B, C, H, W)
+    masks      (B, groups * K * K, H * scale, W * scale)
+    output     (B, C, H * scale, W * scale)
+
 Semantics: mmcv/ops/csrc/common/cuda/carafe_cuda_kernel.cuh and carafe_naive_cuda_kernel.cuh, which agree.
 """
 
@@ -8,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcv_ops.precision import wide
+from mmcv_ops.precision import at_least_float32
 
 
 def carafe_forward(
@@ -22,7 +27,7 @@ def carafe_forward(
     group_size: int,
     scale_factor: int,
 ) -> None:
-    """Fill `output`, and `rfeatures` with the features as (B, H, W, C), which the backward reads."""
+    """Fill `output`. Fill `rfeatures` with the features as (B, H, W, C), for the backward."""
     rfeatures.resize_(features.permute(0, 2, 3, 1).shape).copy_(features.permute(0, 2, 3, 1))
     carafe_naive_forward(features, masks, output, kernel_size, group_size, scale_factor)
 
@@ -61,8 +66,8 @@ def carafe_naive_forward(
     """Fill `output`."""
     if output.numel() == 0:
         return
-    patches = _patches(wide(features), kernel_size, group_size)
-    taps = _taps(wide(masks), kernel_size, group_size, scale_factor)
+    patches = _patches(at_least_float32(features), kernel_size, group_size)
+    taps = _taps(at_least_float32(masks), kernel_size, group_size, scale_factor)
     output.copy_(torch.einsum("bgckhw,bgkhywx->bgchywx", patches, taps).reshape(output.shape))
 
 
@@ -86,9 +91,9 @@ def carafe_naive_backward(
 
 def _gradients(grad, features, masks, kernel_size: int, groups: int, scale: int) -> tuple[Tensor, Tensor]:
     batch, channels, height, width = features.shape
-    patches = _patches(wide(features), kernel_size, groups)
-    taps = _taps(wide(masks), kernel_size, groups, scale)
-    grad = wide(grad).reshape(batch, groups, channels // groups, height, scale, width, scale)
+    patches = _patches(at_least_float32(features), kernel_size, groups)
+    taps = _taps(at_least_float32(masks), kernel_size, groups, scale)
+    grad = at_least_float32(grad).reshape(batch, groups, channels // groups, height, scale, width, scale)
     grad_taps = torch.einsum("bgckhw,bgchywx->bgkhywx", patches, grad)
     grad_patches = torch.einsum("bgkhywx,bgchywx->bgckhw", taps, grad)
     grad_features = F.fold(
@@ -101,13 +106,13 @@ def _gradients(grad, features, masks, kernel_size: int, groups: int, scale: int)
 
 
 def _patches(features: Tensor, kernel_size: int, groups: int) -> Tensor:
-    """(B, groups, C / groups, K * K, H, W): the neighbourhood of every pixel, zeros outside."""
+    """(B, groups, C / groups, K * K, H, W): the neighbourhood of every pixel, with zeros outside the map."""
     batch, channels, height, width = features.shape
     patches = F.unfold(features, kernel_size, padding=kernel_size // 2)
     return patches.view(batch, groups, channels // groups, kernel_size**2, height, width)
 
 
 def _taps(masks: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
-    """(B, groups, K * K, H, scale, W, scale): the weights, by source pixel and place within it."""
+    """(B, groups, K * K, H, scale, W, scale): the weights, by source pixel and by place within that pixel."""
     batch, _, height, width = masks.shape
     return masks.reshape(batch, groups, kernel_size**2, height // scale, scale, width // scale, scale)
