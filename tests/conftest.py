@@ -1,4 +1,4 @@
-"""What the tests share: one thread per process, a work folder as current directory, and where the parity files lie."""
+"""Set-up of all tests: one thread per process, a work folder as current directory, the place of the parity files."""
 
 import importlib.util
 import os

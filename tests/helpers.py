@@ -1,4 +1,4 @@
-"""What several test files use: the small archs, networks as after training, a loss, tools run in this process."""
+"""Helpers of several test files: small archs, networks in the state after training, a loss, tools in this process."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""docs/add_a_network.md is true: what the page says, done in a copy of the repository, gives a network for all tasks.
+"""docs/add_a_network.md is true: a copy of the repository, changed as the page says, has a new network in all tasks.
 
-The page's blocks are what is written: Python blocks are the new files that their headings name, diff blocks are changes
-of the files that their headings or the text before them name.
+A Python block of the page is a new file, which the block's heading names. A diff block changes a file, which the
+heading or the text before the block names.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Arguments of mm's configs: foreign keys are named in one line, and init_cfg means pretrained."""
+"""Arguments of mm's configs: a foreign key is one line of error, and init_cfg means pretrained."""
 
 import inspect
 

@@ -1,6 +1,6 @@
-"""What every backbone promises, over every arch: shapes, info, freezing, checkpointing, fusing, copies, bad input.
+"""The contract of every backbone, over every arch: shapes, info, freezing, checkpointing, fusing, copies, bad input.
 
-Depth adds nothing to these properties, so stages are cut to one or two blocks; widths are the real ones.
+Stages are cut to one or two blocks, since depth does not change these properties. Widths are the real ones.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The benchmark compares before it times, says what is missing, and makes tables of what it kept."""
+"""The benchmark compares outputs before it times, names a missing package, and makes tables of its JSON files."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""browse_dataset draws the samples of every task after their pipeline; what it draws is what the data set says."""
+"""browse_dataset draws samples of every task after their pipeline, and draws the truth of the data set."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The one cache of tensors: bounded, never stale, empty in copies, and out of the way of graphs and transforms."""
+"""The cache of tensors: bounded, never stale, empty in copies, and not used in graphs and transforms."""
 
 import copy
 import gc

@@ -1,4 +1,4 @@
-"""The classifier: shapes, loss, weights with the head, the way of an image from its file, and the accuracy."""
+"""The classifier: shapes, loss, weights with a head, the images from file to network, and the accuracy."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Each leaf config builds, does what its name says, follows the published recipe, and holds no unread key."""
+"""Each leaf config builds, fits its name, follows the published recipe, and has no unread key."""
 
 from pathlib import Path
 

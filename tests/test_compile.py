@@ -1,4 +1,4 @@
-"""Compiling and exporting: whole graphs, no break, the numbers of eager; autocast without NaN or complaints."""
+"""Compiled and exported networks: one whole graph, eager's numbers; autocast without NaN or warnings."""
 
 import copy
 import warnings

@@ -1,6 +1,7 @@
-"""What a config leaves to be completed: the test set, data roots, channels, statistics, weights, numbers of classes.
+"""Completing a config: test set, data roots, channels, statistics, weights, numbers of classes.
 
-A number that is typed wins over what would be filled in, and a config that was not completed builds nothing."""
+A typed number wins over a derived one. A config that was not completed builds nothing.
+"""
 
 from pathlib import Path
 

@@ -1,5 +1,8 @@
-"""Every leaf config of detection and segmentation is what its name says: it loads, builds, reads every key it sets,
-tells its neck and heads the channels the backbone has, follows the published recipe, and has the published size."""
+"""Every leaf config of detection and segmentation fits its name.
+
+A leaf loads and builds. A run reads every key that the leaf sets. Neck and head have the channels of the backbone. The
+leaf follows the published recipe, and has the published size.
+"""
 
 import ast
 import importlib

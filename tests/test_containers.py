@@ -1,4 +1,4 @@
-"""Weights of other trainers load: whatever entry holds them, whatever prefix and wrapper stand before their names."""
+"""Weights of other trainers load, from any entry, and with any prefix and wrapper before the names."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""convert_weights rewrites a checkpoint in every layout of its family, and what it writes loads as the same network."""
+"""convert_weights writes a checkpoint in every layout of its family, and each file loads as the same network."""
 
 import warnings
 

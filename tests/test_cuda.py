@@ -1,4 +1,4 @@
-"""On a GPU, where there is one: the maps and gradients of the CPU, mixed precision, compiling, inputs in any format."""
+"""On a GPU, if there is one: the CPU's maps and gradients, mixed precision, compiling, inputs in any format."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""How the demo runs its steps: side by side, each failure said once, and nothing left running whatever happens."""
+"""The demo's steps: commands run side by side, a failure is reported once, and no process is left running."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
-"""The demo data: valid in the formats of ImageNet, COCO and ADE20K, held-out for real, the same bytes every time.
+"""The demo data: valid in the formats of ImageNet, COCO and ADE20K, truly held out, the same bytes every time.
 
-The folder is either what it was or a complete set; nothing but a set of the tool's own is ever replaced.
+The folder is either unchanged or a complete set. The tool replaces only sets that it wrote itself.
 """
 
 import contextlib

@@ -1,5 +1,7 @@
-"""COCO data before a run: classes follow the annotation file, one option moves the data, and every flaw that a user's
-data can have is one clear line."""
+"""COCO data before a run.
+
+Classes follow the annotation file. One option moves the data. Every flaw in a user's data is one clear line.
+"""
 
 import json
 import shutil

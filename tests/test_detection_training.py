@@ -1,5 +1,7 @@
-"""Each detector of the configs trains on COCO data of another size than COCO: every weight moves, the loss falls,
-and CocoMetric gives figures for what it predicts."""
+"""Each detector of the configs trains on small COCO data.
+
+Every weight moves, the loss falls, and CocoMetric gives figures for the predictions.
+"""
 
 import dense_data
 import numpy as np

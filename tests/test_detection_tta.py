@@ -1,4 +1,4 @@
-"""Test-time augmentation of detectors: mirrored views come back into the image's frame, doubles go, masks follow."""
+"""Test-time augmentation of detectors: mirrored views are mirrored back, doubles are dropped, masks follow."""
 
 import pytest
 import torch

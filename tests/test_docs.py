@@ -1,7 +1,7 @@
-"""The pages say what is true: links and paths lead somewhere, commands are taken, Python runs, tables are generated.
+"""The pages are true: links and paths exist, options of commands exist, Python runs, tables are generated.
 
-A page's Python blocks run as they are printed, in one namespace and in order. What they would download is a file made
-here: the row of the weights table points to it, so that the whole way from the name to the loaded network is taken.
+A page's Python blocks run as printed, in one namespace and in order. Instead of a download, the row of the weights
+table points to a file made here. So all steps from the name to the loaded network run.
 """
 
 import argparse

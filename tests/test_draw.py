@@ -1,4 +1,4 @@
-"""Drawings: what is drawn lies where it was said to be, small images are enlarged, and words stay on the picture."""
+"""Drawings: everything lies at its place, small images are enlarged, and words stay on the picture."""
 
 import numpy as np
 from PIL import Image

@@ -1,7 +1,7 @@
-"""A run is safe to start, to stop and to go on with.
+"""A run is safe to start, to stop and to continue.
 
-Nothing a work dir holds is lost unasked, checkpoints are whole and plain, reading one runs no code, and a resumed
-training is the uninterrupted one.
+Nothing in a work dir is lost unasked. Checkpoints are whole and plain, and reading one runs no code. A resumed training
+equals the uninterrupted one.
 """
 
 import fcntl

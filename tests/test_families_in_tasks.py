@@ -1,4 +1,4 @@
-"""Every family trains in every task once a leaf names its arch: all weights get gradients, and the metric answers."""
+"""Every family trains in every task, by the arch alone: all weights get gradients, and the metric gives figures."""
 
 import dense_data
 import numpy as np

@@ -1,4 +1,4 @@
-"""FeatureExtractor: any readable image in, aligned maps out, each image's maps those that it gives alone."""
+"""FeatureExtractor: any readable image in, aligned maps out. An image's maps do not depend on other images."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
-"""Data sets bring their own checks: another format is one file that a config imports, and a subclass is checked as the
-class it comes from."""
+"""Data sets bring their own checks.
+
+Another format is one file that a config imports. A subclass is checked as its base class is.
+"""
 
 import sys
 

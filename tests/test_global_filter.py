@@ -1,4 +1,4 @@
-"""The global filter is the convolution that its spectrum says, by FFT and by products, at any size and precision."""
+"""The global filter is the convolution of its spectrum, by FFT and by products, at any size and precision."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""The GPU report, in its small form on whatever machine the tests run on: what it covers, its limit, and its errors."""
+"""The GPU report in its small form, on the machine of the tests: its sections, its time limit, and its errors."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What is exported or traced gives eager's numbers, in float32, with and without gradients, fused or not."""
+"""Exported and traced networks give eager's numbers, in float32, with and without gradients, fused or not."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""A forward hook sees what its module returned, never a tensor that is overwritten later; every stage is called."""
+"""A forward hook sees the tensor that its module returned, never one that is overwritten later. Stages are called."""
 
 import pytest
 import torch

@@ -1,7 +1,7 @@
-"""HorNet's gated convolution outside its backbone: the HorFPN neck and the UPerNet head, as the official code has them.
+"""HorNet's gated convolution outside its backbone: the HorFPN neck and the UPerNet head of the official code.
 
-Names and shapes are the published ones, so a whole detector or segmenter loads by mm's own loader; outputs are those
-of the official code in float32 and float64.
+Names and shapes are the published ones, so mm's own loader loads a whole detector or segmenter. Outputs equal the
+official code's in float32 and float64.
 """
 
 import json

@@ -1,5 +1,8 @@
-"""One reader for every task: the same file gives the same pixels in training, testing, prediction and features; values
-of 16 bits and floats keep their meaning; what cannot be read is one line that names the file."""
+"""One reader for every task.
+
+The same file gives the same pixels in training, testing, prediction and features. 16-bit values and floats keep their
+meaning. An unreadable file is one line that names the file.
+"""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""Imports point one way: the network never knows a task, a task never another task, and nothing imports the tools."""
+"""Imports point one way: no network imports a task, no task another task, and nothing imports the tools."""
 
 import ast
 import subprocess

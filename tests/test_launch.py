@@ -1,6 +1,7 @@
-"""The launch scripts take mm's arguments, pass on every word as given, and train and test in several processes.
+"""The launch scripts take mm's arguments, pass on every word unchanged, and train and test in several processes.
 
-After distributed training all processes hold the same weights; a distributed test gives the figures of a single one.
+After distributed training all processes hold the same weights. A distributed test gives the figures of a single
+process.
 """
 
 import json

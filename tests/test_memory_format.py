@@ -1,4 +1,4 @@
-"""Maps lie in memory as the input does, so that ``.view`` works in heads and clients."""
+"""Maps have the memory format of the input, so ``.view`` works in heads and in users' code."""
 
 import pytest
 import torch

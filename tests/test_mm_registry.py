@@ -1,4 +1,4 @@
-"""The networks are known to mm's registries, beside networks of the same names that others register there."""
+"""mm's registries know the networks, beside networks of the same names that other projects register."""
 
 import pytest
 from mmdet.registry import MODELS as DETECTION

@@ -1,6 +1,6 @@
-"""mmdet's and mmseg's own tools, apis and inferencers run on the config and the checkpoint that a run here leaves.
+"""mmdet's and mmseg's own tools, apis and inferencers run on the config and checkpoint of a run here.
 
-Each library's part runs in one fresh interpreter, which imports the library first and nothing of this project by name.
+Each library's part runs in one fresh interpreter. It imports the library first, and nothing of this project by name.
 """
 
 import copy

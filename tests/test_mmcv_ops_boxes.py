@@ -1,6 +1,6 @@
 """nms, softnms, nms_match and bbox_overlaps equal mmcv's loops: same indices, same order, same float32 arithmetic.
 
-Equal scores are visited lower index first. Empty inputs, half types, views and both pixel conventions included.
+Of equal scores the lower index comes first. Empty inputs, half types, views and both pixel conventions are tested, too.
 """
 
 import math

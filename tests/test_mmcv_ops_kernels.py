@@ -1,6 +1,7 @@
 """Focal losses, deformable attention, CARAFE, masked convolution and PSA masks equal mmcv's kernels, written as loops.
 
-Each is checked through mmcv.ops' own functions: values, gradients against the loop, and gradcheck in double.
+Each operator runs through mmcv.ops' own functions. Values and gradients are compared with the loop; gradcheck runs in
+double.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""RoIAlign and RoIPool equal mmcv's loops, gradients included: adaptive grids, regions off the map, ties."""
+"""RoIAlign and RoIPool equal mmcv's loops, gradients included: adaptive grids, regions outside the map, ties."""
 
 import math
 

@@ -1,5 +1,7 @@
-"""What this project relies on in mmengine and mmdet beyond their documented use, so that another release cannot break
-it unseen: every private name, every method that is overridden, every function whose frame is read."""
+"""The parts of mmengine and mmdet that this project relies on beyond their documented use.
+
+These are private names, overridden methods, and functions whose frames are read. A release that changes one fails here.
+"""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Every fast path gives the numbers of the plain operation, values and gradients."""
+"""Every fast path gives the numbers of the plain operation, in values and gradients."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""--cfg-options: values as mmengine's own tools read them, but what is quoted, and names and paths, arrive as typed."""
+"""--cfg-options: values are read as by mmengine's tools, but quoted text, names and paths arrive as typed."""
 
 import argparse
 

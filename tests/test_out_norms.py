@@ -1,4 +1,4 @@
-"""HorNet's output norms: a head may leave out fine maps, and every parameter gets a gradient, so DDP goes on."""
+"""HorNet's output norms: a head may leave out fine maps, and every parameter still gets a gradient, for DDP."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What weights fix besides their tensors comes along: structure, norm eps, statistics; without a config at hand."""
+"""An own checkpoint brings structure, norm eps and statistics along, without a config."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What an own checkpoint says of itself comes back as it was given, from both kinds of files."""
+"""The description in an own checkpoint is read back as it was written, from both kinds of files."""
 
 import pytest
 import torch

@@ -1,7 +1,8 @@
-"""Layer decay: which layer each parameter learns with, one for each block and grouped as published recipes group them.
+"""Layer decay: the layer of each parameter, with one layer per block and with the groups of published recipes.
 
-The groupings are compared with the rules of HorNet's constructors, written down again from
-raoyongming/HorNet@ac9e210, mmcv_custom/layer_decay_optimizer_constructor.py (both tasks), in the names used there."""
+The groups are compared with the rules of HorNet's constructors, written again from raoyongming/HorNet@ac9e210,
+mmcv_custom/layer_decay_optimizer_constructor.py (both tasks), in the names used there.
+"""
 
 import pytest
 import torch

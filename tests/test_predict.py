@@ -1,5 +1,7 @@
-"""tools/predict.py: a picture and JSON for each image in every task, figures in the image's own pixels; bad images are
-named and skipped, nothing of the user's is overwritten."""
+"""tools/predict.py: a picture and JSON for each image in every task, with figures in the image's own pixels.
+
+Bad images are named and skipped. No file of the user is overwritten.
+"""
 
 import json
 import sys

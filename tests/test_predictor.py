@@ -1,5 +1,7 @@
-"""engine.Predictor: one class for three tasks, whose answers are those of tools/test.py's path bit for bit, whatever
-form an image comes in, and which needs no config where a checkpoint carries its own."""
+"""engine.Predictor: one class for three tasks.
+
+The results equal tools/test.py's bit for bit, for images in any form. An own checkpoint needs no config.
+"""
 
 import copy
 import subprocess

@@ -1,4 +1,4 @@
-"""tools/print_config.py prints the completed run as one file: it loads again to the same run and needs no base."""
+"""tools/print_config.py prints the completed run as one file, which loads to the same run without a base."""
 
 import ast
 

@@ -1,4 +1,4 @@
-"""The demo's report: one page that holds all it shows, says the figures it was given, and names no other host."""
+"""The demo's report: one page with all its pictures and the given figures, which names no other host."""
 
 import json
 import re

@@ -1,5 +1,8 @@
-"""Masks before and during a run: values become class indices exactly, one option names the classes, and every flaw that
-a user's folders can have is one clear line that names the file."""
+"""Masks before and during a run.
+
+Values become class indices exactly. One option names the classes. Every flaw in a user's folders is one clear line that
+names the file.
+"""
 
 import shutil
 

@@ -1,5 +1,7 @@
-"""Both segmenters of the configs train on masks of the user's own: every weight moves, the loss falls, IoUMetric
-answers; the optimiser and the schedule are the authors'."""
+"""Both segmenters of the configs train on a user's own masks.
+
+Every weight moves, the loss falls, and IoUMetric gives figures. Optimiser and schedule are the authors'.
+"""
 
 import dense_data
 import numpy as np

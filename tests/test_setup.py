@@ -1,6 +1,6 @@
-"""The set-up explains itself where it cannot run, and does its work only where something changed.
+"""The set-up says why it cannot run, and works only if something changed.
 
-The lock is complete, exact and names no place to download from; a mix of the two OpenMMLab lines is named.
+The lock is complete and exact, and names no host. A mix of OpenMMLab's packages and their forks is named.
 """
 
 import json

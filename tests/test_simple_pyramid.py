@@ -1,4 +1,4 @@
-"""The simple feature pyramid: four strides from a map of one, for odd sides too, with a gradient for every weight."""
+"""The simple feature pyramid: four strides from one map, also for odd sides, and a gradient for every weight."""
 
 import pytest
 import torch

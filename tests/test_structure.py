@@ -1,5 +1,7 @@
-"""What weights fix beside their values belongs to the checkpoint in testing and resuming, to the config otherwise, and
-stands in the config that a run writes."""
+"""The structure that weights fix.
+
+In testing and resuming the checkpoint decides the structure, otherwise the config. A run's config names the structure.
+"""
 
 import pytest
 import torch

@@ -1,5 +1,7 @@
-"""``model.backbone.arch=ANY`` is the whole change to another network, on a leaf of every head type: the completed model
-builds, its neck and heads take the maps, and statistics and weights are the network's own."""
+"""``model.backbone.arch=ANY`` is the whole change to another network, on a leaf of every head type.
+
+The completed model builds. Its neck and heads take the maps. Statistics and weights are the network's own.
+"""
 
 import importlib
 from pathlib import Path

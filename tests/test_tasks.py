@@ -1,4 +1,4 @@
-"""What a task offers is one written class; nobody asks for a config's task by name, or a package for what it has."""
+"""A task is one class, ``Task``. No code asks for a config's task by name, or looks into a task's package."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""model_info counts what is published; extract_features writes what the extractor computes, and names bad files."""
+"""model_info counts the published figures. extract_features writes the extractor's maps, and names bad files."""
 
 import json
 

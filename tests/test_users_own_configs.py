@@ -1,5 +1,8 @@
-"""A user's own mmdetection or mmsegmentation config, which inherits nothing from ours, trains with one of our backbones
-and is evaluated: query-based models with deformable attention, and detectors with deformable convolutions."""
+"""A user's own mmdetection or mmsegmentation config trains with one of our backbones, and is evaluated.
+
+The configs inherit nothing from ours. They are query-based models with deformable attention, and detectors with
+deformable convolutions.
+"""
 
 import dense_data
 import numpy as np

@@ -1,4 +1,4 @@
-"""Loading is strict, safe, and says what it did; a file that does not fit changes nothing."""
+"""Loading is strict, safe and reported. A file that does not fit changes nothing."""
 
 import argparse
 import json
