@@ -1,6 +1,7 @@
 """Building a run: a config and a work dir are checked, then become a runner that trains or one that tests."""
 
 import contextlib
+import copy
 import uuid
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def build_training(
         UserError: no GPU where one was asked for, a work dir in use or already used, nothing to resume, data that are
             not there, a wrong name or value in the config. Whatever ``work_dir`` held is then still there.
     """
-    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    cfg, folder, device = copy.deepcopy(cfg), work_dir_of(cfg, work_dir), pick_device(device)
     first = env_rank(launcher) == 0
     with contextlib.ExitStack() as undo:
         if first:
@@ -88,7 +89,7 @@ def build_testing(
         UserError: no GPU where one was asked for, no such checkpoint, data that are not there, a wrong name or value in
             the config.
     """
-    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    cfg, folder, device = copy.deepcopy(cfg), work_dir_of(cfg, work_dir), pick_device(device)
     if not Path(checkpoint).is_file():
         raise UserError(f"no such checkpoint file: {checkpoint}")
     cfg.load_from, cfg.resume = str(checkpoint), False

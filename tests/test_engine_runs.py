@@ -170,6 +170,13 @@ def test_plain_reaches_every_depth():
     assert type(result["a"][0]) is float and not result["b"].requires_grad
 
 
+def test_building_a_run_leaves_the_callers_config_alone(images, tmp_path):
+    cfg = tiny(images)
+    before = cfg.to_dict()
+    build_training(cfg, tmp_path, amp=True, device="cpu")
+    assert cfg.to_dict() == before
+
+
 def test_too_few_images_for_a_batch(images, tmp_path):
     cfg = tiny(images, **{"train_dataloader.batch_size": 9, "train_dataloader.sampler.type": "DefaultSampler"})
     with pytest.raises(UserError, match="8 training images do not fill a batch of 9"):
