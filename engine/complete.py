@@ -26,6 +26,7 @@ from engine.splits import complete_loaders
 from engine.tasks import task_for
 
 WEIGHTS = "weights"
+OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
 
 
 def complete(cfg: Config) -> None:
@@ -47,8 +48,7 @@ def complete(cfg: Config) -> None:
             fill_statistics(cfg, known)
     for name, word in words_left(cfg.to_dict()):
         check_type(cfg, task.scope_of(cfg))
-        types = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
-        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {types}")
+        raise UserError(f"{name}={word!r} cannot be filled in: the model has no backbone of the types {OURS}")
 
 
 def check_type(cfg: Config, scope: str) -> None:
@@ -56,7 +56,8 @@ def check_type(cfg: Config, scope: str) -> None:
     backbone = cfg.model.get("backbone")
     if isinstance(backbone, dict) and maker_of(backbone, scope) is None:
         kind = str(backbone.get("type"))
-        raise UserError(f"config {cfg.filename}: {kind} is not in the {scope}::model registry{type_hint(kind)}")
+        hint = type_hint(kind) or f"; allowed: {OURS}"
+        raise UserError(f"config {cfg.filename}: {kind} is not in the {scope}::model registry{hint}")
 
 
 def owners(part: Any, scope: str) -> Iterator[ConfigDict]:

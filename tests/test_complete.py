@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
 
-from backbones import UserError
+from backbones import VAN, UserError
+from backbones.weights import own_meta, save_safely
 from engine.complete import complete
 from engine.config import load_config, task_for
 from engine.num_classes import set_num_classes
@@ -201,6 +202,16 @@ def test_keys_of_another_backbone_say_delete(tmp_path):
 def test_a_backbone_without_a_known_arch_is_named(arch, tmp_path):
     with pytest.raises(UserError, match="arch"):
         model_of(f'model = dict(backbone=dict(type="Backbone", arch={arch!r}))', tmp_path)
+
+
+def test_an_own_checkpoint_gives_its_runs_statistics(tmp_path):
+    net = VAN("van_b0")
+    meta = own_meta(net, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    save_safely({"meta": {"ziggurat": meta}, "state_dict": net.state_dict()}, tmp_path / "own.pth")
+    options = {"model.backbone.arch": "van_b0", "model.backbone.pretrained": str(tmp_path / "own.pth")}
+    cfg = load_config(MASK_RCNN, options)
+    assert cfg.model.data_preprocessor.mean == pytest.approx([25.5, 51.0, 76.5])
+    assert cfg.model.data_preprocessor.std == pytest.approx([102.0, 127.5, 153.0])
 
 
 def test_num_classes_reaches_every_head():

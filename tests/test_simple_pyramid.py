@@ -20,6 +20,16 @@ def test_scales(size, num_outs):
     assert all(p.grad is not None for p in neck.parameters())
 
 
+@pytest.mark.parametrize("start_level", [1, 2, 3])
+def test_finer_maps_can_be_left_out(start_level):
+    neck = SimpleFeaturePyramid(16, 8, num_outs=5, start_level=start_level)
+    whole = [(28, 20), (14, 10), (7, 5), (4, 3), (2, 2), (1, 1), (1, 1), (1, 1)]
+    maps = neck(torch.randn(2, 16, 7, 5))
+    assert [tuple(m.shape[2:]) for m in maps] == whole[start_level : start_level + 5]
+    sum(m.square().mean() for m in maps).backward()
+    assert all(p.grad is not None for p in neck.parameters())  # nothing is built in vain, which DDP would mind
+
+
 def test_takes_the_last_map_alone_or_of_several():
     neck = SimpleFeaturePyramid(192, 8)
     maps = create_backbone("vig_tiny", out_indices=(3,))(torch.randn(1, 3, 64, 96))
