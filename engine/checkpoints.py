@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
-from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.weights import own_meta, tensors_of
 from backbones.weights.load import unchanged_on_error
+from engine.normalisation import statistics_of
 from engine.structure import follow_structure
 from engine.tasks import task_of
 from engine.work_dir import remove
@@ -84,21 +84,6 @@ def meta_of_run(model: nn.Module, cfg: Config, classes: Any) -> dict[str, Any]:
     model = unwrap(model)
     mean, std = statistics_of(model, cfg)
     return own_meta(model, mean, std, task=task, classes=classes, config=cfg.to_dict())
-
-
-def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, list[float] | None]:
-    """A model's normalisation: mean and std of RGB in 0..1; None if its preprocessor does not normalise."""
-    preprocessor = getattr(model, "data_preprocessor", None)
-    if not hasattr(preprocessor, "mean"):
-        return None, None
-    given = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
-    # mm's transforms read files as BGR, and only bgr_to_rgb turns them.
-    is_rgb = given.get("bgr_to_rgb") or not isinstance(preprocessor, ImgDataPreprocessor)
-    found = []
-    for buffer in (preprocessor.mean, preprocessor.std):
-        numbers = [round(value / 255, 6) for value in buffer.flatten().tolist()]
-        found.append(numbers if is_rgb else numbers[::-1])
-    return found[0], found[1]
 
 
 def load_state(

@@ -20,6 +20,7 @@ from engine.checkpoints import content_of_run, load_state
 from engine.cli import CONFIG_SUFFIXES
 from engine.config import apply_options, load_config
 from engine.mistakes import config_mistakes
+from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
 from engine.options import parse_options
 from engine.own_config import config_from
@@ -94,6 +95,7 @@ class Predictor:
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))
         load_state(self.model, content_of_run(content)["state_dict"], str(source), exact=True, own=own or None)
+        follow_statistics(self.model, self.cfg, own or None, str(source))
         self.model.to(self.device).eval()
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:

@@ -1,6 +1,7 @@
 """Building a run: the config and the work dir are checked, then a runner for training or for testing is built."""
 
 import contextlib
+import copy
 import uuid
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def build_training(
         UserError: there is no GPU for ``"cuda"``, the work dir is in use or holds a run, nothing can be resumed, data
             are absent or malformed, or a name or value in the config is wrong. ``work_dir`` then keeps its content.
     """
-    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    cfg, folder, device = copy.deepcopy(cfg), work_dir_of(cfg, work_dir), pick_device(device)
     first = env_rank(launcher) == 0
     with contextlib.ExitStack() as undo:
         if first:
@@ -88,7 +89,7 @@ def build_testing(
         UserError: there is no GPU for ``"cuda"``, the checkpoint or data are absent, or a name or value in the config
             is wrong.
     """
-    cfg, folder, device = cfg.copy(), work_dir_of(cfg, work_dir), pick_device(device)
+    cfg, folder, device = copy.deepcopy(cfg), work_dir_of(cfg, work_dir), pick_device(device)
     if not Path(checkpoint).is_file():
         raise UserError(f"no such checkpoint file: {checkpoint}")
     cfg.load_from, cfg.resume = str(checkpoint), False

@@ -23,6 +23,7 @@ from engine.checkpoints import (
     without_history,
 )
 from engine.console import prints_to_log, say_note
+from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
@@ -121,6 +122,8 @@ class SafeRunner(Runner):
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
         if left_out:
             say_note(f"{filename} does not fit the model everywhere: {left_out}")
+        if self.is_exact:
+            follow_statistics(self.model, self.cfg, own, filename)
         self.loaded = True
         self.logger.info(f"loaded {filename}")
         return content

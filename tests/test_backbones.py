@@ -195,7 +195,7 @@ def test_survives_saving(shallow, arch):
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"arch": "van_b7"}, ["van_b7", "van_b6"]),
+        ({"arch": "van_b99"}, ["van_b99", "van_b6"]),
         ({"arch": "vann_b0"}, ["vann_b0", "van_b0"]),
         ({"out_indices": (0, 4)}, ["out_indices", "(0, 4)", "-4 to 3"]),
         ({"out_indices": (1, 1)}, ["out_indices", "different"]),

@@ -97,7 +97,7 @@ def test_pretrained_brings_the_head_unless_the_classes_differ(clf, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(arch="van_b7"), "unknown arch 'van_b7'"),
+        (dict(arch="van_b99"), "unknown arch 'van_b99'"),
         (dict(arch="van_b0", num_classes=0), "num_classes is 0"),
         (dict(arch="van_b0", in_chans=0), "in_chans is 0"),
         (dict(arch="van_b0", out_indices=(0,)), "out_indices"),

@@ -319,6 +319,38 @@ def test_every_published_figure_has_its_source():
     assert {column for row in results["weights"].values() for column in row} == set(results["columns"])
 
 
+PUBLISHED = ROOT.parent / "shared/published"
+HEADS = {"mask_rcnn": "Mask R-CNN", "cascade_mask_rcnn": "Cascade Mask R-CNN", "retinanet": "RetinaNet"}
+HEADS |= {"atss": "ATSS", "gfl": "GFL", "semantic_fpn": "Semantic FPN", "upernet": "UPerNet"}
+PRETRAIN = {"in1k": "ImageNet-1K", "in22k": "ImageNet-22K", "in21k": "ImageNet-21K"}
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published figures are not beside this checkout")
+def test_figures_are_the_published_ones():
+    """Each figure is one that was published for the arch, the weights and the kind of head."""
+    tables = json.loads((PUBLISHED / "dense_results.json").read_text())
+    models = json.loads((PUBLISHED / "models.json").read_text())["models"]
+    tables["models"] = [row | {"variant": arch} for arch, model in models.items() for row in model["results"]]
+    for name, figures in json.loads(results_table.RESULTS.read_text())["weights"].items():
+        arch, pretrain = name.split(".")
+        for column, figure in figures.items():
+            head, _, kind = column.rpartition("_")  # kind: a schedule, or multi(-scale)
+            method = HEADS.get(head) or HEADS.get(column)
+            table, keys = "ade20k", ["miou_ms"] if kind == "multi" else ["miou_ss", "miou_scale_not_stated"]
+            if column == "top1" or kind in ("1x", "3x"):
+                table, keys = ("models", ["top1"]) if column == "top1" else ("coco_detection", ["box_ap"])
+            found = [
+                row.get(key)
+                for row in tables[table]
+                for key in keys
+                if row["variant"] == arch
+                and (row["pretrain"] or "").startswith(PRETRAIN[pretrain])
+                and (row.get("method") or "").startswith(method or "")
+                and row.get("schedule", kind).startswith(kind)
+            ]
+            assert figure["value"] in found, (name, column)
+
+
 def test_figures_are_rounded_as_people_do():
     assert [results_table.one_decimal(x) for x in (54.25, 49.35, 49.34, 46)] == ["54.3", "49.4", "49.3", "46.0"]
 

@@ -24,8 +24,9 @@ from backbones.weights import files, read_own_meta
 from backbones.weights.own import from_json, to_json
 from engine import Predictor, hooks
 from engine import runner as engine_runner
-from engine.checkpoints import load_state, statistics_of, to_plain_types
+from engine.checkpoints import load_state, to_plain_types
 from engine.config import load_config
+from engine.normalisation import follow_statistics, statistics_of
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
 from engine.work_dir import WorkDir
@@ -168,6 +169,52 @@ def test_plain_reaches_every_depth():
     result = to_plain_types(nested)
     assert result["a"] == [0.5, (3, [0, 1])]
     assert type(result["a"][0]) is float and not result["b"].requires_grad
+
+
+@pytest.mark.parametrize("preprocessor", ["DetDataPreprocessor", "SegDataPreProcessor"])
+@pytest.mark.parametrize("bgr_to_rgb", [True, False])
+def test_a_model_normalises_as_the_run_that_wrote_its_checkpoint(preprocessor, bgr_to_rgb, capsys):
+    package = importlib.import_module({"D": "detection", "S": "segmentation"}[preprocessor[0]])
+    init_default_scope(package.TASK.scope)
+    trained = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=bgr_to_rgb)
+    configured = dict(mean=[127.5] * 3, std=[127.5] * 3, bgr_to_rgb=True)
+    models, cfgs = [], []
+    for config in (trained, configured):
+        models.append(torch.nn.Module())
+        models[-1].data_preprocessor = MODELS.build(dict(config, type=preprocessor))
+        cfgs.append(Config(dict(model=dict(data_preprocessor=config))))
+    mean, std = statistics_of(models[0], cfgs[0])
+    follow_statistics(models[1], cfgs[1], None, "others.pth")  # says nothing of itself
+    assert statistics_of(models[1], cfgs[1]) == ([0.5] * 3, [0.5] * 3)
+    assert "note:" not in capsys.readouterr().err
+    follow_statistics(models[1], cfgs[1], dict(mean=mean, std=std), "ours.pth")
+    assert statistics_of(models[1], cfgs[1]) == (mean, std)
+    given = models[0].data_preprocessor.mean
+    assert torch.equal(models[1].data_preprocessor.mean, given if bgr_to_rgb else given.flip(0))
+    assert "as in the run that wrote ours.pth" in capsys.readouterr().err
+    follow_statistics(models[1], cfgs[1], dict(mean=mean, std=std), "ours.pth")
+    assert "note:" not in capsys.readouterr().err  # they agree now
+
+
+@pytest.mark.parametrize("way", ["test", "predict"])
+def test_a_config_with_other_statistics_follows_the_checkpoint(images, trained, tmp_path, capsys, way):
+    options = {"model.data_preprocessor.mean": [0.1, 0.2, 0.3], "model.data_preprocessor.std": [0.2, 0.3, 0.4]}
+    cfg = tiny(images, **options)
+    if way == "test":
+        runner = build_testing(cfg, trained / "iter_2.pth", tmp_path, device="cpu")
+        runner.load_or_resume()
+        model = runner.model
+    else:
+        model = Predictor(cfg, trained / "iter_2.pth").model
+    assert statistics_of(model, cfg) == statistics_of(Predictor(trained / "iter_2.pth").model, cfg)
+    assert "as in the run that wrote" in capsys.readouterr().err
+
+
+def test_building_a_run_leaves_the_callers_config_alone(images, tmp_path):
+    cfg = tiny(images)
+    before = cfg.to_dict()
+    build_training(cfg, tmp_path, amp=True, device="cpu")
+    assert cfg.to_dict() == before
 
 
 def test_too_few_images_for_a_batch(images, tmp_path):

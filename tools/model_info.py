@@ -133,10 +133,10 @@ def published_table(rows: list[dict]) -> str:
     lines = [
         "# Models",
         "",
-        "Made by `python tools/model_info.py --published`: parameters and multiply-adds of classifiers of 1000 classes",
-        "as counted here, beside the figures that the authors and mmpretrain published.",
+        "Made by `python tools/model_info.py --published`. The table shows parameters in millions and multiply-adds in",
+        "billions of classifiers with 1000 classes. Each is counted here and stands beside the published figures.",
         "",
-        "| arch | pixels | params M | authors | mmpretrain | MACs G | authors | mmpretrain |",
+        "| arch | pixels | params M, here | authors | mmpretrain | MACs G, here | authors | mmpretrain |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
