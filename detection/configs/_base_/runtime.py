@@ -10,7 +10,7 @@ default_hooks = dict(
 )
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 env_cfg = dict(
-    cudnn_benchmark=False,  # COCO images come in many shapes; searching kernels for each costs more than it gains
+    cudnn_benchmark=False,  # COCO images have many shapes; a search of kernels for each does not pay
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
 )
 vis_backends = [dict(type="LocalVisBackend")]
@@ -19,5 +19,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 
-# Test-time augmentation (tools/test.py --tta); its scales are the data's.
+# Test-time augmentation (tools/test.py --tta). The base of the data sets the scales.
 tta_model = dict(type="InstanceTTA", tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100))

@@ -1,5 +1,5 @@
-# The real VAN-B0 with slim heads on the demo's scenes of digits, about two minutes on one CPU core. The demo starts
-# it from its own classifier with --cfg-options model.backbone.pretrained=CHECKPOINT.
+# The real VAN-B0 with slim heads on the demo's scenes of digits, about two minutes on one CPU core. The demo
+# starts from its own classifier with --cfg-options model.backbone.pretrained=CHECKPOINT.
 _base_ = [
     "_base_/mask_rcnn_fpn_slim.py",
     "_base_/digit_scenes.py",

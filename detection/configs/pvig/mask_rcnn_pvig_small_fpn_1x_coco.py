@@ -1,4 +1,4 @@
-# 8 GPUs x 2 images, 12 epochs. Published are figures of pvig_small, but no recipe; VAN's.
+# 8 GPUs x 2 images, 12 epochs. Figures of pvig_small are published, but no recipe; VAN's is taken.
 _base_ = [
     "../_base_/models/mask_rcnn_fpn.py",
     "../_base_/data/coco_instance.py",

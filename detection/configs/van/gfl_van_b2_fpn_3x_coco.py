@@ -1,5 +1,5 @@
-# 8 GPUs x 2 images, 36 epochs, multi-scale. VAN paper (arXiv 2202.09741), whose detection code was never released.
-# The paper states no drop_path_rate: this is the authors' for UPerNet. Where it is silent, the bases do as Swin.
+# 8 GPUs x 2 images, 36 epochs, multi-scale. VAN paper (arXiv 2202.09741); its detection code was never released.
+# The paper states no drop_path_rate: the authors' rate for UPerNet is taken. Swin's values fill the paper's other gaps.
 _base_ = [
     "../_base_/models/gfl_fpn.py",
     "../_base_/data/coco_detection_multiscale.py",

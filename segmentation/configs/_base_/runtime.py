@@ -10,7 +10,7 @@ default_hooks = dict(
 )
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
 env_cfg = dict(
-    cudnn_benchmark=True,  # crops all have one shape
+    cudnn_benchmark=True,  # all crops have one shape
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
 )
 vis_backends = [dict(type="LocalVisBackend")]
@@ -19,5 +19,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 
-# Test-time augmentation (tools/test.py --tta); its scales are the data's.
+# Test-time augmentation (tools/test.py --tta). The base of the data sets the scales.
 tta_model = dict(type="SegTTAModel")

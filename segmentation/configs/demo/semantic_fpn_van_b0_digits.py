@@ -7,7 +7,7 @@ _base_ = [
     "../_base_/runtime.py",
 ]
 
-loss_decode = dict(class_weight=[0.2] + [1.0] * 10)  # nine pixels in ten are background; told apart are the digits
+loss_decode = dict(class_weight=[0.2] + [1.0] * 10)  # nine pixels in ten are background; the digits count
 model = dict(
     data_preprocessor=dict(size=(128, 128)),
     backbone=dict(arch="van_b0", pretrained=None),

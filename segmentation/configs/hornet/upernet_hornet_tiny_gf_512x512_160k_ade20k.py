@@ -1,5 +1,5 @@
 # 8 GPUs x 2 crops, 160,000 iterations. raoyongming/HorNet@ac9e210, semantic_segmentation/configs/hornet.
-# Global filters keep the size of the weights, (14, 8) and (7, 4). The authors' are resized to (24, 13) and (12, 7).
+# Global filters keep the size of the weights, (14, 8) and (7, 4). The authors resize them to (24, 13) and (12, 7).
 _base_ = [
     "../_base_/models/upernet.py",
     "../_base_/data/ade20k.py",

@@ -7,7 +7,7 @@ _base_ = [
 ]
 
 model = dict(
-    # ImageNet's, as the authors' code has them, not those of the weights
+    # ImageNet's statistics, as in the authors' code, not those of the weights
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
     backbone=dict(arch="van_b0", drop_path_rate=0.2),
 )

@@ -1,4 +1,5 @@
-# 8 GPUs x 4 crops, 40,000 iterations. Published are figures of vvt_small in "PVT's setting" without more; VAN's recipe.
+# 8 GPUs x 4 crops, 40,000 iterations. Figures of vvt_small are published in "PVT's setting",
+# without a recipe; VAN's is taken.
 _base_ = [
     "../_base_/models/semantic_fpn.py",
     "../_base_/data/ade20k.py",

@@ -1,5 +1,5 @@
-# 8 GPUs x 2 crops, 160,000 iterations. Published are figures of vvt_small in "Swin's setting": this schedule; no
-# drop_path_rate is stated, and ImageNet's is taken.
+# 8 GPUs x 2 crops, 160,000 iterations. Figures of vvt_small are published in "Swin's setting", which is
+# this schedule. No drop_path_rate is stated; the rate of the ImageNet training is taken.
 _base_ = [
     "../_base_/models/upernet.py",
     "../_base_/data/ade20k.py",

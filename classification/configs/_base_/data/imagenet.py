@@ -1,6 +1,6 @@
 # ImageNet's layout: data_root/{train,val}/CLASS/*. For your own images set data_root=FOLDER (in a config, or with
-# --cfg-options); classes and num_classes follow the folders of train. `classes=["cat", "dog"]` takes these folders,
-# in this order, and no others. Augmentation beyond crops and mirroring is a recipe's.
+# --cfg-options). Classes and num_classes follow the folders of train. `classes=["cat", "dog"]` takes these folders
+# alone, in this order. Recipes add augmentation beyond crops and mirroring.
 data_root = "data/imagenet"
 classes = None
 
@@ -15,7 +15,7 @@ train_dataloader = dict(
     dataset=dict(
         type="ImageFolder",
         folder="train",
-        transform=dict(is_training=True, input_size=224, mean="weights"),  # the mean: what RandAugment fills with
+        transform=dict(is_training=True, input_size=224, mean="weights"),  # RandAugment fills with the mean
     ),
 )
 val_dataloader = dict(

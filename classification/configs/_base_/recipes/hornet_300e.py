@@ -1,5 +1,5 @@
-# HorNet's recipe (raoyongming/HorNet@ac9e210, TRAINING.md and main.py): 32 GPUs x 128 images. The averaged
-# weights are evaluated and saved. Leaves give drop_path_rate and the limit of the gradient's norm.
+# HorNet's recipe (raoyongming/HorNet@ac9e210, TRAINING.md and main.py): 32 GPUs x 128 images. Averaged
+# weights are evaluated and saved. A leaf gives drop_path_rate and the limit of the gradient's norm.
 _base_ = [
     "../models/classifier.py",
     "../data/imagenet.py",

@@ -1,5 +1,5 @@
 # VAN's recipe (Visual-Attention-Network/VAN-Classification@e19779b, train.sh), 8 GPUs x 128 images. The authors' 10
-# further epochs at the lowest rate are left out. The paper states lr 5e-4 and an averaged copy instead.
+# further epochs at the lowest rate are left out. The paper differs: lr 5e-4, and an averaged copy.
 _base_ = [
     "../models/classifier.py",
     "../data/imagenet.py",

@@ -1,6 +1,6 @@
 # ViG's and Pyramid ViG's recipe (huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/readme.md and train.py):
 # 8 GPUs x 128 images, each image three times an epoch. The 10 further epochs at the lowest rate are left out. The
-# authors evaluate the averaged weights beside the trained ones and keep the better; here the averaged ones count.
+# authors evaluate averaged and trained weights, and keep the better ones. Here the averaged weights are kept.
 _base_ = [
     "../models/classifier.py",
     "../data/imagenet.py",

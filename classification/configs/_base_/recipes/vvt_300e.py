@@ -1,6 +1,6 @@
 # VVT's recipe (OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/main.py), each image three times an
-# epoch. The authors' rate is 5e-4 for 512 images per step; their number of images is not stated, and 8 GPUs x 128 are
-# taken. They train in fp16; here add --amp for bfloat16.
+# epoch. The authors' rate is 5e-4 for 512 images per step. They do not state their number of images; 8 GPUs x 128 are
+# taken. They train in fp16. Add --amp for bfloat16.
 _base_ = [
     "../models/classifier.py",
     "../data/imagenet.py",

@@ -1,10 +1,10 @@
 # COCO boxes at 1333x800. For your own COCO json set these three (in a config, or with --cfg-options):
 #   data_root=FOLDER                                  holds the annotation files and the image folders
-#   train_dataloader.dataset.ann_file=...             where the names below it differ from COCO's;
+#   train_dataloader.dataset.ann_file=...             if the names below data_root differ from COCO's;
 #   train_dataloader.dataset.data_prefix.img=...      the same for val_dataloader
 # Classes and num_classes follow the annotation file. `classes=["cat", "dog"]` trains on some of its categories only.
-# A data set that names no data_root or classes of its own takes these; testing uses the validation set
-# unless a config defines test_dataloader and test_evaluator.
+# A data set without a data_root or classes of its own takes these. Testing uses the validation set, unless a config
+# defines test_dataloader and test_evaluator.
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
 data_root = "data/coco"

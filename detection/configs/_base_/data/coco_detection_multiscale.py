@@ -1,5 +1,5 @@
-# COCO boxes, trained at several scales as Swin's 36-epoch runs are: short side 480 to 800, half of the images cropped
-# before (as DETR).
+# COCO boxes at several scales, as in Swin's 36-epoch runs: short side 480 to 800. Half of the images are cropped
+# first, as in DETR.
 _base_ = "coco_detection.py"
 
 short_sides = [(side, 1333) for side in range(480, 801, 32)]

@@ -1,6 +1,6 @@
-# Cascade Mask R-CNN (arXiv 1712.00726): mask_rcnn_fpn.py with three box and mask heads, each trained on boxes that
-# overlap the object more and regressing smaller corrections. The box heads are those of Swin's detectors (four
-# convolutions, one linear layer, per-class GIoU loss).
+# Cascade Mask R-CNN (arXiv 1712.00726): mask_rcnn_fpn.py with three box and mask heads. Each head is trained on
+# boxes that overlap the object more, and regresses smaller corrections. The box heads are those of Swin's detectors
+# (four convolutions, one linear layer, per-class GIoU loss).
 _base_ = "mask_rcnn_fpn.py"
 
 corrections = [[0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067]]

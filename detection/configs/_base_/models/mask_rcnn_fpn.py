@@ -1,5 +1,5 @@
 # Mask R-CNN (arXiv 1703.06870) with FPN. A leaf gives model.backbone.arch.
-# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
+# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
 model = dict(
     type="MaskRCNN",
     data_preprocessor=dict(

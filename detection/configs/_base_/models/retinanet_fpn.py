@@ -1,5 +1,5 @@
 # RetinaNet (arXiv 1708.02002) with FPN from stride 8 on. A leaf gives model.backbone.arch.
-# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
+# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
 model = dict(
     type="RetinaNet",
     data_preprocessor=dict(
@@ -32,7 +32,7 @@ model = dict(
     ),
     train_cfg=dict(
         assigner=dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
-        sampler=dict(type="PseudoSampler"),  # focal loss weighs every anchor itself
+        sampler=dict(type="PseudoSampler"),  # focal loss weighs all anchors, so none are sampled
         allowed_border=-1,
         pos_weight=-1,
         debug=False,

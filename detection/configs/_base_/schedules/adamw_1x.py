@@ -1,4 +1,4 @@
-# 12 epochs of AdamW, 8 GPUs x 2 images, as Swin's Mask R-CNN 1x. With another number of images per step add
+# 12 epochs of AdamW, 8 GPUs x 2 images, as in Swin's Mask R-CNN 1x. For another number of images per step add
 # auto_scale_lr.enable=True.
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -13,4 +13,4 @@ auto_scale_lr = dict(enable=False, base_batch_size=16)
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=12, val_interval=1)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-sync_bn = "torch"  # two images a GPU are few for the statistics of a batch norm
+sync_bn = "torch"  # two images per GPU are too few for batch norm statistics

@@ -5,7 +5,7 @@ model = dict(
     neck=dict(out_channels=64),
     rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[6])),
     roi_head=dict(
-        # Two samples a bin instead of one a feature cell: most of the training time went into the latter's gradient.
+        # Two samples per bin. The gradient of one sample per feature cell took most of the training time.
         bbox_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),
         bbox_head=dict(in_channels=64, fc_out_channels=256),
         mask_roi_extractor=dict(out_channels=64, roi_layer=dict(sampling_ratio=2)),

@@ -1,11 +1,11 @@
-# ADE20K, 150 classes: images/{training,validation} and, with the same names, annotations/{training,validation} holding
-# single-channel masks where 0 is unlabelled and 1..150 are the classes. For your own masks set (in a config, or with
-# --cfg-options):
+# ADE20K, 150 classes: images/{training,validation}, and single-channel masks of the same names in
+# annotations/{training,validation}. In a mask 0 is unlabelled, and 1..150 are the classes. For your own masks set (in a
+# config, or with --cfg-options):
 #   data_root=FOLDER
-#   classes=7   or   classes="[road,car,...]"         how many classes, or their names
-#   reduce_zero_label=False                           where mask value 0 is the first class, not "unlabelled"
+#   classes=7   or   classes="[road,car,...]"         number of classes, or their names
+#   reduce_zero_label=False                           if mask value 0 is the first class, not "unlabelled"
 #   train_dataloader.dataset.data_prefix.img_path=... (and seg_map_path; likewise val_dataloader) for other folders
-# num_classes follows; 255 in a mask is always "unlabelled". Colours: metainfo.palette of a data set, else generated.
+# num_classes follows. 255 in a mask is always "unlabelled". Colours are those of metainfo.palette, else generated.
 # Testing uses the validation set unless a config defines test_dataloader and test_evaluator.
 data_root = "data/ade/ADEChallengeData2016"
 classes = None
@@ -43,13 +43,13 @@ val_dataloader = dict(
             dict(type="LoadImageFromFile"),
             dict(type="Resize", scale=(2048, 512), keep_ratio=True),
             dict(type="ResizeToMultiple", size_divisor=32),
-            dict(type="LoadMask"),  # after the resizes: predictions are compared at the image's own size
+            dict(type="LoadMask"),  # after the resizes, since predictions are compared at the image's own size
             dict(type="PackSegInputs"),
         ],
     ),
 )
 val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-# With --tta: six scales, each also mirrored, as most published multi-scale results are made.
+# With --tta: six scales, each also mirrored, as in most published multi-scale results.
 tta_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(

@@ -1,4 +1,4 @@
-# Semantic FPN (arXiv 1901.02446). A leaf gives model.backbone.arch. Words and norms: see upernet.py.
+# Semantic FPN (arXiv 1901.02446). A leaf gives model.backbone.arch. For words and norms see upernet.py.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(

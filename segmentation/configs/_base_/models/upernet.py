@@ -1,6 +1,6 @@
 # UPerNet (arXiv 1807.10221) with an FCN head on stage 3 as auxiliary loss. A leaf gives model.backbone.arch.
-# engine/complete.py fills in the words: "backbone" the channels of the maps, "weights" the statistics of the weights.
-# Norms are plain BN here; `sync_bn` of the schedule synchronises all of them where several GPUs train together.
+# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# Norms are plain BN. `sync_bn` of the schedule synchronises them if several GPUs train together.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(

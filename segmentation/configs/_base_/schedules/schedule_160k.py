@@ -1,5 +1,5 @@
-# 160,000 iterations of AdamW with linear decay to zero, 8 GPUs x 2 images, as Swin's UPerNet.
-# Warm-up multiplies the decay, as in mmsegmentation 0.x, so both begin at 0.
+# 160,000 iterations of AdamW with linear decay to zero, 8 GPUs x 2 images, as in Swin's UPerNet.
+# Warm-up multiplies the decay, as in mmsegmentation 0.x. So both begin at iteration 0.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
