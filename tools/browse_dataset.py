@@ -1,4 +1,4 @@
-"""Draws samples of a config's data as the network is shown them, with their classes, boxes and masks.
+"""Draws samples of a config's data as the network gets them, with classes, boxes and masks.
 
 python tools/browse_dataset.py CONFIG [--split train|val] [--num 16] [--out DIR]
 
@@ -29,7 +29,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     task = task_for(cfg)
     task.check_data(cfg, (args.split,))
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools tells what it is doing
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         dataset = task.build_dataset(cfg, args.split)
 
     random.seed(args.seed)
@@ -49,9 +49,9 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="a config of any task")
-    parser.add_argument("--split", choices=["train", "val"], default="train", help="which data (default: train)")
+    parser.add_argument("--split", choices=["train", "val"], default="train", help="data set (default: train)")
     parser.add_argument(
-        "--num", type=count, default=16, help="how many samples, taken evenly from the set (default: 16)"
+        "--num", type=count, default=16, help="number of samples, evenly spread over the set (default: 16)"
     )
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the pictures (default: work_dirs/browse/<config name>/<split>)"

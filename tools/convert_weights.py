@@ -1,10 +1,10 @@
-"""Rewrites weights in another published layout, or in ours. Heads of any size are rewritten too.
+"""Rewrites weights in another published layout, or in ours, heads of any size included.
 
 python tools/convert_weights.py WEIGHTS OUT [--to LAYOUT] [--which SET]
 
-WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors. LAYOUT is ziggurat, official,
-official-seg, official-det, mmseg, mmpretrain or huggingface, as far as the family has it. Our layout and every
-.safetensors file also say arch, norm_eps, statistics and classes; for the other layouts these are printed.
+WEIGHTS is a file, a URL or a name of the weights table. OUT ends in .pth or .safetensors. LAYOUT is ziggurat (ours) or
+a layout of the family: official, official-seg, official-det, mmseg, mmpretrain, huggingface. Our layout and every
+.safetensors file also hold arch, norm_eps, statistics and classes. For other files the tool prints these.
 """
 
 import argparse
@@ -59,8 +59,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("weights", help="a file, a URL or a name of the weights table")
     parser.add_argument("out", type=Path, help="file to write, .pth or .safetensors")
     parser.add_argument("--to", default="ziggurat", help="layout to write (default: ziggurat, our own)")
-    parser.add_argument("--arch", help="arch of the weights (default: the arch whose tensors they are)")
-    parser.add_argument("--which", help="of several sets of weights in a file: ema (default), raw or an entry's name")
+    parser.add_argument("--arch", help="arch of the weights (default: found by their tensors)")
+    parser.add_argument("--which", help="if the file holds several sets: ema (default), raw or an entry's name")
     args = parser.parse_args()
     if args.out.suffix not in (".pth", ".safetensors"):
         raise UserError(f"OUT is {args.out}; allowed: a name that ends in .pth or .safetensors")
@@ -70,7 +70,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def load(arch: str, content: dict[str, Any], which: str | None) -> nn.Module:
-    """A classifier with the checkpoint's head, or the backbone alone where it has none."""
+    """A classifier with the checkpoint's head, or the backbone alone if there is no head."""
     rows = head_rows(open_source(arch, family_of(arch).ARCHS[arch], content, which))
     backbone = build_backbone(arch, content, **({"out_indices": (-1,)} if rows else {}))
     model = Classifier(backbone, rows) if rows else backbone
@@ -79,7 +79,7 @@ def load(arch: str, content: dict[str, Any], which: str | None) -> nn.Module:
 
 
 def meta_of(model: nn.Module, weights: str, content: dict[str, Any]) -> dict[str, Any]:
-    """What the written file says of itself: what the one that was read does, else what is known of its weights."""
+    """The description of the written file: taken from the file that was read, else from the tables here."""
     own = read_own_meta(content) or {}
     arch = getattr(model, "backbone", model).arch
     known = statistics(arch, content if own.get("mean") else weights)
@@ -88,7 +88,7 @@ def meta_of(model: nn.Module, weights: str, content: dict[str, Any]) -> dict[str
 
 
 def left_unsaid(backbone: nn.Module, arch: str, to: str, meta: dict[str, Any]) -> str:
-    """What a user of the written file must know besides its tensors."""
+    """The facts that the written file has no place for and its user must know, such as mean and std."""
     own = meta["ziggurat"]
     lines = [f"mean {own['mean']}, std {own['std']}"]
     row = family_of(arch).ARCHS[arch]
@@ -104,7 +104,7 @@ def container_of(arch: str, to: str) -> str | None:
 
 
 def rewrite(model: nn.Module, arch: str, to: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The model's tensors in a layout, and the names of those that the layout has no place for."""
+    """The model's tensors in a layout, and the names of the tensors that the layout has no place for."""
     state = model.state_dict()
     if to == "ziggurat":
         return state, []

@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--pretrained", help="weights: a name of the weights table, a URL or a file (default: random weights)"
     )
-    parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")
+    parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are saved")
     parser.add_argument("--out", default="work_dirs/features", help="folder for the results (default: %(default)s)")
     parser.add_argument(
         "--short-side", type=int, metavar="PIXELS", help="resize each image to this shorter side (default: no resizing)"
@@ -74,13 +74,13 @@ def parse_args() -> argparse.Namespace:
         "--dtype",
         choices=DTYPES,
         default="float32",
-        help="type to compute in (default: float32); the files hold float32",
+        help="type to compute in (default: float32); files hold float32",
     )
     return parser.parse_args()
 
 
 def save_pca(pyramid: tuple[torch.Tensor, ...], path: Path) -> None:
-    """The maps side by side, each enlarged to the first one's height."""
+    """Writes the maps as colours side by side, each enlarged to the size of the first."""
     tiles = [Image.fromarray(pca_colours(m[0])) for m in pyramid]
     scale = max(1, round(256 / tiles[0].height))
     width, height = tiles[0].width * scale, tiles[0].height * scale

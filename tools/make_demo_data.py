@@ -8,9 +8,9 @@ Scanned handwritten digits (scikit-learn's 8x8 scans) are painted on crops of ph
     OUT/ade/images/{training,validation}/*.jpg              the same scenes
     OUT/ade/annotations/{training,validation}/*.png         uint8: 0 unlabelled, 1 background, 2..11 digits 0..9
     OUT/photographs/*.jpg                                   a photograph, and the same with held-out digits
-    OUT/demo_data.json                                      what the set was made from
+    OUT/demo_data.json                                      the options that the set was made with
 
-Validation uses scans and regions of the photographs that training never sees. The same options give the same bytes.
+Validation uses scans and parts of the photographs that training never sees. The same options give the same bytes.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from backbones import UserError
 
 MANIFEST = "demo_data.json"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "brick", "grass", "gravel", "motorcycle", "coins")
-TRAIN_SHARE = 0.7  # of each photograph's width; the rest is for validation
-TRAIN_SCANS = 0.8  # of each digit's scans
-BRIGHTNESS = (0.35, 0.65)  # of the photographs, dimmed so that the digits stand out
+TRAIN_SHARE = 0.7  # part of each photograph's width for training; the rest is for validation
+TRAIN_SCANS = 0.8  # part of each digit's scans for training
+BRIGHTNESS = (0.35, 0.65)  # photographs are dimmed by a factor in this range, so the digits stand out
 SPLITS = ("train", "val")
 
 
@@ -55,11 +55,13 @@ def main():
 def make_demo_data(
     out, num_train=800, num_val=100, digits_train=6000, digits_val=720, size=128, seed=0, overwrite=False
 ) -> Path:
-    """Writes the three data sets under `out` and returns it as a Path.
+    """Writes the three data sets under `out`, and returns `out` as a Path.
 
-    num_train, num_val count scenes of (size, size) pixels; digits_train, digits_val count single digits of half that
-    side. Everything is written beside `out` and renamed into place, so `out` is either absent, old or complete.
-    Raises UserError for counts below 1, a size below 64, or a folder that would be overwritten unasked.
+    num_train and num_val count scenes of (size, size) pixels. digits_train and digits_val count single digits of half
+    that side. Everything is written beside `out` and renamed into place, so `out` is either absent, old or complete.
+
+    Raises:
+        UserError: a count is below 1, the size is below 64, or a folder would be overwritten without `overwrite`.
     """
     counts = dict(num_train=num_train, num_val=num_val, digits_train=digits_train, digits_val=digits_val)
     for name, count in counts.items():
@@ -92,7 +94,7 @@ def make_demo_data(
 
 
 def check_target(out: Path, overwrite: bool):
-    """Only a set of this tool's own is ever replaced, and only when asked."""
+    """Raises UserError unless `out` is absent, empty, or an older set of this tool that `overwrite` may replace."""
     if not out.exists():
         return
     if not out.is_dir():
@@ -163,7 +165,7 @@ def write_photographs(folder: Path, seed: int):
 
 
 def make_scene(split: str, index: int, size: int, seed: int):
-    """A scene (size, size, 3) in 0..1 and its [(digit, visible mask (size, size) bool)], one to five of them."""
+    """A scene (size, size, 3) in 0..1, and one to five digits as [(digit, visible mask (size, size) bool)]."""
     rng = np.random.default_rng([seed, SPLITS.index(split), 1, index])
     images, labels = scans(split, seed)
     canvas = photo_crop(rng, split, size)
@@ -175,7 +177,7 @@ def make_scene(split: str, index: int, size: int, seed: int):
         height, width = alpha.shape
         top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
         box = np.s_[max(top - 2, 0) : top + height + 2, max(left - 2, 0) : left + width + 2]
-        if taken[box].mean() > 0.02:  # digits may touch boxes, hardly each other
+        if taken[box].mean() > 0.02:  # boxes of digits may touch, strokes hardly
             continue
         mask = np.zeros((size, size), bool)
         mask[top : top + height, left : left + width] = alpha > 0.5
@@ -190,7 +192,7 @@ def make_scene(split: str, index: int, size: int, seed: int):
 
 
 def annotation(annotation_id: int, image_id: int, digit: int, mask) -> dict:
-    """A COCO annotation: uncompressed RLE (column by column) and the box around it, x, y, width, height in pixels."""
+    """A COCO annotation: uncompressed RLE (column by column), and the box x, y, width, height in pixels around it."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     flat = mask.flatten(order="F")
     ends = np.flatnonzero(np.diff(flat)) + 1
@@ -207,7 +209,7 @@ def annotation(annotation_id: int, image_id: int, digit: int, mask) -> dict:
 
 
 def photo_crop(rng, split: str, size: int) -> np.ndarray:
-    """A square piece of a photograph, dimmed, (size, size, 3) in 0..1, from the split's side of it."""
+    """A square piece of a photograph, dimmed, (size, size, 3) in 0..1, from the split's part of the photograph."""
     photo = photos(split)[rng.integers(len(PHOTOS))]
     longest = min(photo.size)
     side = rng.uniform(min(size, longest), longest)
@@ -219,7 +221,7 @@ def photo_crop(rng, split: str, size: int) -> np.ndarray:
 
 
 def digit_alpha(rng, scan, height: float, max_width: int) -> np.ndarray:
-    """The scan (8, 8) in 0..16 as a smooth stroke, slightly turned: (h, w) in 0..1, cropped to where it is > 0.5."""
+    """A scan (8, 8) in 0..16 as a smooth, slightly turned stroke: (h, w) in 0..1, cropped to the values above 0.5."""
     ink = Image.fromarray(np.pad(scan, 3).astype(np.float32) / 16, mode="F")
     rows = np.flatnonzero((scan > 6).any(1))
     scale = height / (np.ptp(rows) + 1)
@@ -236,7 +238,7 @@ def digit_alpha(rng, scan, height: float, max_width: int) -> np.ndarray:
 
 
 def paint(rng, canvas: np.ndarray, alpha: np.ndarray, top: int, left: int):
-    """Lays a digit of one bright colour over the canvas, whose photograph is darker everywhere."""
+    """Lays a digit of one bright colour over the canvas, in place. The photograph is darker everywhere."""
     window = canvas[top : top + alpha.shape[0], left : left + alpha.shape[1]]
     colour = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.6), rng.uniform(0.9, 1))
     window += alpha[..., None] * (np.float32(colour) - window)
@@ -248,7 +250,7 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 @cache
 def scans(split: str, seed: int):
-    """The split's scans (N, 8, 8) in 0..16 and their labels (N,), digits in turn."""
+    """The split's scans (N, 8, 8) in 0..16 and their labels (N,). Labels count 0, 1, ..., 9, 0, 1, ..."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -265,7 +267,7 @@ def scans(split: str, seed: int):
 
 @cache
 def photos(split: str) -> list[Image.Image]:
-    """The split's side of each photograph, cut off first because resizing looks beyond its box."""
+    """The split's part of each photograph. The part is cut out first, since resizing reads pixels beyond its box."""
     sides = []
     for name in PHOTOS:
         pixels = photo(name)
@@ -275,7 +277,7 @@ def photos(split: str) -> list[Image.Image]:
 
 
 def photo(name: str) -> np.ndarray:
-    """A photograph as scikit-image has it: (H, W) or (H, W, 3), uint8."""
+    """A photograph of scikit-image: (H, W) or (H, W, 3), uint8."""
     from skimage import data
 
     return data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, name)()

@@ -9,7 +9,7 @@ python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any
     segmentation     <name>.png tinted by class, with a legend     <name>.json: the classes present and their share
                      masks/<name>.png, uint8 class indices
 
-An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is 1 then.
+An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
 
 import argparse
@@ -78,17 +78,17 @@ def parse_args() -> argparse.Namespace:
         "inputs",
         nargs="+",
         metavar="[CONFIG] CHECKPOINT IMAGE",
-        help="a config the checkpoint was trained with, where the checkpoint does not carry it; a checkpoint, e.g. "
+        help="the config that the checkpoint was trained with, if the checkpoint does not carry it; a checkpoint, e.g. "
         "work_dirs/<config name>/epoch_12.pth; image files, or folders that are searched for images",
     )
     parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<name of the config or checkpoint>")
     parser.add_argument("--score-thr", type=float, default=0.3, help="detection: leave out boxes below (default: 0.3)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: the GPU where there is one")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     add_config_options(parser)
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
-    # No checkpoint ends like a config, and no config like a checkpoint.
+    # The suffix tells a config from a checkpoint.
     args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
     args.checkpoint, *args.images = args.inputs or [None]
     if not args.images:
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:
-    """Leaves out what earlier predictions wrote, where ``out`` lies inside a folder that was given."""
+    """Leaves out pictures of earlier predictions, if a given folder contains ``out``; UserError if no image is left."""
     given, out = {Path(path).resolve() for path in given}, out.resolve()
     kept = [path for path in paths if out in given or path.resolve() in given or out not in path.resolve().parents]
     if not kept:

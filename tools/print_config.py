@@ -2,8 +2,8 @@
 
 python tools/print_config.py CONFIG [--cfg-options KEY=VALUE ...] > mine.py
 
-The file has no ``_base_`` and no words to be filled in. It trains the same run here, and in mmdetection's or
-mmsegmentation's own tools, which need this project for its ``custom_imports`` only.
+The file has no ``_base_``, and every word such as ``"backbone"`` is replaced. It trains the same run here, and in
+mmdetection's or mmsegmentation's own tools, which need this project only for its ``custom_imports``.
 """
 
 import argparse

@@ -23,9 +23,9 @@ def parse_args():
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="go on where the run in the work dir stopped, or from a checkpoint",
+        help="continue the run in the work dir from its last checkpoint, or from the given one",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that the work dir holds")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     add_run_options(parser)
     return parser.parse_args()

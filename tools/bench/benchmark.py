@@ -58,8 +58,8 @@ HEADING = """# Benchmarks
 - **Noise**: the machines are shared. VVT has nothing to fuse, so the difference between its two ratios is noise.
 """
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
-TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # of a worker, by network and what it does
-AGREEMENT = 1e-5  # relative difference in float64; the Fourier transforms of both are float32-exact at least
+TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # in a worker: (network, "inference" or "training") -> timer
+AGREEMENT = 1e-5  # relative difference in float64; Fourier transforms may be in float32
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def main() -> None:
     print("how many times faster, median of pairs" if not args.alone else "milliseconds and MiB of working memory")
     for arch in archs:
         for height, width in args.sizes:
-            # Each from a fresh process: what others left in its memory makes large maps cheaper.
+            # A fresh process for each: memory that an earlier network has freed makes large maps cheaper.
             with workers(1) as (worker,):
                 rows.append(worker.apply(measure, (arch, height, width, args)))
             if device.type == "cpu" and not args.alone:
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def measure(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
-    """Compares the outputs of both, then times inference, unfused and fused, and a training step, and their memory."""
+    """Compares the outputs of both, then measures time and memory of inference, unfused and fused, and of training."""
     names = ("ours", "fused") if args.alone else ("peer", "ours", "fused")
     nets, x = networks(names, arch, height, width, args)
     row = {"arch": arch, "size": [height, width]}
@@ -138,7 +138,10 @@ def measure(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
 
 
 def measure_apart(arch: str, height: int, width: int, args: Any) -> dict[str, Any]:
-    """Times each network in a process of its own, in turn: within one, ours has freed memory kept for the peer too."""
+    """Times the networks in turn, each in a process of its own.
+
+    In a common process the peer would gain from our policy of keeping freed memory.
+    """
     with workers(3) as pools:
         of = dict(zip(("peer", "ours", "fused"), pools, strict=True))
         for name, pool in of.items():
@@ -170,7 +173,7 @@ def timed(name: str, what: str) -> float:
 def networks(
     names: tuple[str, ...], arch: str, height: int, width: int, args: Any
 ) -> tuple[dict[str, nn.Module], Tensor]:
-    """The networks called for, with the same weights in every process, and the images."""
+    """The named networks, with the same weights in every process, and the images."""
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
     x = torch.rand(args.batch, 3, height, width, device=args.device) * 2 - 1
@@ -186,13 +189,13 @@ def calls_of(net: nn.Module, x: Tensor, args: Any) -> dict[str, Callable[[], Any
 
 
 def made_as_the_peer(arch: str) -> PyramidBackbone:
-    """Our network in the form that onedl-mmpretrain's class has, with some weights."""
+    """Our network with the structure of onedl-mmpretrain's class, and with weights under which every branch counts."""
     form = {"hornet": {"out_norm": True}, "van": {"norm_eps": 1e-5}}.get(arch.split("_")[0], {})
     return with_some_weights(create_backbone(arch, **form))
 
 
 def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
-    """Weights under which every branch counts: layer scales, norms and statistics start at values that hide some."""
+    """Draws one-dimensional tensors at random. Their initial values, e.g. layer scales of 1e-6, would hide branches."""
     for name, value in net.state_dict().items():
         if value.ndim == 1 and value.is_floating_point():
             value.uniform_(0.2, 0.8) if name.endswith(("weight", "var")) or "scale" in name else value.normal_(0, 0.1)
@@ -201,10 +204,10 @@ def with_some_weights(net: PyramidBackbone) -> PyramidBackbone:
 
 @torch.no_grad()
 def difference(peer: nn.Module, ours: nn.Module, x: Tensor) -> float:
-    """The largest relative difference of a map, in float64: near ties among neighbours flip in float32."""
+    """The largest relative difference of a map, in float64. In float32, near ties among neighbours may flip."""
     both = [copy.deepcopy(net).double() for net in (peer, ours)]
     for net in both:
-        net.eval()  # of which mmpretrain's return None
+        net.eval()  # mmpretrain's eval() returns None
     return max(((a - b).norm() / a.norm()).item() for a, b in zip(*(net(x.double()) for net in both), strict=True))
 
 
@@ -218,7 +221,7 @@ def inference(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype |
 
 
 def training_step(net: nn.Module, run: Callable, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
-    """Forward and backward; what an optimiser adds is the same for both."""
+    """Forward and backward. The time of an optimiser is the same for both."""
 
     def call() -> None:
         net.train()
@@ -232,7 +235,7 @@ def training_step(net: nn.Module, run: Callable, x: Tensor, precision: torch.dty
 
 @torch.no_grad()
 def products_alone(net: nn.Module, x: Tensor, precision: torch.dtype | None) -> Callable[[], Any]:
-    """As many multiplications as the network's, all in 1x1 convolutions of a size that a CPU is fastest at."""
+    """As many multiplications as the network has, all in 1x1 convolutions of the size that a CPU is fastest at."""
     net.eval()
     with FlopCounterMode(display=False) as counter:
         net(x)
@@ -253,12 +256,12 @@ def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autoc
 
 
 def fewer(repeats: int) -> int:
-    """Of training steps, which take longer."""
+    """The number of repeats for training steps, which take longer."""
     return max(2, repeats // 2 + 1)
 
 
 def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
-    """As :func:`in_turn`, with MiB of working memory."""
+    """:func:`in_turn` for calls, with MiB of working memory besides."""
     found = in_turn({name: partial(seconds, call, device) for name, call in calls.items()}, repeats)
     for name, call in calls.items():
         found[name]["mib"] = round(peak_memory(call, device) / 2**20, 1)
@@ -266,11 +269,13 @@ def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: i
 
 
 def in_turn(timers: dict[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
-    """For each its median milliseconds, and how many times faster than the first it is: the median of pairs.
+    """Median milliseconds (``ms``) of each, and how many times faster than the first it is (``ratio``).
+
+    The ratio is the median over pairs of calls.
 
     Args:
-        timers: what gives the seconds of a call.
-        repeats: how often each is called, after a first call that does not count.
+        timers: functions that return the seconds of one call.
+        repeats: counted calls of each, after one call that does not count.
     """
     times = [{name: timer() for name, timer in timers.items()} for _ in range(repeats + 1)][1:]
     first = next(iter(timers))
@@ -294,7 +299,7 @@ def seconds(call: Callable[[], Any], device: torch.device) -> float:
 
 
 def peak_memory(call: Callable[[], Any], device: torch.device) -> int:
-    """The most bytes of tensors that exist at a time beyond those before the call."""
+    """The largest number of bytes in tensors at a time, beyond the tensors before the call."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -312,7 +317,7 @@ def peak_memory(call: Callable[[], Any], device: torch.device) -> int:
 
 @contextlib.contextmanager
 def no_stderr() -> Iterator[None]:
-    """The profiler's library writes there, past Python, each time it starts and stops."""
+    """Drops the output to stderr. The profiler's library writes there, past Python, when it starts and stops."""
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -324,7 +329,7 @@ def no_stderr() -> Iterator[None]:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine of the figures: device, Python, torch."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -335,14 +340,14 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def count(text: str) -> int:
-    """An option's value from 1."""
+    """The type of an option: integers from 1."""
     if not re.fullmatch(r"[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
     return int(text)
 
 
 def size(text: str) -> tuple[int, int]:
-    """An option's value like 800x1344."""
+    """The type of an option: height and width, such as 800x1344."""
     if not re.fullmatch(r"\d+x\d+", text):
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
     height, width = text.split("x")
@@ -364,7 +369,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def table(report: dict[str, Any]) -> str:
-    """A Markdown table of one JSON file, of this tool or of benchmark_ops.py."""
+    """A Markdown table of one JSON file that this tool or benchmark_ops.py wrote."""
     of = report["machine"]
     threads = f", {report['threads']} thread{'s' * (report['threads'] > 1)}" if report.get("threads") else ""
     if "case" in report["rows"][0]:

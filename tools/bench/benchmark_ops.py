@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """VAN's dilated 7x7 depthwise convolution, 8 images of 224x224: VAN-B0's and VAN-B2's four stages."""
+    """VAN's dilated 7x7 depthwise convolution for 8 images of 224x224, in the four stages of VAN-B0 and VAN-B2."""
     found = []
     for dim, side in ((32, 56), (64, 28), (160, 14), (256, 7), (64, 56), (128, 28), (320, 14), (512, 7)):
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(case: Case, device: torch.device, repeats: int) -> dict[str, Any]:
-    """The largest difference of the outputs, and for forward and forward + backward the median of paired ratios."""
+    """The relative difference of the outputs, and the times of forward and of forward + backward."""
     torch.manual_seed(0)
     inputs = tuple(t.to(device) for t in case.inputs())
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The peers of benchmark.py: other implementations of our networks, with the weights of ours."""
+"""The peers of benchmark.py: other implementations of our networks, with the same weights."""
 
 from torch import Tensor, nn
 from vvt_reference import vvt_maps
@@ -12,7 +12,7 @@ def make_peer(ours: PyramidBackbone) -> nn.Module:
     """onedl-mmpretrain's network of the same arch with the same weights, or the literal VVT.
 
     Args:
-        ours: a backbone with all four maps, a HorNet with ``out_norm``.
+        ours: a backbone with all four maps. A HorNet has ``out_norm=True``.
 
     Raises:
         UserError: onedl-mmpretrain is not installed, or its network differs.
@@ -54,7 +54,7 @@ def make_peer(ours: PyramidBackbone) -> nn.Module:
 
 
 class LiteralVVT(nn.Module):
-    """The plain VVT of vvt_reference.py with the weights of ours, under the official names."""
+    """The plain VVT of vvt_reference.py with our network's weights, under the official names."""
 
     def __init__(self, ours: PyramidBackbone):
         super().__init__()

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Section -> the most of the whole time that it may take. What one leaves over, the later ones have.
+# Section -> the largest part of the whole time that the section may take. Time that is left goes to later sections.
 SHARES = {"operators": 0.1, "tests": 0.25, "training": 0.25, "compile": 0.2, "speed": 1.0}
 
 
@@ -76,9 +76,10 @@ def install(wheels: Path, site: Path) -> None:
 
 
 def run_section(name: str, limit: float, rows: Path, site: Path | None, args: argparse.Namespace) -> dict[str, Any]:
-    """Runs a section in a process of its own and returns its status, seconds, rows and errors.
+    """Runs a section in a process of its own.
 
-    The status is "done", "failed", or "stopped" where the time was over.
+    Returns:
+        ``status`` ("done", "failed", or "stopped" at the time limit), ``seconds``, ``rows``, and ``error`` if any.
     """
     began, error, status = time.monotonic(), None, "done"
     if limit < 5:
@@ -109,7 +110,7 @@ def run_section(name: str, limit: float, rows: Path, site: Path | None, args: ar
 
 
 def read_rows(path: Path, kind: str) -> Any:
-    """The rows that a section wrote, or what it said about the machine. A row cut off by the time's end is left out."""
+    """The rows that a section wrote, or its line about the machine. A row cut off at the time limit is left out."""
     found = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -121,7 +122,7 @@ def read_rows(path: Path, kind: str) -> Any:
 
 
 def write(report: dict[str, Any], out: Path) -> None:
-    """Both files, each replaced as a whole."""
+    """Writes both files. Each replaces the old one as a whole."""
     for name, text in (("gpu_report.json", json.dumps(report, indent=1) + "\n"), ("gpu_report.md", tables(report))):
         new = out / f".{name}.tmp"
         new.write_text(text)

@@ -2,8 +2,8 @@
 
 python tools/bench/gpu_sections.py SECTION ROWS DATA [--small]
 
-Every finding is one JSON line in the file ROWS, written at once, so that nothing is lost where the time ends. A finding
-that could not be made has the key ``error``: one line. GPU_REPORT_ENDS (seconds since 1970) is when to stop.
+Every finding is one JSON line in the file ROWS, written at once, so nothing is lost at the time limit. A finding that
+failed has the key ``error``, one line. The variable GPU_REPORT_ENDS holds the time to stop, in seconds since 1970.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ARCHS = ("van_b2", "hornet_tiny_7x7", "pvig_small", "vig_small", "vvt_small")  # one of each family
-SMALL = ("vvt_tiny",)  # for the dry run: it has few blocks, and a peer without a package
+SMALL = ("vvt_tiny",)  # for the dry run: VVT-Tiny has few blocks, and a peer that needs no package
 CONFIGS = {
     "classification": ("classification/configs/demo/van_b0_digits.py", "digits"),
     "detection": ("detection/configs/demo/mask_rcnn_van_b0_digits.py", "coco"),
@@ -39,7 +39,7 @@ COMPILED_TOLERANCE = 1e-3  # relative, float32 without TF32
 
 
 class Findings:
-    """Where a section puts its rows, and the time that it has."""
+    """The file for a section's rows, and the section's time limit."""
 
     def __init__(self, path: Path, ends: float):
         self.path, self.ends = path, ends
@@ -57,7 +57,7 @@ class Findings:
 
     @contextlib.contextmanager
     def one(self, **names: Any) -> Iterator[dict[str, Any]]:
-        """One finding: the names of what is looked at, then what the block adds. Its error becomes a line."""
+        """One finding: the given names, and the values that the block adds. An error in the block becomes one line."""
         found = dict(names)
         try:
             yield found
@@ -80,7 +80,7 @@ def machine() -> dict[str, str]:
 
 
 def tests(findings: Findings, data: Path, small: bool) -> None:
-    """tests/test_cuda.py, then the operators' own tests, which run on both devices where there is a GPU."""
+    """tests/test_cuda.py, then the operators' own tests, which run on both devices if there is a GPU."""
     for file in ("test_cuda.py", *(() if small else ("test_mmcv_ops_*.py",))):
         files = sorted(str(path) for path in (ROOT / "tests").glob(file) if "install" not in path.name)
         with findings.one(tests=file) as found:
@@ -113,7 +113,7 @@ def training(findings: Findings, data: Path, small: bool) -> None:
     if not (data / "demo_data.json").exists():
         counts = ["--num-train", "16", "--num-val", "4", "--digits-train", "64", "--digits-val", "16"] if small else []
         subprocess.run([sys.executable, ROOT / "tools/make_demo_data.py", "--out", data, *counts], check=True)
-    for precision in ("bfloat16", "float16") if DEVICE == "cuda" else ("bfloat16",):  # CPUs have no loss scale
+    for precision in ("bfloat16", "float16") if DEVICE == "cuda" else ("bfloat16",):  # no loss scaling on a CPU
         for task in CONFIGS:
             if findings.time_is_over():
                 return
@@ -200,7 +200,7 @@ class Features(nn.Module):
 def speed(findings: Findings, data: Path, small: bool) -> None:
     """Inference and a training step of all networks in turn, in one process: images/s, and MiB of working memory.
 
-    The settings come in the order of what they tell; the compiled ones, which take long to make, last.
+    The most useful settings come first. The compiled ones come last, since compiling takes long.
     """
     sizes = ((224, 224, 64), (800, 1344, 2))
     settings = [(size, precision, c) for c in (False, True) for precision in ("bf16", "fp32") for size in sizes]
@@ -231,7 +231,7 @@ class Setting(NamedTuple):
 
 
 def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision: bool) -> None:
-    """One arch, unfused and fused, beside its peer and, where asked for, torchvision's two. Ratios are to the first."""
+    """One arch, unfused and fused, beside its peer and optionally torchvision's two. Ratios are to the first."""
     import benchmark
 
     x = torch.rand(setting.batch, 3, setting.height, setting.width, device=DEVICE) * 2 - 1
@@ -248,10 +248,10 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
             if name != "fused":
                 of["training"] = benchmark.training_step(net, run, x, precision)
             for what, call in of.items():
-                call()  # here it is compiled, and what cannot run is found
+                call()  # compiles the network, and raises if it cannot run
                 calls[what][name] = call
         except Exception as error:
-            ours = name in ("ours", "fused")  # others' networks may not take a size, or not be installed
+            ours = name in ("ours", "fused")  # other networks may refuse a size, or not be installed
             findings.row(**names, **setting.columns(), **{"error" if ours else "note": one_line(error)})
     for what, group in calls.items():
         if not group or findings.time_is_over():
@@ -268,7 +268,7 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
 
 
 def networks(arch: str, beside_torchvision: bool) -> dict[str, Callable[[], nn.Module]]:
-    """What is compared. The peer is the first where there is one."""
+    """The networks to compare, by name. The peer comes first."""
     import benchmark
     import torchvision
     from benchmark_peers import make_peer
@@ -301,4 +301,4 @@ def main() -> None:
 if __name__ == "__main__":
     main()
     sys.stdout.flush()
-    os._exit(0)  # the group of one process and its loaders need no goodbye
+    os._exit(0)  # skips the shutdown of the process group and of loaders

@@ -17,7 +17,7 @@ Outputs = list[Tensor]
 
 
 def with_gradients(out: Tensor, *leaves: Tensor) -> Outputs:
-    """The output, and the gradients of its weighted sum."""
+    """The output, and the gradients of its weighted sum by ``leaves``."""
     weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).reshape(out.shape).to(out.device)
     return [out, *torch.autograd.grad((out * weights).sum(), leaves)]
 
@@ -105,7 +105,7 @@ def carafe(given: Inputs) -> Outputs:
 
 
 def carafe_naive(given: Inputs) -> Outputs:
-    """The backward is called by its name: mmcv's wrapper lets it run on CUDA alone."""
+    """The backward is called by its name, since mmcv's wrapper runs it on CUDA alone."""
     features, masks = given.randn(1, 4, 3, 4), given.randn(1, 18, 6, 8)
     out = ops.carafe_naive(features, masks, 3, 2, 2).detach()
     gradients = torch.zeros_like(features), torch.zeros_like(masks)
@@ -140,7 +140,7 @@ def difference(case: Callable[[Inputs], Outputs], device: str) -> float:
     """The largest difference of an output or gradient on ``device`` from the CPU's, relative to its largest value.
 
     Raises:
-        ValueError: outputs of other shapes, or not finite.
+        ValueError: outputs have other shapes, or are not finite.
     """
     here, there = case(Inputs("cpu")), case(Inputs(device))
     if [t.shape for t in here] != [t.shape for t in there]:

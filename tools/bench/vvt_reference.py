@@ -1,8 +1,8 @@
-"""A literal reading of VVT's published forward pass, step for step in its own layouts and with its own tensor names.
+"""A literal reading of VVT's published forward pass, step for step, in its own layouts and with its own tensor names.
 
-The fast network is checked against this one and timed against it. Tokens are (B, N, C). The attention runs on
-(N, B, C). Every call computes every position term anew. Features are concatenated four-fold. Each clamp is a sign, an
-absolute value, a clamp and a product.
+The fast network is checked and timed against this one. Tokens are (B, N, C). The attention runs on (N, B, C). Every
+call computes every position term anew. Four copies of the features are concatenated. Each clamp is a sign, an absolute
+value, a clamp and a product.
 
 Source of the steps: OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/vvt.py.
 """
@@ -17,7 +17,7 @@ def vvt_maps(state, depths, num_heads, image):
     """The four (B, C, H, W) maps after the stage norms.
 
     Args:
-        state: the tensors under the official names; those that require it get gradients.
+        state: the tensors under the official names. Tensors that require gradients get them.
         depths: blocks per stage.
         num_heads: heads per stage.
         image: (B, in_chans, H, W).
@@ -70,7 +70,7 @@ def vicinity(q, k, v, height, width):
 
 
 def with_positions(q, k, height, width):
-    """Four features in the place of each of the d: (B, N, h, 4 d). The angles are float32, whatever q is."""
+    """Four features in place of each of the d: (B, N, h, 4 d). The angles are float32, whatever the type of q is."""
     index = torch.arange(height * width, device=q.device).reshape(1, -1, 1, 1)
     a = (math.pi / 2 * (index // width) / height).to(q)
     b = (math.pi / 2 * (index % width) / width).to(q)
@@ -80,17 +80,18 @@ def with_positions(q, k, height, width):
 
 
 def rounding_decides(q, k, v, height, width):
-    """Where rounding decides the sign of :func:`vicinity`'s result: a mask of its (B, N, h, d).
+    """A mask (B, N, h, d) of the values of :func:`vicinity` whose sign rounding decides.
 
-    A clamp turns a sum that should be 0 into 1e-4 under the sign of what rounding left of the sum. Such sums do occur:
-    entries of kv that were clamped have equal magnitudes, so at a token whose two angles are equal they cancel. A fused
-    multiply-add leaves the rounding error of a product, plain products and sums leave 0: the literal form gives other
-    signs on a processor, or in a library, without that instruction.
+    A clamp turns a sum that should be 0 into 1e-4, with the sign of the sum's rounding error. Such sums occur: clamped
+    entries of kv have equal magnitudes, so they cancel at a token whose two angles are equal. A fused multiply-add
+    leaves the rounding error of a product. Separate products and sums leave 0. So the literal form gives other signs on
+    a processor, or in a library, without that instruction.
 
-    The bound: a sum of n products in any order, on any vector unit, is off by at most n u times the sum of the
+    The bound: a sum of n products, in any order and on any vector unit, is off by at most n u times the sum of the
     magnitudes, with the unit roundoff u = eps / 2 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1). An
-    entry of kv sums over N tokens and an entry of the result over 4 d features; 8 more roundings make the features. Two
-    ways of computing a sum can differ by twice that, and two signs only where the sum is smaller than this difference.
+    entry of kv is a sum over N tokens, an entry of the result a sum over 4 d features. 8 more roundings make the
+    features. Two ways of computing a sum differ by at most twice this bound. Their signs differ only if the sum is
+    smaller than that.
     """
     tokens, features = q.shape[1], 4 * q.shape[3]
     relative = (tokens + features + 8) * torch.finfo(q.dtype).eps
@@ -115,7 +116,7 @@ def mlp(state, name, x, height, width):
 
 
 def clamp(t):
-    """The magnitude to [1e-4, 1e4] under the same sign; zero stays zero. Overwrites its argument."""
+    """Clamps the magnitude to [1e-4, 1e4] and keeps the sign. Zero stays zero. Overwrites its argument."""
     sign = t.sign()
     return t.abs_().clamp_(1e-4, 1e4) * sign
 

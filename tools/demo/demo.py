@@ -30,9 +30,9 @@ CONFIGS = {
     "detection": "detection/configs/demo/mask_rcnn_van_b0_digits.py",
     "segmentation": "segmentation/configs/demo/upernet_van_b0_digits.py",
 }
-SCENES = 6  # shown in the report
+SCENES = 6  # number of scenes in the report
 STARTS = ("pretrained", "scratch")
-MAX_THREADS = 4  # a process; batches this small gain nothing from more
+MAX_THREADS = 4  # per process; more threads do not speed up such small batches
 EXIT_STEP_FAILED = 1
 
 
@@ -40,7 +40,7 @@ EXIT_STEP_FAILED = 1
 class Command:
     """One call of a tool. Commands of a step run side by side, each with its share of the cores."""
 
-    name: str  # of the log file
+    name: str  # also of the log file
     argv: list[str]
 
 
@@ -48,7 +48,7 @@ class Command:
 class Step:
     name: str
     title: str
-    commands: Callable[[], list[Command]]  # asked when the step's turn comes: names of checkpoints are known only then
+    commands: Callable[[], list[Command]]  # called when the step starts: only then are the names of checkpoints known
 
 
 def main() -> int:
@@ -57,7 +57,7 @@ def main() -> int:
     check_data_folder(data)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     (work_dir / "logs").mkdir(parents=True, exist_ok=True)
-    (work_dir / "report.html").unlink(missing_ok=True)  # what is there when the demo ends was made by this run
+    (work_dir / "report.html").unlink(missing_ok=True)  # a report at the end is then from this run
 
     steps = plan(work_dir, data, args.device)
     print(f"Ziggurat demo: {len(steps)} steps, {cores()} cores, results in {relative(work_dir)}")
@@ -91,7 +91,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
-    """The steps of the demo. Commands that do not need each other share a step and run side by side."""
+    """The steps of the demo. Commands that do not need each other are in one step, and run side by side."""
 
     def train(task: str, run: str, **options: Any) -> Command:
         options = [f"{key}={value}" for key, value in {"data_root": data_root(data, task), **options}.items()]
@@ -171,7 +171,7 @@ def has_data(data: Path) -> bool:
 
 
 def run_step(step: Step, headline: str, logs: Path) -> bool:
-    """Runs the step's commands side by side; False, after saying what failed, where one did."""
+    """Runs the step's commands side by side. If one fails, prints an error and returns False."""
     live = sys.stdout.isatty()
     if not live:
         print(headline, flush=True)
@@ -179,7 +179,7 @@ def run_step(step: Step, headline: str, logs: Path) -> bool:
     commands = step.commands()
     threads = str(max(1, min(MAX_THREADS, cores() // max(1, len(commands)))))
     env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
-    env["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while they wait starve everything else on few cores
+    env["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that spin while waiting take the few cores from all others
     running: list[tuple[Command, Path, subprocess.Popen]] = []
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: stop([process for _, _, process in running]))
@@ -194,12 +194,12 @@ def run_step(step: Step, headline: str, logs: Path) -> bool:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others in order
+                start_new_session=True,  # Ctrl-C reaches this process alone, which stops the others
             )
             running.append((part, log, process))
         while any(process.poll() is None for _, _, process in running):
             if any(process.poll() for _, _, process in running):
-                break  # the others' work is of no use any more
+                break  # the step has failed, so the others are stopped
             if live:
                 show(headline, time.monotonic() - start, running[0][1])
             time.sleep(0.2)
@@ -208,7 +208,7 @@ def run_step(step: Step, headline: str, logs: Path) -> bool:
     if live:
         print("\r\033[K" + headline, end="", flush=True)
     if failed:
-        part, log, process = max(failed, key=lambda run: run[2].returncode)  # the cause, not those stopped for it
+        part, log, process = max(failed, key=lambda run: run[2].returncode)  # a stopped command has a negative status
         print("\n" + "\n".join(tail(log, 15)))
         print(f"error: {part.name} failed with status {process.returncode}; its log: {relative(log)}", file=sys.stderr)
         return False
@@ -218,7 +218,7 @@ def run_step(step: Step, headline: str, logs: Path) -> bool:
 
 
 def show(headline: str, seconds: float, log: Path) -> None:
-    """One line that rewrites itself: the step, its time so far, the last thing its tool said."""
+    """Prints one line over the line before: the step, its time, and the last line of its log."""
     width = os.get_terminal_size().columns
     clock = f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
     last = "".join(c for c in (tail(log, 1) or [""])[-1] if c.isprintable())
@@ -233,7 +233,7 @@ def tail(log: Path, lines: int) -> list[str]:
 
 
 def stop(processes: list[subprocess.Popen]) -> None:
-    """Ends what still runs, with the workers it started: asked first, forced after ten seconds."""
+    """Ends running processes and the workers that they started: by SIGTERM, and by SIGKILL after ten seconds."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         with contextlib.suppress(ProcessLookupError):
@@ -249,7 +249,7 @@ def stop(processes: list[subprocess.Popen]) -> None:
 
 
 def cores() -> int:
-    """Cores this process may use: the affinity mask, and a container's limit where there is one."""
+    """Number of cores that this process may use, by the affinity mask and a container's limit."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

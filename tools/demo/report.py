@@ -2,9 +2,9 @@
 
 python tools/demo/report.py WORK_DIR [--data data/demo]
 
-The report is made from steps.json (seconds), and from what each run left: metrics.json (tools/test.py), the curves of
-the training log, predictions (tools/predict.py) and feature maps (tools/extract_features.py). report.html contains its
-pictures, so it can be moved.
+The report is made from steps.json (seconds), and from the files of each run: metrics.json (tools/test.py), the training
+log, predictions (tools/predict.py) and feature maps (tools/extract_features.py). report.html contains its pictures, so
+the file can be moved.
 """
 
 import argparse
@@ -49,7 +49,7 @@ python tools/train.py classification/configs/van/van_b0_8xb128_in1k.py --cfg-opt
 import backbones
 pyramid = backbones.FeatureExtractor("van_b0", pretrained="van_b0.in1k")("photo.jpg")
 """
-BACKGROUND = (28, 30, 36)  # as in the palette of the segmentation config
+BACKGROUND = (28, 30, 36)  # the same colour as in the segmentation config's palette
 CLASSES = [str(digit) for digit in range(10)]
 
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def collect(work_dir: Path, data: Path) -> tuple[dict, dict, list, dict]:
-    """The arguments of `write_report` behind its folder."""
+    """Figures, titles, curves and pictures: the arguments of `write_report` after `out`."""
     runs = [f"{task}-{start}" for task in ("detection", "segmentation") for start in STARTS]
     metrics = {run: read_json(work_dir / run / "metrics.json") for run in ("classification", *runs)}
     logs = {run: read_scalars(work_dir / run) for run in metrics}
@@ -99,13 +99,13 @@ def read_json(path: Path) -> Any:
 
 
 def read_scalars(run: Path) -> list[dict[str, float]]:
-    """What the run logged, in order: one dict a line, training and validation mixed."""
+    """The lines of a run's log, in order, training and validation mixed."""
     files = sorted(run.rglob("vis_data/scalars.json"))
     return [json.loads(line) for line in files[-1].read_text().splitlines()] if files else []
 
 
 def points(log: list[dict[str, float]], key: str, scale: float = 1.0) -> list[tuple[float, float]]:
-    """(iteration, value) of one entry. Validation may be logged by epoch; it took place after the line before it."""
+    """(iteration, value) of one entry. A validation logged by epoch gets the iteration of the training line before."""
     found, iteration = [], 0
     for row in log:
         iteration = max(iteration, row["step"])
@@ -119,7 +119,7 @@ def curve(title: str, series: dict[str, list[tuple[float, float]]]) -> dict[str,
 
 
 def collect_pictures(work_dir: Path, data: Path) -> dict[str, Any]:
-    """For each task rows of (ground truth, prediction); for each image its maps as colours, finest first."""
+    """For each dense task rows of (ground truth, prediction); for each photograph its maps as colours, finest first."""
     truth = read_json(data / "coco/annotations/instances_val2017.json")
     scenes = sorted((work_dir / "detection-pretrained/predictions").glob("*.json"))
     detection, segmentation = [], []
@@ -137,7 +137,7 @@ def collect_pictures(work_dir: Path, data: Path) -> dict[str, Any]:
 
 
 def stage_pictures(file: Path) -> list[Image.Image]:
-    """One picture for each map of an extract_features file: the principal components of its positions as colours."""
+    """One picture for each map of an extract_features file: principal components as colours."""
     with np.load(file) as maps:
         return [Image.fromarray(pca_colours(torch.from_numpy(maps[name]))) for name in maps.files]
 
@@ -151,7 +151,7 @@ def predicted(folder: Path, stem: str) -> Image.Image:
 
 
 def draw_truth(image: Image.Image, coco: dict[str, Any], file_name: str) -> Image.Image:
-    """The boxes and masks that a COCO json has for an image."""
+    """An image with the boxes and masks that a COCO json has for it."""
     (image_id,) = (row["id"] for row in coco["images"] if row["file_name"] == file_name)
     annotations = [row for row in coco["annotations"] if row["image_id"] == image_id]
     labels = [row["category_id"] - 1 for row in annotations]
@@ -191,7 +191,7 @@ def write_report(
     Args:
         out: an existing folder.
         figures: the content of report.json.
-        titles: for the names in figures["seconds"], what the step did.
+        titles: name in figures["seconds"] -> title of the step.
         curves: dicts of title and series; a series is a list of (iteration, value) under "pretrained" or "scratch".
         pictures: "detection" and "segmentation": rows of (ground truth, prediction); "features": rows of
             (image, [picture of each stage]).
@@ -232,7 +232,7 @@ def comparison(figures: dict[str, Any]) -> list[tuple[str, str, float, float]]:
 
 
 def data_uri(image: Image.Image, smooth: bool = True) -> str:
-    """The picture inside an address: JPEG for photographs, PNG where `smooth` is off and pixels must stay pixels."""
+    """The picture as a data URI: JPEG, or with `smooth` off PNG, which keeps sharp pixels."""
     buffer = io.BytesIO()
     if smooth:
         image.save(buffer, "JPEG", quality=85)
@@ -242,7 +242,7 @@ def data_uri(image: Image.Image, smooth: bool = True) -> str:
 
 
 def line_chart(series: dict[str, list[tuple[float, float]]], width: int = 340, height: int = 200) -> str:
-    """Lines over iterations as SVG: round numbers at the axes, the last value written at each line's end."""
+    """Lines over iterations as SVG, with round numbers at the axes and the last value at the end of each line."""
     left, right, top, bottom = 44, 50, 12, 28
     xs = [x for line in series.values() for x, _ in line]
     ys = [y for line in series.values() for _, y in line]
@@ -286,7 +286,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def spread(places: dict[str, float], gap: float = 13) -> dict[str, float]:
-    """Moves labels down until none covers another."""
+    """Moves labels down until no label covers another."""
     result, last = {}, -gap
     for name, y in sorted(places.items(), key=lambda item: item[1]):
         result[name] = last = max(y, last + gap)
@@ -294,7 +294,7 @@ def spread(places: dict[str, float], gap: float = 13) -> dict[str, float]:
 
 
 def montage(pictures: dict[str, Any], side: int = 236, gap: int = 6) -> Image.Image:
-    """The picture of the README: an image and its maps, and below each other the predictions of both dense tasks."""
+    """The picture of the README: a row with an image and its maps, then a row of predictions for each dense task."""
     image, stages = pictures["features"][-1]
     rows = [[image, *(stage.resize(image.size, Image.Resampling.NEAREST) for stage in stages)]]
     rows += [[prediction for _, prediction in pictures[task]][: len(rows[0])] for task in ("detection", "segmentation")]

@@ -2,8 +2,8 @@
 
 python tools/docs/configs_table.py [--write]
 
-Without --write the page is printed. Network, head and schedule are read from the completed configs, the recipe from the
-comment at their top, and figures from docs/results.json.
+Without --write the page is printed. Network, head and schedule come from the completed configs, the recipe from the
+comment at the top of a config, and figures from docs/results.json.
 """
 
 import json
@@ -57,7 +57,7 @@ def page() -> str:
 
 
 def leaves(task: str) -> list[Path]:
-    """A task's configs that are meant to be run, the demo's last."""
+    """A task's configs that can be run, the demo's configs last."""
     found = [path for path in ROOT.glob(f"{task}/configs/*/*.py") if path.parent.name != "_base_"]
     return sorted(found, key=lambda path: (path.parent.name == "demo", path))
 
@@ -88,7 +88,7 @@ def schedule_of(cfg: Config) -> str:
 
 
 def published(cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> str:
-    """The figures for the config's weights, head and schedule, and the numbers of where they were published."""
+    """The figures for the config's weights, head and schedule, and the numbers of their sources."""
     weights = cfg.model.backbone.get("pretrained") or first_name(cfg.model.backbone.arch)
     name = head_of(cfg).lower().replace("-", "").replace(" ", "_")
     if name == "linear":

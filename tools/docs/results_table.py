@@ -2,7 +2,7 @@
 
 python tools/docs/results_table.py [--write]
 
-Without --write the table is printed. With --write the table takes the place of the one that README.md holds.
+Without --write the table is printed. With --write it replaces the table in README.md.
 """
 
 import json
@@ -63,7 +63,7 @@ def results_table() -> str:
 
 
 def parameters(arch: str) -> int:
-    """How many parameters the classifier of 1000 classes has."""
+    """The number of parameters of the classifier of 1000 classes."""
     with torch.device("meta"):
         return sum(p.numel() for p in create_classifier(arch).parameters())
 
@@ -83,7 +83,7 @@ def cell(figures: dict[str, Any], numbers: dict[str, int], *columns: str) -> str
 
 
 def one_decimal(figure: float) -> str:
-    """The figure as people round: 54.25 becomes 54.3, which the nearest binary number to 54.25 would not."""
+    """The figure with one decimal, rounded half up: 54.25 becomes 54.3. Python's own rounding gives 54.2."""
     return str(Decimal(str(figure)).quantize(Decimal("0.1"), ROUND_HALF_UP))
 
 

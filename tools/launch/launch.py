@@ -1,4 +1,4 @@
-"""Starts one process per GPU with torchrun, or as many on the CPU where there is no GPU.
+"""Starts one process per GPU with torchrun. Without a GPU the processes run on the CPU.
 
 usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
@@ -23,7 +23,7 @@ def main() -> None:
     address = os.environ.get("MASTER_ADDR") or "127.0.0.1"
     port = pick_port(nodes, node)
     check_gpus(int(processes), arguments)
-    # As many processes as cores, each with as many threads, would spend their time waiting for each other.
+    # By default each process has a thread per core. Several such processes slow each other down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     run_torchrun(
         [f"--nnodes={nodes}", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
@@ -45,7 +45,7 @@ def pick_port(nodes: int, node: int) -> int:
 
 
 def check_gpus(processes: int, arguments: list[str]) -> None:
-    """Refuses more processes than GPUS; a machine without any, or ``--device cpu``, runs on the CPU."""
+    """Refuses more processes than GPUs. A machine without GPUs, or ``--device cpu``, runs on the CPU."""
     import torch
 
     there = torch.cuda.device_count()
@@ -54,7 +54,7 @@ def check_gpus(processes: int, arguments: list[str]) -> None:
 
 
 def run_torchrun(arguments: list[str]) -> None:
-    """torchrun, without its own traceback and table where a process has already said why it ends."""
+    """Runs torchrun without its own traceback and table: the process that failed has printed its error."""
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

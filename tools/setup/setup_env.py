@@ -31,17 +31,17 @@ check()
 def main() -> None:
     if built_from() == wanted():
         return
-    if VENV.is_symlink() or VENV.is_file():  # which another project may be using
+    if VENV.is_symlink() or VENV.is_file():  # another project may be using it
         fail(f"{VENV} is a {'link' if VENV.is_symlink() else 'file'}; allowed: a folder, or nothing, to make one there")
     with open(ROOT / ".venv.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a second make in this folder waits, then finds the work done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second make in this folder waits here
         was = built_from()
         if was != wanted():
             build(anew=was is None or {**was, "project": None} != {**wanted(), "project": None})
 
 
 def wanted() -> dict[str, str]:
-    """What decides whether .venv is up to date. A change of ``project`` alone needs no new environment."""
+    """The facts that .venv must be built from. A change of ``project`` alone needs no new environment."""
     version = platform.python_version() if os.environ.get("PYTHON") else (built_from() or {}).get("python")
     return dict(
         python=version or platform.python_version(),
@@ -52,7 +52,7 @@ def wanted() -> dict[str, str]:
 
 
 def built_from() -> dict[str, str] | None:
-    """What .venv was built from; None where it is missing, half-built, or its Python is gone."""
+    """The facts that .venv was built from; None if .venv is missing or half-built, or its Python is gone."""
     try:
         return json.loads(STAMP.read_text()) if PYTHON.exists() else None
     except (OSError, ValueError):
@@ -78,13 +78,13 @@ def build(anew: bool) -> None:
     print(f"set-up complete after {time.monotonic() - began:.0f} s", flush=True)
 
 
-# The lock is complete, so nothing is resolved: resolution would bring opencv-python, which needs libGL. mmcv, a source
-# package, is built in isolation, where it finds no torch and so leaves its operators out.
+# The lock is complete, so pip resolves nothing. Resolution would bring opencv-python, which needs libGL. mmcv is a
+# source package. pip builds it in isolation, without torch, so mmcv's operators are left out.
 PIP = (str(PYTHON), "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check")
 
 
 def step(number: int, what: str, *command: str) -> None:
-    """Runs one command, its output in the log, one line on the screen with the seconds it takes."""
+    """Runs one command. Its output goes to the log. The screen shows one line with the seconds."""
     title, began = f"[{number}/4] {what}", time.monotonic()
     on_terminal = sys.stdout.isatty()
     print(f"{title} ...", end="" if on_terminal else "\n", flush=True)
@@ -114,7 +114,7 @@ def step(number: int, what: str, *command: str) -> None:
 
 
 def environment() -> dict[str, str]:
-    """The user's environment without what would let other packages into .venv or its builds."""
+    """The user's environment without the variables that would let other packages into .venv or its builds."""
     leaky = {"PYTHONPATH", "PYTHONHOME", "PIP_NO_BUILD_ISOLATION", "PIP_REQUIREMENT", "PIP_TARGET", "PIP_PREFIX"}
     return {name: value for name, value in os.environ.items() if name not in leaky} | dict(PYTHONNOUSERSITE="1")
 
@@ -133,7 +133,7 @@ def interrupt(*_: object) -> None:
 
 if __name__ == "__main__":
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, interrupt)  # so that pip does not go on alone, in a folder that the next make removes
+        signal.signal(name, interrupt)  # else pip would go on alone, in a folder that the next make removes
     try:
         main()
     except KeyboardInterrupt:
