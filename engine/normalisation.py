@@ -1,4 +1,4 @@
-"""The mean and std by which a model normalises its images: reading them, and following those of a checkpoint."""
+"""The mean and std by which a model normalises its images: reading them, and taking over those of a checkpoint."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ SAME = 1e-4  # of a range of 1; configs round their numbers
 
 
 def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, list[float] | None]:
-    """Mean and std of RGB in 0..1 by which a model normalises images; None where its preprocessor does not."""
+    """A model's normalisation: mean and std of RGB in 0..1; None if its preprocessor does not normalise."""
     preprocessor = getattr(model, "data_preprocessor", None)
     if not hasattr(preprocessor, "mean"):
         return None, None
@@ -26,13 +26,13 @@ def statistics_of(model: nn.Module, cfg: Config) -> tuple[list[float] | None, li
 
 
 def follow_statistics(model: nn.Module, cfg: Config, own: dict[str, Any] | None, source: str) -> None:
-    """Makes a model normalise as the run that wrote its checkpoint did; a note says so where the config differs.
+    """Gives a model the normalisation of the run that wrote its checkpoint. If the config differs, a note says so.
 
     Args:
         model: the model, wrapped or not, with the checkpoint's weights.
-        cfg: what the model was built from.
-        own: what the checkpoint says of itself, from ``read_own_meta``. None, as for others' files, changes nothing.
-        source: how to call the checkpoint.
+        cfg: the config that the model was built from.
+        own: the result of ``read_own_meta`` for the checkpoint. None, as for other trainers' files, changes nothing.
+        source: the checkpoint's name in the note.
     """
     model = unwrap(model)
     configured = statistics_of(model, cfg)
@@ -51,6 +51,9 @@ def follow_statistics(model: nn.Module, cfg: Config, own: dict[str, Any] | None,
 
 
 def is_rgb(preprocessor: nn.Module, cfg: Config) -> bool:
-    """Whether the numbers are in the order RGB. mm's transforms read files as BGR, and only ``bgr_to_rgb`` turns it."""
+    """Whether the preprocessor's numbers are in the order RGB.
+
+    mm's transforms read files as BGR. Only ``bgr_to_rgb`` changes the order.
+    """
     given = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     return bool(given.get("bgr_to_rgb")) or not isinstance(preprocessor, ImgDataPreprocessor)
