@@ -105,5 +105,5 @@ def check_init_cfg(init_cfg: dict[str, Any] | None) -> tuple[str | None, str | N
         "map_location",
         "_scope_",
     }:
-        raise UserError(f"init_cfg is {init_cfg!r}; allowed: {allowed}, and a prefix of its names")
+        raise UserError(f"init_cfg is {init_cfg!r}; allowed: {allowed}, optionally with prefix=TEXT")
     return init_cfg["checkpoint"], init_cfg.get("prefix")

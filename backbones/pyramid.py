@@ -146,7 +146,7 @@ class PyramidBackbone(nn.Module):
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
         if mode and self.is_fused:
-            raise UserError(f"{self.arch} is fused, a form for inference only; build it again to train it")
+            raise UserError(f"{self.arch} is fused, a form for inference only; build the network again to train")
         super().train(mode)
         if mode:
             for module in self.frozen_modules():

@@ -117,5 +117,7 @@ def arch_of(pretrained: Source | bool | None, which: str | None = None) -> str:
 
     counts = {arch: tensors_that_fit(arch) for arch in list_archs()}
     if not any(counts.values()):
-        raise UserError(f"{where} holds all tensors of no known arch; a named arch is told what it misses")
+        raise UserError(
+            f"{where} does not hold all tensors of any known arch; give arch=NAME to see which tensors are missing"
+        )
     return max(counts, key=counts.get)

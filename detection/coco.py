@@ -63,7 +63,7 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
     min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0)
     if needs_annotations and not dataset.get("test_mode") and max(coco.short_sides) < min_size:
         raise UserError(
-            f"{ann_file}: all {len(coco.short_sides)} images are too small, by their width and height there; "
+            f"{ann_file}: all {len(coco.short_sides)} images are too small, by their width and height in the file; "
             f"allowed: {min_size}x{min_size} pixels and larger"
         )
 
@@ -75,7 +75,7 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
     if loads_masks and coco.without_mask:
         raise UserError(
             f"{ann_file}: {coco.without_mask} annotations have no segmentation; "
-            "use a detector without masks (retinanet_*), or add them"
+            "use a detector without masks (retinanet_*), or add segmentations"
         )
 
 
@@ -107,7 +107,7 @@ def check_classes(coco: "Annotations", ann_file: Path, classes: list[str]) -> No
     if unknown:
         raise UserError(
             f"{ann_file}: no category for the classes {shorten(unknown)}; its categories: "
-            f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave it out to take them all"
+            f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave classes out to take all"
         )
     # mmdet numbers labels in the file's order of categories, and ignores the order of the classes
     in_file_order = [name for name in coco.categories if name in classes]
@@ -159,7 +159,7 @@ def parse(path: Path, mtime: int, size: int) -> Annotations:
         raise UserError(f"{path}: cannot be read ({error})") from None
     lists = ("images", "categories")
     if not isinstance(data, dict) or any(not isinstance(data.get(key), list) for key in lists):
-        raise UserError(f"{path}: not COCO json; it needs the lists images, annotations and categories")
+        raise UserError(f"{path}: not COCO json; needed: a dict with the lists images, annotations and categories")
     for key in lists:
         if not data[key]:
             raise UserError(f"{path}: the list {key} is empty")

@@ -120,7 +120,9 @@ def wanted(part: ConfigDict, role: str, maps: list[int]) -> int | list[int]:
         return list(maps) if "pixel_decoder" in part else maps[-1]
     if role.endswith("head") and "pixel_decoder" not in part:
         if len(set(maps)) > 1:
-            raise UserError(f"{role} takes maps of one width, and these have {maps} channels; put a neck before it")
+            raise UserError(
+                f"{role} takes maps of one width, and the maps have {maps} channels; put a neck before {role}"
+            )
         return maps[0]
     return list(maps)
 

@@ -120,7 +120,7 @@ def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None
     if foreign:
         keys = ", ".join(f"{key}={backbone[key]!r}" for key in foreign)
         raise UserError(
-            f"model.backbone: {family.__name__} takes no {keys}. Where a base describes another backbone, replace it "
+            f"model.backbone: {family.__name__} takes no {keys}. If a base describes another backbone, replace it "
             f'whole: backbone=dict(_delete_=True, type="{backbone.type}", arch="{backbone.arch}"). '
             f"Allowed: {', '.join(allowed)}"
         )

@@ -54,7 +54,7 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
         instead = " and ".join(there) or PIPELINES.get(name)
         raise UserError(
             f"config {path}: {name} = ... changes nothing, since its base has been read already; "
-            + (f"set {instead}" if instead else "set the key that the base makes of it")
+            + (f"set {instead}" if instead else "set the key that the base makes of {name}")
         )
 
 

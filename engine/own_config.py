@@ -26,7 +26,7 @@ def config_from(content: Any, source: str | Path) -> Config:
             registered name. A config in a file may import modules and use other types.
     """
     if not isinstance(content, Mapping):
-        raise UserError(f"{source} carries no config; give the config it was trained with before it")
+        raise UserError(f"{source} carries no config; give the config of its training before the checkpoint")
     refuse_unregistered(content, source)
     cfg = Config(dict(content))
     imports = (cfg.get("custom_imports") or {}).get("imports") or []

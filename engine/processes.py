@@ -50,7 +50,7 @@ def init_processes(launcher: str, device: str) -> None:
     local_rank = int(os.environ["LOCAL_RANK"])
     if device == "cuda":
         if local_rank >= torch.cuda.device_count():
-            raise UserError(f"process {local_rank} of this node has no GPU; it has {torch.cuda.device_count()}")
+            raise UserError(f"process {local_rank} of this node has no GPU; the node has {torch.cuda.device_count()}")
         torch.cuda.set_device(local_rank)
     # The first process scores a whole validation set while the others wait. NCCL's own limit is 10 minutes.
     backend, timeout = "nccl" if device == "cuda" else "gloo", timedelta(hours=1)

@@ -60,11 +60,11 @@ def test_what_weights_fix_besides_tensors_comes_along_or_is_said(to, name, tmp_p
     status, out, _ = run(convert_weights, argv, monkeypatch, capsys)
     assert status == 0
     if to == "ziggurat" or name.endswith(".safetensors"):
-        assert read_own_meta(read_checkpoint(tmp_path / name)) == own and "not said" not in out
+        assert read_own_meta(read_checkpoint(tmp_path / name)) == own and "has no place for:" not in out
         again = create_classifier(pretrained=tmp_path / name)
         assert again.backbone.arguments() == clf.backbone.arguments() and again.num_classes == 2
     else:
-        line = next(line for line in out.splitlines() if line.startswith("not said in the file"))
+        line = next(line for line in out.splitlines() if line.startswith(f"the {to} layout has no place for"))
         implied = {"official": 1e-6, "mmpretrain": 1e-5}[to]
         assert "mean [0.1, 0.1, 0.1, 0.1]" in line
         assert f"norm_eps 0.0001, where the {to} layout implies {implied}" in line
@@ -89,7 +89,7 @@ def test_the_wanted_one_of_two_sets_is_written(tmp_path, monkeypatch, capsys):
         (["{ours}", "new.pth", "--to", "official-det"], ["official-det", "official-seg", "mmpretrain"]),
         (["{ours}", "new.pth", "--arch", "resnet50"], ["unknown arch 'resnet50'"]),
         (["{ours}", "new.pth", "--arch", "van_b1"], ["does not fit van_b1", "it fits van_b0"]),
-        (["{other}", "new.pth"], ["other.pth holds", "no known arch"]),
+        (["{other}", "new.pth"], ["other.pth does not hold", "any known arch"]),
         (["absent.pth", "new.pth"], ["no such checkpoint file", "absent.pth"]),
     ],
 )

@@ -164,7 +164,7 @@ def test_flawed_annotations(coco, edit, words):
 def test_images_that_are_all_too_small_to_train_on(coco):
     for split in ("train", "val"):
         change(coco, split, lambda content: [image.update(width=64, height=31) for image in content["images"]])
-    assert "are too small, by their width and height there; allowed: 32x32 pixels and larger" in error_of(coco)
+    assert "are too small, by their width and height in the file; allowed: 32x32 pixels and larger" in error_of(coco)
 
 
 def test_a_detector_without_masks_needs_none(coco):

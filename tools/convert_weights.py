@@ -51,7 +51,7 @@ def main() -> None:
         if names:
             print(f"left out, {why}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}")
     if args.out.suffix != ".safetensors" and args.to != "ziggurat":
-        print(f"not said in the file, whose layout has no place for it: {left_unsaid(backbone, arch, args.to, meta)}")
+        print(f"the {args.to} layout has no place for: {left_unsaid(backbone, arch, args.to, meta)}")
 
 
 def parse_args() -> argparse.Namespace:

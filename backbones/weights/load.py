@@ -100,7 +100,7 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
     head = [name for name in report.missing if name.startswith("head.")]
     if head:
         warnings.warn(
-            f"{where} does not fit the classifier's head: {', '.join(head)} stay as they were", Notice, stacklevel=2
+            f"{where} does not fit the classifier's head: {', '.join(head)} keep their values", Notice, stacklevel=2
         )
     if report.others and which is None:
         words = ", ".join(f"which={other!r}" for other in report.others)

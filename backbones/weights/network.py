@@ -62,5 +62,5 @@ def backbone_of(model: nn.Module) -> Network:
     backbone = unwrapped(model._modules.get("backbone") or model)
     if not is_network(backbone):
         kind = type(model).__name__
-        raise UserError(f"model is a {kind}; allowed: what create_backbone or create_classifier made")
+        raise UserError(f"model is a {kind}; allowed: a network of create_backbone or create_classifier")
     return backbone

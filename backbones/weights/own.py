@@ -67,7 +67,7 @@ def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
     if own is None:
         return None
     if not isinstance(own, Mapping) or not isinstance(own.get("format"), int):
-        raise UserError("the checkpoint's meta.ziggurat is damaged; allowed: what Ziggurat writes")
+        raise UserError("the checkpoint's meta.ziggurat is damaged; allowed: a dict with an integer format")
     if own["format"] > FORMAT:
         version = f"it was written by Ziggurat {own.get('version')}"
         raise UserError(f"the checkpoint's format is {own['format']}, {version}; allowed: up to {FORMAT}")

@@ -38,7 +38,7 @@ def make_peer(ours: PyramidBackbone) -> nn.Module:
     elif family == "vig":
         peer = backbones.Vig(variant, out_indices=[*ours.out_blocks])
     else:
-        raise UserError(f"{ours.arch} has no peer to compare with; --alone times it by itself")
+        raise UserError(f"{ours.arch} has no peer to compare with; add --alone to time {ours.arch} by itself")
     state, out_norms = {}, {}
     for name, value in ours.state_dict().items():
         if name.startswith("out_norms."):
