@@ -57,7 +57,7 @@ class HorNet(PyramidBackbone):
         out_norm: whether a LayerNorm ends each returned map, as in the official detection and segmentation backbones.
             None (default): decided by the loaded weights.
 
-    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    For the other arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS

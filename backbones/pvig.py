@@ -44,7 +44,7 @@ class PViG(PyramidBackbone):
     Args:
         conv, relative_position, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.
 
-    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    For the other arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS

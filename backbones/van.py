@@ -45,7 +45,7 @@ class VAN(PyramidBackbone):
         norm_eps: eps of the LayerNorms that end the stages, 0 to 1. None (default): decided by the loaded weights. It
             is 1e-5 for weights of mmpretrain, mmseg and the official segmentation repository. It is 1e-6 otherwise.
 
-    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    For the other arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS

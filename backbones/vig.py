@@ -45,7 +45,7 @@ class ViG(PyramidBackbone):
             from 0, negatives from the end, and kept ascending. Blocks that no map needs are not built.
         conv, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.
 
-    The other arguments are those of :class:`backbones.PyramidBackbone`.
+    For the other arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS

@@ -39,7 +39,7 @@ class VVT(PyramidBackbone):
 
     No parameter depends on the size of the training images: positions are fractions of the height and of the width.
 
-    The arguments are those of :class:`backbones.PyramidBackbone`.
+    For the arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS

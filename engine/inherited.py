@@ -31,7 +31,7 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
         read: the keys that a run reads.
 
     Raises:
-        UserError: a name of a base or a pipeline is set without effect. The message says what to set instead.
+        UserError: a name of a base or a pipeline is set without effect. The message names the key to set instead.
     """
     if path.suffix != ".py":
         return

@@ -1,4 +1,4 @@
-"""The operators of mmcv's extension, in PyTorch: names and argument names are those of mmcv's pybind.cpp."""
+"""The operators of mmcv's extension, in PyTorch. They and their arguments have the names in mmcv's pybind.cpp."""
 
 import functools
 

@@ -61,7 +61,7 @@ def matching(pattern: str) -> list[str]:
 def model_info(
     arch: str, height: int, width: int, out_indices: tuple[int, ...] = (0, 1, 2, 3), in_chans: int = 3
 ) -> dict:
-    """Counts without computing: the network runs on the meta device.
+    """Parameters, multiply-adds and maps of an arch. The network runs on the meta device, so nothing is computed.
 
     Returns:
         ``arch``; ``params`` (parameters of the backbone); ``macs`` (multiply-adds of one image in convolutions and
@@ -92,9 +92,9 @@ def beside_published(arch: str) -> dict:
     """The classifier of 1000 classes, counted at the published size.
 
     Returns:
-        ``arch``; ``size`` in pixels; ``params_m`` and ``macs_g``; and ``published``: a list of rows with ``who``,
-        ``source``, ``params_m``, ``macs_g`` (None where not stated), ``differs`` (those of the two that are more than
-        2 % off after rounding) and ``why`` (the reason of each).
+        ``arch``; ``size``, pixels; ``params_m``, millions; ``macs_g``, 10**9 multiply-adds; and ``published``, a list
+        of rows. A row has ``who``, ``source``, ``params_m`` and ``macs_g`` (None if not stated), ``differs`` (the keys
+        of figures that are more than 2 % off after rounding) and ``why`` (key -> reason, for each of ``differs``).
     """
     entry = json.loads(PUBLISHED.read_text())["archs"].get(arch, {"size": 224, "published": []})
     with torch.device("meta"):

@@ -6,12 +6,12 @@ python tools/bench/gpu_report.py --small          a dry run on a CPU, in about a
 Sections: every operator of mmcv_ops against its CPU answer; the CUDA tests; training steps of each task in bfloat16 and
 float16, one process with NCCL; torch.compile of one arch of each family; speed and memory beside onedl-mmpretrain's
 classes and torchvision's Swin-T and ConvNeXt-T. Each section is a process of its own with a share of the time. A
-section that fails or runs out of time leaves what it has and its one-line error, and the others go on. The files
-gpu_report.json and gpu_report.md in OUT are written anew after each section. The exit status is 1 where one failed.
+section that fails or runs out of time leaves its rows and a one-line error, and the other sections run. The files
+gpu_report.json and gpu_report.md in OUT are written anew after each section. The exit status is 1 if a section failed.
 
-A machine without a network needs wheels beside its own PyTorch. `make gpu-wheels` collects them in the folder wheels/,
-where there is a network. --wheels installs them into a temporary folder; --site names a folder where they are installed
-already. --data is the demo data (tools/make_demo_data.py), made where it is missing. So, on the other machine:
+A machine without a network needs wheels beside its own PyTorch. On a machine with a network, `make gpu-wheels` collects
+them in the folder wheels/. --wheels installs the wheels into a temporary folder. --site names a folder with the wheels
+installed. --data is the demo data (tools/make_demo_data.py), which is made if missing. Without a network:
 
 python tools/bench/gpu_report.py --wheels wheels --data data/demo --out OUT
 """

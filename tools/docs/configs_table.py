@@ -1,4 +1,4 @@
-"""Makes docs/configs.md: every config, what it trains, and the published figure that belongs to it.
+"""Makes docs/configs.md: every config, with its network, head, schedule, published figure and recipe.
 
 python tools/docs/configs_table.py [--write]
 
@@ -70,7 +70,7 @@ def row(path: Path, results: dict[str, Any], sources: dict[str, int]) -> str:
 
 
 def head_of(cfg: Config) -> str:
-    """The method's name: the detector's, or that of the segmenter's head."""
+    """The method's name: of the detector, or of the segmenter's head."""
     head = (cfg.model.get("decode_head") or cfg.model).type
     names = {
         "MaskRCNN": "Mask R-CNN",

@@ -3,7 +3,7 @@
 usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
-with several nodes, since the nodes must agree). The exit status is that of the first process that failed.
+with several nodes, since the nodes must agree). The exit status is the status of the first process that failed.
 """
 
 import logging
