@@ -146,25 +146,15 @@ def test_every_data_set_of_mmdet_takes_chosen_classes(base, tmp_path):
 def test_crowd_human_takes_chosen_classes(tmp_path):
     from mmdet.registry import DATASETS
 
-    (tmp_path / "id_hw_train.json").write_text("{}")
-    (tmp_path / "boxes.odgt").write_text("")
-    dataset = dict(type="CrowdHumanDataset", data_root=f"{tmp_path}/", ann_file="boxes.odgt", lazy_init=True)
-    model = dict(bbox_head=dict(num_classes=1))
-    cfg = load_config(
-        child(
-            tmp_path / "mine.py",
-            "detection",
-            "mmdet::_base_/default_runtime.py",
-            classes=["person", "mask"],
-            train_dataloader=dict(dataset=dataset),
-            model=model,
-        )
+    loader = dict(dataset=dict(type="CrowdHumanDataset", data_root="nowhere/", ann_file="boxes.odgt"))
+    own = dict(train_dataloader=loader, model=dict(bbox_head=dict(num_classes=1)))
+    path = child(
+        tmp_path / "mine.py", "detection", "mmdet::_base_/default_runtime.py", classes=["person", "mask"], **own
     )
+    cfg = load_config(path)
     assert counts_of(cfg.model) == {2}
-    assert DATASETS.get("CrowdHumanDataset")._load_metainfo(cfg.train_dataloader.dataset.metainfo)["classes"] == (
-        "person",
-        "mask",
-    )
+    made = DATASETS.get("CrowdHumanDataset")._load_metainfo(cfg.train_dataloader.dataset.metainfo)
+    assert made["classes"] == ("person", "mask")
 
 
 def test_every_data_set_of_mmseg_takes_chosen_classes(tmp_path):
