@@ -1,5 +1,6 @@
 """Checks of a network's arguments and input. Each raises a UserError that names the value and the values allowed."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,8 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 
+MAX_CHANS = 4096  # channels of the input: far more than any sensor has, and the first layer still fits into memory
 MIN_SIZE = 32  # pixels per side: the last stage, of stride 32, then has one position
 
 
@@ -19,36 +21,56 @@ def resolve_out_indices(out_indices: Sequence[int], num_stages: int, name: str =
         UserError: a number is out of range or repeated, or there is none.
     """
     allowed = f"different integers from {-num_stages} to {num_stages - 1}, at least one"
-    bad = UserError(f"{name} is {out_indices!r}; allowed: {allowed}")
-    if isinstance(out_indices, str) or not isinstance(out_indices, Sequence) or not out_indices:
+    bad = UserError(f"{name} is {shown(out_indices)}; allowed: {allowed}")
+    given = out_indices.tolist() if hasattr(out_indices, "tolist") else out_indices  # an array or tensor
+    if isinstance(given, str) or not isinstance(given, Sequence) or not given:
         raise bad
-    if any(isinstance(i, bool) or not isinstance(i, int) or not -num_stages <= i < num_stages for i in out_indices):
+    numbers = [as_int(i) for i in given]
+    if any(i is None or not -num_stages <= i < num_stages for i in numbers):
         raise bad
-    resolved = tuple(sorted(i % num_stages for i in out_indices))
+    resolved = tuple(sorted(i % num_stages for i in numbers))
     if len(set(resolved)) < len(resolved):
         raise bad
     return resolved
 
 
 def check_int(name: str, value: int, low: int, high: int | None) -> int:
-    """``value`` if it is an integer within ``low``..``high``; UserError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+    """``value`` as an int if it is an integer within ``low``..``high``; UserError otherwise."""
+    number = as_int(value)
+    if number is None or number < low or (high is not None and number > high):
         allowed = f"integers from {low}" + (" up" if high is None else f" to {high}")
-        raise UserError(f"{name} is {value!r}; allowed: {allowed}")
-    return value
+        raise UserError(f"{name} is {shown(value)}; allowed: {allowed}")
+    return number
+
+
+def as_int(value: Any) -> int | None:
+    """An integer of Python, numpy or PyTorch as an int; None for anything else, True and False included."""
+    if isinstance(value, bool) or (isinstance(value, Tensor) and value.dtype == torch.bool):
+        return None
+    try:
+        return operator.index(value)
+    except (TypeError, RuntimeError):
+        return None
+
+
+def check_pattern(pattern: str) -> str:
+    """``pattern`` if it is a text; UserError otherwise."""
+    if not isinstance(pattern, str):
+        raise UserError(f"pattern is {shown(pattern)}; allowed: a text with * for any letters, such as 'van*'")
+    return pattern
 
 
 def check_flag(name: str, value: bool) -> bool:
     """``value`` if it is True or False; UserError otherwise."""
     if not isinstance(value, bool):
-        raise UserError(f"{name} is {value!r}; allowed: True, False")
+        raise UserError(f"{name} is {shown(value)}; allowed: True, False")
     return value
 
 
 def check_rate(name: str, value: float) -> float:
     """``value`` if it is a number with 0 <= value < 1; UserError otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise UserError(f"{name} is {value!r}; allowed: 0 <= {name} < 1")
+        raise UserError(f"{name} is {shown(value)}; allowed: 0 <= {name} < 1")
     return value
 
 
@@ -106,4 +128,13 @@ def check_init_cfg(init_cfg: dict[str, Any] | None) -> tuple[str | None, str | N
         "_scope_",
     }:
         raise UserError(f"init_cfg is {init_cfg!r}; allowed: {allowed}, optionally with prefix=TEXT")
-    return init_cfg["checkpoint"], init_cfg.get("prefix")
+    return init_cfg["checkpoint"], check_prefix(init_cfg.get("prefix"))
+
+
+def check_prefix(prefix: str | None) -> str | None:
+    """``prefix`` with a dot at its end, as mmengine completes it; None for an empty one; UserError unless a text."""
+    if prefix is not None and not isinstance(prefix, str):
+        raise UserError(
+            f"prefix is {shown(prefix)}; allowed: None, the beginning of tensors' names, such as 'backbone.'"
+        )
+    return f"{prefix.removesuffix('.')}." if prefix else None

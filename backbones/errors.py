@@ -17,6 +17,12 @@ class Notice(UserWarning):
     """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
 
 
+def shown(value: object) -> str:
+    """A value as one short piece of text: its repr, or for a long one or one of several lines the name of its type."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {type(value).__name__}"
+
+
 def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
     """The error for a name that is not one of ``allowed``; the nearest names come first.
 

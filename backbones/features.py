@@ -1,6 +1,6 @@
 """FeatureExtractor: the user's images in, an aligned feature pyramid out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from backbones.checks import MIN_SIZE
-from backbones.errors import UserError
-from backbones.images import known_range, read_image, to_rgb
+from backbones.checks import MIN_SIZE, check_init_cfg, check_int
+from backbones.errors import UserError, shown
+from backbones.images import known_range, read_image, to_channels
 from backbones.registry import arch_of, create_backbone, family_of
 from backbones.weights import Statistics, statistics
+from backbones.weights.normalisation import check_numbers
 
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -34,7 +36,13 @@ class FeaturePyramid(tuple):
     map_sizes: list[list[tuple[int, int]]]
 
     def of(self, image: int) -> tuple[Tensor, ...]:
-        """The (C_i, h_i, w_i) maps of one image, by its number in the batch, without the empty part."""
+        """The (C_i, h_i, w_i) maps of one image, by its number in the batch, without the empty part.
+
+        Raises:
+            UserError: there is no image of this number. Negatives count from the end.
+        """
+        count = len(self.image_sizes)
+        image = check_int("image", image, -count, count - 1)
         return tuple(m[image, :, :h, :w] for m, (h, w) in zip(self, (s[image] for s in self.map_sizes), strict=True))
 
 
@@ -45,13 +53,14 @@ class FeatureExtractor:
         arch: one of ``list_archs()``. None takes the arch of ``pretrained``.
         out_indices: the stages whose maps are returned, counted from 0.
         pretrained: as for ``create_backbone``. None gives random weights.
-        device: where to compute, ``"cpu"`` by default.
+        device: where to compute, ``"cpu"`` by default. A number is that of a GPU.
         dtype: the type of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
         fuse: fold norms into convolutions. This is faster, and changes maps by less than 1e-4 (on a GPU: with TF32
             switched off).
-        short_side: resize each image so that its shorter side has this number of pixels. None keeps the size.
-        mean, std: normalisation of each channel of an image in 0..1. Default: the values that the weights were trained
-            with, see ``backbones.weights.statistics``.
+        short_side: resize each image so that its shorter side has this number of pixels, 32 or more. None keeps the
+            size.
+        mean, std: normalisation of an image in 0..1: a number for each channel, or one for all. Default: the values
+            that the weights were trained with, see ``backbones.weights.statistics``.
         **kwargs: further arguments of ``create_backbone``.
 
     Attributes:
@@ -66,7 +75,7 @@ class FeatureExtractor:
         arch: str | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
         pretrained: bool | str | Path | None = None,
-        device: str | torch.device | None = None,
+        device: str | int | torch.device | None = None,
         dtype: torch.dtype | None = None,
         fuse: bool = True,
         short_side: int | None = None,
@@ -74,19 +83,21 @@ class FeatureExtractor:
         std: Sequence[float] | None = None,
         **kwargs: Any,
     ):
-        self.device, self.dtype = check_device(device or "cpu"), dtype or torch.float32
+        self.device = check_device("cpu" if device is None else device)
+        self.dtype = torch.float32 if dtype is None else dtype
+        if not isinstance(self.dtype, torch.dtype) or self.dtype not in DTYPES:
+            raise UserError(f"dtype is {shown(dtype)}; allowed: None, {', '.join(map(str, DTYPES))}")
+        self.short_side = short_side if short_side is None else check_int("short_side", short_side, MIN_SIZE, None)
         arch = arch_of(pretrained) if arch is None else arch
         family_of(arch)
         # Statistics come first: a file that is read for them is kept for create_backbone.
-        published = statistics(arch, pretrained)
+        weights = check_init_cfg(kwargs.get("init_cfg"))[0] if pretrained is None else pretrained
+        published = statistics(arch, weights) if mean is None or std is None else None
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
         self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
         self.feature_info = net.feature_info
-        self.statistics = chosen_statistics(mean, std, published.for_channels(net.in_chans))
+        self.statistics = chosen_statistics(mean, std, published and published.for_channels(net.in_chans), net.in_chans)
         self.mean, self.std = (torch.tensor(values, device=self.device) for values in self.statistics[:2])
-        if {len(self.mean), len(self.std)} != {net.in_chans}:
-            raise UserError(f"mean and std have {len(self.mean)} and {len(self.std)} values; allowed: {net.in_chans}")
-        self.short_side = short_side
 
     def __repr__(self) -> str:
         return f"FeatureExtractor({self.net.arch}, out_indices={self.net.out_indices}, {self.statistics})"
@@ -98,7 +109,8 @@ class FeatureExtractor:
         Args:
             images: one image or a list of images of any sizes from 32x32 pixels up. An image is a path, a PIL image, an
                 array (H, W, C) or (H, W), or a tensor (C, H, W). One tensor (B, C, H, W) is B images. Channels are
-                RGB. Integers are 0..255, uint16 0..65535, floats 0..1.
+                RGB. Integers are 0..255, uint16 0..65535, floats 0..1. A network of 1 channel gets paths and PIL
+                images in grey, one of 4 channels gets RGBA or CMYK as stored.
 
         Raises:
             UserError: an image cannot be read, is too small, or has another shape or range.
@@ -107,6 +119,9 @@ class FeatureExtractor:
             images = list(images)
         elif isinstance(images, ImageLike):
             images = [images]
+        if not isinstance(images, Iterable):
+            raise UserError(f"images is {shown(images)}; allowed: an image, or a list of images")
+        images = list(images)
         if not images:
             raise UserError("no images were given; allowed: one or more")
         tensors = [self.prepare(image) for image in images]
@@ -124,21 +139,17 @@ class FeatureExtractor:
 
     def prepare(self, image: ImageLike) -> Tensor:
         """One image as the network's input: (C, H, W), resized, normalised, on the device."""
-        name = "image"
+        name, channels = "image", self.net.in_chans
         if isinstance(image, str | Path):
-            name, image = str(image), read_image(image)
+            name, image = str(image), read_image(image, channels=channels)
         if isinstance(image, Image.Image):
-            image = np.array(to_rgb(image, name) if self.net.in_chans == 3 else image)
-        if isinstance(image, np.ndarray):
-            image = image[:, :, None].repeat(self.net.in_chans, 2) if image.ndim == 2 else image
-            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) if image.ndim == 3 else image
-        if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != self.net.in_chans:
-            got = tuple(getattr(image, "shape", ())) or type(image).__name__
-            raise UserError(f"{name} is {got}; allowed: a path, a PIL image, or {self.net.in_chans} channels by H by W")
-        image = known_range(image, name)
+            image = np.array(to_channels(image, channels, name))
+        image = known_range(tensor_of(image, channels, name), name)
+        if not image.numel():
+            raise UserError(f"{name} is empty; allowed: {MIN_SIZE}x{MIN_SIZE} pixels and larger")
         scale = 1.0 if image.is_floating_point() else 255.0
         image = image.to(self.device, torch.float32) / scale
-        if self.short_side:
+        if self.short_side is not None:
             ratio = self.short_side / min(image.shape[1:])
             size = [round(side * ratio) for side in image.shape[1:]]
             image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
@@ -148,22 +159,49 @@ class FeatureExtractor:
         return ((image - self.mean[:, None, None]) / self.std[:, None, None]).to(self.dtype)
 
 
-def check_device(device: str | torch.device) -> torch.device:
+def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
+    """An array (H, W, channels) or (H, W), or a tensor (channels, H, W), as such a tensor; UserError for others."""
+    shape = tuple(getattr(image, "shape", ()))
+    if isinstance(image, np.ndarray) and image.ndim in (2, 3):
+        image = image[:, :, None].repeat(channels, 2) if image.ndim == 2 else image
+        image = image.astype(image.dtype.newbyteorder("="), copy=False)
+        try:
+            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        except TypeError:
+            raise UserError(f"{name} has values of type {image.dtype}; allowed: integers or floats") from None
+    if isinstance(image, np.ndarray | Tensor) and (image.ndim != 3 or image.shape[0] != channels):
+        raise UserError(f"{name} has shape {shape}; allowed: (H, W, {channels}) array or ({channels}, H, W) tensor")
+    if not isinstance(image, Tensor):
+        allowed = f"a path, a PIL image, an (H, W, {channels}) array or a ({channels}, H, W) tensor"
+        raise UserError(f"{name} is {shown(image)}; allowed: {allowed}")
+    return image
+
+
+def check_device(device: str | int | torch.device) -> torch.device:
     """The device; UserError if this machine does not have it."""
     try:
+        if isinstance(device, bool):
+            raise TypeError
         torch.empty(0, device=device)
         return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
         have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
         raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
 
 
-def chosen_statistics(mean: Sequence[float] | None, std: Sequence[float] | None, published: Statistics) -> Statistics:
+def chosen_statistics(mean: Any, std: Any, published: Statistics | None, channels: int) -> Statistics:
     """The given mean and std, completed by those of the weights."""
     if mean is None and std is None:
         return published
-    source = "given" if mean and std else f"{'std' if mean is None else 'mean'} {published.source}, the other given"
-    return Statistics(tuple(mean or published.mean), tuple(std or published.std), source)
+    mean, std = (
+        None if values is None else check_numbers(word, values, channels)
+        for word, values in (("mean", mean), ("std", std))
+    )
+    if std is None:
+        return Statistics(mean, published.std, f"mean given, std {published.source}")
+    if mean is None:
+        return Statistics(published.mean, std, f"mean {published.source}, std given")
+    return Statistics(mean, std, "given")
 
 
 def stack_padded(maps: list[Tensor]) -> Tensor:

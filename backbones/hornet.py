@@ -3,7 +3,6 @@
 Source of the architecture: raoyongming/HorNet@ac9e210, hornet.py, object_detection/models/hornet.py.
 """
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from backbones import cpu
-from backbones.errors import UserError
+from backbones.checks import as_int
+from backbones.errors import UserError, shown
 from backbones.layers import DropPath, LayerNorm2d
 from backbones.memory_format import in_format_of
 from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, conv_gelu
@@ -170,12 +170,13 @@ def check_filters(
         return list(published)
     allowed = ", ".join("None" if size is None else "(height, width)" for size in published)
     try:
-        checked = [size if size is None else (operator.index(size[0]), operator.index(size[1])) for size in sizes]
-        right = all(size is None or (len(size) == 2 and min(size) > 0) for size in sizes)
+        checked = [size if size is None else (as_int(size[0]), as_int(size[1])) for size in sizes]
+        right = all(size is None or len(size) == 2 for size in sizes)
+        right = right and all(size is None or min(size) > 0 for size in checked)  # a part that is no integer is None
     except (TypeError, IndexError, KeyError):
         checked, right = [], False
     if not right or [size is None for size in checked] != [size is None for size in published]:
-        raise UserError(f"filter_sizes is {sizes!r}; allowed: ({allowed}) with integers from 1, or None")
+        raise UserError(f"filter_sizes is {shown(sizes)}; allowed: ({allowed}) with integers from 1, or None")
     return checked
 
 

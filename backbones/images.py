@@ -16,10 +16,11 @@ ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG 
 TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes with one colour
 SLACK = 1e-3  # tolerance for float images outside 0..1, by rounding
 
 
-def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
+def read_image(path: str | Path, content: bytes | None = None, channels: int = 3) -> Image.Image:
     """Reads a whole image as 8-bit RGB, upright as its EXIF data says. A file of several frames gives its first.
 
     8-bit values stay as they are. A 16-bit value gives its high byte, as in OpenCV and in Pillow's colour images. A
@@ -28,6 +29,7 @@ def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
     Args:
         path: the file.
         content: the file's bytes, if they are read already. ``path`` is then only a name for messages.
+        channels: 3 for RGB, or another number by the rule of :func:`to_channels`.
 
     Raises:
         UserError: the file is absent, no image or cut off; it has more than 179 megapixels, which is 2 *
@@ -37,7 +39,32 @@ def read_image(path: str | Path, content: bytes | None = None) -> Image.Image:
     with opened(path, content) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
-        return to_rgb(image, str(path))
+        return to_channels(image, channels, str(path))
+
+
+def to_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
+    """A PIL image of any mode in 8 bits with a number of channels: 1 is grey, 3 is RGB, 4 is RGBA or CMYK as stored.
+
+    Args:
+        image: the image. Its palette is resolved.
+        channels: the number of channels.
+        name: the image's name in messages.
+
+    Raises:
+        UserError: the image has no form of so many channels, or its values are outside the range of its type.
+    """
+    if channels == 1:
+        rgb = to_rgb(image, name)
+        return rgb.convert("L") if image.mode not in GREY else rgb.getchannel(0)
+    if channels == 4 and image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    if channels == 4 and image.mode in ("RGBA", "CMYK"):
+        return image
+    if channels == 3:
+        return to_rgb(image, name)
+    allowed = "mode RGBA or CMYK, an array (H, W, 4)" if channels == 4 else f"an array (H, W, {channels})"
+    allowed += f" or a tensor ({channels}, H, W), for a network of {channels} channels"
+    raise UserError(f"{name} is an image of mode {image.mode}; allowed: {allowed}")
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.places import Place, place_of
 
 DECAY_TYPES = ("layer_wise", "stage_wise")
@@ -45,6 +45,9 @@ def param_groups(
     """
     check_arguments(lr, weight_decay, layer_decay, no_decay, num_layers, decay_type)
     backbone = getattr(model, "backbone", model)
+    if not isinstance(model, nn.Module) or not hasattr(backbone, "depths"):
+        kind = f"a {type(model).__name__}" if isinstance(model, nn.Module) else shown(model)
+        raise UserError(f"model is {kind}; allowed: a network of create_backbone, a model with one as .backbone")
     prefix = "" if backbone is model else "backbone."
     grouped = num_layers is not None
     count = num_layers or (len(backbone.depths) if decay_type == "stage_wise" else sum(backbone.depths))

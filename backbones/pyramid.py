@@ -7,15 +7,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from backbones import cpu
-from backbones.checks import check_flag, check_init_cfg, check_input, check_int, check_rate, resolve_out_indices
+from backbones import checks, cpu
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.fuse import fuse_children
 from backbones.layers import drop_path_rates
 from backbones.memory_format import in_format_of
 from backbones.recompute import run_recomputed
 from backbones.weights.load import load_weights
-from backbones.weights.source import read_source, tensors_of
+from backbones.weights.network import NETWORKS
 from backbones.weights.table import check_pretrained
 
 
@@ -35,7 +34,7 @@ class PyramidBackbone(nn.Module):
     Args:
         arch: a name of the class's ``ARCHS``.
         out_indices: stages whose maps are returned, counted from 0. Negatives count from the end. Kept ascending.
-        in_chans: channels of the input, 1 or more.
+        in_chans: channels of the input, 1 to 4096.
         drop_path_rate: stochastic depth of the last block, in [0, 1). The rate rises linearly from 0 at the first.
         pretrained: the weights that ``init_weights()`` loads: None, True (the arch's first row of the weights table), a
             name of the table, a URL or a file.
@@ -53,6 +52,10 @@ class PyramidBackbone(nn.Module):
     ARCHS: ClassVar[dict[str, Any]]
     STRIDES: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)  # input pixels per step of each stage's map
     SETTLED_BY_WEIGHTS: ClassVar[tuple[str, ...]] = ()  # arguments that a load settles if they are None
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        NETWORKS.append(cls)
 
     def __init__(
         self,
@@ -75,12 +78,12 @@ class PyramidBackbone(nn.Module):
         row = self.ARCHS[arch]
         num_stages = len(row.depths)
         self.arch, self.depths = arch, row.depths
-        self.out_indices = resolve_out_indices(out_indices, num_stages)
+        self.out_indices = checks.resolve_out_indices(out_indices, num_stages)
         self.feature_info = [FeatureInfo(row.embed_dims[i], self.STRIDES[i]) for i in self.out_indices]
-        self.in_chans = check_int("in_chans", in_chans, 1, None)
-        self.frozen_stages = check_int("frozen_stages", frozen_stages, -1, num_stages)
-        self.norm_eval = check_flag("norm_eval", norm_eval)
-        checkpoint, self.pretrained_prefix = check_init_cfg(init_cfg)
+        self.in_chans = checks.check_int("in_chans", in_chans, 1, checks.MAX_CHANS)
+        self.frozen_stages = checks.check_int("frozen_stages", frozen_stages, -1, num_stages)
+        self.norm_eval = checks.check_flag("norm_eval", norm_eval)
+        checkpoint, self.pretrained_prefix = checks.check_init_cfg(init_cfg)
         if checkpoint is not None and pretrained is not None:
             raise UserError(f"pretrained is {pretrained!r} and init_cfg {init_cfg!r}; allowed: one of them")
         self.pretrained = check_pretrained(arch, pretrained if checkpoint is None else checkpoint)
@@ -88,9 +91,9 @@ class PyramidBackbone(nn.Module):
         self.load_report = None  # of the last load_weights
 
         self.stages = nn.ModuleList()
-        rates = drop_path_rates(check_rate("drop_path_rate", drop_path_rate), row.depths)
+        rates = drop_path_rates(checks.check_rate("drop_path_rate", drop_path_rate), row.depths)
         self.build(row, self.out_indices[-1] + 1, rates)
-        self.grad_checkpointing = check_flag("grad_checkpointing", grad_checkpointing)
+        self.grad_checkpointing = grad_checkpointing
         if torch.get_default_device().type != "meta":  # meta tensors have no values
             self.apply(self.init_module)
         self.freeze()
@@ -126,7 +129,7 @@ class PyramidBackbone(nn.Module):
 
     def prepared(self, x: Tensor) -> Tensor:
         """Checks the input, and returns it in the fastest memory format."""
-        check_input(x, self.in_chans, self.stem)
+        checks.check_input(x, self.in_chans, self.stem)
         cpu.keep_freed_memory(x)
         return cpu.in_fast_format(x)
 
@@ -137,6 +140,7 @@ class PyramidBackbone(nn.Module):
 
     @grad_checkpointing.setter
     def grad_checkpointing(self, value: bool) -> None:
+        checks.check_flag("grad_checkpointing", value)
         for stage in self.stages:
             stage.grad_checkpointing = value
 
@@ -180,11 +184,7 @@ class PyramidBackbone(nn.Module):
     def init_weights(self) -> None:
         """Loads ``pretrained`` if it is given. mmengine calls this before training, never before testing."""
         if self.pretrained is not None:
-            source, prefix = self.pretrained, self.pretrained_prefix
-            if prefix:
-                tensors = tensors_of(read_source(self.arch, source)[1])
-                source = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            load_weights(self, source)
+            load_weights(self, self.pretrained, prefix=self.pretrained_prefix)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments with which ``create_backbone`` builds this structure as it is now, in plain types.

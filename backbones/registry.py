@@ -4,6 +4,9 @@ import fnmatch
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from backbones.checks import check_init_cfg, check_pattern
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
@@ -21,7 +24,7 @@ FAMILIES: tuple[type[PyramidBackbone], ...] = (VAN, HorNet, PViG, ViG, VVT)
 
 def list_archs(pattern: str = "*") -> list[str]:
     """The names of archs that match a shell pattern, e.g. ``"van*"``, family by family, small to large."""
-    return [arch for family in FAMILIES for arch in family.ARCHS if fnmatch.fnmatch(arch, pattern)]
+    return [arch for family in FAMILIES for arch in fnmatch.filter(family.ARCHS, check_pattern(pattern))]
 
 
 def family_of(arch: str) -> type[PyramidBackbone]:
@@ -38,8 +41,8 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
     Args:
         arch: one of :func:`list_archs`. None takes the arch of the weights, see :func:`arch_of`.
         **kwargs: arguments of :class:`PyramidBackbone` (out_indices, in_chans, drop_path_rate, pretrained,
-            frozen_stages, norm_eval, grad_checkpointing) and of the arch's class. An own checkpoint as ``pretrained``
-            supplies the structure arguments that are not given, such as in_chans, but not out_indices.
+            frozen_stages, norm_eval, grad_checkpointing, init_cfg) and of the arch's class. An own checkpoint as
+            ``pretrained`` supplies the structure arguments that are not given, such as in_chans, but not out_indices.
 
     Returns:
         The network, in training mode as any new ``nn.Module``.
@@ -55,25 +58,42 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
 
 
 def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: Any) -> PyramidBackbone:
-    """A backbone with the structure of ``weights``, but without their values; see :func:`create_backbone`."""
-    family = family_of(arch)
+    """A backbone with the structure of ``weights``, but without their values; see :func:`create_backbone`.
+
+    Without ``weights`` the structure is that of the checkpoint in ``init_cfg``, if it is given.
+    """
+    family, prefix = family_of(arch), None
+    others = {name: value for name, value in kwargs.items() if name not in arguments_of(family)}
+    if others:
+        raise family.does_not_take(others)
+    if weights is None:
+        weights, prefix = check_init_cfg(kwargs.get("init_cfg"))
     left_open = [name for name in family.SETTLED_BY_WEIGHTS if kwargs.get(name) is None]
     given = {name: value for name, value in kwargs.items() if name not in left_open}
-    net = family(arch, **(settled_arguments(arch, weights) | given))
+    settled = settled_arguments(arch, weights, prefix)
+    taken = {name: value for name, value in settled.items() if name not in given}
+    try:
+        net = family(arch, **(taken | given))
+    except UserError as error:
+        if any(str(error).startswith(f"{name} is ") for name in taken):
+            raise UserError(f"{error}; the description in the weights says so") from None
+        raise
     for name in left_open:
         setattr(net, name, None)  # weights that are loaded later settle it anew
     return net
 
 
-def settled_arguments(arch: str, weights: Source | bool | None) -> dict[str, Any]:
+def settled_arguments(arch: str, weights: Source | bool | None, prefix: str | None = None) -> dict[str, Any]:
     """The constructor's arguments that weights fix: ``norm_eps``, ``filter_sizes``, ...
 
-    An own checkpoint stores all arguments that its outputs depend on, such as ``in_chans``. A file is read once: the
-    load that follows gets the content from here.
+    An own checkpoint stores all arguments that its outputs depend on, such as ``in_chans``. Other arguments in its
+    description, such as ``drop_path_rate``, are not taken. A file is read once: the load that follows gets the content
+    from here.
 
     Args:
         arch: the network's arch.
         weights: as ``pretrained`` for :func:`create_backbone`, or a checkpoint in memory. None fixes nothing.
+        prefix: the beginning of the tensors' names, see :func:`backbones.weights.source.open_source`.
 
     Raises:
         UserError: a file that is absent, unsafe or cut off, or a name of no weights.
@@ -82,13 +102,14 @@ def settled_arguments(arch: str, weights: Source | bool | None) -> dict[str, Any
     weights = weights if isinstance(weights, Mapping) else check_pretrained(arch, weights)
     if weights is None:
         return {}
-    opened = open_source(arch, family.ARCHS[arch], weights, ahead=True)
+    opened = open_source(arch, family.ARCHS[arch], weights, prefix=prefix, ahead=True)
     said = opened.own and opened.own["backbone"]
     if not said or said["arch"] != arch:
         return opened.structure
+    with torch.device("meta"):
+        structural = family(arch).arguments().keys()
     # The caller, not the weights, decides which maps are returned.
-    own = set(arguments_of(family)) & said.keys() - {"arch", "out_indices", "out_blocks"}
-    return {name: said[name] for name in own} | opened.structure
+    return {name: said[name] for name in structural & said.keys() - {"arch", "out_indices"}} | opened.structure
 
 
 def arch_of(pretrained: Source | bool | None, which: str | None = None) -> str:

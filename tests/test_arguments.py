@@ -2,12 +2,13 @@
 
 import inspect
 
+import numpy as np
 import pytest
 import torch
 from helpers import SMALL
 from mmengine.registry import MODELS
 
-from backbones import UserError, create_backbone
+from backbones import UserError, create_backbone, list_archs, list_weights
 from backbones.registry import family_of
 from engine.register import register_backbones
 
@@ -81,3 +82,46 @@ def test_every_argument_is_documented(arch):
     for base in family.__mro__[:2]:
         for name in inspect.signature(base.__init__).parameters:
             assert name in ("self", "args", "kwargs", "others") or f"{name}:" in words or f"{name}," in words, name
+
+
+INDICES = [np.array([1, 3]), torch.tensor([1, 3]), [np.int64(1), np.int32(3)], (torch.tensor(1), 3), range(1, 4, 2)]
+
+
+@pytest.mark.parametrize("indices", INDICES)
+def test_integers_of_numpy_and_torch_are_integers(indices):
+    net = create_backbone("van_b0", out_indices=indices, in_chans=np.int64(3), frozen_stages=torch.tensor(1))
+    assert net.out_indices == (1, 3) and (net.in_chans, net.frozen_stages) == (3, 1)
+    assert all(type(value) is int for value in (*net.out_indices, net.in_chans, net.frozen_stages))
+
+
+@pytest.mark.parametrize("indices", [np.array([0.0, 1.0]), np.array([True, False]), torch.tensor([True]), np.array(1)])
+def test_other_arrays_are_no_indices(indices):
+    with pytest.raises(UserError, match=r"out_indices is .*; allowed: different integers from -4 to 3") as caught:
+        create_backbone("van_b0", out_indices=indices)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(True, 8), (14, False), (1.0, 8)])
+def test_filter_sizes_are_integers(size):
+    with pytest.raises(UserError, match=r"filter_sizes is .*; allowed: .* with integers from 1"):
+        create_backbone("hornet_tiny_gf", filter_sizes=(None, None, size, (7, 4)))
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_grad_checkpointing_is_true_or_false(value):
+    net = create_backbone("van_b0", out_indices=(0,))
+    with pytest.raises(UserError, match=f"grad_checkpointing is {value!r}; allowed: True, False"):
+        net.grad_checkpointing = value
+    assert net.grad_checkpointing is False
+
+
+@pytest.mark.parametrize("lister", [list_archs, list_weights])
+@pytest.mark.parametrize("pattern", [None, 3, ["van*"]])
+def test_a_pattern_is_a_text(lister, pattern):
+    with pytest.raises(UserError, match=r"pattern is .*; allowed: a text"):
+        lister(pattern)
+
+
+def test_more_channels_than_memory_holds_are_refused():
+    with pytest.raises(UserError, match="in_chans is 10000000; allowed: integers from 1 to 4096"):
+        create_backbone("van_b0", in_chans=10**7)

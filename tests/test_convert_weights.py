@@ -70,6 +70,19 @@ def test_what_weights_fix_besides_tensors_comes_along_or_is_said(to, name, tmp_p
         assert f"norm_eps 0.0001, where the {to} layout implies {implied}" in line
 
 
+def test_a_backbone_alone_has_no_task(tmp_path, monkeypatch, capsys):
+    """Neither the backbone of a detector, nor a classifier in a layout without a head."""
+    clf = create_classifier("van_b0", num_classes=2, norm_eps=1e-4)
+    detector = torch.nn.Module()
+    detector.backbone, detector.neck = backbones.create_backbone("van_b0", norm_eps=1e-4), torch.nn.Linear(2, 2)
+    for model, task, to in ((detector, "detection", "ziggurat"), (clf, "classification", "official-seg")):
+        own = own_meta(model, [0.1] * 3, [0.2] * 3, task=task, classes=["a", "b"], config={"model": {}})
+        path, written = tmp_path / f"{task}.pth", tmp_path / f"{task}.safetensors"
+        save_safely({"state_dict": model.state_dict(), "meta": {"ziggurat": own}}, path)
+        assert run(convert_weights, [path, written, "--to", to], monkeypatch, capsys)[0] == 0
+        assert read_own_meta(read_checkpoint(written)) == own | {"task": None, "classes": None, "config": None}
+
+
 def test_the_wanted_one_of_two_sets_is_written(tmp_path, monkeypatch, capsys):
     raw, ema = backbones.create_backbone("van_b0"), backbones.create_backbone("van_b0")
     torch.save({"model": raw.state_dict(), "model_ema": ema.state_dict()}, tmp_path / "two.pth")

@@ -73,8 +73,12 @@ def test_half_precision_maps(photo):
         ([], "no images"),
         ("absent.png", r"absent\.png"),
         (np.zeros((20, 50, 3), np.uint8), "20x50"),
-        (np.zeros((50, 50, 4), np.uint8), "image is"),
-        (3, "image is int"),
+        (np.zeros((50, 40, 4), np.uint8), r"\(50, 40, 4\); allowed: \(H, W, 3\) array or \(3, H, W\) tensor"),
+        (np.zeros((3, 50, 40), np.uint8), r"\(3, 50, 40\); allowed: \(H, W, 3\) array or \(3, H, W\) tensor"),
+        (torch.zeros(50, 40, 3), r"\(50, 40, 3\); allowed: \(H, W, 3\) array or \(3, H, W\) tensor"),
+        (np.zeros((0, 40, 3), np.uint8), "image is empty"),
+        (np.full((50, 40, 3), None), "image has values of type object"),
+        (3, "image is 3; allowed: a path"),
     ],
 )
 def test_wrong_images_are_named(extractor, image, words):
@@ -149,3 +153,101 @@ def test_param_groups_of_a_whole_model():
             param_groups(model, 1.0, 0.1, layer_decay=layer_decay)
     with pytest.raises(UserError, match="no_decay is 'pos_embed'; allowed: a tuple"):
         param_groups(model, 1.0, 0.1, no_decay="pos_embed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"device": True},
+        {"device": 99},
+        {"device": 1.5},
+        {"dtype": "float16"},
+        {"dtype": torch.int32},
+        {"dtype": False},
+        {"short_side": "a"},
+        {"short_side": 100.5},
+        {"short_side": True},
+        {"short_side": 0},
+        {"short_side": -5},
+    ],
+)
+def test_a_wrong_argument_is_one_line(arguments):
+    ((name, value),) = arguments.items()
+    with pytest.raises(UserError, match=rf"{name} (is )?'?{value}'?.*; allowed") as caught:
+        FeatureExtractor("van_b0", out_indices=(0,), **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_device_0_is_the_first_gpu():
+    if torch.cuda.is_available():
+        assert FeatureExtractor("van_b0", (0,), device=0).net.stem.conv.weight.device == torch.device("cuda:0")
+    else:
+        with pytest.raises(UserError, match="device '0' is not available; allowed here: cpu"):
+            FeatureExtractor("van_b0", (0,), device=0)
+
+
+@pytest.mark.parametrize("images", [3, None, True])
+def test_what_is_no_image_is_named(extractor, images):
+    with pytest.raises(UserError, match=f"images is {images}; allowed: an image, or a list of images"):
+        extractor(images)
+
+
+def test_an_image_outside_the_batch_is_named(extractor):
+    pyramid = extractor(np.zeros((2, 32, 32, 3), np.uint8)[0])
+    assert len(pyramid.of(-1)) == len(pyramid.of(np.int64(0))) == 2
+    for image in (5, -2, True, "0"):
+        with pytest.raises(UserError, match=r"image is .*; allowed: integers from -1 to 0"):
+            pyramid.of(image)
+
+
+def test_big_endian_arrays_are_converted(extractor, photo):
+    values = photo[1].astype(np.float32) / 255
+    for ours, theirs in zip(extractor(values.astype(">f4")), extractor(values), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "1", "LA", "CMYK", "I;16"])
+def test_a_network_of_one_channel_reads_grey(mode, tmp_path):
+    """From a path as from a PIL image, a palette resolved."""
+    grey = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) << 8)
+    elif mode == "P":
+        image = Image.fromarray(255 - grey).convert("P")  # index 0 is white
+        image.putpalette([255 - i for i in range(256) for _ in range(3)])
+        image.putdata(list(255 - grey.ravel()))
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    expected = grey if mode in ("P", "I;16") else np.asarray(Image.fromarray(grey).convert(mode).convert("L"))
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    image.save(path)
+    extractor = FeatureExtractor("van_b0", (0,), in_chans=1)
+    wanted = extractor(np.ascontiguousarray(expected))
+    for form in (path, image):
+        assert torch.equal(extractor(form)[0], wanted[0])
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "CMYK"])
+def test_a_network_of_four_channels_reads_images_as_stored(mode, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 4), dtype=np.uint8)
+    path = tmp_path / "image.tif"
+    Image.fromarray(pixels, mode).save(path)
+    extractor = FeatureExtractor("van_b0", (0,), in_chans=4)
+    for form in (path, Image.open(path)):
+        assert torch.equal(extractor(form)[0], extractor(pixels)[0])
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_a_file_without_so_many_channels_says_what_is_taken(channels, photo):
+    extractor = FeatureExtractor("van_b0", (0,), in_chans=channels)
+    words = (
+        rf"photo\.png is an image of mode RGB; allowed: .*array \(H, W, {channels}\) or a tensor \({channels}, H, W\)"
+    )
+    with pytest.raises(UserError, match=words):
+        extractor(photo[0])
+
+
+@pytest.mark.parametrize("model", [3, None, "van_b0", torch.nn.Linear(2, 2)])
+def test_param_groups_name_a_model_of_another_kind(model):
+    with pytest.raises(UserError, match=r"model is .*; allowed: a network"):
+        param_groups(model, 1.0, 0.1)

@@ -114,6 +114,8 @@ def test_unreadable_images_are_skipped_and_named(tmp_path, monkeypatch, capsys):
         (["van_b0", "GOOD", "--device", "cuda:77"], "cuda:77"),
         (["van_b0", "GOOD", "--pretrained", "absent.pth"], "absent.pth"),
         (["van_b0", "GOOD", "--out-indices", "4"], "out_indices"),
+        (["van_b0", "GOOD", "--short-side", "-5"], "short_side is -5; allowed: integers from 32 up"),
+        (["van_b0", "GOOD", "--short-side", "0"], "short_side is 0; allowed: integers from 32 up"),
     ],
 )
 def test_extract_features_names_mistakes(argv, words, tmp_path, monkeypatch, capsys):

@@ -17,7 +17,7 @@ import backbones
 from backbones import PViG, UserError, convert, create_backbone, load_weights, weights
 from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
-from backbones.weights.fetch import fetch_named
+from backbones.weights.fetch import KNOWN_COPIES, fetch_named
 from classification import create_classifier
 
 
@@ -321,3 +321,95 @@ def test_import_needs_no_mm_package():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == []
+
+
+@pytest.mark.parametrize("source", [create_backbone("van_b0", out_indices=(0,)), None, False, 3, [], ""])
+def test_a_source_of_another_kind_is_named(source):
+    with pytest.raises(UserError, match=r"the source of weights is .*; allowed: True, a name") as caught:
+        load_weights(create_backbone("van_b0", out_indices=(0,)), source)
+    assert "\n" not in str(caught.value)
+
+
+def test_true_stands_for_the_first_name_of_the_table(b0, tmp_path, monkeypatch):
+    monkeypatch.setattr("backbones.weights.source.locate", lambda arch, name: tmp_path / f"{name}.pth")
+    save_safely(b0.state_dict(), tmp_path / "van_b0.in1k.pth")
+    net = create_backbone("van_b0")
+    assert load_weights(net, True).missing == []
+    assert torch.equal(net.stem.conv.weight, b0.stem.conv.weight)
+
+
+@pytest.mark.parametrize("model", [None, "van_b0", 3])
+def test_what_is_no_model_is_named(model, b0):
+    with pytest.raises(UserError, match=f"model is {model!r}; allowed: a network of create_backbone"):
+        load_weights(model, b0.state_dict())
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.bool(), "of type torch.bool; allowed: floating-point"),
+        (lambda t: t.int(), "of type torch.int32; allowed: floating-point"),
+        (lambda t: t.to(torch.complex64), "of type torch.complex64; allowed: floating-point"),
+        (lambda t: t.to_sparse(), "torch.sparse_coo; allowed: a dense tensor"),
+        (lambda t: t.to("meta"), "on the meta device and has no values"),
+    ],
+)
+def test_tensors_without_real_values_are_named_and_nothing_is_loaded(change, words, strict, b0):
+    net = create_backbone("van_b0")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    state = dict(b0.state_dict())
+    for name in ("stages.1.norm.weight", "stages.2.norm.weight"):
+        state[name] = change(state[name])
+    with pytest.raises(UserError, match=rf"the state dict: tensor stages\.1\.norm\.weight is {words}"):
+        load_weights(net, state, strict=strict)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_file_address_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    path = tmp_path / "my weights.pth"
+    for _ in range(2):
+        donor = create_backbone("van_b0")
+        save_safely(donor.state_dict(), path)
+        net = create_backbone("van_b0", pretrained=path.as_uri())
+        assert torch.equal(net.stem.conv.weight, donor.stem.conv.weight)
+    assert not (tmp_path / "hub").exists()
+    with pytest.raises(UserError, match=r"file://elsewhere/w\.pth; allowed: file:/// and an absolute path"):
+        load_weights(net, "file://elsewhere/w.pth")
+
+
+def test_the_cached_copy_of_a_url_without_a_hash_is_said(server, b0, capfd):
+    folder, url = server
+    save_safely(b0.state_dict(), folder / "latest.pth")
+    create_backbone("van_b0", pretrained=f"{url}/latest.pth")
+    assert "the copy" not in capfd.readouterr().err
+    KNOWN_COPIES.clear()  # as in a new process
+    create_backbone("van_b0", pretrained=f"{url}/latest.pth")
+    assert capfd.readouterr().err.count(f"weights {url}/latest.pth: the copy in the cache is used; remove ") == 1
+
+
+def test_only_structure_is_taken_from_a_description(tmp_path):
+    donor = create_backbone("van_b0", norm_eps=1e-4, in_chans=4)
+    own = weights.own_meta(donor, None, None)
+    own["backbone"] |= {"frozen_stages": 2, "drop_path_rate": 0.3, "norm_eval": True, "pretrained": "x", "new": 1}
+    net = create_backbone("van_b0", pretrained=saved(donor, own, tmp_path))
+    assert net.arguments() == donor.arguments()
+    assert (net.frozen_stages, net.norm_eval) == (-1, False) and all(p.requires_grad for p in net.parameters())
+    assert net.stages[3].blocks[-1].drop_path.rate == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("in_chans", 10**7), ("in_chans", "3"), ("norm_eps", -1), ("norm_eps", "a")]
+)
+def test_a_damaged_description_is_one_line(name, value, tmp_path):
+    donor = create_backbone("van_b0")
+    own = weights.own_meta(donor, None, None)
+    own["backbone"][name] = value
+    with pytest.raises(UserError, match=f"{name} is {value!r}; allowed: .*; the description in the weights says so"):
+        create_backbone("van_b0", pretrained=saved(donor, own, tmp_path))
+
+
+def saved(net, own, folder):
+    save_safely({"state_dict": net.state_dict(), "meta": {"ziggurat": own}}, folder / "own.pth")
+    return folder / "own.pth"

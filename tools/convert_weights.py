@@ -32,8 +32,9 @@ def main() -> None:
         raise UserError(f"--to is {args.to!r}; allowed for {arch}: {allowed}")
     model = load(arch, content, args.which)
     backbone = getattr(model, "backbone", model)
-    meta = {"ziggurat": meta_of(model, args.weights, content)}
     written, left_out = rewrite(model, arch, args.to)
+    with_head = model is not backbone and not any(name.startswith("head.") for name in left_out)
+    meta = {"ziggurat": meta_of(model, args.weights, content, with_head)}
     bare = container_of(arch, args.to) is None
     if args.out.suffix == ".safetensors":
         save_safely(written | {"meta": meta}, args.out)
@@ -78,12 +79,15 @@ def load(arch: str, content: dict[str, Any], which: str | None) -> nn.Module:
     return model
 
 
-def meta_of(model: nn.Module, weights: str, content: dict[str, Any]) -> dict[str, Any]:
-    """The description of the written file: taken from the file that was read, else from the tables here."""
+def meta_of(model: nn.Module, weights: str, content: dict[str, Any], with_head: bool) -> dict[str, Any]:
+    """The description of the written file: taken from the file that was read, else from the tables here.
+
+    A backbone alone has no task, classes and config.
+    """
     own = read_own_meta(content) or {}
     arch = getattr(model, "backbone", model).arch
-    known = statistics(arch, content if own.get("mean") else weights)
-    rest = {name: own.get(name) for name in ("task", "classes", "config")}
+    known = statistics(arch, content if own.get("mean") is not None else weights)
+    rest = {name: own.get(name) for name in ("task", "classes", "config") if with_head}
     return own_meta(model, known.mean, known.std, **rest)
 
 

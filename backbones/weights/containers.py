@@ -46,7 +46,9 @@ class Candidate(NamedTuple):
     keys: frozenset[str]  # of the tensors that the network knows
 
 
-def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which: str | None = None) -> Found:
+def find_tensors(
+    content: Mapping[str, Any], known: Callable[[str], bool], which: str | None = None, prefix: str | None = None
+) -> Found:
     """Finds a network's tensors in a checkpoint, in any entry and behind any prefix.
 
     The prefix is the one that most of the known names have. If a checkpoint holds averaged weights beside raw ones, the
@@ -57,12 +59,17 @@ def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which
         known: says whether a name, without a prefix, may be a tensor of the network.
         which: ``"ema"`` (averaged weights, or a teacher), ``"raw"`` (the others), or the wanted entry or prefix, e.g.
             ``"student"``. None takes the averaged set if there is one.
+        prefix: with a dot at its end, e.g. ``"backbone."``. Tensors of other names, in any entry, are left out. Names
+            may have ``module.`` before the prefix.
 
     Raises:
-        UserError: ``which`` names nothing in the checkpoint.
+        UserError: ``which`` or ``prefix`` names nothing in the checkpoint.
     """
-    entries = dict(tensor_entries(content))
+    whole = dict(tensor_entries(content))
+    entries = {path: {key: names[key] for key in names if has_prefix(key, prefix)} for path, names in whole.items()}
     candidates = [found for path, names in entries.items() for found in candidates_in(path, names, known)]
+    if not candidates and prefix:
+        raise UserError(f"prefix is {prefix!r}; allowed here: {prefixes_in(whole, known)}")
     if not candidates:
         path = next(iter(entries), "")
         tensors = entries.get(path, {})
@@ -73,9 +80,9 @@ def find_tensors(content: Mapping[str, Any], known: Callable[[str], bool], which
     others = [candidate for candidate in candidates if candidate is not chosen]
     elsewhere = {key for candidate in others if candidate.container == chosen.container for key in candidate.keys}
     tensors, keys, beside = {}, {}, []
-    for key, value in entries[chosen.container].items():
+    for key, value in whole[chosen.container].items():
         name = WRAPPERS.sub("", key)
-        if name.startswith(chosen.prefix) and key not in elsewhere:
+        if key in entries[chosen.container] and name.startswith(chosen.prefix) and key not in elsewhere:
             tensors[name[len(chosen.prefix) :]], keys[name[len(chosen.prefix) :]] = value, key
         else:
             beside.append(key)
@@ -91,6 +98,21 @@ def tensor_entries(content: Mapping[str, Any], path: str = "", depth: int = 0) -
         for key, value in content.items():
             if isinstance(key, str) and isinstance(value, Mapping):
                 yield from tensor_entries(value, f"{path}.{key}" if path else key, depth + 1)
+
+
+def has_prefix(key: str, prefix: str | None) -> bool:
+    name = WRAPPERS.sub("", key)
+    return prefix is None or name.startswith(prefix) or name.removeprefix("module.").startswith(prefix)
+
+
+def prefixes_in(entries: Mapping[str, Mapping[str, Tensor]], known: Callable[[str], bool]) -> str:
+    """The prefixes in a checkpoint that are followed by names of the network, in words."""
+    votes: Counter[str] = Counter()
+    for names in entries.values():
+        for key in names:
+            votes.update(prefixes_of(WRAPPERS.sub("", key), known))
+    often = [found for found in votes if 2 * votes[found] >= max(votes.values())]
+    return ", ".join(repr(found) if found else "none" for found in often) or "none, the network's names do not occur"
 
 
 def candidates_in(path: str, names: Mapping[str, Tensor], known: Callable[[str], bool]) -> list[Candidate]:

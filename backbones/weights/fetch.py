@@ -6,15 +6,20 @@ import sys
 from functools import cache
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import torch
 
 from backbones.errors import UserError, unknown
 from backbones.weights.table import WEIGHTS, names_for
 
+KNOWN_COPIES: set[Path] = set()  # files that this process has downloaded, or has said to be older copies
+
 
 def locate(arch: str | None, source: str | Path) -> Path:
     """The file of a name of the weights table, of a URL, or of a path. A file that is not here is downloaded.
+
+    ``file://`` addresses are paths.
 
     Args:
         arch: the arch that a name of the table must belong to. None takes any name.
@@ -28,6 +33,11 @@ def locate(arch: str | None, source: str | Path) -> Path:
         if arch is not None and text.split(".")[0] != arch:
             raise UserError(f"weights {text!r} are not of arch {arch!r}; allowed: {', '.join(names_for(arch))}")
         return fetch_named(text)
+    if text.startswith("file://"):
+        parts = urlparse(text)
+        if parts.netloc not in ("", "localhost"):
+            raise UserError(f"weights are at {text}; allowed: file:/// and an absolute path of this machine")
+        return Path(url2pathname(parts.path))
     if "://" in text:
         return fetch(text)
     if not Path(text).is_file() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
@@ -56,6 +66,7 @@ def fetch(url: str) -> Path:
 
     A name such as ``van_b2-4f9b6c32.pth`` carries the start of the file's sha256, which is checked. Other names, such
     as Hugging Face's ``model.safetensors``, stand for many files. These are kept under ``<sha256 of the URL>-<name>``.
+    The file behind such a URL may have changed since. So a note says once that the kept copy is used.
 
     Raises:
         UserError: the file cannot be downloaded.
@@ -66,10 +77,14 @@ def fetch(url: str) -> Path:
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
+        if not digest and path not in KNOWN_COPIES:
+            print(f"weights {url}: the copy in the cache is used; remove {path} to download again", file=sys.stderr)
+            KNOWN_COPIES.add(path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"cannot download {url} ({error})") from None
+    KNOWN_COPIES.add(path)
     return path

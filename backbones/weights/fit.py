@@ -56,6 +56,20 @@ def needed(backbone: Network, name: str) -> bool:
     return i < len(backbone.stages) and not len(backbone.stages[i].blocks) <= block < backbone.depths[i]
 
 
+def check_values(where: str, key: str, stored: Tensor, target: Tensor) -> None:
+    """Raises UserError if a stored tensor cannot be copied into ``target`` as it is meant.
+
+    Floating-point weights take no booleans, integers or complex numbers. Sparse tensors are refused. So are tensors of
+    the meta device, which have no values.
+    """
+    if stored.is_meta and not target.is_meta:
+        raise UserError(f"{where}: tensor {key} is on the meta device and has no values; allowed: any other device")
+    if stored.layout != torch.strided:
+        raise UserError(f"{where}: tensor {key} is {stored.layout}; allowed: a dense tensor")
+    if target.is_floating_point() and not stored.is_floating_point():
+        raise UserError(f"{where}: tensor {key} is of type {stored.dtype}; allowed: floating-point types")
+
+
 def check_computed(where: str, key: str, stored: Tensor, computed: Tensor) -> None:
     """Raises UserError if a stored table differs from the computed one by more than rounding in the stored type."""
     if stored.shape != computed.shape:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from backbones.checks import check_prefix
 from backbones.errors import Notice, UserError
 from backbones.weights.containers import WRAPPERS
-from backbones.weights.fit import check_computed, check_fit, same_shape
+from backbones.weights.fit import check_computed, check_fit, check_values, same_shape
 from backbones.weights.network import Network, backbone_of, is_network, unwrapped
 from backbones.weights.source import Source, open_source, unknown_format
 
@@ -36,7 +37,9 @@ class LoadReport(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def load_weights(model: nn.Module, source: Source, strict: bool = True, which: str | None = None) -> LoadReport:
+def load_weights(
+    model: nn.Module, source: Source, strict: bool = True, which: str | None = None, prefix: str | None = None
+) -> LoadReport:
     """Loads any published layout into a backbone, or into a classifier (with ``.backbone`` and ``.head``).
 
     The file may be another trainer's: the tensors may lie in any entry, behind a common prefix. The model may be
@@ -52,24 +55,27 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
 
     Args:
         model: the network to fill, in place.
-        source: a name of the weights table, a URL, a file (.pth, .safetensors, ...), or a state dict.
+        source: a name of the weights table, a URL, a file (.pth, .safetensors, ...), or a state dict. True: the first
+            weights of the arch in the table.
         strict: raise if a tensor is missing, unexpected or of another shape. False loads the tensors that fit.
         which: chooses between several sets in a file: ``"ema"`` (averaged weights, or a teacher), ``"raw"``, or the
             name of an entry. None takes the averaged set, as timm does, and warns.
+        prefix: takes only tensors whose names begin with this text, e.g. ``"backbone."``. A search for the prefix is
+            then not needed, but ``which`` still chooses between the sets that have the prefix.
 
     Returns:
         The report, also kept as ``load_report`` of the backbone.
 
     Raises:
         UserError: the file is absent, unsafe, cut off, or does not fit. The message names tensors and shapes. Also,
-            strict or not, if a stored position table differs from the one this package computes. The model is then
-            unchanged.
+            strict or not, if a stored position table differs from the one this package computes, or if a tensor holds
+            no real floating-point numbers. The model is then unchanged.
     """
     model = unwrapped(model)
     backbone = backbone_of(model)
     if backbone.is_fused:
         raise UserError(f"{backbone.arch} is fused; load its weights before fuse()")
-    opened = open_source(backbone.arch, backbone.ARCHS[backbone.arch], source, which)
+    opened = open_source(backbone.arch, backbone.ARCHS[backbone.arch], source, which, check_prefix(prefix))
     where, (tensors, keys, beside, *_), found = opened.where, opened.found, opened.format
     if not found.names:
         raise unknown_format(backbone.arch, opened)
@@ -84,6 +90,7 @@ def load_weights(model: nn.Module, source: Source, strict: bool = True, which: s
         fits = {}
         for key, name in names.items():
             if name in target and same_shape(tensors[key], target[name]):
+                check_values(where, keys[key], tensors[key], target[name])
                 fits[name] = tensors[key].reshape(target[name].shape)
         report = LoadReport(
             loaded=list(fits),
@@ -116,12 +123,14 @@ def match_structure(network: Network, source: Source, which: str | None = None) 
     """Gives a network the structure of weights that it will load.
 
     Call this before DDP or an optimiser is built: HorNet's filters may change their shapes, and norms may come or go.
-    The load that follows does not read the file again.
+    The load that follows does not read the file again. If ``source`` is the network's own ``pretrained``, names are
+    taken by its ``pretrained_prefix``.
 
     Raises:
         UserError: the file is absent, unsafe or cut off. Whether tensors fit is checked by the load.
     """
-    opened = open_source(network.arch, network.ARCHS[network.arch], source, which, ahead=True)
+    prefix = network.pretrained_prefix if source is network.pretrained else None
+    opened = open_source(network.arch, network.ARCHS[network.arch], source, which, prefix, ahead=True)
     network.match_structure(opened.structure)
 
 

@@ -5,7 +5,10 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
+
+NETWORKS: list[type] = []  # the classes of networks; PyramidBackbone adds every subclass of its own
+MODELS = "a network of create_backbone or create_classifier"
 
 
 class Network(Protocol):
@@ -14,6 +17,8 @@ class Network(Protocol):
     Attributes:
         arch: a key of ``ARCHS``.
         ARCHS: arch -> row of the arch table, which the family's module in ``backbones.convert`` reads.
+        pretrained: the weights that the network's constructor was given, or None.
+        pretrained_prefix: the beginning of the names to take from ``pretrained``, or None.
         depths: number of blocks of each stage in the arch, built or not.
         stages: the stages that were built, each with ``blocks``.
         is_fused: whether the network is in its inference form, which takes no weights.
@@ -22,6 +27,8 @@ class Network(Protocol):
 
     arch: str
     ARCHS: Mapping[str, Any]
+    pretrained: Any
+    pretrained_prefix: str | None
     depths: tuple[int, ...]
     stages: nn.ModuleList
     is_fused: bool
@@ -42,7 +49,13 @@ def is_network(module: Any) -> bool:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP, DataParallel, AveragedModel and torch.compile, nested in any order."""
+    """The model inside DDP, DataParallel, AveragedModel and torch.compile, nested in any order.
+
+    Raises:
+        UserError: ``model`` is no module.
+    """
+    if not isinstance(model, nn.Module):
+        raise UserError(f"model is {shown(model)}; allowed: {MODELS}")
     while not is_network(model) and "backbone" not in model._modules:
         inner = model._modules.get("_orig_mod", model._modules.get("module"))
         if inner is None:
@@ -62,5 +75,5 @@ def backbone_of(model: nn.Module) -> Network:
     backbone = unwrapped(model._modules.get("backbone") or model)
     if not is_network(backbone):
         kind = type(model).__name__
-        raise UserError(f"model is a {kind}; allowed: a network of create_backbone or create_classifier")
+        raise UserError(f"model is a {kind}; allowed: {MODELS}")
     return backbone

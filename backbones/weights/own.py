@@ -76,7 +76,7 @@ def read_own_meta(content: Mapping[str, Any]) -> dict[str, Any] | None:
         raise UserError("the checkpoint's meta.ziggurat.backbone is damaged; allowed: a dict with arch")
     for name in ("mean", "std"):
         values = own.get(name)
-        if values is not None and not (isinstance(values, list) and all(isinstance(v, int | float) for v in values)):
+        if values is not None and not (isinstance(values, list) and all(type(v) in (int, float) for v in values)):
             raise UserError(f"the checkpoint's {name} is {values!r}; allowed: a list of numbers")
     absent = dict.fromkeys(("version", "task", "backbone", "classes", "mean", "std", "config"))
     return absent | dict(own)

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from backbones import convert
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.weights.containers import Found, find_tensors
 from backbones.weights.fetch import locate
 from backbones.weights.files import read_ahead, read_checkpoint
 from backbones.weights.own import read_own_meta
+from backbones.weights.table import first_name
 
-Source = str | Path | Mapping[str, Any]
+Source = str | Path | Mapping[str, Any]  # also True: the first weights of the arch in the table
 OUTSIDE_TENSORS = {"norm_eps"}  # constructor's arguments that names and shapes of tensors do not show
 
 
@@ -35,7 +36,9 @@ class Opened(NamedTuple):
     structure: dict[str, Any]
 
 
-def open_source(arch: str, row: Any, source: Source, which: str | None = None, ahead: bool = False) -> Opened:
+def open_source(
+    arch: str, row: Any, source: Source, which: str | None = None, prefix: str | None = None, ahead: bool = False
+) -> Opened:
     """Reads a source and finds the tensors of an arch in it.
 
     Args:
@@ -43,13 +46,17 @@ def open_source(arch: str, row: Any, source: Source, which: str | None = None, a
         row: its row of the arch table.
         source: a name of the weights table, a URL, a file, or a state dict or checkpoint in memory.
         which: chooses between several sets of weights, see :func:`backbones.weights.containers.find_tensors`.
+        prefix: the beginning of the names to take, with a dot at its end. None takes all names.
         ahead: whether the file will be read once more, to load it. The content is kept until then.
 
     Raises:
-        UserError: the file is absent, unsafe or cut off, or ``which`` names nothing in the file.
+        UserError: the file is absent, unsafe or cut off, or ``which`` or ``prefix`` names nothing in the file.
     """
     where, content = read_source(arch, source, ahead)
-    found = find_tensors(content, convert.known(arch, row), which)
+    try:
+        found = find_tensors(content, convert.known(arch, row), which, prefix)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     format = convert.recognise(arch, row, found.tensors)
     structure = convert.structure(arch, row, format, found.tensors)
     own = read_own_meta(content)
@@ -63,6 +70,11 @@ def read_source(arch: str | None, source: Source, ahead: bool = False) -> tuple[
     """The name of a source for messages, and its content; arguments as for :func:`open_source`."""
     if isinstance(source, Mapping):
         return "the state dict", source
+    if source is True and arch is not None:
+        source = first_name(arch)
+    if not isinstance(source, str | Path) or not str(source):
+        allowed = "True, a name of weights, a URL, a file, a state dict"
+        raise UserError(f"the source of weights is {shown(source)}; allowed: {allowed}")
     path = locate(arch, source)
     return str(source), (read_ahead if ahead else read_checkpoint)(path)
 

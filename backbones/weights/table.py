@@ -4,7 +4,8 @@ import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
-from backbones.errors import UserError
+from backbones.checks import check_pattern
+from backbones.errors import UserError, shown
 
 OPENMMLAB = "https://download.openmmlab.com/mmclassification/v0/"
 HUGGING_FACE = "https://huggingface.co/Visual-Attention-Network/"
@@ -196,7 +197,7 @@ def names_for(arch: str) -> list[str]:
 
 def list_weights(pattern: str = "*") -> list[str]:
     """The names of the weights table that match a shell pattern, e.g. ``"van*"`` or ``"*.in22k"``."""
-    return [name for name in WEIGHTS if fnmatch.fnmatch(name, pattern)]
+    return fnmatch.filter(WEIGHTS, check_pattern(pattern))
 
 
 def first_name(arch: str) -> str:
@@ -222,5 +223,5 @@ def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | P
     if pretrained is None or pretrained is False:
         return None
     if not isinstance(pretrained, str | Path) or not str(pretrained):
-        raise UserError(f"pretrained is {pretrained!r}; allowed: None, True, a name of weights, a URL, a file")
+        raise UserError(f"pretrained is {shown(pretrained)}; allowed: None, True, a name of weights, a URL, a file")
     return pretrained
