@@ -111,18 +111,17 @@ def prepare_config(cfg: Any) -> None:
     ADE20K's. The test set's pipeline is copied to ``cfg.test_pipeline``, where mmseg's ``inference_model`` reads it.
 
     Raises:
-        UserError: ``classes`` is anything else, or has more than 254 names, or a ``reduce_zero_label`` is not a bool.
+        UserError: ``classes`` is anything else, or has more than 254 names, or values of
+            ``reduce_zero_label`` are not bools or contradict each other.
     """
     prepare_splits(cfg)
-    check_zero_labels(cfg)
+    complete_zero_labels(cfg)
     named = chosen_classes(cfg)
     if named:
         choose_classes(cfg, SCOPE, named, make_palette(len(named)))
     num_classes = len(named) if named else None
     for split in SPLITS:
         for dataset, _ in formats_of(cfg, split, SCOPE):
-            if dataset.get("reduce_zero_label") is None:
-                dataset.reduce_zero_label = cfg.get("reduce_zero_label", True)
             num_classes = num_classes or len(classes_of(dataset))
     if num_classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, num_classes)
@@ -143,17 +142,30 @@ def chosen_classes(cfg: Any) -> tuple[str, ...] | None:
     return names
 
 
-def check_zero_labels(cfg: Any) -> None:
-    """Raises UserError for a ``reduce_zero_label`` that is not a bool, such as the text ``no``."""
-    values = {"reduce_zero_label": cfg.get("reduce_zero_label", True)}
+def complete_zero_labels(cfg: Any) -> None:
+    """Gives ``cfg.reduce_zero_label``, True by default, to data sets of masks without a value of their own.
+
+    Raises:
+        UserError: a value is not a bool, such as the text ``no``. Or a data set has another value than the config, so
+            that one of the two would have no effect.
+    """
+    chosen = cfg.get("reduce_zero_label")
+    check_bool("reduce_zero_label", chosen)
     for split in SPLITS:
-        for dataset in datasets_of(cfg, split):
-            # None in a data set means the value of the config.
-            own = dataset.get("reduce_zero_label")
-            values[f"{split}_dataloader.dataset.reduce_zero_label"] = True if own is None else own
-    for name, value in values.items():
-        if value not in (True, False):
-            raise UserError(f"{name}={value!r}; allowed: True, False")
+        for dataset, _ in formats_of(cfg, split, SCOPE):
+            name, own = f"{split}_dataloader.dataset.reduce_zero_label", dataset.get("reduce_zero_label")
+            check_bool(name, own)
+            if own is None:
+                dataset.reduce_zero_label = True if chosen is None else chosen
+            elif chosen is not None and own != chosen:
+                raise UserError(
+                    f"{name}={own}, and reduce_zero_label={chosen}; allowed: the same value, or reduce_zero_label=None"
+                )
+
+
+def check_bool(name: str, value: Any) -> None:
+    if value not in (None, True, False):
+        raise UserError(f"{name}={value!r}; allowed: True, False")
 
 
 def classes_of(dataset: Any) -> tuple[str, ...]:

@@ -233,6 +233,17 @@ def test_reduce_zero_label_is_a_bool(key, value):
     assert error_of(SEGMENTATION, {key: value}) == f"{key}={value!r}; allowed: True, False"
 
 
+def test_reduce_zero_label_of_a_dumped_config_is_not_dropped(tmp_path):
+    path = dumped(SEGMENTATION, tmp_path / "mine.py")
+    message = error_of(path, {"reduce_zero_label": False})
+    assert message.startswith("train_dataloader.dataset.reduce_zero_label=True, and reduce_zero_label=False; allowed: ")
+    both = {f"{split}_dataloader.dataset.reduce_zero_label": False for split in SPLITS}
+    assert load_config(path, {"reduce_zero_label": False} | both).val_dataloader.dataset.reduce_zero_label is False
+    mixed = {"reduce_zero_label": None, "train_dataloader.dataset.reduce_zero_label": False}
+    cfg = load_config(SEGMENTATION, mixed)
+    assert [cfg[f"{split}_dataloader"].dataset.reduce_zero_label for split in SPLITS] == [False, True, True]
+
+
 @pytest.mark.parametrize("config", DEMOS)
 @pytest.mark.parametrize(
     ("key", "value"),
