@@ -56,7 +56,9 @@ def note_kept(cfg: Config, typed: list[str]) -> None:
     ]
     if different:
         names, words = " and ".join(different), [f"model.data_preprocessor.{name}={WEIGHTS}" for name in different]
-        say_note(f"{names} of the config stay as typed, and differ from {weights}'s; to change this, {' '.join(words)}")
+        say_note(
+            f"{names} of the config stay as typed, and differ from {weights}'s; to follow those, set {' '.join(words)}"
+        )
 
 
 def differ(given: Any, wanted: list[float], unit: int) -> bool:

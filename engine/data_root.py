@@ -25,7 +25,7 @@ def follow_data_root(cfg: Config, path: Path) -> None:
         cfg: the config of the file and its bases, before options. It is changed in place.
         path: the file.
     """
-    if path.suffix == ".py" and resets_root(path):
+    if resets_root(path):
         for key, value in ConfigDict(settled(cfg.to_dict(), path)).items():
             cfg[key] = value
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import mmengine
 from mmengine.config import Config
 
 from backbones.errors import UserError, shorten
@@ -35,8 +36,6 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
     Raises:
         UserError: a name of a base or a pipeline is set without effect. The message names the key to set instead.
     """
-    if path.suffix != ".py":
-        return
     names = names_read(path)
     suspects = [name for name in assigned(path) if name in cfg and name not in names and not counts(name, read)]
     if not suspects:
@@ -76,7 +75,7 @@ def check_options(options: Iterable[str], cfg: Config, path: Path, read: set[str
         there = keys_of(content.get(name), content, read)
         if not there and name in PIPELINES:
             there = [PIPELINES[name]]
-        if there or (path.suffix == ".py" and name in names_read_by_all(path)):
+        if there or name in names_read_by_all(path):
             instead = shorten(where + dot + rest for where in there) or f"the key that the config makes of {name}"
             raise UserError(f"option {key}=... changes nothing, since {path.name} has been read already; set {instead}")
 
@@ -101,7 +100,9 @@ def keys_of(value: Any, content: dict[str, Any], read: set[str]) -> list[str]:
 
 
 def assigned(path: Path) -> list[str]:
-    """The names that a file sets at its top level."""
+    """The names that a file sets at its top level, without ``_base_``."""
+    if path.suffix != ".py":
+        return [name for name in mmengine.load(path) if name != "_base_"]
     targets = [target for node in tree_of(path).body if isinstance(node, ast.Assign) for target in node.targets]
     return [target.id for target in targets if isinstance(target, ast.Name) and target.id != "_base_"]
 
@@ -120,7 +121,8 @@ def names_read_by_all(path: Path) -> set[str]:
 
 
 def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    """The syntax of a config's file. A JSON or YAML file has no code."""
+    return ast.parse(path.read_text(encoding="utf-8") if path.suffix == ".py" else "")
 
 
 def inherited_by(path: Path) -> dict[str, Any]:
@@ -132,14 +134,13 @@ def inherited_by(path: Path) -> dict[str, Any]:
 
 
 def bases(path: Path) -> list[Path]:
-    """The Python files that ``_base_`` of a file names, those of other packages (``"mmdet::..."``) included."""
+    """The files that ``_base_`` of a file names, those of other packages (``"mmdet::..."``) included."""
     with tempfile.TemporaryDirectory() as folder:  # mmengine too reads a copy with its {{ variables }} replaced
         copy = str(Path(folder) / path.name)
         Config._substitute_predefined_vars(str(path), copy)
         Config._substitute_env_variables(copy, copy)
         names = Config._get_base_files(copy)
-    files = [Path(Config._get_cfg_path(name, str(path))[0]) for name in names]
-    return [file for file in files if file.suffix == ".py"]
+    return [Path(Config._get_cfg_path(name, str(path))[0]) for name in names]
 
 
 def plain(part: Any) -> Any:

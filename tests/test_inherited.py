@@ -61,6 +61,17 @@ def test_the_last_data_root_counts_over_several_files(child, own):
     assert roots_of(cfg) == [last, last, f"{last}/a", "data/setter/b", f"{last}/val.json", "data/set/run"]
 
 
+def test_json_files_inherit_as_python_files_do(child):
+    by_name = load_config(child('{"_base_": "mm_style.py", "data_root": "new"}', "child.json"))
+    assert roots_of(by_name)[:3] == ["new", "new", "new/a"]
+    with pytest.raises(UserError, match=r"kind = ... changes nothing.*set train_dataloader.dataset.type"):
+        load_config(child('{"_base_": "mm_style.py", "kind": "New"}', "child.json"))
+    child(
+        '{"custom_imports": {"imports": ["classification"]}, "data_root": "a", "val_evaluator": {"x": "a/b"}}', "b.json"
+    )
+    assert load_config(child('_base_ = "b.json"\ndata_root = "new"\n')).val_evaluator.x == "new/b"
+
+
 def test_paths_that_the_child_types_stay(child):
     text = '_base_ = "mm_style.py"\ndata_root = "data/set/part"\n'
     text += 'val_evaluator = dict(ann_file=data_root + "/own.json", out="data/set/mine")\n'
