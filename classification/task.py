@@ -16,7 +16,7 @@ MIN_DRAWN = 192  # pixels; samples below half this width are enlarged when drawn
 class Classification(Task):
     """Scores of an image's classes, on mmengine alone."""
 
-    name, scope = "classification", "mmengine"
+    name, scope, result_type = "classification", "mmengine", Scores
 
     def complete(self, cfg):
         prepare_config(cfg)

@@ -17,7 +17,7 @@ from engine.task import Task
 class Detection(Task):
     """Boxes, and masks if the detector gives them, by mmdet."""
 
-    name, scope = "detection", "mmdet"
+    name, scope, result_type = "detection", "mmdet", Instances
 
     def complete(self, cfg):
         prepare_config(cfg)

@@ -155,8 +155,9 @@ class Predictor:
     def draw(self, image: ImageLike, result: Result) -> Image.Image:
         """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor."""
         image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
-        if not isinstance(result, Result):
-            raise UserError(f"result is {type(result).__name__}; allowed: the result of one image")
+        if not isinstance(result, self.task.result_type):
+            allowed = f"{self.task.result_type.__name__}, the result of one image"
+            raise UserError(f"result is {type(result).__name__}; allowed: {allowed}")
         size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
         if tuple(size) != image.size[::-1]:
             sizes = f"{size[1]}x{size[0]} pixels, and the image {image.width}x{image.height}"

@@ -29,10 +29,12 @@ class Task(ABC):
     Attributes:
         name: the package's name, e.g. ``"detection"``.
         scope: the mm library whose registries hold its models, data sets and transforms, e.g. ``"mmdet"``.
+        result_type: the class of its results, e.g. ``Instances``.
     """
 
     name: str
     scope: str
+    result_type: type[Result]
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:

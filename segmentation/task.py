@@ -12,7 +12,7 @@ from segmentation.data import classes_of, prepare_config
 class Segmentation(Task):
     """A class for every pixel, by mmseg."""
 
-    name, scope = "segmentation", "mmseg"
+    name, scope, result_type = "segmentation", "mmseg", ClassMap
 
     def complete(self, cfg):
         prepare_config(cfg)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.registry import DefaultScope, init_default_scope
 from PIL import Image
 
 import engine
@@ -295,3 +296,128 @@ def test_a_config_goes_through_a_checkpoint_of_either_kind_unchanged(task, model
         assert with_needless_none(kept.dataset.get(name)) == with_needless_none(whole.dataset.get(name))
     save_safely({**content["state_dict"], "meta": content["meta"]}, tmp_path / "model.safetensors")
     assert_equal(engine.Predictor(tmp_path / "model.safetensors")(images[0]), engine.Predictor(checkpoint)(images[0]))
+
+
+def test_device_0_is_a_gpu(models):
+    cfg, checkpoint, _ = models["classification"]
+    if torch.cuda.is_available():
+        assert engine.Predictor(cfg, checkpoint, device=0).device == torch.device("cuda:0")
+    else:
+        with pytest.raises(UserError, match="device '0' is not available"):
+            engine.Predictor(cfg, checkpoint, device=0)
+    assert engine.Predictor(cfg, checkpoint).device == torch.device("cpu")
+
+
+CONTRADICTIONS = {
+    "classification": [{"model.num_classes": 3}, {"model": {"num_classes": 3}}, {"classes": ["a", "b"]}],
+    "detection": [["model.roi_head.bbox_head.num_classes=3"]],
+    "segmentation": [{"model.decode_head.num_classes": 7}],
+}
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("task", TASKS)
+def test_an_option_that_the_checkpoint_overrules_is_refused(task, alone, models):
+    cfg, checkpoint, _ = models[task]
+    model = [checkpoint] if alone else [cfg, checkpoint]
+    for options in (*CONTRADICTIONS[task], {"model.backbone.norm_eps": 1e-2}):
+        with pytest.raises(UserError, match=rf"option .*contradicts .*{task}\.pth, which has"):
+            engine.Predictor(*model, cfg_options=options)
+    agreed = engine.Predictor(*model).model.backbone.norm_eps
+    assert engine.Predictor(*model, cfg_options={"model.backbone.norm_eps": agreed}).model.backbone.norm_eps == agreed
+
+
+def test_options_change_a_config_in_memory_too(models):
+    cfg, checkpoint, _ = models["detection"]
+    changed = engine.Predictor(cfg, checkpoint, cfg_options="model.test_cfg.rcnn.score_thr=0.75")
+    assert changed.model.roi_head.test_cfg.score_thr == 0.75
+
+
+@pytest.mark.parametrize("given", [None, 3, True, {}, b"a.pth", []])
+def test_what_is_no_checkpoint_is_named(given, models):
+    with pytest.raises(UserError, match=r"config_or_checkpoint is .*; allowed: the path"):
+        engine.Predictor(given)
+    if given is not None:
+        with pytest.raises(UserError, match=r"checkpoint is .*; allowed: the path"):
+            engine.Predictor(models["detection"][0], given)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("batch_size", value) for value in (None, "2", 1.5, True, 0)),
+        *(("cfg_options", value) for value in (3, [3], {3: 4}, "a", ["a"])),
+        *(("device", value) for value in (True, [], "gpu")),
+    ],
+)
+def test_a_clumsy_argument_is_one_line(name, value, models):
+    cfg, checkpoint, _ = models["classification"]
+    with pytest.raises(UserError, match=r"allowed|no device") as caught:
+        engine.Predictor(cfg, checkpoint, **{name: value})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_text_is_one_option(models):
+    checkpoint = models["classification"][1]
+    assert engine.Predictor(checkpoint, cfg_options="test_dataloader.batch_size=5").cfg.test_dataloader.batch_size == 5
+
+
+def test_clumsy_images_are_one_line(models):
+    cfg, checkpoint, (path, *_) = models["segmentation"]
+    predictor = engine.Predictor(cfg, checkpoint)
+    for images in (3, None, {"image": path}, b"abc", True):
+        with pytest.raises(UserError, match=r"images is .*; allowed"):
+            predictor(images)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    for kind in (object, "U4", "M8[s]", np.longdouble, complex, bool):
+        with pytest.raises(UserError, match=r"image has values of type .*; allowed: integers or floats"):
+            predictor(np.zeros(pixels.shape, kind))
+    wide = pixels.astype(np.uint16) * 257
+    assert_equal(predictor(wide.astype(">u2")), predictor(wide))
+    assert_equal(predictor((pixels / 255).astype(">f8")), predictor(pixels))
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_result_of_another_image_is_not_drawn(task, models):
+    cfg, checkpoint, (path, *_) = models[task]
+    predictor = engine.Predictor(cfg, checkpoint)
+    result = predictor(path)
+    with pytest.raises(UserError, match=r"the result is of .* pixels, and the image 50x40; allowed"):
+        predictor.draw(np.zeros((40, 50, 3), np.uint8), result)
+    for other in (None, [result], Scores(np.ones(1), np.zeros(1, int), ["a"])):
+        with pytest.raises(UserError, match=r"result is .*; allowed: \w+, the result of one image"):
+            predictor.draw(path, other)
+
+
+def test_an_image_too_narrow_after_preprocessing_is_named_with_its_own_size(models, tmp_path):
+    cfg, checkpoint, _ = models["segmentation"]
+    predictor = engine.Predictor(cfg, checkpoint)
+    Image.new("RGB", (3000, 32)).save(tmp_path / "long.png")
+    with pytest.raises(UserError, match=r"long\.png is 3000x32 pixels; after preprocessing, .*allowed: 32x32"):
+        predictor(tmp_path / "long.png")
+    with pytest.raises(UserError, match=r"image is 3000x32 pixels; after preprocessing"):
+        predictor(np.zeros((32, 3000, 3), np.uint8))
+
+
+def test_predictors_of_several_tasks_live_side_by_side(models, monkeypatch):
+    """mmengine warns at each change of its current scope. Building leaves that scope alone."""
+    init_default_scope("mmengine")
+    said = []
+    monkeypatch.setattr("mmengine.registry.utils.print_log", lambda message, *args, **kwargs: said.append(message))
+    predictors = {task: engine.Predictor(*models[task][:2]) for task in TASKS}
+    for task, predictor in predictors.items():
+        assert isinstance(predictor(models[task][2][0]), RESULTS[task])
+    assert DefaultScope.get_current_instance().scope_name == "mmengine"
+    assert not said
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_file_of_a_backbone_alone_is_named_as_such(task, models, tmp_path):
+    content = torch.load(models[task][1])
+    state = {k.removeprefix("backbone."): v for k, v in content["state_dict"].items() if k.startswith("backbone.")}
+    torch.save({"state_dict": state, "meta": content["meta"]}, tmp_path / "net.pth")
+    save_safely({**state, "meta": content["meta"]}, tmp_path / "net.safetensors")
+    for path in (tmp_path / "net.pth", tmp_path / "net.safetensors"):
+        for model in ([path], [models[task][0], path]):
+            with pytest.raises(UserError, match=rf"{path.name} holds only a backbone"):
+                engine.Predictor(*model)
