@@ -32,7 +32,8 @@ def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
         allowed: all valid names.
     """
     allowed = list(allowed)
-    nearest = difflib.get_close_matches(str(value), allowed, n=3, cutoff=0.5)
+    lower = {name.lower(): name for name in reversed(allowed)}  # VAN_B2 is near van_b2
+    nearest = [lower[found] for found in difflib.get_close_matches(str(value).lower(), lower, n=3, cutoff=0.5)]
     if nearest and len(allowed) > 12:
         hint = f"nearest: {', '.join(nearest)} ({len(allowed)} are known)"
     else:

@@ -16,9 +16,11 @@ from torch.utils.data import Dataset
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, read_image
-from engine.formats import Format, formats_of, register_format
+from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, prepare_splits, under_root
+
+SCOPE = "mmengine"
 
 
 class ImageFolder(Dataset):
@@ -117,20 +119,24 @@ def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, classes, num_classes.
 
     The classes are the folders of the training set. ``cfg.classes``, a list of folder names, sets their order and
-    leaves out the other folders. A config keeps its num_classes if the data are absent.
+    leaves out the other folders, also if a data set names classes of its own. A config keeps its num_classes if the
+    data are absent.
+
+    Raises:
+        UserError: ``cfg.classes`` is no list of names.
     """
     prepare_splits(cfg)
-    datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, "mmengine")]
+    datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, SCOPE)]
     on_disk = (found.classes(dataset) for dataset, found in datasets)
     chosen = class_names(cfg.get("classes"))
     classes = chosen or next((classes for classes in on_disk if classes), None)
-    if classes:
+    if chosen:
+        choose_classes(cfg, SCOPE, chosen, [])
+    elif classes:
         for dataset, found in datasets:
-            if chosen and dataset.get("classes") is None:
-                dataset.skip_others = True
             found.set_classes(dataset, tuple(classes), [])
-        if cfg.get("model") is not None:
-            set_num_classes(cfg.model, len(classes))
+    if classes and cfg.get("model") is not None:
+        set_num_classes(cfg.model, len(classes))
 
 
 @register_format(ImageFolder)
@@ -141,9 +147,12 @@ class ImageFolderFormat(Format):
         root = under_root(dataset, dataset.folder)
         return tuple(class_folders(root)) if has_folders(root) else None
 
-    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any) -> None:
-        if dataset.get("classes") is None:
+    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any, replace: bool = False) -> None:
+        """Writes class names into the config. Chosen names leave out the other folders."""
+        if replace or dataset.get("classes") is None:
             dataset.classes = list(names)
+        if replace:
+            dataset.setdefault("skip_others", True)
 
     def check(self, dataset: Any, split: str) -> None:
         """Looks for the class folders, and for images in them.

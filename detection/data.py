@@ -3,10 +3,13 @@
 from typing import Any
 
 from mmcv import transforms
+from mmdet.datasets import DSDLDetDataset, OpenImagesDataset
 from mmdet.registry import TRANSFORMS
 
+from backbones import UserError
+from backbones.errors import shorten
 from engine.draw import make_palette
-from engine.formats import formats_of
+from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, prepare_splits
@@ -17,11 +20,11 @@ SCOPE = "mmdet"
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, the evaluators' annotation files, classes, num_classes.
 
-    The classes are the first of these that is given: ``metainfo`` of a data set, ``cfg.classes``, the classes in the
+    The classes are the first of these that is given: ``cfg.classes``, ``metainfo`` of a data set, the classes in the
     files of the first data set that exists. A config without any of these keeps its num_classes.
 
     Raises:
-        UserError: an annotation file is not of its format.
+        UserError: an annotation file is not of its format, or ``cfg.classes`` is no list of names.
     """
     prepare_splits(cfg)
     for split in SPLITS:
@@ -30,13 +33,16 @@ def prepare_config(cfg: Any) -> None:
             for dataset, found in formats_of(cfg, split, SCOPE):
                 found.complete_evaluator(dataset, evaluator)
 
-    classes = class_names(cfg.get("classes")) or classes_on_disk(cfg)
-    named = None
-    for split in SPLITS:
-        for dataset, found in formats_of(cfg, split, SCOPE):
-            if classes:
-                found.set_classes(dataset, tuple(classes), make_palette(len(classes)))
-            named = named or (dataset.get("metainfo") or {}).get("classes")
+    named = class_names(cfg.get("classes"))
+    if named:
+        choose_classes(cfg, SCOPE, named, make_palette(len(named)))
+    else:
+        classes = classes_on_disk(cfg)
+        for split in SPLITS:
+            for dataset, found in formats_of(cfg, split, SCOPE):
+                if classes:
+                    found.set_classes(dataset, tuple(classes), make_palette(len(classes)))
+                named = named or (dataset.get("metainfo") or {}).get("classes")
     if named and cfg.get("model") is not None:
         set_num_classes(cfg.model, 1 if isinstance(named, str) else len(named))
 
@@ -49,6 +55,18 @@ def classes_on_disk(cfg: Any) -> tuple[str, ...] | None:
             if classes:
                 return classes
     return None
+
+
+@register_format(OpenImagesDataset, DSDLDetDataset)
+class FixedClasses(Format):
+    """Data sets that read their classes from files of their own while they load. Other names have no effect there."""
+
+    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any, replace: bool = False) -> None:
+        if replace:
+            kind = class_of(dataset, SCOPE).__name__
+            raise UserError(
+                f"classes=[{shorten(names)}]: {kind} takes its classes from its own files; allowed: classes=None"
+            )
 
 
 @TRANSFORMS.register_module()

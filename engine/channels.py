@@ -2,6 +2,7 @@
 
 A head that follows a neck gets the neck's channels. The isotropic ViG has one scale. If a neck or head expects several
 scales, a simple feature pyramid is put in: in place of an FPN, in front of other necks and heads.
+With ViG's ``out_blocks`` the pyramid follows the last of the blocks, and ``out_indices`` only names its scales.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from mmengine.config import ConfigDict
 
 from backbones.errors import UserError
 from backbones.pyramid import PyramidBackbone
+from engine.console import say_note
 
 BACKBONE = "backbone"
 PYRAMID_CHANNELS = 256  # channels of each scale of a simple pyramid
@@ -27,8 +29,11 @@ def complete_channels(owner: ConfigDict, net: PyramidBackbone) -> None:
         UserError: a typed number of channels differs from the maps' channels.
     """
     maps = [info.channels for info in net.feature_info]
-    if len(set(net.STRIDES)) == 1 and len(maps) > 1 and wants_scales(owner):
-        insert_pyramid(owner, net)
+    scales = net.out_indices
+    if owner.backbone.get("out_blocks"):  # the blocks name the maps; out_indices, such as a base's, the scales
+        scales = tuple(owner.backbone.pop("out_indices", (0, 1, 2, 3)))
+    if len(set(net.STRIDES)) == 1 and len(scales) > 1 and wants_scales(owner):
+        insert_pyramid(owner, net, scales)
         maps = maps[-1:]
     necks = owner.get("neck")
     for i, neck in enumerate(necks if isinstance(necks, list) else [necks]):
@@ -49,14 +54,17 @@ def wants_scales(owner: ConfigDict) -> bool:
     return any(part.get("in_channels") == BACKBONE for part in dicts(owner) if part is not owner.backbone)
 
 
-def insert_pyramid(owner: ConfigDict, net: PyramidBackbone) -> None:
-    """Puts a SimpleFeaturePyramid behind ``net``. Its ``out_indices`` 0 to 3 then stand for the strides 4 to 32."""
-    first, count = net.out_indices[0], len(net.out_indices)
-    if net.out_indices != tuple(range(first, 4)):
-        raise UserError(
-            f"out_indices is {net.out_indices}; allowed before a pyramid: (0, 1, 2, 3), or the last of these"
-        )
-    owner.backbone.out_indices = (3,)
+def insert_pyramid(owner: ConfigDict, net: PyramidBackbone, scales: tuple[int, ...]) -> None:
+    """Puts a SimpleFeaturePyramid behind the network's last map. ``scales`` 0 to 3 stand for the strides 4 to 32."""
+    first, count = scales[0], len(scales)
+    if scales != tuple(range(first, 4)):
+        raise UserError(f"out_indices is {scales}; allowed before a pyramid: (0, 1, 2, 3), or the last of these")
+    if not owner.backbone.get("out_blocks"):
+        owner.backbone.out_indices = (3,)
+    elif len(net.out_blocks) > 1:
+        *unused, last = net.out_blocks
+        owner.backbone.out_blocks = (last,)
+        say_note(f"out_blocks: the pyramid takes the map of block {last} alone; blocks {unused} give no map")
     pyramid = ConfigDict(
         type="SimpleFeaturePyramid",
         in_channels=BACKBONE,

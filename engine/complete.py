@@ -8,7 +8,7 @@ A typed number stays. A run whose config was not completed fails, since no modul
 holds plain values, so mm's own tools can run it with its ``custom_imports``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import torch
@@ -31,8 +31,12 @@ WEIGHTS = "weights"
 OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
 
 
-def complete(cfg: Config) -> None:
+def complete(cfg: Config, options: Container[str] = ()) -> None:
     """Completes a config in place. Completing it again changes nothing.
+
+    Args:
+        cfg: the config, with its options.
+        options: the dotted keys that options have set. Errors about them do not blame the config's bases.
 
     Raises:
         UserError: the data are not of their format; the backbone's arch, arguments or weights do not exist or do not
@@ -43,7 +47,7 @@ def complete(cfg: Config) -> None:
     complete_loaders(cfg)
     nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
-        nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg))))
+        nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)), options))
         complete_channels(owner, nets[-1])
         if len(nets) == 1 and any(word == WEIGHTS for _, word in words_left(cfg.to_dict())):
             known = statistics(nets[0].arch, weights_of(owner.backbone)).for_channels(nets[0].in_chans)
@@ -80,7 +84,7 @@ def maker_of(backbone: ConfigDict, scope: str) -> Any:
         return registry.get(kind) if isinstance(kind, str) else kind
 
 
-def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
+def complete_backbone(owner: ConfigDict, maker: Any, options: Container[str] = ()) -> PyramidBackbone:
     """Completes the config of a network, in place.
 
     Returns:
@@ -94,7 +98,7 @@ def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
     if arch is None:
         raise UserError(f"model.backbone names no arch; allowed: {', '.join(list_archs())}")
     family = maker if maker in FAMILIES else family_of(arch)
-    check_arguments(backbone, family)
+    check_arguments(backbone, family, options)
     pretrained = backbone.get("pretrained")
     if pretrained is True:
         backbone.pretrained = first_name(arch)
@@ -106,23 +110,29 @@ def complete_backbone(owner: ConfigDict, maker: Any) -> PyramidBackbone:
     dense = any(key.endswith(("neck", "head")) and isinstance(owner[key], dict | list) for key in owner)
     if dense and "out_norm" in arguments_of(family) and backbone.get("out_norm") is None:
         backbone.out_norm = True  # as the official detection and segmentation backbones
-    arguments = {key: value for key, value in backbone.items() if key not in ("type", "_scope_", "pretrained")}
+    other = ("type", "_scope_", "pretrained", "out_indices" if backbone.get("out_blocks") else None)
+    arguments = {key: value for key, value in backbone.items() if key not in other}
     if not dense and "out_blocks" not in arguments:
         arguments.setdefault("out_indices", (-1,))
     with torch.device("meta"):
         return family(**arguments)
 
 
-def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone]) -> None:
+def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone], options: Container[str] = ()) -> None:
     """Raises UserError for a key that the network does not take, e.g. a ResNet's ``depth`` inherited from a base."""
+    if "_delete_" in backbone:  # mmengine takes the key out where it merges the backbone into a base's
+        raise UserError("model.backbone has _delete_, and no base has a backbone to replace; leave _delete_ out")
     allowed = arguments_of(family)
     foreign = [key for key in backbone if key not in allowed and key not in ("type", "_scope_")]
     if foreign:
         keys = ", ".join(f"{key}={backbone[key]!r}" for key in foreign)
-        raise UserError(
-            f"model.backbone: {family.__name__} takes no {keys}. If a base describes another backbone, replace it "
+        advice = (
+            "If a base describes another backbone, replace it "
             f'whole: backbone=dict(_delete_=True, type="{backbone.type}", arch="{backbone.arch}"). '
-            f"Allowed: {', '.join(allowed)}"
+        )
+        typed = all(f"model.backbone.{key}" in options for key in foreign)
+        raise UserError(
+            f"model.backbone: {family.__name__} takes no {keys}. {'' if typed else advice}Allowed: {', '.join(allowed)}"
         )
 
 

@@ -1,23 +1,19 @@
-"""Configs: reading them with one-line errors, and changing them from the command line.
-
-One option points every data set and evaluator of a config at other data: ``--cfg-options data_root=FOLDER``. The option
-sets the top-level ``data_root``, which data sets without a root of their own use. In configs of mm's style each data
-set repeats the root. So the option also rewrites every path of the config that lies in the old ``data_root``.
-"""
+"""Configs: reading them with one-line errors, and changing them from the command line."""
 
 import difflib
 import inspect
 import os
-import sys
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.runner import Runner
 
 from backbones.errors import UserError, unknown
-from engine.complete import WEIGHTS, complete
-from engine.inherited import check_names
+from engine.arch_option import arch_of, follow_arch, note_kept, typed_statistics
+from engine.complete import complete
+from engine.data_root import follow_data_root, move_data_root
+from engine.inherited import check_names, check_options
 from engine.options import parse_options
 from engine.tasks import TASKS, task_for, task_of
 
@@ -63,12 +59,16 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     except Exception as error:  # a config is a program, and can raise any error
         raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
     check_names(cfg, path, READ_KEYS)
+    follow_data_root(cfg, path)
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
     arch = arch_of(cfg)
     apply_options(cfg, options, path)
-    if arch_of(cfg) != arch and path.resolve().is_relative_to(REPOSITORY):
-        follow_arch(cfg, options)
-    complete(cfg)
+    typed = typed_statistics(cfg, flat(options)) if arch_of(cfg) != arch else []
+    if is_ours(path):
+        follow_arch(cfg, typed)
+    complete(cfg, flat(options))
+    if not is_ours(path):
+        note_kept(cfg, typed)
     return cfg
 
 
@@ -78,6 +78,7 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
     for key in options:
         if key.split(".")[0] not in known:
             raise unknown(f"option of {path.name}", key.split(".")[0], sorted(known))
+    check_options(flat(options), cfg, path, READ_KEYS)
     if "data_root" in options:
         move_data_root(cfg, str(options.pop("data_root")))
     try:
@@ -86,49 +87,17 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
         raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
 
 
-def arch_of(cfg: Config) -> Any:
-    """The arch of ``model.backbone``, or None."""
-    backbone = (cfg.get("model") or {}).get("backbone")
-    return backbone.get("arch") if isinstance(backbone, dict) else None
+def flat(options: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """Options with dotted keys only: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        found |= flat(value, f"{name}{key}.") if isinstance(value, dict) and value else {f"{name}{key}": value}
+    return found
 
 
-def follow_arch(cfg: Config, options: dict[str, Any]) -> None:
-    """Replaces mean and std typed in one of our leaves by ``"weights"``, after an option has changed the arch.
-
-    Such numbers belong to the weights of the old arch. A user's own config keeps its numbers, since they may describe
-    the images.
-    """
-    preprocessor = cfg.model.get("data_preprocessor") or {}
-    typed = [name for name in ("mean", "std") if preprocessor.get(name) not in (None, WEIGHTS)]
-    typed = [name for name in typed if f"model.data_preprocessor.{name}" not in options]
-    for name in typed:
-        preprocessor[name] = WEIGHTS
-    if typed:
-        print(
-            f"note: {' and '.join(typed)} of the config give way to those of {arch_of(cfg)}'s weights", file=sys.stderr
-        )
-
-
-def move_data_root(cfg: Config, new: str) -> None:
-    """Sets ``cfg.data_root``, and changes every path of the config that is in the old root."""
-    old = cfg.get("data_root")
-    if old:
-        for key, value in cfg.items():
-            if key != "work_dir":
-                cfg[key] = with_new_root(value, PurePath(old), new)
-    cfg.data_root = new
-
-
-def with_new_root(value: Any, old: PurePath, new: str) -> Any:
-    """``value`` with ``new`` in place of ``old`` at the beginning of every path inside, e.g. ``data/coco/val2017/``."""
-    if isinstance(value, dict):
-        return ConfigDict({key: with_new_root(part, old, new) for key, part in value.items()})
-    if isinstance(value, list | tuple):
-        return type(value)(with_new_root(part, old, new) for part in value)
-    if isinstance(value, str) and value and PurePath(value).is_relative_to(old):
-        inside = PurePath(value).relative_to(old)
-        return new if inside == PurePath() else str(PurePath(new) / inside) + ("/" if value.endswith("/") else "")
-    return value
+def is_ours(path: Path) -> bool:
+    """Whether a config is one of this project's. A user's config may lie elsewhere in the clone, e.g. in work_dirs."""
+    return any(path.resolve().is_relative_to(REPOSITORY / task / "configs") for task in TASKS)
 
 
 def unknown_config(path: Path) -> UserError:

@@ -14,9 +14,10 @@ A config names that file: ``custom_imports = dict(imports=["detection", "my_file
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from engine.splits import datasets_of
+from engine.splits import SPLITS, datasets_of
 
 FORMATS: dict[type, "Format"] = {}
 
@@ -32,11 +33,26 @@ class Format:
         """
         return None
 
-    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: list[tuple[int, int, int]]) -> None:
-        """Writes class names, and RGB colours in 0..255, into the config, unless it names classes of its own."""
+    def set_classes(
+        self, dataset: Any, names: tuple[str, ...], palette: list[tuple[int, int, int]], replace: bool = False
+    ) -> None:
+        """Writes class names and colours into the config.
+
+        Args:
+            dataset: its config.
+            names: the class names.
+            palette: RGB colours, 0..255. A palette of the config stays if the config has a colour for each name.
+            replace: replace the classes that the config names, rather than keep them.
+
+        Raises:
+            UserError: the names are to be replaced, and the data set takes no other names.
+        """
         given = dataset.get("metainfo") or {}
-        if given.get("classes") is None:
-            dataset.metainfo = dict(palette=palette) | given | dict(classes=tuple(names))
+        old = given.get("classes")
+        if old is None or (replace and (isinstance(old, str) or tuple(old) != tuple(names))):
+            kept = given.get("palette") or ()
+            colours = kept if len(kept) == len(names) else palette
+            dataset.metainfo = dict(given, classes=tuple(names), palette=colours)
 
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
         """Writes into an evaluator's config the values that follow from its data set, such as the annotation file."""
@@ -91,3 +107,18 @@ def formats_of(cfg: Any, split: str, scope: str) -> Iterator[tuple[Any, Format]]
         found = format_of(dataset, scope)
         if found is not None:
             yield dataset, found
+
+
+def choose_classes(cfg: Any, scope: str, names: tuple[str, ...], palette: list[tuple[int, int, int]]) -> None:
+    """Gives the classes that a user chose to every data set of a config, in place of classes that it names.
+
+    mm's data sets take classes as ``metainfo``, also those whose format is not known. Other data sets of unknown format
+    stay.
+    """
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            kind = class_of(dataset, scope)
+            is_of_mm = kind is not None and issubclass(kind, BaseDataset)
+            found = format_of(dataset, scope) or (Format() if is_of_mm else None)
+            if found is not None:
+                found.set_classes(dataset, names, palette, replace=True)

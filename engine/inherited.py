@@ -1,16 +1,17 @@
-"""Finds names that a config sets without effect.
+"""Finds names that a config, or an option, sets without effect.
 
 Example: a child config says ``train_pipeline = [...]``. Its base has already built the loader with the old pipeline.
 """
 
 import ast
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shorten
 
 # Names that configs in mm's style give to parts of a loader. Only the loader's own value counts.
 PIPELINES = {
@@ -24,6 +25,7 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
     """Raises UserError for a name that the file at ``path`` sets and that changes nothing in ``cfg``.
 
     A name has an effect if a run reads it, if the file itself reads it, or if some part of the config has its value.
+    A name that repeats the base's value does no harm.
 
     Args:
         cfg: the config of the file and its bases, before options.
@@ -35,27 +37,48 @@ def check_names(cfg: Config, path: Path, read: set[str]) -> None:
     """
     if path.suffix != ".py":
         return
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    suspects = [name for name in assigned(tree) if name in cfg and name not in names]
-    suspects = [name for name in suspects if name in PIPELINES or name not in read]
+    names = names_read(path)
+    suspects = [name for name in assigned(path) if name in cfg and name not in names and not counts(name, read)]
     if not suspects:
         return
-    inherited = {}
-    for base in bases(tree, path):
-        inherited |= Config.fromfile(base).to_dict()
-    parts = {key: value for key, value in cfg.to_dict().items() if key in read and key not in PIPELINES}
+    content, inherited = plain(cfg.to_dict()), plain(inherited_by(path))
+    parts = {key: value for key, value in content.items() if counts(key, read)}
     for name in suspects:
-        value = cfg.to_dict()[name]
-        if (name not in inherited and name not in PIPELINES) or next(places(parts, value), None):
+        value, old = content[name], inherited.get(name)
+        if name not in inherited and name not in PIPELINES:
             continue
-        old = inherited.get(name)
-        there = list(places({key: part for key, part in inherited.items() if key in read}, old)) if old else []
-        instead = " and ".join(there) or PIPELINES.get(name)
+        there = keys_of(old, inherited, read)
+        found = set(places(parts, value))
+        if there and not isinstance(value, dict | list | tuple):  # another key can have the same number or text
+            found &= set(there)
+        if found or (name in inherited and value == old):
+            continue
+        instead = shorten(there) or PIPELINES.get(name)
         raise UserError(
             f"config {path}: {name} = ... changes nothing, since its base has been read already; "
-            + (f"set {instead}" if instead else "set the key that the base makes of {name}")
+            + (f"set {instead}" if instead else f"set the key that the base makes of {name}")
         )
+
+
+def check_options(options: Iterable[str], cfg: Config, path: Path, read: set[str]) -> None:
+    """Raises UserError for an option whose first name changes nothing, since the config made other keys of the name.
+
+    Args:
+        options: dotted keys.
+        cfg: the config before options.
+        path: the config's file.
+        read: the keys that a run reads.
+    """
+    suspects = [key for key in options if not counts(key.split(".")[0], read)]
+    content = plain(cfg.to_dict()) if suspects else {}
+    for key in suspects:
+        name, dot, rest = key.partition(".")
+        there = keys_of(content.get(name), content, read)
+        if not there and name in PIPELINES:
+            there = [PIPELINES[name]]
+        if there or (path.suffix == ".py" and name in names_read_by_all(path)):
+            instead = shorten(where + dot + rest for where in there) or f"the key that the config makes of {name}"
+            raise UserError(f"option {key}=... changes nothing, since {path.name} has been read already; set {instead}")
 
 
 def without_helpers(cfg: Config, read: set[str]) -> Config:
@@ -66,28 +89,83 @@ def without_helpers(cfg: Config, read: set[str]) -> Config:
     return Config({key: value for key, value in content.items() if key in read or key not in used})
 
 
-def assigned(tree: ast.Module) -> list[str]:
+def counts(name: str, read: set[str]) -> bool:
+    """Whether a run reads the top-level key. The completion writes the pipelines' names anew from the loaders."""
+    return name in read and name not in PIPELINES
+
+
+def keys_of(value: Any, content: dict[str, Any], read: set[str]) -> list[str]:
+    """The dotted keys that hold a helper's value, or without such keys those that were merged from the value."""
+    parts = {key: part for key, part in content.items() if counts(key, read)}
+    return list(places(parts, value)) or list(places(parts, value, inside=True)) if value else []
+
+
+def assigned(path: Path) -> list[str]:
     """The names that a file sets at its top level."""
-    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    targets = [target for node in tree_of(path).body if isinstance(node, ast.Assign) for target in node.targets]
     return [target.id for target in targets if isinstance(target, ast.Name) and target.id != "_base_"]
 
 
-def bases(tree: ast.Module, path: Path) -> Iterator[Path]:
-    """The files that ``_base_`` names. Files of other packages (``"mmdet::..."``) are left out."""
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "_base_" for t in node.targets):
-            named = ast.literal_eval(node.value)
-            for name in [named] if isinstance(named, str) else named:
-                if "::" not in name:
-                    yield path.parent / name
+def names_read(path: Path) -> set[str]:
+    """The names whose values a file uses, those of its bases (``_base_.name``) included."""
+    nodes = list(ast.walk(tree_of(path)))
+    own = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    return own | {node.attr for node in attributes if node.value.id == "_base_"}
+
+
+def names_read_by_all(path: Path) -> set[str]:
+    """The names whose values a file or any of its bases uses."""
+    return names_read(path).union(*(names_read_by_all(base) for base in bases(path)))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def inherited_by(path: Path) -> dict[str, Any]:
+    """The content of all bases of a file."""
+    content: dict[str, Any] = {}
+    for base in bases(path):
+        content |= Config.fromfile(base).to_dict()
+    return content
+
+
+def bases(path: Path) -> list[Path]:
+    """The Python files that ``_base_`` of a file names, those of other packages (``"mmdet::..."``) included."""
+    with tempfile.TemporaryDirectory() as folder:  # mmengine too reads a copy with its {{ variables }} replaced
+        copy = str(Path(folder) / path.name)
+        Config._substitute_predefined_vars(str(path), copy)
+        Config._substitute_env_variables(copy, copy)
+        names = Config._get_base_files(copy)
+    files = [Path(Config._get_cfg_path(name, str(path))[0]) for name in names]
+    return [file for file in files if file.suffix == ".py"]
+
+
+def plain(part: Any) -> Any:
+    """A config without the keys ``_scope_``, which mmengine adds to parts of other packages' configs."""
+    if isinstance(part, dict):
+        return {key: plain(value) for key, value in part.items() if key != "_scope_"}
+    return type(part)(plain(value) for value in part) if isinstance(part, list | tuple) else part
 
 
 def places(part: Any, value: Any, name: str = "", inside: bool = False) -> Iterator[str]:
-    """The dotted keys at which ``part`` holds ``value``. With ``inside`` also dicts with all items of ``value``."""
+    """The dotted keys at which ``part`` holds ``value``.
+
+    With ``inside`` also dicts with all items of ``value``, and lists in which the dicts of ``value`` follow each other.
+    """
     for key, found in part.items() if isinstance(part, dict) else enumerate(part):
         where = f"{name}.{key}" if name else str(key)
-        merged = inside and isinstance(value, dict) and isinstance(found, dict) and value.items() <= found.items()
-        if merged or (type(found) is type(value) and found == value):
+        if (type(found) is type(value) and found == value) or (inside and is_inside(value, found)):
             yield where
         elif isinstance(found, dict | list | tuple):
             yield from places(found, value, where, inside)
+
+
+def is_inside(value: Any, found: Any) -> bool:
+    """Whether ``found`` was made of ``value`` by merging dicts or by unpacking a list of dicts."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return value.items() <= found.items()
+    if not isinstance(value, list) or not isinstance(found, list) or not all(isinstance(one, dict) for one in value):
+        return False
+    return any(found[i : i + len(value)] == value for i in range(len(found))) if value else False

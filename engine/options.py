@@ -1,6 +1,7 @@
 """``--cfg-options KEY=VALUE``: mmengine's syntax of values, except that names, spaces and quoted text stay as typed."""
 
 import ast
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ PAIRS = {"(": ")", "[": "]", "{": "}"}
 # Options whose values are names or paths, even if they look like numbers: a folder 2017, a class "0".
 TEXTS = {"data_root", "work_dir", "load_from", "ann_file", "folder", "classes", "pretrained", "arch", "experiment_name"}
 TEXT_GROUPS = {"data_prefix"}  # every value inside is a path
+DICT_CALL = re.compile(r"\bdict\s*\(")
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:
@@ -22,14 +24,15 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     - a list ``[1,2]`` or ``1,2``, or a tuple ``(1,2)``, of values;
     - a dict in Python's form, ``{"a": 1}``.
 
-    ``data_root`` is taken whole, with its commas and quotes.
+    Blanks around ``=`` do not count. ``data_root`` is taken whole, with its commas and quotes.
 
     Raises:
-        UserError: an option has no ``=`` or an empty key, or its brackets or quotes do not match.
+        UserError: an option has no ``=`` or an empty key, its brackets or quotes do not match, or a value is
+            ``dict(...)``.
     """
     parsed = {}
     for option in options:
-        key, equals, value = option.partition("=")
+        key, equals, value = (part.strip() for part in option.partition("="))
         if not equals or not key or not all(key.split(".")):
             raise UserError(f"bad option {option!r}; allowed: KEY=VALUE, e.g. train_dataloader.batch_size=32")
         try:
@@ -37,6 +40,8 @@ def parse_options(options: list[str]) -> dict[str, Any]:
             if key == "classes" and isinstance(parsed[key], str) and parsed[key].isdigit():
                 parsed[key] = int(parsed[key])  # the number of classes; classes=[10] is a class named 10
         except (ValueError, SyntaxError):
+            if DICT_CALL.search(value):
+                raise UserError(f"bad option {option!r}; write a dict as {{'type': ...}}, not as dict(...)") from None
             raise UserError(f"bad option {option!r}; its brackets or quotes do not match") from None
     return parsed
 
@@ -86,6 +91,8 @@ def split_at_commas(text: str) -> Iterator[str]:
 def parse_single(text: str, as_text: bool) -> Any:
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text[1:-1]
+    if DICT_CALL.match(text):
+        raise ValueError
     words = {"true": True, "false": False}
     if text.lower() in words:
         return words[text.lower()]

@@ -1,47 +1,122 @@
-"""The config that a checkpoint carries. Its text is never run, and it imports no module except a task's package."""
+"""The config that a checkpoint carries. Its text is never run, and it loads no module or file of its own choice."""
 
-import re
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from engine.config import one_line
+from engine.registered import check_scope, check_type, names_only, only_registered
 from engine.tasks import TASKS, task_for
 
-# A registered name, with the scope of an mm library or without. mmengine would import and call any other dotted name.
-REGISTERED = re.compile(r"((mmengine|mmcv|mmdet|mmseg)\.)?\w+")
+LOADER = ("batch_size", "num_workers")  # kept of the test loader, beside its data set and collate_fn
+DATASET = ("classes", "metainfo")  # kept of the data set, beside its type and preprocessing: plain texts, never built
 
 
 def config_from(content: Any, source: str | Path) -> Config:
-    """The completed config that a run wrote into its checkpoint.
+    """The part of a run's completed config that predicting needs: the model, the test preprocessing, the classes.
+
+    Everything else is left out, e.g. training, hooks, evaluators.
 
     Args:
         content: ``config`` of ``backbones.weights.read_own_meta``.
-        source: the checkpoint, for messages.
+        source: the checkpoint, for messages. ``filename`` of the result.
 
     Raises:
-        UserError: there is no config, or it names no task, imports other modules, or has a ``type`` that is not a
-            registered name. A config in a file may import modules and use other types.
+        UserError: there is no config, or a part is missing or of another kind, or it imports other modules, or has a
+            ``type`` that is not registered, or names another file. A config in a file may do all this.
     """
     if not isinstance(content, Mapping):
         raise UserError(f"{source} carries no config; give the config of its training before the checkpoint")
-    refuse_unregistered(content, source)
-    cfg = Config(dict(content))
-    imports = (cfg.get("custom_imports") or {}).get("imports") or []
-    for name in [imports] if isinstance(imports, str) else imports:
-        if name.split(".")[0] not in TASKS:
-            raise UserError(f"the config in {source} imports {name}; give the config as a file, which may import it")
-    task_for(cfg)
+    with naming(source):
+        imports = dict(imports=imports_of(content.get("custom_imports")))
+        cfg = Config(dict(custom_imports=imports), cfg_text=f"# {source}", filename=str(source))
+        task_for(cfg)  # loads the task's package, which registers its types
+        if content.get("default_scope") is not None:
+            cfg.default_scope = check_scope(content["default_scope"], "default_scope")
+        model = only_registered(part(content, "model"), "model")
+        check_type(model.get("type"), "model.type")
+        cfg.model = model
+        if content.get("data_preprocessor") is not None:
+            cfg.data_preprocessor = only_registered(part(content, "data_preprocessor"), "data_preprocessor")
+        cfg.test_dataloader = testing_of(part(content, "test_dataloader"))
     return cfg
 
 
-def refuse_unregistered(part: Any, source: str | Path) -> None:
-    """Raises UserError if a part of a config has a ``type`` that is not a registered name."""
-    if isinstance(part, Mapping):
-        kind = part.get("type")
-        if isinstance(kind, str) and not REGISTERED.fullmatch(kind):
-            raise UserError(f"the config in {source} has type={kind!r}; allowed: registered names, e.g. mmdet.FPN")
-    for value in part.values() if isinstance(part, Mapping) else part if isinstance(part, list | tuple) else ():
-        refuse_unregistered(value, source)
+def imports_of(custom_imports: Any) -> list[str]:
+    """The modules that a config imports, all of them in the tasks' packages."""
+    names = custom_imports.get("imports") if isinstance(custom_imports, Mapping) else custom_imports
+    names = [names] if isinstance(names, str) else names or []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"custom_imports is {custom_imports!r}; allowed: dict(imports=[TASK]), TASK: {', '.join(TASKS)}"
+        )
+    for name in names:
+        if name.split(".")[0] not in TASKS:
+            raise UserError(f"it imports {name}; give the config as a file, which may import it")
+    return [name.split(".")[0] for name in names]
+
+
+def testing_of(loader: Mapping[str, Any]) -> dict[str, Any]:
+    """The test loader as far as predicting uses it."""
+    dataset = part(loader, "dataset", "test_dataloader.")
+    place = "test_dataloader.dataset"
+    kept = {name: dataset[name] for name in DATASET if name in dataset}
+    if not isinstance(kept.get("metainfo") or {}, Mapping):
+        raise UserError(f"{place}.metainfo is {kept['metainfo']!r}; allowed: a dict")
+    if dataset.get("type") is not None:
+        kept["type"] = check_type(dataset["type"], f"{place}.type")
+    if "pipeline" in dataset:
+        kept["pipeline"] = only_registered(steps_of(dataset["pipeline"], f"{place}.pipeline"), f"{place}.pipeline")
+    elif "transform" in dataset:
+        kept["transform"] = only_registered(part(dataset, "transform", f"{place}."), f"{place}.transform")
+    else:
+        raise UserError(f"{place} has neither pipeline nor transform, which predicting needs")
+    tested = {name: only_registered(loader[name], f"test_dataloader.{name}") for name in LOADER if name in loader}
+    if loader.get("collate_fn") is not None:
+        collate = only_registered(part(loader, "collate_fn", "test_dataloader."), "test_dataloader.collate_fn")
+        check_type(collate.get("type"), "test_dataloader.collate_fn.type")
+        tested["collate_fn"] = collate
+    return dict(tested, dataset=kept)
+
+
+def steps_of(steps: Any, place: str) -> Any:
+    """A pipeline that has steps, each with a ``type``."""
+    if not isinstance(steps, list | tuple) or not steps:
+        raise UserError(f"{place} is {steps!r}; allowed: a list of steps")
+    for number, step in enumerate(steps):
+        if not isinstance(step, Mapping):
+            raise UserError(f"{place}[{number}] is {step!r}; allowed: a dict with type")
+        check_type(step.get("type"), f"{place}[{number}].type")
+    return steps
+
+
+def part(parent: Mapping[str, Any], name: str, place: str = "") -> Mapping[str, Any]:
+    """The dict ``parent[name]``; UserError if there is none."""
+    found = parent.get(name)
+    if not isinstance(found, Mapping):
+        raise UserError(f"{place}{name} is {found!r}; allowed: a dict")
+    return found
+
+
+@contextlib.contextmanager
+def building(source: str | Path) -> Iterator[None]:
+    """A block in which the config of a checkpoint is built: only registered names, and every error on one line."""
+    with naming(source), names_only():
+        yield
+
+
+@contextlib.contextmanager
+def naming(source: str | Path) -> Iterator[None]:
+    """Turns any error inside the block into a UserError that names the checkpoint, as its content can be anything."""
+    try:
+        yield
+    except UserError as error:
+        if str(source) in str(error):
+            raise
+        raise UserError(f"the config in {source}: {error}") from error
+    except Exception as error:
+        raise UserError(f"the config in {source} cannot be used: {one_line(error)}") from error

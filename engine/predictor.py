@@ -1,7 +1,8 @@
 """Predictor: a trained model of any task, as a function from images to results."""
 
+import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ from mmengine.registry import FUNCTIONS
 from PIL import Image
 from torch import Tensor
 
+from backbones.checks import check_int
 from backbones.errors import UserError
-from backbones.features import ImageLike, check_device
+from backbones.features import ImageLike
 from backbones.images import known_range, read_image, to_rgb
 from backbones.weights import read_checkpoint, read_own_meta
+from engine.arguments import check_given, device_of, names_of, options_of, refuse_contradictions
 from engine.checkpoints import content_of_run, load_state
-from engine.cli import CONFIG_SUFFIXES
 from engine.config import apply_options, load_config
 from engine.mistakes import config_mistakes
 from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
-from engine.options import parse_options
-from engine.own_config import config_from
-from engine.results import Result
+from engine.own_config import building, config_from
+from engine.results import ClassMap, Result
 from engine.tasks import task_for
 
 
@@ -41,21 +42,22 @@ class Predictor:
     Args:
         config_or_checkpoint: a checkpoint of this project; or a config, as a file or as ``load_config`` returns it.
         checkpoint: the weights, if a config is given. Every tensor must fit.
-        device: where to compute, e.g. ``"cuda"``; ``"cpu"`` by default.
-        cfg_options: changes of the config, as for ``load_config``.
+        device: where to compute, e.g. ``"cuda"``, or a GPU's number; ``"cpu"`` by default.
+        cfg_options: changes of the config, as for ``load_config``. One text is one option. The checkpoint decides the
+            classes and the network's structure.
         batch_size: number of images that are computed at a time, 1 or more. A batch has images of one size after
             preprocessing, so no result depends on the other images.
 
     Attributes:
         task: the config's task, an ``engine.task.Task``.
-        cfg: the completed config.
+        cfg: the completed config. A checkpoint alone gives the part that predicting needs.
         model: the network, in eval mode on ``device``.
         names: the class names, by index.
         palette: an RGB colour, 0..255, for each class.
 
     Raises:
-        UserError: a file is absent or cannot be read, a checkpoint carries no config, weights do not fit, or the device
-            is not available.
+        UserError: a file is absent or cannot be read, a checkpoint carries no config or one that would run code,
+            weights do not fit, an option contradicts the checkpoint, or the device is not available.
     """
 
     def __init__(
@@ -66,36 +68,39 @@ class Predictor:
         cfg_options: list[str] | dict[str, Any] | None = None,
         batch_size: int = 1,
     ):
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size}; allowed: 1 and more")
-        self.device, self.batch_size = check_device(device or "cpu"), batch_size
-        given = config_or_checkpoint
-        if checkpoint is None and is_config(given):
-            raise UserError(f"{given} is a config; a checkpoint is needed too")
-        source = given if checkpoint is None else checkpoint
+        self.batch_size = check_int("batch_size", batch_size, 1, None)
+        self.device = device_of(device)
+        given, options = config_or_checkpoint, options_of(cfg_options)
+        check_given(given, checkpoint)
+        source = str(given if checkpoint is None else checkpoint)
         content = read_checkpoint(source)
         own = read_own_meta(content) or {}
+        state = content_of_run(content)["state_dict"]
+        names = names_of(content, own, source)
         if checkpoint is None:
             self.cfg = config_from(own.get("config"), source)
-            options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
-            apply_options(self.cfg, options, Path(source))
         else:
-            self.cfg = copy.deepcopy(given) if isinstance(given, Config) else load_config(given, cfg_options)
+            self.cfg = copy.deepcopy(given) if isinstance(given, Config) else load_config(given, options)
+        if checkpoint is None or isinstance(given, Config):
+            apply_options(self.cfg, options, Path(self.cfg.filename or "config"))
         if self.cfg.get("test_dataloader") is None:
             raise UserError(f"config {self.cfg.filename} has no test_dataloader, whose preprocessing predicting needs")
+        if own.get("backbone") and not any("backbone." in name for name in state):
+            raise UserError(f"{source} holds only a backbone; allowed: a checkpoint of a whole model")
 
         self.task = task_for(self.cfg)
-        names = names_of(content, own)
-        if names:
-            set_num_classes(self.cfg.model, len(names))
-        self.names = [str(name) for name in names or self.task.class_names(self.cfg)]
-        self.palette = self.task.palette(self.cfg, len(self.names))
-        with config_mistakes(self.cfg):
+        with building(source) if checkpoint is None else contextlib.nullcontext(), config_mistakes(self.cfg):
+            if names:
+                set_num_classes(self.cfg.model, len(names))
+            self.names = [str(name) for name in names or self.task.class_names(self.cfg)]
+            self.palette = self.task.palette(self.cfg, len(self.names))
             self.model = self.task.build_model(self.cfg)
-            self.prepare = self.task.preprocessing(self.cfg)
-            self.collate = FUNCTIONS.get(collate_name(self.cfg))
-        load_state(self.model, content_of_run(content)["state_dict"], str(source), exact=True, own=own or None)
-        follow_statistics(self.model, self.cfg, own or None, str(source))
+            with self.task.scoped(self.cfg):
+                self.prepare = self.task.preprocessing(self.cfg)
+                self.collate = FUNCTIONS.get(collate_name(self.cfg))
+        load_state(self.model, state, source, exact=True, own=own or None)
+        refuse_contradictions(options, self.model, names, source)
+        follow_statistics(self.model, self.cfg, own or None, source)
         self.model.to(self.device).eval()
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
@@ -116,6 +121,8 @@ class Predictor:
         """
         if isinstance(images, Tensor) and images.ndim == 4:
             images = list(images)
+        if not isinstance(images, ImageLike | Iterable) or isinstance(images, dict | bytes):
+            raise UserError(f"images is {type(images).__name__}; allowed: an image, or several in a list")
         if isinstance(images, ImageLike):
             return self([images])[0]
         results: dict[int, Result] = {}
@@ -138,13 +145,22 @@ class Predictor:
 
     @torch.no_grad()
     def predict(self, samples: list[dict[str, Any]]) -> list[Result]:
-        """The results of preprocessed samples, as one batch."""
-        outputs = self.model.test_step(self.collate(samples))
+        """The results of preprocessed samples, as one batch. UserError if they are too small after preprocessing."""
+        try:
+            outputs = self.model.test_step(self.collate(samples))
+        except UserError as error:  # of the network, which knows neither the image nor its own size
+            raise UserError(f"{described(samples[0])}; after preprocessing, {error}") from error
         return [self.task.result(output, self.names) for output in outputs]
 
     def draw(self, image: ImageLike, result: Result) -> Image.Image:
         """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor."""
         image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
+        if not isinstance(result, Result):
+            raise UserError(f"result is {type(result).__name__}; allowed: the result of one image")
+        size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
+        if tuple(size) != image.size[::-1]:
+            sizes = f"{size[1]}x{size[0]} pixels, and the image {image.width}x{image.height}"
+            raise UserError(f"the result is of {sizes}; allowed: the result of the same image")
         return self.task.draw(image, result, self.palette)
 
     def describe(self, result: Result) -> dict[str, Any]:
@@ -161,6 +177,9 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     if isinstance(image, Image.Image):
         return np.asarray(to_rgb(image, "image"))
     if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "uif" or image.dtype.itemsize > 8:
+            raise UserError(f"image has values of type {image.dtype}; allowed: integers or floats")
+        image = image.astype(image.dtype.newbyteorder("="), copy=False)
         array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
         tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
     else:
@@ -174,15 +193,11 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
     return tensor.to(torch.uint8).numpy()
 
 
-def is_config(given: Any) -> bool:
-    """Whether ``given`` is a config, rather than a checkpoint."""
-    return isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES
-
-
-def names_of(content: dict[str, Any], own: dict[str, Any]) -> Sequence[str] | None:
-    """The class names in a checkpoint, from our meta or mmengine's ``meta["dataset_meta"]``; None if there are none."""
-    meta = content.get("meta")
-    return own.get("classes") or ((meta if isinstance(meta, dict) else {}).get("dataset_meta") or {}).get("classes")
+def described(sample: dict[str, Any]) -> str:
+    """The name and size of the image that a sample was made from, as far as the sample tells."""
+    truth = sample.get("data_samples")
+    name, size = getattr(truth, "img_path", None) or "image", getattr(truth, "ori_shape", None)
+    return f"{name} is {size[1]}x{size[0]} pixels" if size else name
 
 
 def collate_name(cfg: Config) -> str:

@@ -5,22 +5,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from backbones.errors import UserError
+
 SPLITS = ("train", "val", "test")
 
 
 def prepare_splits(cfg: Any) -> None:
-    """Gives a config without a test set its validation set, and data sets without a root ``cfg.data_root``."""
+    """Gives a config without a test set its validation set, and data sets without a root ``cfg.data_root``.
+
+    Raises:
+        UserError: a loader, data set, evaluator or loop is not a dict, or a loader has no data set.
+    """
     for part in ("dataloader", "evaluator", "cfg"):
+        for split in SPLITS:
+            check_part(f"{split}_{part}", cfg.get(f"{split}_{part}"))
         val, test = cfg.get(f"val_{part}"), cfg.get(f"test_{part}")
         if val is not None and is_partial(test):
             cfg[f"test_{part}"] = merged(test or {}, copy.deepcopy(val))
             if part == "cfg":
                 cfg.test_cfg.type = "TestLoop"
-    if cfg.get("data_root") is not None:
-        for split in SPLITS:
-            for dataset in datasets_of(cfg, split):
-                if dataset.get("data_root") is None:
-                    dataset.data_root = cfg.data_root
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            check_part(f"{split}_dataloader.dataset.metainfo", dataset.get("metainfo"))
+            if cfg.get("data_root") is not None and dataset.get("data_root") is None:
+                dataset.data_root = cfg.data_root
+
+
+def check_part(name: str, value: Any) -> None:
+    """Raises UserError for a part of a config that is neither a dict nor None. Evaluators may also be in a list."""
+    for one in value if name.endswith("evaluator") and isinstance(value, list | tuple) else [value]:
+        if one is not None and not isinstance(one, dict):
+            raise UserError(f"{name}={value!r}; allowed: dict(...), or None")
 
 
 def is_partial(config: Any) -> bool:
@@ -37,16 +52,26 @@ def merged(options: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
 
 
 def datasets_of(cfg: Any, split: str) -> Iterator[Any]:
-    """The data sets (ConfigDict) of a split, "train", "val" or "test", without wrappers such as RepeatDataset."""
+    """The data sets (ConfigDict) of a split, "train", "val" or "test", without wrappers such as RepeatDataset.
+
+    Raises:
+        UserError: a data set is not a dict.
+    """
     loader = cfg.get(f"{split}_dataloader")
-    queue = [loader.dataset] if loader is not None else []
+    queue = [(f"{split}_dataloader.dataset", loader.get("dataset"))] if loader is not None else []
     while queue:
-        dataset = queue.pop(0)
-        inner = dataset.get("datasets") or [dataset.get("dataset")]
-        if inner == [None]:
-            yield dataset
+        name, dataset = queue.pop(0)
+        if not isinstance(dataset, dict):
+            raise UserError(f"{name}={dataset!r}; allowed: dict(type=..., ...)")
+        several, one = dataset.get("datasets"), dataset.get("dataset")
+        if several and not isinstance(several, list | tuple):
+            raise UserError(f"{name}.datasets={several!r}; allowed: a list of dict(type=..., ...)")
+        if several:
+            queue += [(f"{name}.datasets.{i}", inner) for i, inner in enumerate(several)]
+        elif one is not None:
+            queue.append((f"{name}.dataset", one))
         else:
-            queue += inner
+            yield dataset
 
 
 def under_root(dataset: Any, path: str) -> Path:

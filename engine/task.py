@@ -6,11 +6,12 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from PIL import Image
 from torch import nn
 
@@ -105,14 +106,18 @@ class Task(ABC):
 
     def build_model(self, cfg: Any) -> nn.Module:
         """The config's model. The weights of ``pretrained`` are not loaded."""
-        init_default_scope(self.scope_of(cfg))
-        return MODELS.build(cfg.model)
+        with self.scoped(cfg):
+            return MODELS.build(cfg.model)
 
     def build_dataset(self, cfg: Any, split: str) -> Any:
         """The data set of a split, with its truth."""
         init_default_scope(self.scope_of(cfg))
         dataset = copy.deepcopy(cfg[f"{split}_dataloader"].dataset)
         return DATASETS.build(self.with_truth(dataset, cfg))
+
+    def scoped(self, cfg: Any) -> AbstractContextManager[None]:
+        """A block in which names of a config are looked up in its scope. The scope outside stays as it was."""
+        return DefaultScope.overwrite_default_scope(self.scope_of(cfg))
 
     def scope_of(self, cfg: Any) -> str:
         """The scope of the config's registries: its ``default_scope``, else the task's scope."""

@@ -13,11 +13,12 @@ from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, opened
 from engine.draw import make_palette
-from engine.formats import Format, formats_of, register_format
+from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 
+SCOPE = "mmseg"
 IGNORE = 255
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
 MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
@@ -105,30 +106,54 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, classes, palette, reduce_zero_label, num_classes.
 
-    ``cfg.classes`` is a list of names, or the number of classes, or None for ADE20K's. The test set's pipeline is
-    copied to ``cfg.test_pipeline``, where mmseg's ``inference_model`` reads it.
+    ``cfg.classes`` is a list of names, or the number of classes. The names replace those in ``metainfo`` of the data
+    sets. A number keeps the names in ``metainfo`` if there are as many. None means the names in ``metainfo``, or
+    ADE20K's. The test set's pipeline is copied to ``cfg.test_pipeline``, where mmseg's ``inference_model`` reads it.
 
     Raises:
-        UserError: ``classes`` is anything else, or has more than 254 names.
+        UserError: ``classes`` is anything else, or has more than 254 names, or a ``reduce_zero_label`` is not a bool.
     """
     prepare_splits(cfg)
-    classes = cfg.get("classes")
-    if isinstance(classes, int) and not isinstance(classes, bool):
-        classes = [f"class {i}" for i in range(classes)]
-    names = class_names(classes, most=IGNORE - 1)
-    num_classes = None
+    check_zero_labels(cfg)
+    named = chosen_classes(cfg)
+    if named:
+        choose_classes(cfg, SCOPE, named, make_palette(len(named)))
+    num_classes = len(named) if named else None
     for split in SPLITS:
-        for dataset, found in formats_of(cfg, split, "mmseg"):
+        for dataset, _ in formats_of(cfg, split, SCOPE):
             if dataset.get("reduce_zero_label") is None:
                 dataset.reduce_zero_label = cfg.get("reduce_zero_label", True)
-            if names:
-                found.set_classes(dataset, names, make_palette(len(names)))
             num_classes = num_classes or len(classes_of(dataset))
     if num_classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, num_classes)
     pipelines = [dataset.pipeline for dataset in datasets_of(cfg, "test") if dataset.get("pipeline")]
     if pipelines:
         cfg.test_pipeline = copy.deepcopy(pipelines[0])
+
+
+def chosen_classes(cfg: Any) -> tuple[str, ...] | None:
+    """The names that ``cfg.classes`` chooses, or None. A number takes the names of a data set that has as many."""
+    names = class_names(cfg.get("classes"), most=IGNORE - 1, numbered=True)
+    if isinstance(cfg.get("classes"), int):
+        for split in SPLITS:
+            for dataset in datasets_of(cfg, split):
+                given = (dataset.get("metainfo") or {}).get("classes")
+                if isinstance(given, list | tuple) and len(given) == len(names):
+                    return tuple(given)
+    return names
+
+
+def check_zero_labels(cfg: Any) -> None:
+    """Raises UserError for a ``reduce_zero_label`` that is not a bool, such as the text ``no``."""
+    values = {"reduce_zero_label": cfg.get("reduce_zero_label", True)}
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            # None in a data set means the value of the config.
+            own = dataset.get("reduce_zero_label")
+            values[f"{split}_dataloader.dataset.reduce_zero_label"] = True if own is None else own
+    for name, value in values.items():
+        if value not in (True, False):
+            raise UserError(f"{name}={value!r}; allowed: True, False")
 
 
 def classes_of(dataset: Any) -> tuple[str, ...]:

@@ -199,6 +199,23 @@ def test_keys_of_another_backbone_say_delete(tmp_path):
     assert model_of(text.format("_delete_=True, "), tmp_path).model.backbone == dict(type="VAN", arch="van_b0")
 
 
+def test_delete_without_a_backbone_to_replace_is_left_out(tmp_path):
+    text = 'model = dict(backbone=dict(_delete_=True, type="VAN", arch="van_b0"))'
+    with pytest.raises(UserError, match=r"_delete_, and no base has a backbone.*; leave _delete_ out") as caught:
+        model_of(text, tmp_path)
+    assert "replace it whole" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["model.backbone.arch=pvig_tiny", "model.backbone.norm_eps=1e-6"], {"model": {"backbone": {"depth": 50}}}],
+)
+def test_keys_of_an_option_are_not_blamed_on_a_base(options):
+    with pytest.raises(UserError, match=r"takes no (norm_eps=1e-06|depth=50)\. Allowed: ") as caught:
+        load_config(MASK_RCNN, options)
+    assert "_delete_" not in str(caught.value)
+
+
 @pytest.mark.parametrize("arch", [None, "van_b9"])
 def test_a_backbone_without_a_known_arch_is_named(arch, tmp_path):
     with pytest.raises(UserError, match="arch"):

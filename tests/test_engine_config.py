@@ -54,6 +54,22 @@ def test_the_nearest_config_is_one_that_is_there(tmp_path, monkeypatch):
     assert Path(nearest[0]).samefile(DEMO) and all(Path(name).is_file() for name in nearest)
 
 
+@pytest.mark.parametrize("value", ["Van_B2", "VAN_B2", "vanb2"])
+def test_the_nearest_names_do_not_depend_on_case(value):
+    with pytest.raises(UserError, match=r"unknown arch.*(nearest|allowed): van_b2\b"):
+        load_config(DEMO, [f"model.backbone.arch={value}"])
+
+
+@pytest.mark.parametrize("option", ["model=None", "model.data_preprocessor=None"])
+def test_a_model_may_be_taken_out(option):
+    load_config(DEMO, [option])
+
+
+def test_a_model_without_its_backbone_is_one_line():
+    with pytest.raises(UserError, match="the model has no backbone of the types"):
+        load_config(DEMO, ["model.backbone=None"])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

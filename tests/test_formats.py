@@ -161,8 +161,7 @@ def test_a_subclass_that_fixes_its_classes_keeps_them(subclasses, tmp_path):
 
 def test_a_subclass_of_mask_folders_is_checked(subclasses, tmp_path):
     root = dense_data.write_masks(tmp_path / "masks")
-    own = {f"{split}_dataloader.dataset.metainfo": None for split in ("train", "val")}
-    own["model.decode_head.loss_decode.class_weight"] = None
+    own = {"model.decode_head.loss_decode.class_weight": None}
     cfg = of_type(SEGMENTATION, "MyMasks", root, classes=2, **own)
     assert cfg.model.decode_head.num_classes == 2
     with pytest.raises(UserError, match="mask values 3 are outside the 2 classes"):

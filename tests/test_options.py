@@ -56,6 +56,36 @@ def test_a_bad_option_is_named(option):
         parse_options([option])
 
 
+@pytest.mark.parametrize(
+    ("option", "parsed"),
+    [
+        ("model.backbone.arch = van_b1", {"model.backbone.arch": "van_b1"}),
+        (" a.b =[1, 2] ", {"a.b": [1, 2]}),
+        ("data_root = my data", {"data_root": "my data"}),
+    ],
+)
+def test_blanks_around_the_sign_do_not_count(option, parsed):
+    assert parse_options([option]) == parsed
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["model.backbone=dict(type='VAN',arch='van_b0')", "custom_hooks=[dict(type=EMAHook)]", "a={'b': dict(c=1)}"]
+    + ["a=(1,dict())", "classes=dict(a=1)"],
+)
+def test_a_call_of_dict_says_how_to_write_a_dict(option):
+    with pytest.raises(UserError, match=r"bad option .*write a dict as \{'type': ...\}"):
+        parse_options([option])
+
+
+def test_text_about_dict_is_text():
+    assert parse_options(["a='dict(b=1)'", "b=my_dict(1)", "data_root=dict(a"]) == {
+        "a": "dict(b=1)",
+        "b": "my_dict(1)",
+        "data_root": "dict(a",
+    }
+
+
 def test_a_dict_changes_the_part_that_it_names(request, monkeypatch):
     monkeypatch.chdir(request.config.rootpath)
     leaf = "classification/configs/van/van_b0_8xb128_in1k.py"

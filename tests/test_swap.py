@@ -12,6 +12,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
 from backbones.weights.table import FAMILY_INPUT, WEIGHTS
+from engine import config
+from engine.complete import complete
 from engine.config import load_config
 
 LEAVES = {
@@ -95,4 +97,87 @@ def test_a_users_own_config_keeps_the_statistics_it_types(tmp_path, capsys):
         f"_base_ = {str(Path(leaf).resolve())!r}\nmodel = dict(data_preprocessor=dict(mean=[9.0] * 3, std=[1.0] * 3))\n"
     )
     cfg = load_config(path, {"model.backbone.arch": "pvig_tiny"})
-    assert cfg.model.data_preprocessor.mean == [9.0] * 3 and capsys.readouterr().err == ""
+    assert cfg.model.data_preprocessor.mean == [9.0] * 3
+    assert capsys.readouterr().err.startswith("note: mean and std of the config stay as typed")
+
+
+PRINTED = """custom_imports = dict(imports=["classification"])
+model = dict(type="Classifier", num_classes=10, backbone=dict(type="Backbone", arch="van_b0", pretrained=None),
+    data_preprocessor=dict(type="BatchPreprocessor", mean={mean}, std=[0.5, 0.5, 0.5]))
+"""
+IMAGENET = [0.485, 0.456, 0.406]
+
+
+@pytest.mark.parametrize(
+    ("mean", "options", "said"),
+    [
+        ([0.5] * 3, ["model.backbone.arch=hornet_tiny_7x7"], "mean and std"),
+        (IMAGENET, ["model.backbone.arch=hornet_tiny_7x7"], "std"),
+        ([0.5] * 3, ["model.backbone.arch=van_b1"], None),  # the weights of both have these numbers
+        ([0.4] * 3, ["model.backbone.arch=van_b0"], None),  # no other arch
+        ([0.5] * 3, ["model.backbone.arch=van_b1", "model.data_preprocessor.mean=[1,2,3]"], None),
+    ],
+)
+def test_kept_statistics_that_are_not_the_new_weights_are_noted(mean, options, said, tmp_path, capsys):
+    path = tmp_path / "printed.py"
+    path.write_text(PRINTED.format(mean=mean))
+    cfg = load_config(path, [*options, "model.backbone.pretrained=True"])
+    err = capsys.readouterr().err
+    if said is None:
+        assert err == ""
+        return
+    assert err.startswith(f"note: {said} of the config stay as typed") and err.count("\n") == 1
+    assert list(cfg.model.data_preprocessor.mean) == mean
+    cure = [word for word in err.split() if word.startswith("model.data_preprocessor")]
+    followed = load_config(path, [*options, "model.backbone.pretrained=True", *cure])
+    assert followed.model.data_preprocessor.mean == pytest.approx(IMAGENET) and capsys.readouterr().err == ""
+    load_config(path, options)
+    assert capsys.readouterr().err == ""  # no weights are loaded
+
+
+def test_a_users_config_inside_the_clone_is_the_users(monkeypatch, tmp_path, capsys):
+    """Only what lies in a task's folder ``configs`` is a leaf of ours."""
+    (tmp_path / "work_dirs").mkdir()
+    (tmp_path / "classification/configs/van").mkdir(parents=True)
+    monkeypatch.setattr(config, "REPOSITORY", tmp_path)
+    options = ["model.backbone.arch=hornet_tiny_7x7"]
+    for name, kept in (("work_dirs/my.py", True), ("classification/configs/van/leaf.py", False)):
+        (tmp_path / name).write_text(PRINTED.format(mean=[0.3] * 3))
+        found = load_config(tmp_path / name, options).model.data_preprocessor.mean
+        assert (list(found) == [0.3] * 3) == kept
+        assert ("give way to those of hornet_tiny_7x7's" in capsys.readouterr().err) == (not kept)
+
+
+def test_one_number_gives_way(tmp_path, capsys):
+    options = ["model.backbone.arch=pvig_tiny", "model.data_preprocessor.std=[1,1,1]"]
+    load_config(LEAVES["upernet"], options)
+    assert capsys.readouterr().err == "note: mean of the config gives way to that of pvig_tiny's weights\n"
+
+
+BLOCKS = ["model.backbone.arch=vig_tiny", "model.backbone.pretrained=None"]
+
+
+@pytest.mark.parametrize("blocks", ["[3,5,7,11]", "[8]"])
+@pytest.mark.parametrize("head", [head for head in LEAVES if head != "classification"])
+def test_vigs_blocks_become_scales(head, blocks, capsys):
+    """The pyramid takes the map of the last block, and is the same as without ``out_blocks``."""
+    cfg = load_config(LEAVES[head], [*BLOCKS, f"model.backbone.out_blocks={blocks}"])
+    last = int(blocks.strip("[]").split(",")[-1])
+    assert list(cfg.model.backbone.out_blocks) == [last]
+    assert capsys.readouterr().err.count("note: out_blocks") == ("," in blocks)
+    plain = load_config(LEAVES[head], BLOCKS).model
+    assert cfg.model.neck == plain.neck
+    model = build(cfg)
+    maps = model.extract_feat(torch.empty(2, 3, 96, 64, device="meta"))
+    first = 1 if head in ("retinanet", "atss", "gfl") else 0
+    assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == [4, 8, 16, 32][first:]
+    again = cfg.copy()
+    complete(again)
+    assert again.model == cfg.model
+
+
+def test_a_classifier_reads_the_last_of_vigs_blocks():
+    model = build(
+        load_config(LEAVES["classification"], ["model.backbone.arch=vig_tiny", "model.backbone.out_blocks=[8]"])
+    )
+    assert model(torch.empty(2, 3, 96, 64, device="meta")).shape == (2, 1000)

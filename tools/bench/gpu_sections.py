@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[2]
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ARCHS = ("van_b2", "hornet_tiny_7x7", "pvig_small", "vig_small", "vvt_small")  # one of each family
 SMALL = ("vvt_tiny",)  # for the dry run: VVT-Tiny has few blocks, and a peer that needs no package
-CONFIGS = {
-    "classification": ("classification/configs/demo/van_b0_digits.py", "digits"),
-    "detection": ("detection/configs/demo/mask_rcnn_van_b0_digits.py", "coco"),
-    "segmentation": ("segmentation/configs/demo/upernet_van_b0_digits.py", "ade"),
-}
+CONFIGS = (  # and the folder of the demo data
+    ("classification/configs/demo/van_b0_digits.py", "digits"),
+    ("detection/configs/demo/mask_rcnn_van_b0_digits.py", "coco"),
+    ("segmentation/configs/demo/upernet_van_b0_digits.py", "ade"),
+)
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 OPERATOR_TOLERANCE = 1e-4  # relative, float32: sums in another order, atomic additions
 COMPILED_TOLERANCE = 1e-3  # relative, float32 without TF32
@@ -114,22 +114,21 @@ def training(findings: Findings, data: Path, small: bool) -> None:
         counts = ["--num-train", "16", "--num-val", "4", "--digits-train", "64", "--digits-val", "16"] if small else []
         subprocess.run([sys.executable, ROOT / "tools/make_demo_data.py", "--out", data, *counts], check=True)
     for precision in ("bfloat16", "float16") if DEVICE == "cuda" else ("bfloat16",):  # no loss scaling on a CPU
-        for task in CONFIGS:
+        for config, folder in CONFIGS:
             if findings.time_is_over():
                 return
-            with findings.one(task=task, precision=precision) as found:
-                train(task, precision, data, 1 if small else 30, found)
+            with findings.one(task=config.partition("/")[0], precision=precision) as found:
+                train(config, data / folder, precision, 1 if small else 30, found)
 
 
-def train(task: str, precision: str, data: Path, steps: int, found: dict[str, Any]) -> None:
+def train(config: str, data: Path, precision: str, steps: int, found: dict[str, Any]) -> None:
     import tempfile
 
     from engine.config import load_config
     from engine.run import build_training
 
-    config, folder = CONFIGS[task]
     options = {
-        "data_root": str((data / folder).absolute()),
+        "data_root": str(data.absolute()),
         "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=steps, val_interval=10**6),
         "train_dataloader.sampler.type": "InfiniteSampler",
         "train_dataloader.batch_size": 2 if steps == 1 else 16,

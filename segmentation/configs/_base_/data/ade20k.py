@@ -2,7 +2,7 @@
 # annotations/{training,validation}. In a mask 0 is unlabelled, and 1..150 are the classes. For your own masks set (in a
 # config, or with --cfg-options):
 #   data_root=FOLDER
-#   classes=7   or   classes="[road,car,...]"         number of classes, or their names
+#   classes=7   or   classes=["road", "car"]          number of classes, or their names
 #   reduce_zero_label=False                           if mask value 0 is the first class, not "unlabelled"
 #   train_dataloader.dataset.data_prefix.img_path=... (and seg_map_path; likewise val_dataloader) for other folders
 # num_classes follows. 255 in a mask is always "unlabelled". Colours are those of metainfo.palette, else generated.

@@ -1,0 +1,66 @@
+"""What becomes of a config's typed mean and std if an option changes the arch: those numbers belong to weights."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+from backbones.weights import statistics
+from engine.complete import WEIGHTS, weights_of
+from engine.console import say_note
+from engine.normalisation import SAME
+
+
+def arch_of(cfg: Config) -> Any:
+    """The arch of ``model.backbone``, or None."""
+    return part_of(cfg, "backbone").get("arch")
+
+
+def part_of(cfg: Config, name: str) -> Any:
+    """A dict of the model's config; an empty dict if there is no such dict."""
+    model = cfg.get("model")
+    part = model.get(name) if isinstance(model, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def typed_statistics(cfg: Config, options: dict[str, Any]) -> list[str]:
+    """The names, of mean and std, that the config's file types. Numbers of an option are the user's last word."""
+    preprocessor = part_of(cfg, "data_preprocessor")
+    typed = [name for name in ("mean", "std") if preprocessor.get(name) not in (None, WEIGHTS)]
+    return [name for name in typed if f"model.data_preprocessor.{name}" not in options]
+
+
+def follow_arch(cfg: Config, typed: list[str]) -> None:
+    """Replaces the ``typed`` ones of mean and std by ``"weights"``, with a note. Our leaves type numbers of weights."""
+    part_of(cfg, "data_preprocessor").update(dict.fromkeys(typed, WEIGHTS))
+    if typed:
+        give, those = ("gives", "that") if len(typed) == 1 else ("give", "those")
+        say_note(f"{' and '.join(typed)} of the config {give} way to {those} of {arch_of(cfg)}'s weights")
+
+
+def note_kept(cfg: Config, typed: list[str]) -> None:
+    """Says that a user's ``typed`` mean or std differ from those of the weights to be loaded. The numbers stay.
+
+    Args:
+        cfg: the completed config.
+        typed: those of mean and std that the config's file types.
+    """
+    backbone, preprocessor = part_of(cfg, "backbone"), part_of(cfg, "data_preprocessor")
+    weights = weights_of(backbone)
+    if not typed or not weights:
+        return
+    known = statistics(backbone.arch, weights).for_channels(backbone.get("in_chans", 3))
+    unit = 1 if preprocessor.get("type") == "BatchPreprocessor" else 255
+    order = 1 if unit == 1 or preprocessor.get("bgr_to_rgb") else -1  # mm's transforms read files as BGR
+    different = [
+        name for name in typed if differ(preprocessor[name], [unit * v for v in getattr(known, name)][::order], unit)
+    ]
+    if different:
+        names, words = " and ".join(different), [f"model.data_preprocessor.{name}={WEIGHTS}" for name in different]
+        say_note(f"{names} of the config stay as typed, and differ from {weights}'s; to change this, {' '.join(words)}")
+
+
+def differ(given: Any, wanted: list[float], unit: int) -> bool:
+    """Whether two lists of numbers differ. ``unit`` is the largest number of their range."""
+    if not isinstance(given, list | tuple) or len(given) != len(wanted):
+        return True
+    return any(abs(one - other) > SAME * unit for one, other in zip(given, wanted, strict=True))
