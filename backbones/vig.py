@@ -65,7 +65,7 @@ class ViG(PyramidBackbone):
     ):
         self.options = GraphOptions(conv, stochastic=stochastic, budget=budget).check()
         self.out_blocks, self.by_blocks = None, out_blocks is not None
-        if out_blocks is not None and out_indices not in ((0, 1, 2, 3), [0, 1, 2, 3]):
+        if out_blocks is not None and resolve_out_indices(out_indices, 4) != (0, 1, 2, 3):
             raise UserError(f"out_indices is {out_indices!r} and out_blocks {out_blocks!r}; allowed: one of them")
         if out_blocks is not None and arch in self.ARCHS:
             depths = self.ARCHS[arch].depths

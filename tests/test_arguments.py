@@ -94,6 +94,13 @@ def test_integers_of_numpy_and_torch_are_integers(indices):
     assert all(type(value) is int for value in (*net.out_indices, net.in_chans, net.frozen_stages))
 
 
+def test_an_array_of_indices_beside_blocks_is_named():
+    with pytest.raises(
+        UserError, match=r"out_indices is array\(\[0, 1\]\) and out_blocks \(2,\); allowed: one of them"
+    ):
+        create_backbone("vig_tiny", out_indices=np.array([0, 1]), out_blocks=(2,))
+
+
 @pytest.mark.parametrize("indices", [np.array([0.0, 1.0]), np.array([True, False]), torch.tensor([True]), np.array(1)])
 def test_other_arrays_are_no_indices(indices):
     with pytest.raises(UserError, match=r"out_indices is .*; allowed: different integers from -4 to 3") as caught:
