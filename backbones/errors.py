@@ -20,7 +20,7 @@ class Notice(UserWarning):
 def shown(value: object) -> str:
     """A value as one short piece of text: its repr, or for a long one or one of several lines the name of its type."""
     text = repr(value)
-    return text if len(text) <= 80 and "\n" not in text else f"a {type(value).__name__}"
+    return text if len(text) <= 120 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:

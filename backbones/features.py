@@ -174,6 +174,9 @@ def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
     if not isinstance(image, Tensor):
         allowed = f"a path, a PIL image, an (H, W, {channels}) array or a ({channels}, H, W) tensor"
         raise UserError(f"{name} is {shown(image)}; allowed: {allowed}")
+    if image.is_meta or image.layout != torch.strided:
+        kind = "on the meta device and has no values" if image.is_meta else image.layout
+        raise UserError(f"{name} is {kind}; allowed: a dense tensor with values")
     return image
 
 

@@ -77,6 +77,8 @@ def test_half_precision_maps(photo):
         (np.zeros((3, 50, 40), np.uint8), r"\(3, 50, 40\); allowed: \(H, W, 3\) array or \(3, H, W\) tensor"),
         (torch.zeros(50, 40, 3), r"\(50, 40, 3\); allowed: \(H, W, 3\) array or \(3, H, W\) tensor"),
         (np.zeros((0, 40, 3), np.uint8), "image is empty"),
+        (torch.zeros(3, 64, 64).to_sparse(), "image is torch.sparse_coo; allowed: a dense tensor"),
+        (torch.zeros(3, 64, 64, device="meta"), "image is on the meta device"),
         (np.full((50, 40, 3), None), "image has values of type object"),
         (3, "image is 3; allowed: a path"),
     ],
