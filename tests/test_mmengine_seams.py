@@ -20,10 +20,14 @@ from engine.hooks import AverageBuffersHook
 from engine.runner import SafeRunner
 
 FOLDERS = ("engine", "classification", "detection", "segmentation")
-# Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. None is
-# mmengine's.
+# Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. Those of
+# Config find the bases of a config's file, for which mmengine has no public way.
 PRIVATE = {
+    "_get_base_files": ("mmengine.config.Config", ["filename"]),
+    "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
+    "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
+    "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
 }
 NOT_OF_MM = {"_exit"}  # os._exit, which Python documents
 
