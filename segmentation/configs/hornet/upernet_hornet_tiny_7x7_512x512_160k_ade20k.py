@@ -2,16 +2,11 @@
 _base_ = [
     "../_base_/models/upernet.py",
     "../_base_/data/ade20k.py",
-    "../_base_/schedules/schedule_160k.py",
+    "../_base_/schedules/schedule_160k_stage_decay.py",
     "../_base_/runtime.py",
 ]
 
 model = dict(
     backbone=dict(arch="hornet_tiny_7x7", drop_path_rate=0.4),
     test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
-)
-optim_wrapper = dict(
-    constructor="ParamGroups",
-    optimizer=dict(lr=1e-4, weight_decay=0.05),
-    paramwise_cfg=dict(_delete_=True, layer_decay=0.9, num_layers=6, decay_type="stage_wise"),
 )

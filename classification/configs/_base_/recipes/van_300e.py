@@ -1,18 +1,6 @@
 # VAN's recipe (Visual-Attention-Network/VAN-Classification@e19779b, train.sh), 8 GPUs x 128 images. The authors' 10
 # further epochs at the lowest rate are left out. The paper differs: lr 5e-4, and an averaged copy.
-_base_ = [
-    "../models/classifier.py",
-    "../data/imagenet.py",
-    "../schedules/adamw_300e.py",
-    "../runtime.py",
-]
+_base_ = "augmented_300e.py"
 
-model = dict(
-    label_smoothing=0.1,
-    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, mode="batch"),
-    data_preprocessor=dict(random_erasing=dict(probability=0.25, mode="pixel", max_count=1)),
-)
-train_dataloader = dict(
-    dataset=dict(transform=dict(auto_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, interpolation="random"))
-)
+train_dataloader = dict(dataset=dict(transform=dict(interpolation="random")))
 val_dataloader = dict(dataset=dict(transform=dict(crop_pct=0.9)))

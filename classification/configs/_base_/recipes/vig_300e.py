@@ -1,21 +1,11 @@
 # ViG's and Pyramid ViG's recipe (huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/readme.md and train.py):
 # 8 GPUs x 128 images, each image three times an epoch. The 10 further epochs at the lowest rate are left out. The
 # authors evaluate averaged and trained weights, and keep the better ones. Here the averaged weights are kept.
-_base_ = [
-    "../models/classifier.py",
-    "../data/imagenet.py",
-    "../schedules/adamw_300e.py",
-    "../runtime.py",
-]
+_base_ = "augmented_300e.py"
 
-model = dict(
-    label_smoothing=0.1,
-    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, mode="batch"),
-    data_preprocessor=dict(random_erasing=dict(probability=0.25, mode="pixel", max_count=1)),
-)
 train_dataloader = dict(
     sampler=dict(_delete_=True, type="RepeatAugmentation", num_repeats=3),
-    dataset=dict(transform=dict(auto_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, interpolation="random")),
+    dataset=dict(transform=dict(interpolation="random")),
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [

@@ -1,21 +1,11 @@
 # VVT's recipe (OpenNLPLab/Vicinity-Vision-Transformer@2c49e0f, classification/main.py), each image three times an
 # epoch. The authors' rate is 5e-4 for 512 images per step. They do not state their number of images; 8 GPUs x 128 are
 # taken. They train in fp16. Add --amp for bfloat16.
-_base_ = [
-    "../models/classifier.py",
-    "../data/imagenet.py",
-    "../schedules/adamw_300e.py",
-    "../runtime.py",
-]
+_base_ = "augmented_300e.py"
 
-model = dict(
-    label_smoothing=0.1,
-    mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, mode="batch"),
-    data_preprocessor=dict(random_erasing=dict(probability=0.25, mode="pixel", max_count=1)),
-)
 train_dataloader = dict(
     sampler=dict(_delete_=True, type="RepeatAugmentation", num_repeats=3),
-    dataset=dict(transform=dict(auto_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, interpolation="bicubic")),
+    dataset=dict(transform=dict(interpolation="bicubic")),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
