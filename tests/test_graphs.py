@@ -7,8 +7,8 @@ import torch
 from helpers import SMALL, trained_norms
 
 from backbones import SimpleFeaturePyramid, create_backbone
+from backbones.gated_conv import GatedConv
 from backbones.graph_layers import GRAPH_CONVS
-from backbones.hornet import GatedConv
 from backbones.ops import Conv1x1, DepthwiseConv2d, GlobalFilter, graph, vicinity_attention
 
 

@@ -5,7 +5,7 @@ import torch
 from helpers import SMALL
 
 from backbones import SimpleFeaturePyramid, create_backbone, list_archs
-from backbones.hornet import GatedConv
+from backbones.gated_conv import GatedConv
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

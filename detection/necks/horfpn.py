@@ -8,7 +8,7 @@ from typing import Any
 from mmdet.models.necks import FPN
 from mmdet.registry import MODELS
 
-from backbones.hornet import GatedConv
+from backbones.gated_conv import GatedConv
 
 
 @MODELS.register_module(force=True)

@@ -10,7 +10,7 @@ from mmseg.models.decode_heads import UPerHead
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from backbones.hornet import GatedConv
+from backbones.gated_conv import GatedConv
 
 
 @MODELS.register_module(force=True)
