@@ -1,6 +1,6 @@
 """The arguments of ``Predictor``: their checks, and what a checkpoint decides against them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from backbones.errors import UserError
 from backbones.features import check_device
 from engine.cli import CONFIG_SUFFIXES
 from engine.num_classes import AGNOSTIC
-from engine.options import parse_options
+from engine.options import flat, parse_options
 from engine.structure import networks_of
 
 
@@ -54,7 +54,7 @@ def refuse_contradictions(options: dict[str, Any], model: nn.Module, names: Any,
         source: the checkpoint, for the message.
     """
     networks = networks_of(model)
-    for key, value in flat(options):
+    for key, value in flat(options).items():
         name = key.split(".")[-1]
         decided = [net.arguments()[name] for net in networks if name in net.SETTLED_BY_WEIGHTS]
         if names and name == "num_classes" and not set(AGNOSTIC) & set(key.split(".")):
@@ -63,12 +63,6 @@ def refuse_contradictions(options: dict[str, Any], model: nn.Module, names: Any,
             decided = [list(names)]
         if value is not None and decided and all(plain(value) != plain(one) for one in decided):
             raise UserError(f"option {key}={value!r} contradicts {source}, which has {decided[0]!r}; leave it out")
-
-
-def flat(options: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
-    """Options without nested dicts: ``{"a": {"b": 1}}`` gives ``("a.b", 1)``."""
-    for key, value in options.items():
-        yield from flat(value, f"{start}{key}.") if isinstance(value, dict) else [(start + key, value)]
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.weights import own_meta, tensors_of
+from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
 from engine.normalisation import statistics_of
 from engine.structure import follow_structure
@@ -111,16 +112,12 @@ def load_state(
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]
-        shapes = [name for name in target if name in state and target[name].shape != state[name].shape]
-        parts = []
-        if shapes:
-            name = shapes[0]
-            found, wanted = tuple(state[name].shape), tuple(target[name].shape)
-            parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {found}, model {wanted})")
-        for word, names in (("missing", missing), ("unexpected", unexpected)):
-            if names:
-                parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
-        left_out = "; ".join(parts)
+        shapes = {
+            name: (tuple(state[name].shape), tuple(target[name].shape))
+            for name in target
+            if name in state and target[name].shape != state[name].shape
+        }
+        left_out = differences("model", missing, unexpected, shapes)
         if exact and left_out:
             raise UserError(f"{source} does not fit the model: {left_out}")
         if any(name.startswith("backbone.") for name in (*missing, *unexpected, *shapes)):

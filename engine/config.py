@@ -14,11 +14,10 @@ from engine.arch_option import arch_of, follow_arch, note_kept, typed_statistics
 from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
 from engine.inherited import check_names, check_options
-from engine.options import parse_options
-from engine.tasks import TASKS, task_for, task_of
+from engine.options import flat, parse_options
+from engine.tasks import TASKS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-__all__ = ["load_config", "parse_options", "task_for", "task_of"]
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     "activation_checkpointing",
@@ -85,14 +84,6 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
-
-
-def flat(options: dict[str, Any], name: str = "") -> dict[str, Any]:
-    """Options with dotted keys only: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
-    found: dict[str, Any] = {}
-    for key, value in options.items():
-        found |= flat(value, f"{name}{key}.") if isinstance(value, dict) and value else {f"{name}{key}": value}
-    return found
 
 
 def is_ours(path: Path) -> bool:

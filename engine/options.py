@@ -46,6 +46,14 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     return parsed
 
 
+def flat(options: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """Options with dotted keys only: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
+    found: dict[str, Any] = {}
+    for key, value in options.items():
+        found |= flat(value, f"{name}{key}.") if isinstance(value, dict) and value else {f"{name}{key}": value}
+    return found
+
+
 def is_text(key: str) -> bool:
     *groups, last = key.split(".")
     return last in TEXTS or bool(groups and groups[-1] in TEXT_GROUPS)

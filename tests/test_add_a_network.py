@@ -89,7 +89,8 @@ assert torch.equal(clf(x), official(x)) and official.backbone.load_report.source
 COMMAND = re.compile(r"^python tools/train.py (\S+) --cfg-options (.+)$", re.MULTILINE)
 COMPLETE = """
 import torch
-from engine.config import load_config, task_for
+from engine.config import load_config
+from engine.tasks import task_for
 
 for config, options in {commands}:
     model = load_config(config, options.split()).model

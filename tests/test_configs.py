@@ -16,7 +16,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from backbones import list_archs
-from engine.config import READ_KEYS, TASKS, load_config, task_of
+from engine.config import READ_KEYS, load_config
+from engine.tasks import TASKS, task_of
 
 ROOT = Path(__file__).parent.parent
 LEAVES = sorted(p.relative_to(ROOT) for t in ("detection", "segmentation") for p in ROOT.glob(f"{t}/configs/*/*.py"))

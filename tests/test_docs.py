@@ -27,7 +27,8 @@ import backbones
 from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_named
 from classification import create_classifier
-from engine.config import load_config, task_for
+from engine.config import load_config
+from engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = {"work_dirs", "data", "build", "dist"}

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader
 from backbones.errors import Notice, UserError
 from engine import cli
 from engine.cli import Parser, output_folder, run_tool
-from engine.config import load_config, parse_options
+from engine.config import load_config
 from engine.console import library_warnings_to
+from engine.options import parse_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / "classification/configs/demo/van_b0_digits.py"

@@ -12,8 +12,9 @@ from helpers import run
 from PIL import Image
 
 from backbones import UserError
-from engine.config import load_config, task_for
+from engine.config import load_config
 from engine.formats import format_of
+from engine.tasks import task_for
 from tools import browse_dataset
 
 DETECTION = "detection/configs/demo/mask_rcnn_van_b0_digits.py"

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from backbones.weights import own_meta
-from engine.config import load_config, task_for
+from engine.config import load_config
 from engine.num_classes import set_num_classes
+from engine.tasks import task_for
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",

@@ -19,12 +19,13 @@ import engine
 from backbones import UserError
 from backbones.weights import own_meta, save_safely
 from backbones.weights.own import from_json, to_json
-from engine.config import load_config, task_for
+from engine.config import load_config
 from engine.own_config import config_from
 from engine.predictor import pixels_of
 from engine.registered import NEEDLESS
 from engine.results import ClassMap, Instances, Scores
 from engine.run import build_testing
+from engine.tasks import task_for
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",

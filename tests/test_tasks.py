@@ -7,8 +7,8 @@ import inspect
 import pytest
 from conftest import ROOT
 
-from engine.config import TASKS
 from engine.task import Task
+from engine.tasks import TASKS
 
 FILES = sorted(path for folder in ("engine", "tools") for path in (ROOT / folder).rglob("*.py"))
 DATA = {"CocoDataset", "MaskFolderDataset", "ImageFolder"}

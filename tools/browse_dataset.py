@@ -24,7 +24,8 @@ GAP = 8
 
 def main() -> None:
     args = parse_args()
-    from engine.config import load_config, task_for
+    from engine.config import load_config
+    from engine.tasks import task_for
 
     cfg = load_config(args.config, args.cfg_options)
     task = task_for(cfg)

@@ -1,6 +1,6 @@
 """Whether the tensors of a file fit a network, and the one-line error if they do not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,10 +38,11 @@ def check_fit(
         unexpected = [key for key in unexpected if names.get(key) not in shapes]
         missing = [n for n in missing if n not in shapes]
         unexpected = [opened.found.keys[key] for key in unexpected]
-        reason = misfit(opened.where, backbone.arch, missing, unexpected, shapes)
+        reason = differences(backbone.arch, missing, unexpected, shapes)
         like = max(backbone.ARCHS, key=lambda arch: count_if_fits(type(backbone), arch, state))
         fits = like != backbone.arch and count_if_fits(type(backbone), like, state)
-        raise UserError(reason + (f"; it fits {like}" if fits else ""))
+        hint = f"; it fits {like}" if fits else ""
+        raise UserError(f"{opened.where} does not fit {backbone.arch}: {reason}{hint}")
 
 
 def needed(backbone: Network, name: str) -> bool:
@@ -95,19 +96,26 @@ def without_ones(tensor: Tensor) -> tuple[int, ...]:
     return shape
 
 
-def misfit(
-    where: str, arch: str, missing: list[str], unexpected: list[str], shapes: dict[str, tuple[tuple, tuple]]
+def differences(
+    model: str, missing: Sequence[str], unexpected: Sequence[str], shapes: Mapping[str, tuple[tuple, tuple]]
 ) -> str:
-    """One line that says how a checkpoint differs from the network."""
+    """How weights differ from a model, in words; "" if they do not.
+
+    Args:
+        model: the model's name in the words, e.g. its arch.
+        missing: names of the model's tensors that the weights lack.
+        unexpected: names of tensors in the weights that the model lacks.
+        shapes: names of tensors of different shapes -> the shapes in the weights and in the model.
+    """
     parts = []
     if shapes:
         name, (theirs, ours) = next(iter(shapes.items()))
-        parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {theirs}, {arch} {ours})")
+        parts.append(f"{len(shapes)} tensors of another shape (first {name}: file {theirs}, {model} {ours})")
     for word, names in (("missing", missing), ("unexpected", unexpected)):
         if names:
             more = ", ..." if len(names) > 3 else ""
             parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{more})")
-    return f"{where} does not fit {arch}: {'; '.join(parts)}"
+    return "; ".join(parts)
 
 
 def count_if_fits(family: type[nn.Module], arch: str, state: dict[str, Tensor]) -> int:
