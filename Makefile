@@ -2,24 +2,25 @@
 PYTHON ?=
 PROCESSES ?= 2
 THREADS ?= 1
-CAPABILITY ?= default
+CAPABILITY ?= own
 
 # Tests run in several processes that share the cores; threads of their own would slow them down many times.
 THREADED = OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=1
 
-# The processor's instructions that torch's own kernels, MKL and oneDNN may use: each library chooses by itself. Only
-# "default" has no fused multiply-add, which rounds a product and a sum once.
+# The processor's instructions that torch's own kernels, MKL and oneDNN may use: "own" lets each library choose. Only
+# "default" has no fused multiply-add, which rounds a product and a sum once. ("env" alone changes nothing.)
+INSTRUCTIONS_own = env
 INSTRUCTIONS_default = ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
 INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AVX2
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
-INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: default, avx2, avx512))
+INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
 .PHONY: help demo test test-numeric lint docs bench gpu-report gpu-wheels setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 12 min on 2 cores)"
-	@echo "make test   run the tests"
-	@echo "make test-numeric  run the tests that compare sums, on another vector unit: CAPABILITY=default, avx2 or avx512"
+	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
+	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, and operations against plain ones (25 min on 2 cores)"
 	@echo "make docs   write the generated pages anew: results in README, configs, weights, models, benchmarks"
@@ -32,7 +33,7 @@ demo: setup
 	@.venv/bin/python tools/demo/demo.py
 
 test: setup
-	@$(THREADED) .venv/bin/python -m pytest -n $(PROCESSES)
+	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES)
 
 test-numeric: setup
 	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) -m numeric
