@@ -1,6 +1,5 @@
 """Images and masks in parallel folders (ADE20K's layout), and checks before a run starts."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +107,7 @@ def prepare_config(cfg: Any) -> None:
 
     ``cfg.classes`` is a list of names, or the number of classes. The names replace those in ``metainfo`` of the data
     sets. A number keeps the names in ``metainfo`` if there are as many. None means the names in ``metainfo``, or
-    ADE20K's. The test set's pipeline is copied to ``cfg.test_pipeline``, where mmseg's ``inference_model`` reads it.
+    ADE20K's.
 
     Raises:
         UserError: ``classes`` is anything else, or has more than 254 names, or values of
@@ -125,9 +124,6 @@ def prepare_config(cfg: Any) -> None:
             num_classes = num_classes or len(classes_of(dataset))
     if num_classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, num_classes)
-    pipelines = [dataset.pipeline for dataset in datasets_of(cfg, "test") if dataset.get("pipeline")]
-    if pipelines:
-        cfg.test_pipeline = copy.deepcopy(pipelines[0])
 
 
 def chosen_classes(cfg: Any) -> tuple[str, ...] | None:

@@ -55,16 +55,16 @@ def test_the_official_recipe(arch):
 
 
 @pytest.mark.parametrize(
-    ("leaf", "images", "lr", "warmup", "floor", "repeats"),
+    ("leaf", "images", "lr", "start", "warmup", "floor", "repeats"),
     [
-        ("hornet/hornet_tiny_7x7_32xb128_in1k", 4096, 4e-3, 20, 1e-6, False),
-        ("hornet/hornet_tiny_gf_32xb128_in1k", 4096, 4e-3, 20, 1e-6, False),
-        ("pvig/pvig_small_8xb128_in1k", 1024, 2e-3, 20, 1e-5, True),
-        ("vig/vig_small_8xb128_in1k", 1024, 2e-3, 20, 1e-5, True),
-        ("vvt/vvt_tiny_8xb128_in1k", 1024, 5e-4 * 1024 / 512, 5, 1e-5, True),
+        ("hornet/hornet_tiny_7x7_32xb128_in1k", 4096, 4e-3, 0.0, 20, 1e-6, False),
+        ("hornet/hornet_tiny_gf_32xb128_in1k", 4096, 4e-3, 0.0, 20, 1e-6, False),
+        ("pvig/pvig_small_8xb128_in1k", 1024, 2e-3, 1e-6, 20, 1e-5, True),
+        ("vig/vig_small_8xb128_in1k", 1024, 2e-3, 1e-6, 20, 1e-5, True),
+        ("vvt/vvt_tiny_8xb128_in1k", 1024, 5e-4 * 1024 / 512, 1e-6, 5, 1e-5, True),
     ],
 )
-def test_the_recipes_of_the_other_families(leaf, images, lr, warmup, floor, repeats):
+def test_the_recipes_of_the_other_families(leaf, images, lr, start, warmup, floor, repeats):
     """Values of published/recipes.json: hornet_in1k_official, vig_in1k_official, vvt_in1k_official."""
     cfg = load_config(CONFIGS / f"{leaf}.py")
     assert cfg.auto_scale_lr.base_batch_size == images
@@ -72,7 +72,7 @@ def test_the_recipes_of_the_other_families(leaf, images, lr, warmup, floor, repe
     assert cfg.optim_wrapper.optimizer == dict(type="AdamW", lr=lr, weight_decay=0.05)
     first, cosine = cfg.param_scheduler
     assert first.end == cosine.begin == warmup and cosine.end == cfg.train_cfg.max_epochs == 300
-    assert cosine.eta_min == floor and first.start_factor * lr <= 1e-6 * 1.001
+    assert cosine.eta_min == floor and first.start_factor * lr == pytest.approx(start, abs=1e-8)
     assert (cfg.train_dataloader.sampler.type == "RepeatAugmentation") == repeats
     assert ("custom_hooks" in cfg) == (not leaf.startswith("vvt"))  # averaged weights
     if leaf.startswith("hornet"):

@@ -21,7 +21,7 @@ def moved(module):
 
 def check_close(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).norm() <= 1e-4 * b.norm()
+        assert (a - b).norm() <= 1e-5 * b.norm()
 
 
 def exported(module, *args):

@@ -171,9 +171,9 @@ def test_only_images_of_one_size_share_a_batch(task, models):
         if task == "classification":
             scores, wanted = np.empty_like(one.scores), np.empty_like(one.scores)
             scores[one.labels], wanted[alone.labels] = one.scores, alone.scores
-            np.testing.assert_allclose(scores, wanted, atol=1e-4)
+            np.testing.assert_allclose(scores, wanted, atol=1e-6)
         elif task == "segmentation":
-            assert one.class_map.shape == image.shape[:2] and (one.class_map != alone.class_map).mean() < 0.02
+            assert one.class_map.shape == image.shape[:2] and (one.class_map != alone.class_map).mean() < 1e-3
         else:
             assert one.size == image.shape[:2] and one.masks.shape[1:] == image.shape[:2]
 

@@ -8,7 +8,7 @@ mmdetection's or mmsegmentation's own tools, which need this project only for it
 
 import argparse
 
-from engine.cli import Parser, run_tool
+from engine.cli import Parser, add_config_options, run_tool
 
 
 def main() -> None:
@@ -17,14 +17,14 @@ def main() -> None:
     from engine.inherited import without_helpers
 
     cfg = load_config(args.config, args.cfg_options)
-    print(f"# {args.config}{''.join(f' {option}' for option in args.cfg_options or [])}, completed")
+    print(f"# {args.config}{''.join(f' {option}' for option in args.cfg_options)}, completed")
     print(without_helpers(cfg, READ_KEYS).pretty_text, end="")
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("config", help="a config file")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="changes, as for train.py")
+    add_config_options(parser)
     return parser.parse_args()
 
 
