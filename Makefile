@@ -4,8 +4,10 @@ PROCESSES ?= 2
 THREADS ?= 1
 CAPABILITY ?= own
 
-# Tests run in several processes that share the cores; threads of their own would slow them down many times.
-THREADED = OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) OPENBLAS_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=1
+# Tests run in several processes that share the cores. Threads of their own would slow them down; threads that wait
+# without giving up their core would do so many times.
+THREADED = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) \
+	OPENBLAS_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=1
 
 # The processor's instructions that torch's own kernels, MKL and oneDNN may use: "own" lets each library choose. Only
 # "default" has no fused multiply-add, which rounds a product and a sum once. ("env" alone changes nothing.)

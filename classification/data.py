@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_dist_info
 from PIL import Image
 from timm.data import create_transform
-from timm.data.distributed_sampler import RepeatAugSampler
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -66,14 +64,6 @@ class ImageFolder(Dataset):
         path, label = self.samples[index]
         image = Image.fromarray(self.images[index]) if self.images else read_image(path)
         return {"inputs": as_tensor(self.transform(image)), "data_samples": label}
-
-
-class RepeatAugmentation(RepeatAugSampler):
-    """timm's repeated augmentation: an epoch shows each of 1 / ``num_repeats`` of the images ``num_repeats`` times."""
-
-    def __init__(self, dataset: Dataset, num_repeats: int = 3, seed: int | None = None):
-        rank, world_size = get_dist_info()
-        super().__init__(dataset, num_replicas=world_size, rank=rank, num_repeats=num_repeats)
 
 
 def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:

@@ -2,9 +2,10 @@
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 
-from classification.data import ImageFolder, RepeatAugmentation
+from classification.data import ImageFolder
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor, Classifier
+from classification.samplers import RepeatAugmentation
 from engine import installed
 from engine.register import register_backbones
 

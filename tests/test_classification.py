@@ -8,9 +8,10 @@ from PIL import Image
 
 from backbones import UserError, create_backbone
 from classification import TASK, Classifier, create_classifier
-from classification.data import ImageFolder, RepeatAugmentation
+from classification.data import ImageFolder
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor
+from classification.samplers import RepeatAugmentation
 from engine.config import load_config
 
 RECIPE = "classification/configs/van/van_b0_8xb128_in1k.py"
