@@ -136,7 +136,8 @@ class Classifier(BaseModel):
 class BatchPreprocessor(BaseDataPreprocessor):
     """Moves a batch to the model's device, normalises, and in training erases random rectangles.
 
-    uint8 RGB (B, 3, H, W) becomes float32 (x / 255 - mean) / std.
+    uint8 RGB (B, 3, H, W) becomes float32 (x / 255 - mean) / std. A list of batches, as of several crops of each image,
+    becomes such a list.
 
     Args:
         mean, std: of each channel of an image in 0..1.
@@ -159,10 +160,16 @@ class BatchPreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         data = self.cast_data(data)
-        found, wanted = data["inputs"].shape[1], len(self.mean)
+        inputs = data["inputs"]
+        is_list = isinstance(inputs, list)
+        prepared = [self.prepared(images, training) for images in (inputs if is_list else [inputs])]
+        return {**data, "inputs": prepared if is_list else prepared[0]}
+
+    def prepared(self, images: Tensor, training: bool) -> Tensor:
+        found, wanted = images.shape[1], len(self.mean)
         if wanted not in (1, found):
             raise UserError(f"images have {found} channels; allowed: {wanted}, as data_preprocessor.mean has")
-        inputs = (data["inputs"].float() - self.mean) / self.std
+        images = (images.float() - self.mean) / self.std
         if training and self.random_erasing:
-            inputs = RandomErasing(**self.random_erasing, device=inputs.device)(inputs)
-        return {**data, "inputs": inputs}
+            images = RandomErasing(**self.random_erasing, device=images.device)(images)
+        return images

@@ -49,9 +49,15 @@ class Classification(Task):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])
 
     def draw_sample(self, sample, metainfo):
-        image = Image.fromarray(sample["inputs"].permute(1, 2, 0).numpy())
-        image = image.resize([side * max(1, MIN_DRAWN // image.width) for side in image.size])
-        return side_by_side([image], [metainfo["classes"][int(sample["data_samples"])]])
+        crops = sample["inputs"] if isinstance(sample["inputs"], list) else [sample["inputs"]]
+        has_label = "data_samples" in sample
+        title = metainfo["classes"][int(sample["data_samples"])] if has_label else ""
+        titles = [title if has_label else "x".join(map(str, crop.shape[:0:-1])) for crop in crops]
+        return side_by_side([enlarged(Image.fromarray(crop.permute(1, 2, 0).numpy())) for crop in crops], titles)
+
+
+def enlarged(image):
+    return image.resize([side * max(1, MIN_DRAWN // image.width) for side in image.size])
 
 
 TASK = Classification()

@@ -29,7 +29,7 @@ def test_the_model_builds_with_the_arch_of_the_name(leaf):
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
     assert model.backbone.arch == max((arch for arch in list_archs() if leaf.stem.startswith(arch)), key=len)
-    assert model.num_classes == cfg.model.num_classes
+    assert getattr(model, "num_classes", None) == cfg.model.get("num_classes")
 
 
 def test_leaves_are_short(leaf):

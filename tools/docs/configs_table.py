@@ -78,6 +78,7 @@ def head_of(cfg: Config) -> str:
         "UPerHead": "UPerNet",
         "FPNHead": "Semantic FPN",
         "Classifier": "linear",
+        "Distiller": "a teacher's features",
     }
     return names.get(head, head)
 

@@ -1,0 +1,83 @@
+"""Images without labels, each as several random crops."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from backbones import UserError
+from backbones.checks import check_int
+from backbones.errors import shown
+from backbones.images import list_images, read_image
+from classification.data import as_tensor, build_transform
+from engine.formats import Format, register_format
+
+
+class UnlabelledImages(Dataset):
+    """All images below a folder, in any tree.
+
+    An item is ``dict(inputs=[crop, ...])`` with uint8 RGB crops (3, S, S).
+
+    Args:
+        data_root: the folder.
+        crops: kinds of crops, e.g. ``dict(large=dict(number=2, input_size=224, scale=(0.25, 1.0)))``. ``number`` is
+            how many an image gives, 0 or more; the rest are arguments of ``timm.data.create_transform``.
+        min_side: the shortest side in pixels that an image may have. None: the size of the smallest crops.
+
+    Raises:
+        UserError: there is no image or no crop, an image cannot be read, or an image is too small. The message names
+            the folder or file.
+    """
+
+    metainfo: dict[str, Any] = {}
+
+    def __init__(self, data_root: str, crops: Mapping[str, Mapping[str, Any]], min_side: int | None = None):
+        self.paths = images_below(data_root)
+        self.transforms, sides = [], []
+        for kind in check_crops(crops).values():
+            options = {"is_training": True, "input_size": 224, **kind}
+            number = options.pop("number")
+            self.transforms += [build_transform(options)] * number
+            sides += [options["input_size"]] * number
+        self.min_side = min(sides) if min_side is None else check_int("min_side", min_side, 1, None)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, list[Tensor]]:
+        image = read_image(self.paths[index])
+        if min(image.size) < self.min_side:
+            raise UserError(
+                f"{self.paths[index]} is {image.width}x{image.height} pixels; allowed: sides of {self.min_side} and "
+                "more, or smaller ones by min_side=PIXELS of the data set"
+            )
+        return {"inputs": [as_tensor(transform(image)) for transform in self.transforms]}
+
+
+def images_below(root: str | Path) -> list[Path]:
+    """The images below a folder, sorted; UserError if there are none."""
+    if not Path(root).is_dir():
+        raise UserError(f"no data folder {root}; set data_root=FOLDER, a folder with images at any depth")
+    return list_images([root])
+
+
+def check_crops(crops: Any) -> Mapping[str, Mapping[str, Any]]:
+    """The crops; UserError unless each kind has a number, and the numbers are not all 0."""
+    if not isinstance(crops, Mapping) or not all(isinstance(kind, Mapping) for kind in crops.values()):
+        raise UserError(f"crops is {shown(crops)}; allowed: dict(NAME=dict(number=2, input_size=224, ...), ...)")
+    numbers = [check_int(f"crops.{name}.number", kind.get("number"), 0, None) for name, kind in crops.items()]
+    if not any(numbers):
+        raise UserError("crops gives no crop of an image; allowed: a number of 1 or more in one of its kinds")
+    return crops
+
+
+@register_format(UnlabelledImages)
+class UnlabelledFormat(Format):
+    """A folder of images without labels."""
+
+    def check(self, dataset: Any, split: str) -> None:
+        """Raises UserError if there are no images, or the crops are wrong."""
+        images_below(dataset.get("data_root") or "")
+        check_crops(dataset.get("crops"))
