@@ -61,6 +61,7 @@ def option_values(images, iters=2, **options):
         "data_root": str(images),
         "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=iters, val_interval=100),
         "train_dataloader.batch_size": 2,
+        "auto_scale_lr.enable": False,
         "train_dataloader.num_workers": 0,
         "train_dataloader.sampler": dict(type="InfiniteSampler", shuffle=False),
         "train_dataloader.dataset.crops.large": dict(_delete_=True, number=1, input_size=32, no_aug=True),

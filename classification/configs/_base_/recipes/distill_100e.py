@@ -8,11 +8,7 @@ _base_ = [
 ]
 
 optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, by_epoch=True, begin=0, end=5, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", eta_min=1e-6, by_epoch=True, begin=5, end=100, convert_to_iter_based=True),
-]
-auto_scale_lr = dict(enable=True)
+param_scheduler = dict(epochs=100)
 train_cfg = dict(max_epochs=100)
 val_cfg = None  # there are no labels to test with
 test_cfg = None
