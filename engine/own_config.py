@@ -31,6 +31,8 @@ def config_from(content: Any, source: str | Path) -> Config:
     """
     if not isinstance(content, Mapping):
         raise UserError(f"{source} carries no config; give the config of its training before the checkpoint")
+    if content.get("test_dataloader") is None:
+        raise UserError(f"{source} is of a run without test data; allowed: a checkpoint of a model that predicts")
     with naming(source):
         imports = dict(imports=imports_of(content.get("custom_imports")))
         cfg = Config(dict(custom_imports=imports), cfg_text=f"# {source}", filename=str(source))

@@ -4,27 +4,38 @@ import json
 
 import convert_weights
 import distill
+import distillation
 import numpy as np
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from helpers import SMALL, run
 from mmengine.registry import MODELS
 from PIL import Image
 
-from backbones import UserError, create_backbone, load_weights
+from backbones import VAN, UserError, create_backbone, load_weights
 from backbones.weights import own_meta, read_checkpoint, read_own_meta, save_safely
 from classification import TASK
 from classification.distill import NAME, Distiller, UnlabelledImages, build_teacher
 from classification.distill.model import dense_loss, feature_loss
 from classification.model import BatchPreprocessor
+from engine import Predictor
 from engine.config import load_config
 from engine.run import build_training
 
 CONFIG = "classification/configs/demo/van_b0_distill_digits.py"
 VIT = dict(name="timm:test_vit", weights=False, input_size=32)
 PREPROCESSOR = dict(type="BatchPreprocessor", mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shallow():
+    """VAN-B0 with one block a stage, in every test here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +110,8 @@ def test_every_family_learns_from_timm_and_from_our_own(arch, tiny, teacher_file
         assert not any(param.requires_grad for param in model.teacher.net.parameters())
 
 
-def test_the_loss_falls(tiny):
-    model = distiller(tiny("van_b0", out_indices=(-1,)), VIT, mix=False)
+def test_the_loss_falls():
+    model = distiller(create_backbone("van_b0", out_indices=(-1,)), VIT, mix=False)
     optimiser = torch.optim.AdamW(model.parameters(), 2e-3)
     crops, seen = [torch.randn(4, 3, 32, 32)], []
     for _ in range(8):
@@ -132,8 +143,8 @@ def test_equal_maps_have_no_loss():
     assert dense_loss(flat, teacher[:, :, :1, :1].expand(-1, -1, 4, 4)).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_crops_count_alike_whatever_their_size(tiny):
-    model = distiller(tiny("van_b0", out_indices=(-1,)), VIT, mix=False).eval()
+def test_crops_count_alike_whatever_their_size():
+    model = distiller(create_backbone("van_b0", out_indices=(-1,)), VIT, mix=False).eval()
     large, small = torch.randn(3, 2, 3, 48, 48), torch.randn(1, 2, 3, 32, 32)
     with torch.no_grad():
         each = [model([crop], mode="loss")["loss_dense"] for crop in (*large, *small)]
@@ -141,8 +152,8 @@ def test_crops_count_alike_whatever_their_size(tiny):
     torch.testing.assert_close(all_of_them, torch.stack(each).mean())
 
 
-def test_mixed_images_are_the_same_for_both(tiny, monkeypatch):
-    model = distiller(tiny("van_b0", out_indices=(-1,)), VIT, mix=True)
+def test_mixed_images_are_the_same_for_both(monkeypatch):
+    model = distiller(create_backbone("van_b0", out_indices=(-1,)), VIT, mix=True)
     seen = {}
     model.backbone.register_forward_pre_hook(lambda module, inputs: seen.update(student=inputs[0]))
     teacher = model.teacher
@@ -161,8 +172,8 @@ def test_mixed_images_are_the_same_for_both(tiny, monkeypatch):
     torch.testing.assert_close(seen["teacher"][0], torch.lerp(pixels[1], pixels[0], share.median().item()))
 
 
-def test_without_a_dense_loss_there_is_no_head_for_it(tiny):
-    model = distiller(tiny("van_b0", out_indices=(-1,)), VIT, dense_weight=0)
+def test_without_a_dense_loss_there_is_no_head_for_it():
+    model = distiller(create_backbone("van_b0", out_indices=(-1,)), VIT, dense_weight=0)
     assert set(model([torch.randn(2, 3, 32, 32)], mode="loss")) == {"loss_pooled"}
     assert not any("dense" in name for name, _ in model.named_parameters())
 
@@ -323,7 +334,32 @@ def test_resuming_is_the_uninterrupted_run(images, trained, teacher_file, tmp_pa
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
-def test_the_file_loads_in_every_task(trained, capsys):
+def test_a_distillation_predicts_nothing(trained):
+    with pytest.raises(UserError, match="is of a run without test data"):
+        Predictor(trained / "iter_2.pth")
+    with pytest.raises(UserError, match="carries no config"):
+        Predictor(trained / NAME)
+
+
+def test_the_page_is_made_of_the_figures():
+    figures = json.loads((ROOT / "docs/benchmarks/distillation.json").read_text())
+    assert distillation.page(figures) == (ROOT / "docs/distillation.md").read_text()
+    found = figures["results"]
+    random, student = found["random weights"], found["distilled without labels"]
+    assert all(student[name] > random[name] for name in random)
+
+
+def test_halves_of_a_batch_have_the_mean_of_its_losses():
+    """So several processes, whose gradients are averaged, train as one."""
+    model = distiller(create_backbone("van_b0", out_indices=(-1,)), VIT, mix=False).eval()
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        whole, *halves = (model([part], mode="loss") for part in (images, *images.split(2)))
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2)
+
+
+def test_the_file_loads_in_every_task(trained):
     file = trained / NAME
     own = read_own_meta(read_checkpoint(file))
     assert own["backbone"]["arch"] == "van_b0" and own["mean"] == [0.5, 0.5, 0.5]
