@@ -346,7 +346,10 @@ def test_the_page_is_made_of_the_figures():
     assert distillation.page(figures) == (ROOT / "docs/distillation.md").read_text()
     found = figures["results"]
     random, student = found["random weights"], found["distilled without labels"]
-    assert all(student[name] > random[name] for name in random)
+    assert student["knn_top1"] > random["knn_top1"]
+    for name in distillation.METRICS:
+        assert student[name].keys() == random[name].keys()
+        assert all(student[name][step] > random[name][step] for step in student[name])
 
 
 def test_halves_of_a_batch_have_the_mean_of_its_losses():

@@ -21,10 +21,12 @@ import torch
 import torch.nn.functional as F
 from benchmark import machine
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from backbones import FeatureExtractor, UserError
+from backbones import PyramidBackbone, UserError, create_backbone
 from backbones.files import replaced_file
-from backbones.images import SUFFIXES
+from backbones.weights import Statistics, statistics
+from classification.data import ImageFolder
 from classification.distill import NAME
 from engine.cli import Parser, run_tool
 
@@ -34,6 +36,7 @@ CLASSIFIER = "classification/configs/demo/van_b0_digits.py"
 DISTILLER = "classification/configs/demo/van_b0_distill_digits.py"
 DETECTOR = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 NEIGHBOURS = 20
+METRICS = {"box_ap50": "bbox_mAP_50", "mask_ap50": "segm_mAP_50"}
 SIDE = 48  # pixels, as in the configs of the digits
 PAGE = """# Distillation without labels
 
@@ -55,16 +58,13 @@ at any depth. The student's images are normalised by its family's statistics, th
 
 ## On the demo data
 
-The teacher is a VAN-B0 that learned the digits with labels. The student is another VAN-B0, which saw the same {images}
-pictures without labels. kNN compares {neighbours} neighbours on {val} held-out digits. Mask R-CNN trains for {iters}
-iterations on scenes of digits.
+The teacher is a VAN-B0 that learned the digits with labels. The student is another VAN-B0, which saw the same {train}
+pictures without labels. kNN asks {neighbours} neighbours about each of {val} held-out digits. Mask R-CNN then starts
+from random weights or from the student, on scenes of digits. The columns are its AP50 after so many iterations.
 
-| start | kNN, top-1 | Mask R-CNN, box AP50 | mask AP50 |
-|:-|-:|-:|-:|
-{rows}
+{table}
 
-Measured on {device}, with Python {python}, torch {torch} and timm {timm}. One seed; a difference of a few hundredths of
-AP is within what another seed changes.
+One run of each kind, with one seed, on {device} with Python {python}, torch {torch} and timm {timm}.
 """
 
 
@@ -93,56 +93,46 @@ def parse_args() -> argparse.Namespace:
 def compare(work_dir: Path, data: Path) -> dict[str, Any]:
     """The figures. A run that has ended is not repeated."""
     digits, teacher, student = data / "digits", work_dir / "teacher", work_dir / "distilled"
-    train("tools/train.py", CLASSIFIER, teacher, f"data_root={digits}")
+    train(teacher, "tools/train.py", CLASSIFIER, f"data_root={digits}")
     words = ["--student", ARCH, "--teacher", last(teacher), "--data", digits / "train", "--config", DISTILLER]
-    train("tools/distill.py", *words, student)
+    train(student, "tools/distill.py", *words)
     starts = {"random weights": None, "distilled without labels": student / NAME, "teacher, with labels": last(teacher)}
-    results: dict[str, dict[str, float]] = {}
-    for start, weights in starts.items():
-        results[start] = {"knn_top1": knn(weights, digits)}
-        if start.startswith("teacher"):
-            continue
+    results: dict[str, dict[str, Any]] = {start: {"knn_top1": knn(starts[start], digits)} for start in starts}
+    for start in list(starts)[:2]:
         run = work_dir / f"detection-{start.split()[0]}"
-        train("tools/train.py", DETECTOR, run, f"data_root={data / 'coco'}", f"model.backbone.pretrained={weights}")
-        metrics = run / "metrics.json"
-        if not metrics.is_file():
-            words = [last(run), "--out", metrics, "--work-dir", run / "test", "--device", "cpu"]
-            call("tools/test.py", DETECTOR, *words, "--cfg-options", f"data_root={data / 'coco'}")
-        found = json.loads(metrics.read_text())
-        results[start] |= {name: found[f"coco/{name}"] for name in ("bbox_mAP_50", "segm_mAP_50")}
+        options = f"data_root={data / 'coco'}", f"model.backbone.pretrained={starts[start]}"
+        train(run, "tools/train.py", DETECTOR, *options)
+        results[start] |= validations(run)
     here = machine(torch.device("cpu")) | {name: version(name) for name in ("timm", "torchvision")}
-    counts = {"images": len(pictures(digits / "train")), "val": len(pictures(digits / "val"))}
-    return {"machine": here, **counts, "neighbours": NEIGHBOURS, "iterations": iterations(work_dir), "results": results}
+    counts = {split: len(ImageFolder(digits, split, {}).samples) for split in ("train", "val")}
+    return {"machine": here, "images": counts, "neighbours": NEIGHBOURS, "results": results}
 
 
-def train(tool: str, *words: Any) -> None:
-    """Trains in the work dir that is the last of ``words`` before the options, unless a run has ended there."""
-    options = [word for word in words if isinstance(word, str) and "=" in word]
-    *others, run = [word for word in words if word not in options]
+def train(run: Path, tool: str, *words: Any) -> None:
+    """Trains in a work dir, unless a training has ended there. Words with ``=`` are options of the config."""
     done = run / "done"
-    if not done.is_file():
-        changed = ["--cfg-options", *options] if options else []
-        call(tool, *others, "--work-dir", run, "--overwrite", "--device", "cpu", *changed)
-        done.touch()
-
-
-def call(*argv: Any) -> None:
-    """Runs a tool; UserError if it fails. Its output stays on the console."""
+    if done.is_file():
+        return
+    options = [word for word in words if "=" in str(word)]
+    argv = [tool, *(word for word in words if word not in options), "--work-dir", run, "--overwrite", "--device", "cpu"]
+    argv += ["--cfg-options", *options] if options else []
     env = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
     if subprocess.run([sys.executable, *map(str, argv)], cwd=ROOT, env=env).returncode:
-        raise UserError(f"{argv[0]} failed; see its output above")
+        raise UserError(f"{tool} failed; see its output above")
+    done.touch()
 
 
 def last(run: Path) -> Path:
+    """The last checkpoint of a run, wherever the run lies now."""
     return run / Path((run / "last_checkpoint").read_text().strip()).name
 
 
-def iterations(work_dir: Path) -> int:
-    return int(last(work_dir / "detection-distilled").stem.split("_")[-1])
-
-
-def pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+def validations(run: Path) -> dict[str, dict[str, float]]:
+    """Box and mask AP50 on held-out scenes, by the iteration of the validation."""
+    log = max(run.glob("*/vis_data/scalars.json"))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    rows = [row for row in rows if "coco/bbox_mAP_50" in row]
+    return {name: {str(row["step"]): row[f"coco/{key}"] for row in rows} for name, key in METRICS.items()}
 
 
 def knn(weights: Path | None, digits: Path) -> float:
@@ -151,29 +141,37 @@ def knn(weights: Path | None, digits: Path) -> float:
     Source of the rule: "Unsupervised feature learning via non-parametric instance discrimination", section 3.4.
     """
     torch.manual_seed(0)
-    extract = FeatureExtractor(ARCH, out_indices=(-1,), pretrained=weights, short_side=SIDE)
-    known, labels = features(extract, digits / "train")
-    asked, truth = features(extract, digits / "val")
+    net = create_backbone(ARCH, pretrained=weights, out_indices=(-1,)).eval()
+    known, labels = features(net, statistics(ARCH, weights), digits, "train")
+    asked, truth = features(net, statistics(ARCH, weights), digits, "val")
     nearest = (asked @ known.T).topk(NEIGHBOURS, dim=1)
     votes = torch.zeros(len(asked), int(labels.max()) + 1)
     votes.scatter_add_(1, labels[nearest.indices], (nearest.values / 0.07).exp())
     return round(100 * (votes.argmax(1) == truth).float().mean().item(), 2)
 
 
-def features(extract: FeatureExtractor, folder: Path) -> tuple[Tensor, Tensor]:
-    """Pooled features (N, C) of length 1, and the labels: the names of the folders."""
-    paths = pictures(folder)
-    found = [extract(paths[i : i + 100])[-1].mean(dim=(2, 3)) for i in range(0, len(paths), 100)]
-    return F.normalize(torch.cat(found), dim=1), torch.tensor([int(path.parent.name) for path in paths])
+@torch.no_grad()
+def features(net: PyramidBackbone, known: Statistics, digits: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Pooled features (N, C) of length 1, and the labels (N,)."""
+    images = ImageFolder(digits, split, dict(input_size=SIDE, crop_pct=1.0))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in known[:2])
+    found, labels = [], []
+    for batch in DataLoader(images, batch_size=200):
+        found.append(net((batch["inputs"] / 255 - mean) / std)[-1].mean(dim=(2, 3)))
+        labels.append(batch["data_samples"])
+    return F.normalize(torch.cat(found), dim=1), torch.cat(labels)
 
 
 def page(report: dict[str, Any]) -> str:
-    rows = []
+    """The page docs/distillation.md."""
+    steps = list(report["results"]["random weights"]["box_ap50"])
+    columns = [f"{name.replace('_ap50', ' AP50')}, {step}" for name in METRICS for step in steps]
+    lines = [f"| start | kNN, top-1 | {' | '.join(columns)} |", f"|:-|-:|{'-:|' * len(columns)}"]
     for start, found in report["results"].items():
-        boxes, masks = (f"{found[name]:.3f}" if name in found else "-" for name in ("bbox_mAP_50", "segm_mAP_50"))
-        rows.append(f"| {start} | {found['knn_top1']:.1f} % | {boxes} | {masks} |")
-    facts = {name: report[name] for name in ("images", "val", "neighbours")}
-    return PAGE.format(rows="\n".join(rows), iters=report["iterations"], **facts, **report["machine"])
+        figures = [f"{found[name][step]:.3f}" if name in found else "" for name in METRICS for step in steps]
+        lines.append(f"| {start} | {found['knn_top1']:.1f} % | {' | '.join(figures)} |")
+    facts = {"table": "\n".join(lines), "neighbours": report["neighbours"], **report["images"], **report["machine"]}
+    return PAGE.format(**facts)
 
 
 if __name__ == "__main__":
