@@ -342,7 +342,7 @@ def test_a_distillation_predicts_nothing(trained):
 
 
 def test_the_page_is_made_of_the_figures():
-    figures = json.loads((ROOT / "docs/benchmarks/distillation.json").read_text())
+    figures = json.loads((ROOT / "docs/distillation.json").read_text())
     assert distillation.page(figures) == (ROOT / "docs/distillation.md").read_text()
     found = figures["results"]
     random, student = found["random weights"], found["distilled without labels"]

@@ -40,7 +40,7 @@ METRICS = {"box_ap50": "bbox_mAP_50", "mask_ap50": "segm_mAP_50"}
 SIDE = 48  # pixels, as in the configs of the digits
 PAGE = """# Distillation without labels
 
-Made by `python tools/bench/distillation.py --page docs/benchmarks/distillation.json`, from a run on the demo data.
+Made by `python tools/bench/distillation.py --page docs/distillation.json`, from a run on the demo data.
 
 A student learns the features of a frozen teacher on images without labels. Student and teacher see the same crops. A
 linear head turns the student's pooled features into the teacher's, and another head does so at each place of the last
@@ -48,8 +48,7 @@ map. The loss is 1 - cosine similarity plus the mean squared error, against feat
 
 ```
 python tools/distill.py --student van_b0 --teacher timm:vit_small_patch14_dinov2 --teacher-size 224 --data FOLDER
-python tools/train.py detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py \\
-    --cfg-options model.backbone.pretrained=work_dirs/van_b0_distill/backbone.safetensors
+python tools/train.py CONFIG --cfg-options model.backbone.pretrained=work_dirs/van_b0_distill/backbone.safetensors
 ```
 
 The teacher is a model of timm, one of our archs, a name of our weights, or a checkpoint of a run here.
@@ -85,7 +84,7 @@ def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work-dir", type=Path, default=ROOT / "work_dirs/distillation", help="folder of the runs")
     parser.add_argument("--data", type=Path, default=ROOT / "data/demo", help="the demo data (default: data/demo)")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/benchmarks/distillation.json", help="file to write")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/distillation.json", help="file to write")
     parser.add_argument("--page", metavar="JSON", help="print the page of a file, and measure nothing")
     return parser.parse_args()
 
