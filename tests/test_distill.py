@@ -206,6 +206,8 @@ def test_the_teacher_sees_images_of_its_size_and_statistics():
     teacher = build_teacher("timm:test_vit", weights=False)
     assert teacher.input_size == (160, 160)
     assert teacher(torch.rand(1, 3, 48, 48))[1].shape[2:] == (10, 10)
+    text = str(teacher)
+    assert "timm:test_vit, weights: random" in text and "160x160" in text and "mean (0.5, 0.5, 0.5)" in text
     smaller = build_teacher("timm:test_vit", weights=False, input_size=64)
     assert smaller(torch.rand(1, 3, 48, 48))[1].shape[2:] == (4, 4)
 

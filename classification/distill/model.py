@@ -13,6 +13,7 @@ from backbones import PyramidBackbone, UserError
 from backbones.checks import check_flag
 from classification.distill.teacher import build_teacher
 from classification.heads import linear
+from engine.console import say_note
 
 
 class Distiller(BaseModel):
@@ -32,7 +33,7 @@ class Distiller(BaseModel):
         teacher: the arguments of ``build_teacher``.
         dense_weight: weight of the dense loss, 0 or more; the pooled loss has weight 1. 0 builds no dense head.
         mix: mix each image with another one of the batch, in random shares. The teacher sees the mixed images too.
-        data_preprocessor: config of a ``BatchPreprocessor`` with the student's mean and std.
+        data_preprocessor: config of a ``BatchPreprocessor`` with the student's mean and std; 0.5 by default.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Distiller(BaseModel):
         mix: bool = True,
         data_preprocessor: dict[str, Any] | None = None,
     ):
-        super().__init__(data_preprocessor)
+        super().__init__(data_preprocessor or dict(type="BatchPreprocessor"))
         if type(dense_weight) not in (int, float) or not 0 <= dense_weight < float("inf"):
             raise UserError(f"dense_weight is {dense_weight!r}; allowed: numbers from 0 up")
         if not isinstance(backbone, nn.Module):
@@ -98,6 +99,7 @@ class Distiller(BaseModel):
         """Loads the student's ``pretrained`` and the teacher's weights. mmengine calls this before training."""
         self.backbone.init_weights()
         self.teacher.load()
+        say_note(self.teacher)
 
 
 def feature_loss(student: Tensor, teacher: Tensor) -> Tensor:

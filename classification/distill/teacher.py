@@ -94,6 +94,14 @@ class Teacher(ABC):
         self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
         self.net: nn.Module | None = None
 
+    def __str__(self) -> str:
+        kind = {True: "published", False: "random"}.get(self.weights, self.weights)
+        size = (
+            "as large as the student's" if self.input_size is None else f"of {self.input_size[1]}x{self.input_size[0]}"
+        )
+        mean, std = (", ".join(f"{value:.4g}" for value in part.flatten().tolist()) for part in (self.mean, self.std))
+        return f"teacher {self.name}, weights: {kind}; its images are {size}, normalised by mean ({mean}), std ({std})"
+
     @abstractmethod
     def create(self) -> nn.Module:
         """The network with its weights."""
