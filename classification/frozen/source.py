@@ -99,6 +99,7 @@ class Source:
             "weights_sha256": tensors_sha256(net) if self.weights is None else file_sha256(net.arch, self.weights),
             "stages": list(net.out_indices),
             "pool": self.pool,
+            "width": self.width,
             "transform": self.transform,
             "mean": list(statistics.mean),
             "std": list(statistics.std),

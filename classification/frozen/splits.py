@@ -87,6 +87,7 @@ def build_splits(cfg: Config, transform: dict[str, Any], data: str) -> dict[str,
         for dataset in datasets_of(cfg, loader):
             dataset.transform = transform
             dataset.pop("in_memory", None)  # every image is read once
+            dataset.pop("max_unreadable", None)  # training may show another image in place of an unreadable one
     splits = {NAMES[loader]: TASK.build_dataset(cfg, loader) for loader in NAMES}
     train, val = (list(dataset.metainfo["classes"]) for dataset in splits.values())
     check_classes(train, val, data)
@@ -114,7 +115,9 @@ def describe_splits(cfg: Config, splits: dict[str, Dataset]) -> dict[str, dict[s
         if hasattr(dataset, "samples"):
             root = under_root(config, config.get("folder", ""))
             for path, label in dataset.samples:
-                digest.update(f"{os.path.relpath(path, root)}\t{os.path.getsize(path)}\t{label}\n".encode())
+                # An image in an archive has a name only.
+                size = os.path.getsize(path) if os.path.isfile(path) else None
+                digest.update(os.fsencode(f"{path.removeprefix(f'{root}{os.sep}')}\t{size}\t{label}\n"))
         else:
             digest.update(repr(sorted(config.items())).encode())
         described[name] = {"images": len(dataset), "sha256": digest.hexdigest()}
