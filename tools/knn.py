@@ -2,9 +2,9 @@
 
 python tools/knn.py van_b2.in1k data/imagenet [--k 10,20,100,200] [--out results.json] [--cache features.safetensors]
 python tools/knn.py work_dirs/my_run/epoch_300.pth my_config.py [--stages 2,3] [--pool gem]
-python tools/launch/launch.py 8 tools/knn.py van_b2.in1k data/imagenet [--out results.json]
 
-The last line computes the features in 8 processes. The temperature of the vote is 0.07, as in DINO's evaluation.
+Eight processes share the images: python tools/launch/launch.py 8 tools/knn.py van_b2.in1k data/imagenet
+The temperature of the vote is 0.07, as in DINO's evaluation.
 """
 
 import argparse
