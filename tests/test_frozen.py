@@ -152,6 +152,16 @@ def test_a_stop_half_way_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room on disks")
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    meta, path = {"splits": {name: {"images": 2**20} for name in ("train", "val")}}, tmp_path / "f.safetensors"
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    message = r"32\.0 MiB of features do not fit .*No space left"
+    with pytest.raises(UserError, match=message), writing(path, meta, 2, np.dtype(np.float32)):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["cut", "other", "text"])
 def test_a_file_that_is_none_is_named(kind, digits, tmp_path):
     path = tmp_path / "f.safetensors"

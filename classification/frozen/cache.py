@@ -54,6 +54,7 @@ def writing(path: Path, meta: dict[str, Any], width: int, saved_in: np.dtype) ->
     """A block that fills a new file. The arrays given to the block lie in the file, and take no memory of their own.
 
     The file appears at ``path`` when the block ends. After an error, or a stop half-way, an old file is as it was.
+    UserError if the disk has no room.
 
     Args:
         path: the file.
@@ -76,11 +77,28 @@ def writing(path: Path, meta: dict[str, Any], width: int, saved_in: np.dtype) ->
     with replaced_file(path) as beside:
         with open(beside, "wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
-            os.truncate(file.fileno(), 8 + len(text) + end)
+            file.flush()
+            reserve(file.fileno(), 8 + len(text) + end, path)
         arrays = mapped(beside, "r+")
         yield Features(*splits_of(arrays), meta)
         for array in arrays.values():
             array.flush()
+
+
+def reserve(file: int, size: int, path: Path) -> None:
+    """Gives an open file its final size. Without room on the disk, writing to a mapped file would kill the process.
+
+    Raises:
+        UserError: the disk has no room for it.
+    """
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+        else:
+            os.truncate(file, size)
+    except OSError as error:
+        where = f"{size / 2**20:.1f} MiB of features do not fit into {path.parent}"
+        raise UserError(f"{where} ({error.strerror}); name a --cache on another disk, or add --half") from None
 
 
 def read_features(path: Path) -> Features:
