@@ -405,7 +405,7 @@ def test_both_tools_read_one_file_and_write_json(digits, tmp_path, monkeypatch, 
     written = (tmp_path / "f.safetensors").stat().st_mtime_ns
     rows = json.loads((tmp_path / "knn.json").read_text())
     assert [row["k"] for row in rows["results"]] == [1, 13] and rows["temperature"] == 0.07
-    assert "13 train + 7 val images of 3 classes at 32 pixels, mean of stages 3, 256 features" in out
+    assert "13 train + 7 val images of 3 classes at 32 pixels, mean of stage 3, 256 features" in out
     options = ["--rates", "0.01,0.1", "--weight-decays", "0,0.1", "--epochs", 3, "--check"]
     status, out, err = run(probe_tool, [*argv, tmp_path / "probe.json", *options], monkeypatch, capsys)
     assert status == 0, err

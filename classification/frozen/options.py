@@ -99,12 +99,11 @@ def features_for(source: Source, args: argparse.Namespace) -> Iterator[Features 
 def headline(features: Features) -> str:
     """One line that says what was judged."""
     meta = features.meta
-    size, stages = meta["transform"]["input_size"], ", ".join(map(str, meta["stages"]))
+    size, stages = meta["transform"]["input_size"], ", ".join(f"stage {number}" for number in meta["stages"])
     counts = " + ".join(f"{split['images']} {name}" for name, split in meta["splits"].items())
-    width = features.train.features.shape[1]
     return (
         f"{meta['arch']}, {meta['weights']}: {counts} images of {len(meta['classes'])} classes at {size} pixels, "
-        f"{meta['pool']} of stages {stages}, {width} features"
+        f"{meta['pool']} of {stages}, {meta['width']} features"
     )
 
 
