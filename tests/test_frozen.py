@@ -103,7 +103,7 @@ def test_features_are_those_of_the_transformed_files_in_order(digits, made):
         for path, vector in zip(paths, split.features, strict=True):
             image = Image.open(path).resize((45, 36), Image.Resampling.BICUBIC).crop((6, 2, 38, 34))
             expected = torch.cat([m.mean(dim=(2, 3))[0] for m in extractor(image)])
-            np.testing.assert_allclose(vector, expected, rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)
     assert features.meta["stages"] == [2, 3] and features.train.features.shape == (13, 160 + 256)
 
 
@@ -222,6 +222,14 @@ def test_an_image_without_finite_features_is_named(digits, tmp_path, monkeypatch
     with pytest.raises(UserError, match=r"ant.0\.png: its features are not finite in float16"):
         features_of(source, tmp_path / "f.safetensors", saved_in="float16")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_one_process_is_an_error_of_all(monkeypatch):
+    monkeypatch.setattr(extract, "all_gather_object", lambda mine: [mine, "b.png is no image"])
+    with pytest.raises(UserError, match=r"^b\.png is no image$"), extract.together():
+        pass
+    with pytest.raises(UserError, match=r"^a\.png is no image$"), extract.together():
+        raise UserError("a.png is no image")
 
 
 def test_two_processes_make_the_file_of_one(digits, made, tmp_path):

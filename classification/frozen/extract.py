@@ -1,12 +1,13 @@
 """Computing the features of all images, in one process or in several that share the images."""
 
+import contextlib
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, broadcast_object_list, gather, get_dist_info, is_main_process
+from mmengine.dist import all_gather_object, barrier, broadcast_object_list, gather, get_dist_info, is_main_process
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
@@ -42,61 +43,77 @@ def features_of(
     Raises:
         UserError: the file holds features of other things, or an image cannot be read, or a feature is not finite.
     """
-    meta, there = {}, [False]
-    if is_main_process():
-        meta = source.describe() | {"saved_in": saved_in}
-        if path.exists() and not overwrite:
-            check_same(path, read_features(path).meta, meta)
-            there = [True]
-    broadcast_object_list(there)
-    if not there[0]:
-        if is_main_process():
-            with writing(path, meta, source.width, np.dtype(saved_in)) as file:
-                for name in SPLITS:
-                    fill(source, name, batch_size, workers, file)
-        else:
-            for name in SPLITS:
-                fill(source, name, batch_size, workers)
+    first, there = is_main_process(), [False]
+    with contextlib.ExitStack() as stack:
+        file = None
+        with together():
+            meta = source.describe() | {"saved_in": saved_in} if first else {}
+            if first and path.exists() and not overwrite:
+                check_same(path, read_features(path).meta, meta)
+                there = [True]
+            elif first:
+                file = stack.enter_context(writing(path, meta, source.width, np.dtype(saved_in)))
+        broadcast_object_list(there)
+        for name in () if there[0] else SPLITS:
+            fill(source, name, np.dtype(saved_in), batch_size, workers, file)
     barrier()
-    return read_features(path) if is_main_process() else None
+    return read_features(path) if first else None
 
 
-def fill(source: Source, name: str, batch_size: int, workers: int, file: Features | None = None) -> None:
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A block that every process runs. After a UserError in one of them all processes raise that error.
+
+    Without this the others would wait for the process that has gone, and end with an error of the network.
+    """
+    error = None
+    try:
+        yield
+    except UserError as caught:
+        error = str(caught)
+    found = next(filter(None, all_gather_object(error)), None)
+    if found is not None:
+        raise UserError(found)
+
+
+def fill(
+    source: Source, name: str, saved_in: np.dtype, batch_size: int, workers: int, file: Features | None = None
+) -> None:
     """Computes the features of a split. The first process writes those of all processes to ``file``."""
     dataset = source.splits[name]
-    total = len(dataset)
-    bar = tqdm(total=total, desc=name, unit="image", disable=None if file else True)
-    for indices, vectors, labels in gathered(source, dataset, batch_size, workers):
-        if file is not None:
-            split = getattr(file, name)
-            with np.errstate(over="ignore"):  # what float16 cannot hold becomes infinite, and is refused below
-                split.features[indices] = vectors.numpy()
-            split.labels[indices] = labels.numpy()
-            finite = np.isfinite(split.features[indices]).all(axis=1)
-            if not finite.all():
-                first = int(np.asarray(indices)[~finite][0])
-                raise UserError(f"{image_name(dataset, first)}: its features are not finite in {split.features.dtype}")
-            bar.update(len(indices))
+    bar = tqdm(total=len(dataset), desc=name, unit="image", disable=None if file else True)
+    for indices, vectors, labels in gathered(source, dataset, saved_in, batch_size, workers):
+        split = getattr(file, name)
+        split.features[indices] = vectors.numpy()
+        split.labels[indices] = labels.numpy()
+        bar.update(len(indices))
     bar.close()
 
 
-def gathered(source: Source, dataset: Dataset, batch_size: int, workers: int) -> Iterator[tuple[range, Tensor, Tensor]]:
+def gathered(
+    source: Source, dataset: Dataset, saved_in: np.dtype, batch_size: int, workers: int
+) -> Iterator[tuple[range, Tensor, Tensor]]:
     """(numbers of images, their vectors (B, width), their labels (B,)), of every process in turn.
 
     The first process gets the results of all; the others get none.
     """
+    dtype = {"float32": torch.float32, "float16": torch.float16}[saved_in.name]
     rank, world = get_dist_info()
     shares = [range(r, len(dataset), world) for r in range(world)]
     loader = DataLoader(Subset(dataset, shares[rank]), batch_size, num_workers=workers)
     batches = iter(loader)
     for step in range(ceil(len(shares[0]) / batch_size)):  # no share is longer than the first
-        batch = next(batches, None)
-        vectors = torch.zeros(batch_size, source.width, device=source.extractor.device)
+        vectors = torch.zeros(batch_size, source.width, dtype=dtype, device=source.extractor.device)
         labels = torch.zeros(batch_size, dtype=torch.int64, device=source.extractor.device)
-        if batch is not None:
-            count = len(batch["inputs"])
-            vectors[:count] = source.vectors(batch["inputs"])
-            labels[:count] = batch["data_samples"].to(labels.device)
+        with together():
+            batch = next(batches, None)
+            if batch is not None:
+                count = len(batch["inputs"])
+                vectors[:count] = source.vectors(batch["inputs"])
+                labels[:count] = batch["data_samples"].to(labels.device)
+            for i in (~vectors.isfinite().all(dim=1)).nonzero().flatten().tolist():
+                image = image_name(dataset, shares[rank][step * batch_size + i])
+                raise UserError(f"{image}: its features are not finite in {saved_in}")
         pairs = zip(gather(vectors), gather(labels), strict=True)
         for share, (values, classes) in zip(shares, pairs, strict=False):
             indices = share[step * batch_size : (step + 1) * batch_size]
