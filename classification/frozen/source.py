@@ -85,7 +85,7 @@ class Source:
 
     def vectors(self, images: Tensor) -> Tensor:
         """uint8 RGB (B, 3, H, W) to float32 (B, width)."""
-        return pooled(self.extractor(images), self.pool)
+        return pooled(self.extractor(images.to(self.extractor.device)), self.pool)
 
     def describe(self) -> dict[str, Any]:
         """All that the features follow from, as a dict of JSON's types, and where it was found.
