@@ -44,12 +44,12 @@ def main() -> None:
             features.train,
             features.val,
             len(source.classes),
-            args.rates,
-            args.weight_decays,
-            args.epochs,
-            args.probe_batch_size,
-            args.seed,
-            source.extractor.device,
+            rates=args.rates,
+            decays=args.weight_decays,
+            epochs=args.epochs,
+            batch_size=args.probe_batch_size,
+            seed=args.seed,
+            device=source.extractor.device,
         )
         print(f"{'rate':>9}{'decay':>9}{'held out':>10}{'top-1':>9}{'top-5':>9}")
         for point in found["grid"]:

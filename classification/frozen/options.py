@@ -70,15 +70,15 @@ def source_of(args: argparse.Namespace) -> Source:
     return Source(
         args.model,
         args.data,
-        args.arch,
-        args.stages,
-        args.pool,
-        args.input_size,
-        args.crop_pct,
-        device,
-        DTYPES[args.dtype],
-        args.seed,
-        args.cfg_options,
+        arch=args.arch,
+        stages=args.stages,
+        pool=args.pool,
+        input_size=args.input_size,
+        crop_pct=args.crop_pct,
+        device=device,
+        dtype=DTYPES[args.dtype],
+        seed=args.seed,
+        cfg_options=args.cfg_options,
     )
 
 
@@ -89,10 +89,10 @@ def features_for(source: Source, args: argparse.Namespace) -> Iterator[Features 
         yield features_of(
             source,
             args.cache or Path(folder) / "features.safetensors",
-            args.overwrite,
-            "float16" if args.half else "float32",
-            args.batch_size,
-            args.workers,
+            overwrite=args.overwrite,
+            saved_in="float16" if args.half else "float32",
+            batch_size=args.batch_size,
+            workers=args.workers,
         )
 
 
