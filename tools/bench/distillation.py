@@ -59,7 +59,8 @@ at any depth. The student's images are normalised by its family's statistics, th
 
 The teacher is a VAN-B0 that learned the digits with labels. The student is another VAN-B0, which saw the same {train}
 pictures without labels. kNN asks {neighbours} neighbours about each of {val} held-out digits. Mask R-CNN then starts
-from random weights or from the student, on scenes of digits. The columns are its AP50 after so many iterations.
+from random weights or from the student, on scenes of digits. The other columns are its AP50 on held-out scenes, after
+so many iterations.
 
 {table}
 
