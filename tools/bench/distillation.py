@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from benchmark import machine
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from backbones import PyramidBackbone, UserError, create_backbone
+from backbones import UserError
 from backbones.files import replaced_file
-from backbones.weights import Statistics, statistics
 from classification.data import ImageFolder
 from classification.distill import NAME
+from classification.frozen.extract import features_of
+from classification.frozen.knn import knn
+from classification.frozen.source import Source
 from engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +96,9 @@ def compare(work_dir: Path, data: Path) -> dict[str, Any]:
     words = ["--student", ARCH, "--teacher", last(teacher), "--data", digits / "train", "--config", DISTILLER]
     train(student, "tools/distill.py", *words)
     starts = {"random weights": None, "distilled without labels": student / NAME, "teacher, with labels": last(teacher)}
-    results: dict[str, dict[str, Any]] = {start: {"knn_top1": knn(starts[start], digits)} for start in starts}
+    results: dict[str, dict[str, Any]] = {}
+    for start, weights in starts.items():
+        results[start] = {"knn_top1": knn_top1(weights, digits, work_dir / "features.safetensors")}
     for start in list(starts)[:2]:
         run = work_dir / f"detection-{start.split()[0]}"
         options = f"data_root={data / 'coco'}", f"model.backbone.pretrained={starts[start]}"
@@ -135,31 +136,12 @@ def validations(run: Path) -> dict[str, dict[str, float]]:
     return {name: {str(row["step"]): row[f"coco/{key}"] for row in rows} for name, key in METRICS.items()}
 
 
-def knn(weights: Path | None, digits: Path) -> float:
-    """Top-1 in percent of nearest neighbours by cosine similarity. A vote weighs exp(cosine / 0.07).
-
-    Source of the rule: "Unsupervised feature learning via non-parametric instance discrimination", section 3.4.
-    """
-    torch.manual_seed(0)
-    net = create_backbone(ARCH, pretrained=weights, out_indices=(-1,)).eval()
-    known, labels = features(net, statistics(ARCH, weights), digits, "train")
-    asked, truth = features(net, statistics(ARCH, weights), digits, "val")
-    nearest = (asked @ known.T).topk(NEIGHBOURS, dim=1)
-    votes = torch.zeros(len(asked), int(labels.max()) + 1)
-    votes.scatter_add_(1, labels[nearest.indices], (nearest.values / 0.07).exp())
-    return round(100 * (votes.argmax(1) == truth).float().mean().item(), 2)
-
-
-@torch.no_grad()
-def features(net: PyramidBackbone, known: Statistics, digits: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Pooled features (N, C) of length 1, and the labels (N,)."""
-    images = ImageFolder(digits, split, dict(input_size=SIDE, crop_pct=1.0))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in known[:2])
-    found, labels = [], []
-    for batch in DataLoader(images, batch_size=200):
-        found.append(net((batch["inputs"] / 255 - mean) / std)[-1].mean(dim=(2, 3)))
-        labels.append(batch["data_samples"])
-    return F.normalize(torch.cat(found), dim=1), torch.cat(labels)
+def knn_top1(weights: Path | None, digits: Path, cache: Path) -> float:
+    """Top-1 in percent, as tools/knn.py computes it."""
+    source = Source(str(weights or ARCH), digits, input_size=SIDE, crop_pct=1.0)
+    found = features_of(source, cache, overwrite=True)
+    (row,) = knn(found.train, found.val, len(source.classes), [NEIGHBOURS])
+    return round(row["top1"], 2)
 
 
 def page(report: dict[str, Any]) -> str:

@@ -1,5 +1,5 @@
-# VAN-B0 learns a teacher's features on the demo's digits without labels, three minutes on two CPU cores. Name the
-# teacher: tools/distill.py --config, with the checkpoint of van_b0_digits.py.
+# VAN-B0 learns a teacher's features on the demo's digits without labels, about four minutes on two CPU cores.
+# tools/bench/distillation.py starts this run with the demo's classifier as teacher.
 _base_ = ["../_base_/models/distiller.py", "_base_/unlabelled_digits.py", "_base_/adamw_4e.py", "../_base_/runtime.py"]
 
 model = dict(backbone=dict(arch="van_b0"), teacher=dict(name="van_b0"))
