@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, read_image
+from classification.tta import with_five_crops
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, prepare_splits, under_root
@@ -67,8 +68,14 @@ class ImageFolder(Dataset):
 
 
 def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
-    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised."""
-    return create_transform(**{"interpolation": "bicubic", **options}, use_prefetcher=True)
+    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised.
+
+    With ``five_crops=True`` the function gives five crops, (5, 3, H, W).
+    """
+    options = {"interpolation": "bicubic", **options}
+    five_crops = options.pop("five_crops", False)
+    transform = create_transform(**options, use_prefetcher=True)
+    return with_five_crops(transform) if five_crops else transform
 
 
 def as_tensor(image: np.ndarray | Tensor) -> Tensor:

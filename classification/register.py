@@ -3,9 +3,12 @@
 from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 
 from classification.data import ImageFolder
-from classification.metrics import Accuracy
+from classification.metrics import Accuracy, CalibrationError
 from classification.model import BatchPreprocessor, Classifier
+from classification.real_labels import RealLabels
+from classification.report import Report
 from classification.samplers import RepeatAugmentation
+from classification.tta import AveragedViews
 from engine import installed
 from engine.register import register_backbones
 
@@ -14,8 +17,12 @@ register_backbones()
 for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),
+    (MODELS, AveragedViews),
     (DATASETS, ImageFolder),
+    (DATASETS, RealLabels),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
+    (METRICS, CalibrationError),
+    (METRICS, Report),
 ):
     registry.register_module(module=module, force=True)

@@ -4,9 +4,13 @@ import numpy as np
 from PIL import Image
 
 from backbones.images import read_image
+from backbones.weights.table import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.test_sets import metrics_of
+from classification.tta import use_views
 from engine.draw import draw_scores, side_by_side
 from engine.results import Scores
+from engine.splits import datasets_of
 from engine.task import Task, check_size
 
 SHOWN = 5  # number of classes drawn and described for an image, best first
@@ -44,6 +48,20 @@ class Classification(Task):
     def describe(self, result):
         scores = [round(float(score), 6) for score in result.scores[:SHOWN]]
         return {"labels": result.labels[:SHOWN].tolist(), "categories": result.names[:SHOWN], "scores": scores}
+
+    def use_tta(self, cfg, views=None):
+        use_views(cfg, views or "flip")
+
+    def describe_testing(self, cfg):
+        model = cfg.model.get("module") or cfg.model  # inside test-time augmentation
+        transform = next((dataset.get("transform") or {} for dataset in datasets_of(cfg, "test")), {})
+        prepared = Evaluation(**{name: transform[name] for name in Evaluation._fields if name in transform})
+        numbers = [f"{name} {tuple(model.data_preprocessor[name])}" for name in ("mean", "std")]
+        allowed = next((metric.subset for metric in metrics_of(cfg) if metric.get("subset")), None)
+        classes = f"{len(allowed)} of {model.num_classes} classes" if allowed else f"{model.num_classes} classes"
+        crops, mirrored = transform.get("five_crops", False), cfg.model.get("flip", False)
+        views = [f"{(5 if crops else 1) * (2 if mirrored else 1)} views an image"] if crops or mirrored else []
+        return ", ".join([classes, str(prepared), *numbers, *views])
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])

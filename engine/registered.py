@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from mmengine import registry
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
 
 from backbones.errors import UserError
 
-REGISTRIES = (MODELS, TASK_UTILS, TRANSFORMS, DATASETS, FUNCTIONS)  # of all that predicting builds
+REGISTRIES = (MODELS, TASK_UTILS, TRANSFORMS, DATASETS, FUNCTIONS, METRICS)  # of all that is built here
 SCOPES = {"mmengine": "engine.register", "mmdet": "detection", "mmseg": "segmentation"}  # scope -> what fills it
 # Operators that mmcv and mmdet look up in their own modules, and not in a registry.
 OPERATORS = {"nms", "soft_nms", "RoIAlign", "RoIPool", "SimpleRoIAlign"}
