@@ -1,7 +1,6 @@
 """The report of a test: a table of the classes, the confusion matrix as CSV and as a picture, and the calibration."""
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 
-from backbones.files import replaced_file
+from backbones.files import replaced_file, write_json
 from classification.confusion import draw_confusion
 from classification.imagenet import descriptions
 from classification.metrics import ScoredImages, calibration_error, reliability
@@ -69,8 +68,7 @@ class Report(ScoredImages):
             write_csv(self.folder / "confusion.csv", [["true", *names], *map(row_of, names, counts.tolist())])
             with replaced_file(self.folder / "confusion.png") as beside:
                 draw_confusion(counts, [short(name) for name in names]).save(beside, "PNG")
-        with replaced_file(self.folder / "report.json") as beside:
-            beside.write_text(json.dumps(summary | metrics | {"reliability": bins}, indent=2) + "\n")
+        write_json(self.folder / "report.json", summary | metrics | {"reliability": bins})
         return metrics
 
 

@@ -11,7 +11,6 @@ Their data are ImageNet's validation images, in data_root/val, unless --images n
 
 import argparse
 import contextlib
-import json
 from pathlib import Path
 
 from engine.cli import CONFIG_SUFFIXES, Parser, add_run_options, output_folder, run_tool
@@ -21,7 +20,7 @@ VIEWS = ("flip", "five", "ten")
 
 def main() -> None:
     args = parse_args()
-    from backbones.files import replaced_file
+    from backbones.files import write_json
     from engine.run import build_testing
     from engine.tasks import task_for
 
@@ -43,8 +42,7 @@ def main() -> None:
         print(f"{args.checkpoint}: {len(runner.test_dataloader.dataset)} images, {line}", flush=True)
     metrics = runner.test()
     if args.out and runner.rank == 0:
-        with replaced_file(args.out) as beside:
-            beside.write_text(json.dumps(metrics, indent=2) + "\n")
+        write_json(args.out, metrics)
         print(f"metrics: {args.out}")
     if args.report and runner.rank == 0:
         print(f"report: {args.report}")
