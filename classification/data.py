@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from backbones import UserError
+from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, read_image
 from classification.tta import with_five_crops
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.num_classes import class_names, set_num_classes
-from engine.splits import SPLITS, prepare_splits, under_root
+from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 
 SCOPE = "mmengine"
 
@@ -123,6 +124,8 @@ def prepare_config(cfg: Any) -> None:
         UserError: ``cfg.classes`` is no list of names.
     """
     prepare_splits(cfg)
+    if cfg.get("input_size") is not None:
+        set_input_size(cfg, cfg.input_size)
     datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, SCOPE)]
     on_disk = (found.classes(dataset) for dataset, found in datasets)
     chosen = class_names(cfg.get("classes"))
@@ -134,6 +137,15 @@ def prepare_config(cfg: Any) -> None:
             found.set_classes(dataset, tuple(classes), [])
     if classes and cfg.get("model") is not None:
         set_num_classes(cfg.model, len(classes))
+
+
+def set_input_size(cfg: Any, size: Any) -> None:
+    """Sets the crop of every transform, in pixels. Raises UserError unless ``size`` is an integer from 32 up."""
+    check_int("input_size", size, MIN_SIZE, None)
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            if dataset.get("transform") is not None:
+                dataset.transform.input_size = size
 
 
 @register_format(ImageFolder)

@@ -3,6 +3,7 @@
 # alone, in this order. Recipes add augmentation beyond crops and mirroring.
 data_root = "data/imagenet"
 classes = None
+input_size = None  # pixels of the crops in training and testing, for all transforms at once
 
 train_dataloader = dict(
     batch_size=128,
