@@ -4,11 +4,13 @@ from functools import cache
 
 from timm.data import ImageNetInfo
 
+from classification import class_maps
+
 
 @cache
 def synsets() -> tuple[str, ...]:
     """The WordNet ids of the classes, ``n01440764`` to ``n15075141``, in the order of a classifier's outputs."""
-    return tuple(ImageNetInfo().label_names())
+    return tuple(class_maps.synsets("imagenet"))
 
 
 @cache

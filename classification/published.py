@@ -10,9 +10,10 @@ from backbones.errors import UserError
 from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of
 from backbones.weights.source import head_rows, open_source
+from classification.class_maps import IMAGENET_1K, imagenet_1k_rows
 from classification.data import class_folders
 from classification.imagenet import synsets
-from classification.test_sets import folders_of
+from classification.test_sets import folders_of, metrics_of
 from engine.config import load_config
 from engine.num_classes import class_names
 from engine.splits import under_root
@@ -33,8 +34,9 @@ def testing_config(
         images: the folder that holds the class folders. None takes ``val`` in ``data_root``.
 
     Returns:
-        The completed config, and the names of the model's classes. These are ImageNet's WordNet ids for 1000 outputs.
-        Another number of outputs takes the names of as many class folders, sorted, as most trainers do.
+        The completed config, and the names of the model's classes. These are ImageNet's WordNet ids for 1000 outputs,
+        and for the larger heads of which ``imagenet_1k_rows`` knows the rows of these classes. Another number of
+        outputs takes the names of as many class folders, sorted, as most trainers do.
 
     Raises:
         UserError: the weights are absent, of no known arch, or without a classifier; an option is bad; or the class
@@ -50,6 +52,9 @@ def testing_config(
         options |= {"data_root": str(images), "test_dataloader.dataset.folder": "."}
     settled = {f"test_dataloader.dataset.transform.{k}": v for k, v in evaluation_of(arch, weights)._asdict().items()}
     settled |= {"model.backbone.arch": arch, "model.backbone.pretrained": str(weights)}
+    rows = None if chosen else imagenet_1k_rows().get(outputs)
+    if rows is not None:
+        settled["model.class_map"], outputs = IMAGENET_1K, len(rows)
     cfg = load_config(BASE, settled | options)
     cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs") / "test" / Path(weights).name)
     cfg.model.num_classes = outputs  # completing the config has counted the folders
@@ -60,6 +65,8 @@ def testing_config(
         dataset.classes = folders_of(root, names)
     else:
         names = dataset.classes = list(chosen or (synsets() if outputs == len(synsets()) else dataset.classes))
+    for metric in metrics_of(cfg) if rows and None in rows else ():
+        metric.subset = [index for index, row in enumerate(rows) if row is not None]
     return cfg, names
 
 

@@ -54,10 +54,10 @@ def use_images(cfg: Any, folder: str | Path, names: Sequence[str]) -> None:
     cfg.test_dataloader.dataset = ConfigDict(
         type="ImageFolder", data_root=str(folder), folder=".", classes=classes, transform=given.transform
     )
-    subset = [index for index, name in enumerate(classes) if name in there]
-    if len(subset) < len(classes):
-        for metric in metrics_of(cfg):
-            metric.subset = subset
+    for metric in metrics_of(cfg):
+        allowed = metric.get("subset") or range(len(classes))
+        subset = [index for index in allowed if classes[index] in there]
+        metric.subset = subset if len(subset) < len(classes) else None
 
 
 def metrics_of(cfg: Any) -> list[Any]:

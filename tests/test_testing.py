@@ -135,6 +135,23 @@ def test_classes_of_other_heads_are_the_sorted_folders_or_named(cut_depths, tmp_
         published_config("three.pth", {"data_root": root})
 
 
+def test_a_head_of_imagenet_22k_is_tested_on_its_rows_of_imagenet(cut_depths, tool, tmp_path, monkeypatch, capsys):
+    """timm's list of ImageNet-22K lacks one of the 1000 classes, which then is never predicted."""
+    cut_depths("van_b0", (1, 1, 1, 1))
+    larger = ImageNetInfo("imagenet22k").label_names()
+    clf = create_classifier("van_b0", len(larger))
+    clf.head.fc.weight.data.zero_()
+    clf.head.fc.bias.data.zero_()
+    clf.head.fc.bias.data[larger.index(WNIDS[5])] = 50
+    torch.save(clf.state_dict(), tmp_path / "van22k.pth")
+    write_folders(tmp_path / "in/val", [WNIDS[5], WNIDS[850]])
+    argv = ["van22k.pth", "--device", "cpu", "--out", "m.json"]
+    small = "test_dataloader.dataset.transform.input_size=64"
+    status, out, err = run(tool, [*argv, "--cfg-options", "data_root=in", ONE_PROCESS, small], monkeypatch, capsys)
+    assert status == 0 and "999 of 1000 classes" in out, err
+    assert json.loads((tmp_path / "m.json").read_text())["top1"] == 50
+
+
 def test_what_cannot_be_tested_is_named(cut_depths, tool, tmp_path, monkeypatch, capsys):
     cut_depths("van_b0", (1, 1, 1, 1))
     torch.save(create_backbone("van_b0").state_dict(), tmp_path / "backbone.pth")
