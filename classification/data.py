@@ -15,7 +15,6 @@ from backbones import UserError
 from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, read_image
-from classification.tta import with_five_crops
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
@@ -69,14 +68,8 @@ class ImageFolder(Dataset):
 
 
 def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
-    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised.
-
-    With ``five_crops=True`` the function gives five crops, (5, 3, H, W).
-    """
-    options = {"interpolation": "bicubic", **options}
-    five_crops = options.pop("five_crops", False)
-    transform = create_transform(**options, use_prefetcher=True)
-    return with_five_crops(transform) if five_crops else transform
+    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised."""
+    return create_transform(**{"interpolation": "bicubic", **options}, use_prefetcher=True)
 
 
 def as_tensor(image: np.ndarray | Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from classification.model import BatchPreprocessor, Classifier
 from classification.real_labels import RealLabels
 from classification.report import Report
 from classification.samplers import RepeatAugmentation
-from classification.tta import AveragedViews
+from classification.tta import AveragedViews, FiveCrops
 from engine import installed
 from engine.register import register_backbones
 
@@ -20,6 +20,7 @@ for registry, module in (
     (MODELS, AveragedViews),
     (DATASETS, ImageFolder),
     (DATASETS, RealLabels),
+    (DATASETS, FiveCrops),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
     (METRICS, CalibrationError),

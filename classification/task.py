@@ -7,7 +7,7 @@ from backbones.images import read_image
 from backbones.weights.table import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.test_sets import metrics_of
-from classification.tta import use_views
+from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
 from engine.results import Scores
 from engine.splits import datasets_of
@@ -59,8 +59,7 @@ class Classification(Task):
         numbers = [f"{name} {tuple(model.data_preprocessor[name])}" for name in ("mean", "std")]
         allowed = next((metric.subset for metric in metrics_of(cfg) if metric.get("subset")), None)
         classes = f"{len(allowed)} of {model.num_classes} classes" if allowed else f"{model.num_classes} classes"
-        crops, mirrored = transform.get("five_crops", False), cfg.model.get("flip", False)
-        views = [f"{(5 if crops else 1) * (2 if mirrored else 1)} views an image"] if crops or mirrored else []
+        views = [f"{number_of_views(cfg.model.views)} views an image"] if cfg.model.type == "AveragedViews" else []
         return ", ".join([classes, str(prepared), *numbers, *views])
 
     def draw(self, image, result, palette):

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel
+from mmengine.registry import DATASETS
 from PIL import Image
+from torch.utils.data import Dataset
 from torchvision.transforms import CenterCrop, Compose, FiveCrop
 
 from backbones.errors import UserError, unknown
@@ -15,22 +17,27 @@ from engine.splits import datasets_of
 VIEWS = {"flip": (1, True), "five": (5, False), "ten": (5, True)}  # --tta's word -> (crops, whether they are mirrored)
 
 
+def number_of_views(word: str) -> int:
+    crops, mirrored = VIEWS[word]
+    return crops * (2 if mirrored else 1)
+
+
 class AveragedViews(BaseTTAModel):
-    """A classifier whose scores are the mean over crops of an image, and over their mirror images.
+    """A classifier whose scores are the mean over the views of an image.
 
     Args:
         module: the classifier, or its config.
-        flip: whether the mirror image of every crop is a view, too.
+        views: ``"flip"``: the image and its mirror image. ``"five"``: the five crops that :class:`FiveCrops` gives.
+            ``"ten"``: these crops and their mirror images.
     """
 
-    def __init__(self, module: Any, flip: bool = False, **kwargs: Any):
+    def __init__(self, module: Any, views: str = "flip", **kwargs: Any):
         super().__init__(module, **kwargs)
-        self.flip = flip
+        self.crops, self.flip = VIEWS[views]
 
     def test_step(self, data: dict[str, Any]) -> list[dict[str, Any]]:
-        """The predictions of a batch whose ``inputs`` are (B, 3, H, W), or (B, crops, 3, H, W)."""
-        inputs = data["inputs"]
-        views = list(inputs.unbind(1)) if inputs.ndim == 5 else [inputs]
+        """The predictions of a batch whose ``inputs`` are (B, 3, H, W), or (B, 5, 3, H, W) for crops."""
+        views = list(data["inputs"].unbind(1)) if self.crops > 1 else [data["inputs"]]
         views += [view.flip(-1) for view in views] if self.flip else []
         predictions = [self.module.test_step({**data, "inputs": view}) for view in views]
         return self.merge_preds(list(zip(*predictions, strict=True)))
@@ -44,17 +51,39 @@ class AveragedViews(BaseTTAModel):
         return merged
 
 
-def with_five_crops(transform: Compose) -> Compose:
-    """A test transform of timm's with the four corners and the centre, (5, 3, H, W), in place of the centre's crop.
+class FiveCrops(Dataset):
+    """The items of another data set, with five crops in ``inputs``, (5, 3, H, W): four corners and the centre.
+
+    Args:
+        dataset: config of a data set of images whose ``transform`` is a test transform of timm's.
 
     Raises:
-        UserError: the transform does not crop, or crops nothing off.
+        UserError: the transform does not crop.
     """
-    steps = list(transform.transforms)
-    place = next((i for i, step in enumerate(steps) if isinstance(step, CenterCrop)), None)
-    if place is None:
-        raise UserError("--tta five and ten need a transform with a central crop; allowed here: --tta flip")
-    return Compose([*steps[:place], FiveCrop(steps[place].size), Stacked(Compose(steps[place + 1 :]))])
+
+    def __init__(self, dataset: dict[str, Any]):
+        self.images = DATASETS.build(dataset)
+        transform = getattr(self.images, "transform", None)
+        steps = list(transform.transforms) if isinstance(transform, Compose) else []
+        place = next((i for i, step in enumerate(steps) if isinstance(step, CenterCrop)), None)
+        if place is None:
+            raise UserError("--tta five and ten need a transform with a central crop; allowed here: --tta flip")
+        crops = [FiveCrop(steps[place].size), Stacked(Compose(steps[place + 1 :]))]
+        self.images.transform = Compose([*steps[:place], *crops])
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        return self.images.metainfo
+
+    @property
+    def samples(self) -> Sequence[tuple[str, int]]:
+        return self.images.samples
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.images[index]
 
 
 class Stacked:
@@ -72,18 +101,18 @@ def use_views(cfg: Any, word: str) -> None:
 
     Args:
         cfg: a completed config.
-        word: ``"flip"``: the image and its mirror image. ``"five"``: corners and centre. ``"ten"``: both.
+        word: as ``views`` of :class:`AveragedViews`.
 
     Raises:
         UserError: another word, or the crop is the whole image.
     """
     if word not in VIEWS:
         raise unknown("choice of --tta", word, VIEWS)
-    crops, flip = VIEWS[word]
-    for dataset in datasets_of(cfg, "test"):
-        if crops == 1:
-            continue
-        if dataset.transform.get("crop_pct") == 1 and dataset.transform.get("crop_mode") == "squash":
+    for dataset in list(datasets_of(cfg, "test")) if VIEWS[word][0] > 1 else ():
+        transform = dataset.get("transform") or {}
+        if transform.get("crop_pct") == 1 and transform.get("crop_mode") == "squash":
             raise UserError(f"--tta {word}: these weights take whole images, without a crop; allowed: flip")
-        dataset.transform.five_crops = True
-    cfg.model = ConfigDict(type="AveragedViews", flip=flip, module=cfg.model)
+        inner = ConfigDict(dataset)
+        dataset.clear()
+        dataset.update(type="FiveCrops", dataset=inner)
+    cfg.model = ConfigDict(type="AveragedViews", views=word, module=cfg.model)

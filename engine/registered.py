@@ -25,7 +25,7 @@ FETCHERS = {"BertModel", "Detectron2Wrapper"}
 # Words in the names of arguments that hold a path or address. mm loads most such files by pickle.
 FILES = {"checkpoint", "ckpt", "dir", "file", "lang", "path", "root", "teacher", "tokenizer", "url"}
 # Arguments that building for a checkpoint does not need: all weights come from the checkpoint, images from the user.
-NEEDLESS = {"init_cfg", "pretrained", "backend_args", "file_client_args"}
+NEEDLESS = {"init_cfg", "pretrained", "class_map", "backend_args", "file_client_args"}
 WORDS = re.compile(r"(\w|[ +-]|\.(?=\d))*")  # mode="bilinear", arch="regnetx_3.2gf"; no path, address or expression
 
 NAMES_ONLY: ContextVar[bool] = ContextVar("NAMES_ONLY", default=False)

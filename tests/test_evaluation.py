@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from PIL import Image
 from sklearn.metrics import confusion_matrix, precision_score, recall_score
 from timm.data import ImageNetInfo, RealLabelsImagenet, create_transform
@@ -18,7 +19,7 @@ from classification.metrics import Accuracy, CalibrationError
 from classification.real_labels import RealLabels
 from classification.report import Report
 from classification.test_sets import folders_of
-from classification.tta import AveragedViews
+from classification.tta import AveragedViews, FiveCrops, use_views
 
 WNIDS = ImageNetInfo().label_names()
 
@@ -213,11 +214,11 @@ class Mean(torch.nn.Module):
         return [dict(scores=row.softmax(0), label=int(label)) for row, label in zip(x, data["data_samples"])]
 
 
-@pytest.mark.parametrize(("crops", "flip"), [(1, True), (5, False), (5, True)])
-def test_views_are_averaged(crops, flip):
+@pytest.mark.parametrize(("word", "crops", "flip"), [("flip", 1, True), ("five", 5, False), ("ten", 5, True)])
+def test_views_are_averaged(word, crops, flip):
     inputs = torch.rand(2, crops, 3, 8, 8) if crops > 1 else torch.rand(2, 3, 8, 8)
     data = dict(inputs=inputs, data_samples=torch.tensor([1, 6]))
-    found = AveragedViews(Mean(), flip=flip).test_step(data)
+    found = AveragedViews(Mean(), word).test_step(data)
     for i, one in enumerate(found):
         views = list(inputs[i].reshape(-1, 3, 8, 8))
         views += [torch.flip(view, (2,)) for view in views] if flip else []
@@ -227,13 +228,24 @@ def test_views_are_averaged(crops, flip):
 
 
 def test_ten_crops_are_torchvisions(folder):
-    root = folder("a")
     options = dict(is_training=False, input_size=32, crop_pct=0.8)
-    data = ImageFolder(root, ".", dict(options, five_crops=True))
+    data = FiveCrops(dict(type="ImageFolder", data_root=str(folder("a")), folder=".", transform=options))
     crops = data[0]["inputs"]
-    assert crops.shape == (5, 3, 32, 32) and crops.dtype == torch.uint8
+    assert crops.shape == (5, 3, 32, 32) and crops.dtype == torch.uint8 and data.metainfo == {"classes": ("a",)}
     resize = create_transform(**options, interpolation="bicubic", use_prefetcher=True).transforms[0]
     image = resize(Image.open(data.samples[0][0]))
     wanted = torch.stack([torch.from_numpy(np.array(crop)).permute(2, 0, 1) for crop in TenCrop(32)(image)])
     ours = torch.cat([crops, crops.flip(-1)])
     assert {view.numpy().tobytes() for view in ours} == {view.numpy().tobytes() for view in wanted}
+
+
+def test_five_crops_need_something_to_crop_off(folder):
+    whole = dict(is_training=False, input_size=32, crop_pct=1.0, crop_mode="squash")
+    dataset = dict(type="ImageFolder", data_root=str(folder("a")), folder=".", transform=whole)
+    cfg = Config(dict(test_dataloader=dict(dataset=dataset), model=dict(type="Classifier")))
+    with pytest.raises(UserError, match="take whole images, without a crop; allowed: flip"):
+        use_views(cfg, "ten")
+    use_views(cfg, "flip")
+    assert cfg.model.module.type == "Classifier"
+    with pytest.raises(UserError, match="need a transform with a central crop"):
+        FiveCrops({**dataset, "transform": dict(is_training=True, input_size=32)})
