@@ -10,7 +10,7 @@ import torch
 from mmengine.config import ConfigDict
 
 from backbones.files import replaced_file, write_json
-from classification.confusion import draw_confusion
+from classification.confusion import draw_confusion, shares_of
 from classification.imagenet import descriptions
 from classification.metrics import ScoredImages, calibration_error, reliability
 
@@ -62,8 +62,7 @@ class Report(ScoredImages):
             names = [self.classes[i] for i in shown]
             counts = confusion(labels, best, len(self.classes))[np.ix_(shown, shown)]
             rows = class_rows(names, counts, np.bincount(labels, near, len(self.classes))[shown])
-            present = [row["top1"] for row in rows if row["images"]]
-            metrics["mean_class_top1"] = sum(present) / len(present)
+            metrics["mean_class_top1"] = 100 * float(shares_of(counts).diagonal()[counts.sum(axis=1) > 0].mean())
             write_csv(self.folder / "per_class.csv", [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
             write_csv(self.folder / "confusion.csv", [["true", *names], *map(row_of, names, counts.tolist())])
             with replaced_file(self.folder / "confusion.png") as beside:

@@ -15,7 +15,7 @@ from engine.num_classes import set_num_classes
 from engine.own_config import config_from, naming, part
 from engine.registered import check_type, only_registered
 
-PATHS = ("data_root", "ann_file", "data_prefix", "folder", "img_suffix", "seg_map_suffix")  # where a test reads
+PATHS = ("data_root", "ann_file", "data_prefix", "folder", "labels", "img_suffix", "seg_map_suffix")  # to read from
 WRITES = ("outfile_prefix", "format_only", "output_dir")  # metrics that write files keep to the report's folder
 
 
