@@ -131,7 +131,7 @@ def build_parts(runner: SafeRunner) -> None:
     with prints_to_log(runner):
         loader = runner.train_loop.dataloader
         if len(loader) == 0:
-            found, wanted = len(loader.dataset), getattr(loader, "batch_size", None)
+            found, wanted = len(loader.dataset), getattr(loader.batch_sampler, "batch_size", None)
             raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
         scale_rate(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -211,7 +211,11 @@ def add_hooks(cfg: Config) -> None:
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
         default.checkpoint = dict(saving, type="SafeCheckpointHook")
     custom = list(cfg.get("custom_hooks") or [])
-    ours = {"BuffersHook": {}, "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50))}
+    ours = {
+        "SeedHook": {},
+        "BuffersHook": {},
+        "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
+    }
     for name, arguments in ours.items():
         if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
             custom.append(dict(arguments, type=name))

@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from backbones.errors import UserError, shorten
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
@@ -25,6 +26,7 @@ from engine.checkpoints import (
 from engine.console import prints_to_log, say_note
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
+from engine.seeding import SeededBatches, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
 from engine.wrappers import unwrap, wrap
@@ -67,6 +69,17 @@ class SafeRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.setLevel(logging.ERROR)
         return logger
+
+    def build_dataloader(
+        self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """A loader as mmengine builds it. That of the training set gives every sample its own random numbers."""
+        trains = isinstance(dataloader, dict) and dataloader == self.cfg.get("train_dataloader")
+        config = seeded_batches(dataloader) if trains else dataloader
+        loader = super().build_dataloader(config, seed, diff_rank_seed)
+        if isinstance(loader.batch_sampler, SeededBatches):
+            with_seeded_items(loader.dataset)
+        return loader
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to this run's device. Several processes get it in the wrapper of ``model_wrapper_cfg``.

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
 from timm.scheduler import CosineLRScheduler
 
 from backbones import list_archs
+from backbones.registry import family_of
 from engine.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,3 +277,21 @@ def test_rates_are_the_authors(base):
     rates, halves = drawn_rates(cfg, length, epochs + cooldown, counts)
     np.testing.assert_allclose(rates, wanted, rtol=1e-12, atol=1e-18)
     np.testing.assert_allclose(halves, np.array(wanted) / 2, rtol=1e-12, atol=1e-18)
+
+
+@pytest.mark.parametrize("arch", list_archs())
+def test_every_arch_takes_a_step_of_its_recipe(arch, cut_depths):
+    """At full width and with one block a stage: the loss is finite, and every weight has a gradient."""
+    leaf = next(path for path in LEAVES if "in22k" not in path.stem and config(path).model.backbone.arch == arch)
+    cfg = copy.deepcopy(config(leaf))
+    cut_depths(arch, (1,) * len(family_of(arch).ARCHS[arch].depths))
+    cfg.model.num_classes = 3
+    cfg.model.backbone.drop_path_rate = 0.0
+    cfg.optim_wrapper.pop("accumulative_counts", None)
+    model = MODELS.build(cfg.model).train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    logged = model.train_step(dict(inputs=images, data_samples=torch.tensor([0, 2])), wrapper)
+    assert bool(logged["loss"].isfinite())
+    means = {name: wrapper.optimizer.state[value]["exp_avg"] for name, value in model.named_parameters()}
+    assert [name for name, mean in means.items() if not mean.any()] == []  # AdamW's mean of the gradients so far
