@@ -6,12 +6,15 @@ from PIL import Image
 from backbones.images import read_image
 from backbones.weights.table import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.model import Classifier
 from classification.test_sets import metrics_of
 from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
+from engine.normalisation import statistics_of
 from engine.results import Scores
 from engine.splits import datasets_of
 from engine.task import Task, check_size
+from engine.wrappers import unwrap
 
 SHOWN = 5  # number of classes drawn and described for an image, best first
 MIN_DRAWN = 192  # pixels; samples below half this width are enlarged when drawn
@@ -52,15 +55,18 @@ class Classification(Task):
     def use_tta(self, cfg, views=None):
         use_views(cfg, views or "flip")
 
-    def describe_testing(self, cfg):
-        model = cfg.model.get("module") or cfg.model  # inside test-time augmentation
+    def describe_testing(self, cfg, model):
+        net = unwrap(model)
         transform = next((dataset.get("transform") or {} for dataset in datasets_of(cfg, "test")), {})
-        prepared = Evaluation(**{name: transform[name] for name in Evaluation._fields if name in transform})
-        numbers = [f"{name} {tuple(model.data_preprocessor[name])}" for name in ("mean", "std")]
+        parts = [Evaluation(**{name: transform[name] for name in Evaluation._fields if name in transform})]
+        for name, values in zip(("mean", "std"), statistics_of(net, cfg), strict=True):
+            parts += [f"{name} ({', '.join(f'{value:.4g}' for value in values)})"] if values else []
         allowed = next((metric.subset for metric in metrics_of(cfg) if metric.get("subset")), None)
-        classes = f"{len(allowed)} of {model.num_classes} classes" if allowed else f"{model.num_classes} classes"
-        views = [f"{number_of_views(cfg.model.views)} views an image"] if cfg.model.type == "AveragedViews" else []
-        return ", ".join([classes, str(prepared), *numbers, *views])
+        if isinstance(net, Classifier):
+            parts.insert(0, f"{f'{len(allowed)} of ' if allowed else ''}{net.num_classes} classes")
+        if cfg.model.get("type") == "AveragedViews":
+            parts.append(f"{number_of_views(cfg.model.views)} views an image")
+        return ", ".join(map(str, parts))
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])

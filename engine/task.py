@@ -102,8 +102,13 @@ class Task(ABC):
             raise UserError(f"--tta {views}: {self.name} has no choice of views; allowed: --tta alone")
         use_tta(cfg)
 
-    def describe_testing(self, cfg: Any) -> str:
-        """How a test prepares its images, in one line; "" if there is nothing to say beyond the config."""
+    def describe_testing(self, cfg: Any, model: nn.Module) -> str:
+        """How a test prepares its images, in one line; "" if there is nothing to say beyond the config.
+
+        Args:
+            cfg: the completed config.
+            model: the model, wrapped or not, with its weights.
+        """
         return ""
 
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:

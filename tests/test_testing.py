@@ -244,12 +244,13 @@ def test_a_checkpoint_without_its_config_gives_the_same_metrics(task, models, to
     (root / "data").rename(root / "away")  # the data are found where the option says
     argv = [root / "epoch_1.pth", "--device", "cpu", "--work-dir", tmp_path / "without", "--out", tmp_path / "m.json"]
     try:
-        status, _, err = run(
+        capsys.readouterr()
+        status, out, err = run(
             tool, [*argv, "--cfg-options", f"data_root={root / 'moved'}", ONE_PROCESS], monkeypatch, capsys
         )
     finally:
         (root / "away").rename(root / "data")
-    assert status == 0, err
+    assert status == 0 and len(out.splitlines()) == (3 if task == "classification" else 2), (out, err)
     found = json.loads((tmp_path / "m.json").read_text())
     assert found == pytest.approx(expected, nan_ok=True) and len(found) > 1
 

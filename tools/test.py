@@ -21,6 +21,7 @@ VIEWS = ("flip", "five", "ten")
 def main() -> None:
     args = parse_args()
     from backbones.files import write_json
+    from engine.console import prints_to_log
     from engine.run import build_testing
     from engine.tasks import task_for
 
@@ -36,8 +37,10 @@ def main() -> None:
         task.use_tta(cfg, None if args.tta is True else args.tta)
     with guard:
         runner = build_testing(cfg, checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
-        _ = runner.test_loop  # this property builds the data set and the metrics
-    line = task.describe_testing(cfg)
+        with prints_to_log(runner):
+            _ = runner.test_loop  # this property builds the data set and the metrics
+            runner.load_or_resume()  # the weights may bring a mean and std of their own
+    line = task.describe_testing(cfg, runner.model)
     if line and runner.rank == 0:
         print(f"{args.checkpoint}: {len(runner.test_dataloader.dataset)} images, {line}", flush=True)
     metrics = runner.test()
