@@ -177,31 +177,38 @@ class SafeRunner(Runner):
         Hooks may change the content in ``before_save_checkpoint``. ``after_save_checkpoint`` gets the ``path`` of the
         finished file.
         """
+        meta = dict(meta or {})
+        meta.setdefault("epoch", self.epoch + by_epoch)
+        meta.setdefault("iter", self.iter + (not by_epoch))
+        content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
+        self.call_hook("before_save_checkpoint", checkpoint=content)
+        path = Path(out_dir).absolute() / filename
+        save_safely(content, path)
+        self.call_hook("after_save_checkpoint", path=path)
+
+    def checkpoint_content(
+        self, meta: dict[str, Any], save_optimizer: bool = True, save_param_scheduler: bool = True
+    ) -> dict[str, Any]:
+        """What a checkpoint of this moment holds, in plain types. ``meta`` has the finished ``epoch`` and ``iter``."""
         dataset_meta = getattr(self.train_dataloader.dataset, "metainfo", None)
         content = dict(
-            meta=dict(meta or {}),
+            meta=dict(
+                meta,
+                cfg=self.cfg.pretty_text,
+                seed=self.seed,
+                experiment_name=self.experiment_name,
+                time=time.strftime("%Y%m%d_%H%M%S"),
+                dataset_meta=dataset_meta,
+                ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
+            ),
             state_dict=state_of(self.model),
             message_hub=without_history(self.message_hub.state_dict()),
-        )
-        content["meta"].setdefault("epoch", self.epoch + by_epoch)
-        content["meta"].setdefault("iter", self.iter + (not by_epoch))
-        content["meta"].update(
-            cfg=self.cfg.pretty_text,
-            seed=self.seed,
-            experiment_name=self.experiment_name,
-            time=time.strftime("%Y%m%d_%H%M%S"),
-            dataset_meta=dataset_meta,
-            ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = states_of(self.param_schedulers)
-        content = to_plain_types(content)
-        self.call_hook("before_save_checkpoint", checkpoint=content)
-        path = Path(out_dir).absolute() / filename
-        save_safely(content, path)
-        self.call_hook("after_save_checkpoint", path=path)
+        return to_plain_types(content)
 
     def dump_config(self) -> None:
         """Does nothing. ``engine.run`` writes the config of a training after the whole run is built."""

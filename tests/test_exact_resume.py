@@ -5,6 +5,7 @@ With shuffling, RandAugment, mixup, random erasing, drop path, averaged weights 
 
 import copy
 import json
+import math
 import os
 import pickle
 import random
@@ -15,14 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import train as train_tool
+from helpers import run
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS
 from PIL import Image
 from torch.utils.data import DataLoader, SequentialSampler
 
+from backbones import UserError
+from classification import Classifier
 from classification.samplers import RepeatAugmentation
 from engine.config import load_config
-from engine.run import build_training
+from engine.run import build_training, replay
 from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_items
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,3 +248,41 @@ def test_two_processes_are_one(images, tmp_path):
         losses[processes] = np.mean(every, axis=0)
     assert len(losses[1]) == 20 and losses[1].std() > 1e-3
     np.testing.assert_allclose(losses[2], losses[1], rtol=1e-5)
+
+
+@MODELS.register_module(force=True)
+class Breaks(Classifier):
+    """A classifier whose loss is not a number where the sum of the images says so."""
+
+    def loss(self, inputs, labels):
+        loss = super().loss(inputs, labels)
+        Breaks.sums.append(inputs.sum().item())
+        return loss * float("nan") if Breaks.sums[-1] == Breaks.bad else loss
+
+    sums, bad = [], None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_shown_again(images, tmp_path, monkeypatch, capsys):
+    """Of the sixth step. The file is a checkpoint of the moment before, and the last good checkpoint stays."""
+    options = options_for(images, workers=0) | {"model.type": "Breaks"}
+    cfg = load_config(RECIPE, options)
+    build_training(cfg, tmp_path / "whole", device="cpu").train()
+    Breaks.bad = Breaks.sums[5]
+    work_dir = tmp_path / "run"
+    with pytest.raises(UserError, match=r"the loss of iteration 6 is nan; .*non_finite_iter_6\.pth.*--replay"):
+        build_training(cfg, work_dir, device="cpu").train()
+    assert (work_dir / "last_checkpoint").read_text().endswith("iter_4.pth")
+    path = work_dir / "non_finite_iter_6.pth"
+    content = torch.load(path, weights_only=True)
+    assert content["failed_step"]["batch"]["inputs"].shape == (2, 3, 32, 32)
+    assert all(value.isfinite().all() for value in content["state_dict"].values())
+
+    argv = [RECIPE, "--replay", path, "--device", "cpu", "--cfg-options"]
+    argv += [f"{key}={value}" for key, value in options.items() if not isinstance(value, dict)]
+    argv += ["param_scheduler.epochs=2", "param_scheduler.warmup=1"]
+    status, out, err = run(train_tool, argv, monkeypatch, capsys)
+    assert status == 0 and out.splitlines()[-1] == f"{path}: the loss is nan", err
+    Breaks.bad = None
+    assert math.isfinite(replay(cfg, work_dir / "iter_4.pth", device="cpu"))
+    with pytest.raises(UserError, match=r"iter_12\.pth is the end of its training"):
+        replay(cfg, tmp_path / "whole/iter_12.pth", device="cpu")
