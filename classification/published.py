@@ -11,13 +11,15 @@ from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of
 from backbones.weights.source import head_rows, open_source
 from classification.class_maps import IMAGENET_1K, imagenet_1k_rows
-from classification.data import class_folders
+from classification.data import ImageFolder, class_folders
 from classification.imagenet import synsets
 from classification.test_sets import folders_of, metrics_of
 from engine.config import load_config
+from engine.formats import class_of
 from engine.num_classes import class_names
 from engine.splits import under_root
 
+SCOPE = "mmengine"
 BASE = Path(__file__).parent / "configs/_base_/testing.py"
 
 
@@ -59,7 +61,8 @@ def testing_config(
     cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs") / "test" / Path(weights).name)
     cfg.model.num_classes = outputs  # completing the config has counted the folders
     dataset = cfg.test_dataloader.dataset
-    if dataset.type == "ImageFolder":
+    kind = class_of(dataset, SCOPE)
+    if kind is not None and issubclass(kind, ImageFolder):
         root = under_root(dataset, dataset.folder)
         names = names_of(weights, outputs, root, chosen)
         dataset.classes = folders_of(root, names)

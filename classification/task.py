@@ -7,7 +7,9 @@ from backbones.images import read_image
 from backbones.weights.table import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.model import Classifier
-from classification.test_sets import metrics_of
+from classification.real_labels import use_real_labels
+from classification.report import use_report
+from classification.test_sets import metrics_of, use_images
 from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
 from engine.normalisation import statistics_of
@@ -54,6 +56,14 @@ class Classification(Task):
 
     def use_tta(self, cfg, views=None):
         use_views(cfg, views or "flip")
+
+    def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
+        if report:
+            use_report(cfg, report, names)
+        if images:
+            use_images(cfg, images, names)
+        if real_labels:
+            use_real_labels(cfg, names, None if real_labels is True else real_labels)
 
     def describe_testing(self, cfg, model):
         net = unwrap(model)

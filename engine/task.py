@@ -102,6 +102,28 @@ class Task(ABC):
             raise UserError(f"--tta {views}: {self.name} has no choice of views; allowed: --tta alone")
         use_tta(cfg)
 
+    def use_test_options(
+        self,
+        cfg: Any,
+        names: Sequence[str],
+        report: str | None = None,
+        images: str | None = None,
+        real_labels: str | bool | None = None,
+    ) -> None:
+        """Changes a config in place by the options of ``tools/test.py`` that not every task has.
+
+        Args:
+            cfg: a completed config.
+            names: the names of the model's classes, by index.
+            report: the folder to write a report to.
+            images: the folder of the images to test on, in class folders.
+            real_labels: a file of further labels for the images, or True for the labels that are known without one.
+
+        Raises:
+            UserError: the task does not have such an option, or the images or labels do not fit the classes.
+        """
+        raise UserError(f"--report, --images and --real-labels are for classification, and this is {self.name}")
+
     def describe_testing(self, cfg: Any, model: nn.Module) -> str:
         """How a test prepares its images, in one line; "" if there is nothing to say beyond the config.
 

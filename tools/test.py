@@ -31,8 +31,9 @@ def main() -> None:
         output_folder(args.report, "--report")
     cfg, checkpoint, names, guard = read_config(args)
     task = task_for(cfg)
-    if args.images or args.real_labels or args.report:
-        use_options_of_classification(cfg, names or task.class_names(cfg), args)
+    further = {name: getattr(args, name) for name in ("report", "images", "real_labels")}
+    if any(further.values()):
+        task.use_test_options(cfg, names or task.class_names(cfg), **further)
     if args.tta:
         task.use_tta(cfg, None if args.tta is True else args.tta)
     with guard:
@@ -58,7 +59,6 @@ def read_config(args: argparse.Namespace):
     """
     from backbones.weights import WEIGHTS, read_ahead, read_own_meta
     from backbones.weights.fetch import locate
-    from classification.published import testing_config
     from engine.arguments import names_of
     from engine.config import load_config
     from engine.options import parse_options
@@ -77,26 +77,10 @@ def read_config(args: argparse.Namespace):
         own = own_testing_config(path, options)
         if own is not None:
             return own[0], path, own[1], building(path)
+    from classification.published import testing_config
+
     cfg, names = testing_config(args.checkpoint, options, args.images)
     return cfg, None, names, contextlib.nullcontext()
-
-
-def use_options_of_classification(cfg, names: list[str], args: argparse.Namespace) -> None:
-    """Changes a config in place by the options that the other tasks do not have."""
-    from backbones import UserError
-    from classification.real_labels import use_real_labels
-    from classification.report import use_report
-    from classification.test_sets import use_images
-    from engine.tasks import task_of
-
-    if task_of(cfg) != "classification":
-        raise UserError(f"--images, --real-labels and --report are for classification, and this is {task_of(cfg)}")
-    if args.report:
-        use_report(cfg, args.report, names)
-    if args.images:
-        use_images(cfg, args.images, names)
-    if args.real_labels:
-        use_real_labels(cfg, names, None if args.real_labels is True else args.real_labels)
 
 
 def parse_args() -> argparse.Namespace:
