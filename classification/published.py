@@ -52,7 +52,7 @@ def testing_config(
     options.pop("classes", None)
     if images is not None:
         options |= {"data_root": str(images), "test_dataloader.dataset.folder": "."}
-    settled = {f"test_dataloader.dataset.transform.{k}": v for k, v in evaluation_of(arch, weights)._asdict().items()}
+    settled = {f"test_dataloader.dataset.transform.{k}": v for k, v in evaluation_of(arch, weights).options().items()}
     settled |= {"model.backbone.arch": arch, "model.backbone.pretrained": str(weights)}
     rows = None if chosen else imagenet_1k_rows().get(outputs)
     if rows is not None:

@@ -68,7 +68,7 @@ class Classification(Task):
     def describe_testing(self, cfg, model):
         net = unwrap(model)
         transform = next((dataset.get("transform") or {} for dataset in datasets_of(cfg, "test")), {})
-        parts = [Evaluation(**{name: transform[name] for name in Evaluation._fields if name in transform})]
+        parts = [Evaluation.of(transform)]
         for name, values in zip(("mean", "std"), statistics_of(net, cfg), strict=True):
             parts += [f"{name} ({', '.join(f'{value:.4g}' for value in values)})"] if values else []
         allowed = next((metric.subset for metric in metrics_of(cfg) if metric.get("subset")), None)

@@ -1,8 +1,9 @@
 """The published weights by name: addresses, origin, licence, and the normalisation of the input."""
 
 import fnmatch
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backbones.checks import check_pattern
 from backbones.errors import UserError, shown
@@ -42,6 +43,15 @@ class Evaluation(NamedTuple):
     crop_pct: float = 0.875
     crop_mode: str = "center"
     interpolation: str = "bicubic"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Evaluation":
+        """The preparation by options of ``create_transform``, of which others do not count."""
+        return cls(**{name: options[name] for name in cls._fields if name in options})
+
+    def options(self) -> dict[str, Any]:
+        """The options of ``create_transform``."""
+        return self._asdict()
 
     def __str__(self) -> str:
         shape = "" if self.crop_mode == "center" else f" ({self.crop_mode})"
