@@ -1,8 +1,8 @@
-"""Registers networks, data set, sampler and metric with mmengine, so configs find them by name."""
+"""Registers networks, data sets, sampler, metric and hook with mmengine, so configs find them by name."""
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 
-from classification.data import ImageFolder
+from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor, Classifier
 from classification.samplers import RepeatAugmentation
@@ -15,6 +15,11 @@ for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),
     (DATASETS, ImageFolder),
+    (DATASETS, IlsvrcImages),
+    (DATASETS, CsvImages),
+    (DATASETS, CifarImages),
+    (DATASETS, ShardImages),
+    (DATASETS, HubImages),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
 ):
