@@ -42,6 +42,7 @@ class LabelledImages(Dataset):
         self.classes = list(classes)
         self.samples = samples
         self.transform = build_transform(transform or {})
+        self.in_memory = in_memory
         self.unreadable = Unreadable(samples, max_unreadable)
         self.kept: list[np.ndarray | None] | None = None
         if in_memory:
