@@ -202,11 +202,13 @@ def label_of(tar: tarfile.TarFile, sample: dict[str, Any], name: str) -> int:
         raise UserError(f"{name} has no label; allowed: a file .cls with the class index, or .json with label")
     text = tar.extractfile(member).read()
     try:
-        found = json.loads(text)
-        found = found if "cls" in sample else found.get("label", found.get("cls"))
+        if "cls" in sample:
+            return int(text)
+        content = json.loads(text)
+        found = content.get("label", content.get("cls"))
         if isinstance(found, bool) or int(found) != found:
             raise ValueError
-        return int(found)
+        return found
     except (ValueError, TypeError, AttributeError):
         kind = "cls" if "cls" in sample else "json"
         shown = text[:40].decode(errors="replace").strip()
