@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones import VAN, VVT, HorNet, PViG, PyramidBackbone, ViG
+from backbones import VAN, VVT, HorNet, PViG, PyramidBackbone, UserError, ViG
 from backbones.errors import unknown
 from backbones.layers import BatchNorm1d
 
@@ -57,12 +57,27 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
 }
 
 
-def build_head(backbone: PyramidBackbone, num_classes: int) -> nn.Module:
-    """The head of the backbone's family, for the backbone's last map; UserError for another class."""
+def build_head(backbone: PyramidBackbone, num_classes: int, init_scale: float = 1.0) -> nn.Module:
+    """The head of the backbone's family, for the backbone's last map.
+
+    Args:
+        backbone: the network.
+        num_classes: size of the output.
+        init_scale: factor on the initial weights of the last layer, as ConvNeXt's ``head_init_scale``.
+
+    Raises:
+        UserError: the backbone is of another class, or ``init_scale`` is not a number above 0.
+    """
+    if isinstance(init_scale, bool) or not isinstance(init_scale, int | float) or not init_scale > 0:
+        raise UserError(f"head_init_scale is {init_scale!r}; allowed: numbers above 0")
     head = next((head for family, head in HEADS.items() if isinstance(backbone, family)), None)
     if head is None:
         raise unknown("family of backbone", type(backbone).__name__, [family.__name__ for family in HEADS])
-    return head(backbone.feature_info[-1].channels, num_classes)
+    head = head(backbone.feature_info[-1].channels, num_classes)
+    last = head.fc2 if hasattr(head, "fc2") else head.fc
+    with torch.no_grad():
+        last.weight.mul_(init_scale)
+    return head
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:

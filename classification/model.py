@@ -18,6 +18,7 @@ from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
 from classification.heads import build_head
+from classification.pretrained import fit_head, load_pretrained
 
 
 def create_classifier(
@@ -71,6 +72,9 @@ class Classifier(BaseModel):
         num_classes: size of the output, 1 or more.
         label_smoothing: of the training targets, in [0, 1).
         mixup: arguments of ``timm.data.Mixup`` (mixup_alpha, cutmix_alpha, prob, switch_prob, mode), or None.
+        head_init_scale: factor on the initial weights of the layer that gives the logits.
+        class_map: how a head of other classes is taken from the backbone's ``pretrained``, as for ``class_rows``.
+        reset_head: start with a new head, whatever ``pretrained`` or ``load_from`` hold.
         data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
     """
 
@@ -80,6 +84,9 @@ class Classifier(BaseModel):
         num_classes: int = 1000,
         label_smoothing: float = 0.0,
         mixup: dict[str, Any] | None = None,
+        head_init_scale: float = 1.0,
+        class_map: str | None = None,
+        reset_head: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
     ):
         super().__init__(data_preprocessor)
@@ -90,7 +97,9 @@ class Classifier(BaseModel):
         self.label_smoothing = label_smoothing
         self.mixup = mixup and Mixup(**mixup, label_smoothing=label_smoothing, num_classes=num_classes)
         self.backbone = backbone
-        self.head = build_head(backbone, num_classes)
+        self.head = build_head(backbone, num_classes, head_init_scale)
+        self.class_map = class_map
+        self.reset_head = reset_head
 
     def forward(self, inputs: Tensor, data_samples: Tensor | None = None, mode: str = "tensor") -> Any:
         """Logits, losses or predictions of a preprocessed batch.
@@ -128,9 +137,16 @@ class Classifier(BaseModel):
         return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
     def init_weights(self) -> None:
-        """Loads the backbone's ``pretrained``. The head is loaded too if its number of classes is the same."""
+        """Loads the backbone's ``pretrained``, its head included."""
         if self.backbone.pretrained is not None:
-            load_weights(self, self.backbone.pretrained)
+            load_pretrained(self, self.backbone.pretrained)
+
+    def fit_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """The state dict of another classifier, from the file ``source``, with a head for this one's classes.
+
+        ``engine.checkpoints.load_state`` calls this method when a training starts from ``load_from``.
+        """
+        return fit_head(self, state, {name: name for name in state}, source)
 
 
 class BatchPreprocessor(BaseDataPreprocessor):

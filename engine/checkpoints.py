@@ -93,7 +93,8 @@ def load_state(
     """Loads a state dict into a model.
 
     Args:
-        model: the model, wrapped or not.
+        model: the model, wrapped or not. Without ``exact`` its method ``fit_state(state, source)``, if there is one,
+            may adapt the tensors first, e.g. those of a head for other classes.
         state: tensors by their names outside a wrapper.
         source: the name of the weights in messages, e.g. the file's path.
         exact: whether every tensor must be there and fit.
@@ -107,6 +108,8 @@ def load_state(
             count. The model is then unchanged.
     """
     model = unwrap(model)
+    if not exact and hasattr(model, "fit_state"):
+        state = model.fit_state(state, source)
     with unchanged_on_error(model):
         follow_structure(model, state, own, exact)
         target = model.state_dict()

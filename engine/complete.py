@@ -3,6 +3,7 @@
 - ``in_channels="backbone"`` of a neck or head becomes the channels of the maps that reach it.
 - ``mean="weights"`` and ``std="weights"`` become the statistics of the loaded weights.
 - ``pretrained=True`` becomes the name of the arch's first weights.
+- Schedules and averages that count optimiser steps learn how many batches a step accumulates.
 
 A typed number stays. A run whose config was not completed fails, since no module takes a word. The completed config
 holds plain values, so mm's own tools can run it with its ``custom_imports``.
@@ -23,6 +24,7 @@ from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
 from engine.mistakes import type_hint
+from engine.rates import follow_accumulation
 from engine.register import build_any
 from engine.splits import complete_loaders
 from engine.tasks import task_for
@@ -45,6 +47,7 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     task = task_for(cfg)
     task.complete(cfg)
     complete_loaders(cfg)
+    follow_accumulation(cfg)
     nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
         nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)), options))

@@ -14,6 +14,7 @@ from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
+from engine.rates import scale_rate
 from engine.runner import SafeRunner
 from engine.tasks import task_for
 from engine.work_dir import WorkDir, remove
@@ -128,9 +129,8 @@ def build_parts(runner: SafeRunner) -> None:
         if len(loader) == 0:
             found, wanted = len(loader.dataset), getattr(loader, "batch_size", None)
             raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
+        scale_rate(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
-        runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
-        runner.auto_scale_lr = None  # train() would scale a second time
         if runner.param_schedulers is not None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
         _ = runner.val_loop  # this property builds the loop
@@ -206,9 +206,11 @@ def add_hooks(cfg: Config) -> None:
     saving = default.get("checkpoint", dict(interval=1))
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
         default.checkpoint = dict(saving, type="SafeCheckpointHook")
-    custom = [*(cfg.get("custom_hooks") or []), dict(type="AverageBuffersHook")]
-    if not any(isinstance(hook, dict) and hook.get("type") == "ProgressHook" for hook in custom):
-        custom.append(dict(type="ProgressHook", interval=(default.get("logger") or {}).get("interval", 50)))
+    custom = list(cfg.get("custom_hooks") or [])
+    ours = {"BuffersHook": {}, "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50))}
+    for name, arguments in ours.items():
+        if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
+            custom.append(dict(arguments, type=name))
     cfg.custom_hooks = custom
 
 

@@ -41,7 +41,7 @@ def wrap(model: nn.Module, options: dict[str, Any], device: str, find_unused_par
     Args:
         model: on its device already.
         options: the wrapper's arguments, and its ``type`` if it is not DDP. By default DDP gets
-            ``broadcast_buffers=False``: AverageBuffersHook averages the buffers before they are tested or saved.
+            ``broadcast_buffers=False``: BuffersHook averages the buffers before they are tested or saved.
         device: "cpu" or "cuda".
         find_unused_parameters: DDP's default for the option of this name.
     """

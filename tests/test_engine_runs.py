@@ -517,14 +517,21 @@ def test_the_console_says_what_was_loaded(images, trained, tmp_path, capsys):
     assert "tensors from" not in capsys.readouterr().out
 
 
-def test_batch_norm_statistics_are_averaged_over_processes(monkeypatch):
+@pytest.mark.parametrize(("take", "mean", "var"), [("mean", [0.5, 1.5], 0.5), ("first", [0.0, 0.0], 0.0)])
+def test_batch_norm_statistics_become_those_of_all_processes_or_of_the_first(monkeypatch, take, mean, var):
     norm = torch.nn.BatchNorm2d(2)
     norm.running_mean += torch.tensor([1.0, 3.0])
     monkeypatch.setattr(hooks, "get_world_size", lambda: 2)
     monkeypatch.setattr(hooks, "all_reduce", lambda flat, op: flat.mul_(0.5))  # the other process holds zeros
-    hooks.average_buffers(norm)
-    assert norm.running_mean.tolist() == [0.5, 1.5] and norm.running_var.tolist() == [0.5, 0.5]
+    monkeypatch.setattr(hooks, "broadcast", lambda flat, src: flat.zero_())
+    hooks.unite_buffers(norm, take)
+    assert norm.running_mean.tolist() == mean and norm.running_var.tolist() == [var, var]
     assert norm.num_batches_tracked.item() == 0
+
+
+def test_buffers_are_united_in_one_of_two_ways():
+    with pytest.raises(UserError, match="unknown take of BuffersHook 'last'"):
+        hooks.BuffersHook("last")
 
 
 @pytest.mark.parametrize(

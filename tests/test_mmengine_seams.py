@@ -16,15 +16,20 @@ from mmengine.runner import Runner
 from engine import mistakes
 from engine.checkpoints import LateRemoval, SafeCheckpointHook
 from engine.console import ProgressHook
-from engine.hooks import AverageBuffersHook
+from engine.hooks import BuffersHook
 from engine.runner import SafeRunner
 
 FOLDERS = ("engine", "classification", "detection", "segmentation")
 # Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. Those of
 # Config find the bases of a config's file, for which mmengine has no public way.
 PRIVATE = {
+    "_ParamScheduler": (
+        "mmengine.optim",
+        ["optimizer", "param_name", "begin", "end", "last_step", "by_epoch", "verbose"],
+    ),
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
+    "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
@@ -64,7 +69,7 @@ def overrides():
         (SafeRunner, Runner),
         (SafeCheckpointHook, CheckpointHook),
         (ProgressHook, Hook),
-        (AverageBuffersHook, Hook),
+        (BuffersHook, Hook),
     ):
         for name in vars(ours):
             if inspect.isfunction(getattr(theirs, name, None)) and not name.startswith("__"):

@@ -8,7 +8,8 @@ def main() -> None:
     from engine.config import load_config
     from engine.run import build_training
 
-    cfg = load_config(args.config, args.cfg_options)
+    options = [*args.cfg_options, "model.reset_head=True"] if args.reset_head else args.cfg_options
+    cfg = load_config(args.config, options)
     runner = build_training(
         cfg, args.work_dir, args.resume, args.overwrite, launcher=args.launcher, amp=args.amp, device=args.device
     )
@@ -26,6 +27,9 @@ def parse_args():
         help="continue the run in the work dir from its last checkpoint, or from the given one",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
+    parser.add_argument(
+        "--reset-head", action="store_true", help="classification: start with a new head, whatever the weights hold"
+    )
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     add_run_options(parser)
     return parser.parse_args()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import unknown
 from classification.data.checks import SCOPE
 from classification.data.images import LabelledImages
@@ -30,6 +31,8 @@ def prepare_config(cfg: Any) -> None:
     """
     prepare_splits(cfg)
     choose_format(cfg)
+    if cfg.get("input_size") is not None:
+        set_input_size(cfg, cfg.input_size)
     datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, SCOPE)]
     on_disk = (found.classes(dataset) for dataset, found in datasets)
     chosen = class_names(cfg.get("classes"))
@@ -55,3 +58,12 @@ def choose_format(cfg: Any) -> None:
             kind = class_of(dataset, SCOPE)
             if kind is not None and issubclass(kind, LabelledImages):
                 dataset.type = KINDS[name]
+
+
+def set_input_size(cfg: Any, size: Any) -> None:
+    """Sets the crop of every transform, in pixels. Raises UserError unless ``size`` is an integer from 32 up."""
+    check_int("input_size", size, MIN_SIZE, None)
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            if dataset.get("transform") is not None:
+                dataset.transform.input_size = size

@@ -92,7 +92,10 @@ def published(cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> 
     weights = cfg.model.backbone.get("pretrained") or first_name(cfg.model.backbone.arch)
     name = head_of(cfg).lower().replace("-", "").replace(" ", "_")
     if name == "linear":
-        columns = ["top1"]
+        if cfg.model.num_classes != 1000:  # a pretraining on more classes, of which no accuracy is published
+            return "-"
+        weights = cfg.model.backbone.get("pretrained") or f"{cfg.model.backbone.arch}.in1k"
+        columns = ["top1_384" if cfg.test_dataloader.dataset.transform.input_size == 384 else "top1"]
     elif cfg.model.get("decode_head"):
         columns = [name, f"{name}_multi"] if name == "upernet" else [name]
     else:

@@ -1,4 +1,4 @@
-# 8 GPUs x 128 images, 300 epochs: the authors' recipe. They do not state the number of images per step.
-_base_ = "../_base_/recipes/vvt_300e.py"
+# 8 GPUs x 128 images: the authors' recipe. They do not state the number of images per step.
+_base_ = "../_base_/recipes/vvt_in1k.py"
 
 model = dict(backbone=dict(arch="vvt_tiny", drop_path_rate=0.1))

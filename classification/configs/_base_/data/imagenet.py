@@ -8,6 +8,7 @@
 data_root = "data/imagenet"
 data_format = None
 classes = None
+input_size = None  # pixels of the crops in training and testing, for all transforms at once
 
 train_dataloader = dict(
     batch_size=128,

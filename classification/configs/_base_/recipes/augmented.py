@@ -1,5 +1,5 @@
-# What the recipes here have in common: label smoothing, mixup with CutMix, RandAugment, colour jitter and random
-# erasing, over 300 epochs of AdamW. A recipe adds rates, sampling and interpolation.
+# What the recipes have in common: label smoothing, Mixup or CutMix of every batch, each half of the time, RandAugment,
+# colour jitter and random erasing. A recipe adds rates, sampling and interpolation.
 _base_ = [
     "../models/classifier.py",
     "../data/imagenet.py",

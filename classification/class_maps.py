@@ -1,0 +1,75 @@
+"""Which rows of a classifier's head belong to the classes of another data set."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from backbones.errors import UserError, shown
+
+IMAGENET_1K = "imagenet1k"
+
+
+def class_rows(class_map: str, rows: int, num_classes: int, where: str) -> list[int | None]:
+    """The rows of a head that a new head takes: one for each of its classes, None for a class that the old head lacks.
+
+    Args:
+        class_map: ``"imagenet1k"``, for the 1000 classes of ImageNet-1K in the order of their synsets, or a text file
+            with a row number, from 0, on each line.
+        rows: the number of classes of the old head.
+        num_classes: the number of classes of the new head.
+        where: the name of the old head's weights in messages.
+
+    Raises:
+        UserError: the map is not known or malformed, does not belong to the old head, or has another number of classes.
+    """
+    if class_map == IMAGENET_1K:
+        known = imagenet_1k_rows()
+        if rows not in known:
+            raise UserError(
+                f"class_map={class_map!r} knows heads of {', '.join(map(str, known))} classes, and {where} has {rows}; "
+                "give a file with a row number on each line, or add --reset-head"
+            )
+        found = known[rows]
+    else:
+        found = rows_of_file(class_map)
+    if len(found) != num_classes:
+        raise UserError(f"class_map={class_map!r} is for {len(found)} classes, and the model has {num_classes}")
+    wrong = [row for row in found if row is not None and not 0 <= row < rows]
+    if wrong:
+        raise UserError(f"class_map={class_map!r} names row {wrong[0]}; allowed: 0 to {rows - 1}, the rows of {where}")
+    return found
+
+
+@cache
+def imagenet_1k_rows() -> dict[int, list[int | None]]:
+    """The rows of ImageNet-1K's classes in larger heads: number of the head's classes -> rows.
+
+    - 10459: HorNet's weights of ImageNet-22K. Their classes are those of ImageNet-21K-P (the winter 2021 release, 10450
+      synsets), then the 9 of ImageNet-1K that it lacks. ``in1k_to_21k_map.pth`` in raoyongming/HorNet@ac9e210 has the
+      same rows.
+    - 21841: ImageNet's release of fall 2011, sorted. It lacks n04399382, the teddy bear.
+    - 21842: Microsoft's order of the same release.
+
+    The lists of synsets are timm's (huggingface/pytorch-image-models, timm/data/_info).
+    """
+    wanted = synsets("imagenet")
+    processed = synsets("imagenet21k_miil_w21")
+    larger = [processed + [name for name in wanted if name not in set(processed)]]
+    larger += [synsets("imagenet22k"), synsets("imagenet22k_ms")]
+    places = [{name: row for row, name in enumerate(names)} for names in larger]
+    return {len(place): [place.get(name) for name in wanted] for place in places}
+
+
+def synsets(name: str) -> list[str]:
+    """The WordNet synsets of a data set's classes, in the order of their indices."""
+    return (files("timm.data") / "_info" / f"{name}_synsets.txt").read_text().split()
+
+
+def rows_of_file(path: str) -> list[int | None]:
+    """The row numbers in a text file, one on each line."""
+    try:
+        return [int(line) for line in Path(path).read_text().split()]
+    except OSError:
+        raise UserError(f"no such class map: {shown(path)}; allowed: {IMAGENET_1K!r}, a text file") from None
+    except ValueError as error:
+        raise UserError(f"class map {path}: {error}; allowed: a row number on each line") from None

@@ -1,0 +1,4 @@
+# 16 GPUs x 32 images: the authors' recipe.
+_base_ = "../_base_/recipes/van_in22k_to_in1k.py"
+
+model = dict(backbone=dict(arch="van_b4", pretrained="van_b4.in22k", drop_path_rate=0.2))

@@ -1,0 +1,5 @@
+# 8 GPUs x 128 images: the authors' recipe. They do not state the number of images per step.
+_base_ = "../_base_/recipes/vvt_in1k.py"
+
+model = dict(backbone=dict(arch="vvt_small", drop_path_rate=0.3))
+optim_wrapper = dict(clip_grad=dict(max_norm=1.0))

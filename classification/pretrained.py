@@ -1,0 +1,77 @@
+"""Filling a classifier from weights whose head has other classes."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from backbones import UserError, load_weights
+from backbones.errors import Notice
+from backbones.weights.source import open_source
+from classification.class_maps import IMAGENET_1K, class_rows, imagenet_1k_rows
+
+
+def load_pretrained(clf: nn.Module, source: str | Path) -> None:
+    """Loads backbone and head of a classifier from a name of the weights table, a URL or a file.
+
+    Weights without a head fill the backbone alone. A head of other classes is treated as in :func:`fit_head`.
+
+    Raises:
+        UserError: the weights do not fit, or their head has other classes and the classifier does not say what to do.
+    """
+    if clf.reset_head:
+        load_weights(clf.backbone, source)
+        return
+    opened = open_source(clf.backbone.arch, clf.backbone.ARCHS[clf.backbone.arch], source, ahead=True)
+    tensors = fit_head(clf, opened.found.tensors, opened.format.names, str(source))
+    if tensors is not opened.found.tensors:
+        source = {"state_dict": tensors, "meta": {"ziggurat": opened.own}}
+    load_weights(clf, source)
+
+
+def fit_head(
+    clf: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str], source: str
+) -> Mapping[str, Tensor]:
+    """The tensors of a checkpoint with a head for a classifier's classes.
+
+    - ``clf.reset_head`` leaves the head out, so that the classifier's own stays.
+    - ``clf.class_map`` picks rows of the head, see ``class_rows``. A class that the old head lacks starts fresh, with a
+      warning.
+
+    Args:
+        clf: a ``Classifier``.
+        tensors: those of the checkpoint. They are not changed.
+        names: name in the checkpoint -> name in the classifier.
+        source: the checkpoint's name in messages.
+
+    Raises:
+        UserError: the head has another number of classes, and there is neither ``class_map`` nor ``reset_head``.
+    """
+    head = {key: name for key, name in names.items() if name.startswith("head.") and key in tensors}
+    if clf.reset_head:
+        return {key: value for key, value in tensors.items() if key not in head}
+    last = {key: name for key, name in head.items() if name.startswith(("head.fc.", "head.fc2."))}
+    if not last:
+        return tensors
+    rows = len(tensors[next(iter(last))])
+    if rows == clf.num_classes and clf.class_map is None:
+        return tensors
+    if clf.class_map is None:
+        known = len(imagenet_1k_rows().get(rows, [])) == clf.num_classes
+        way = f", or model.class_map={IMAGENET_1K} to keep the rows of these classes" if known else ""
+        raise UserError(
+            f"{source} has a head of {rows} classes, and the data have {clf.num_classes}; "
+            f"add --reset-head to start with a new head{way}"
+        )
+    taken = class_rows(clf.class_map, rows, clf.num_classes, source)
+    fresh = [index for index, row in enumerate(taken) if row is None]
+    if fresh:
+        text = f"{source} has no row for {len(fresh)} of {len(taken)} classes (index {fresh[0]}), which start fresh"
+        warnings.warn(text, Notice, stacklevel=2)
+    picked = {}
+    for key, name in last.items():
+        picked[key] = tensors[key][torch.tensor([row or 0 for row in taken])].clone()
+        picked[key][fresh] = clf.get_parameter(name)[fresh].to(picked[key]).reshape(picked[key][fresh].shape).detach()
+    return {**tensors, **picked}
