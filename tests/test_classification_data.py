@@ -19,11 +19,13 @@ from PIL import Image
 from timm.data import auto_augment
 
 from backbones import UserError
+from backbones.images import read_image
 from classification import TASK
 from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.data.samples import Samples
 from classification.data.transforms import augmentations, build_transform
 from engine.config import load_config
+from engine.run import build_training
 
 CONFIG = "classification/configs/demo/van_b0_digits.py"
 WHOLE = dict(input_size=40, crop_pct=1.0)  # shows an image of 40x40 pixels as it is
@@ -351,9 +353,9 @@ def test_files_of_cifar_run_no_code_and_mistakes_are_named(tmp_path, capsys):
 # --- tar shards
 
 
-def encoded(image, kind="png"):
+def encoded(image, kind="png", **options):
     content = io.BytesIO()
-    image.save(content, kind)
+    image.save(content, kind, **options)
     return content.getvalue()
 
 
@@ -397,7 +399,7 @@ def test_shards_hold_the_samples_of_webdatasets_own_stream(folder, shards):
 def test_the_index_of_shards_is_kept_until_they_change(shards, monkeypatch):
     ShardImages(shards, "train", WHOLE)
     with monkeypatch.context() as patch:
-        patch.setattr("classification.data.shards.build_index", lambda _: pytest.fail("indexed again"))
+        patch.setattr("classification.data.shard_index.build_index", lambda _: pytest.fail("indexed again"))
         assert len(ShardImages(shards, "train", WHOLE)) == 12
     write_shard(shards / "train/0001.tar", [("a.png", encoded(picture(0))), ("a.cls", b"1")])
     assert len(ShardImages(shards, "train", WHOLE)) == 9
@@ -421,6 +423,8 @@ def test_shards_by_one_option_with_names(shards):
     cfg = option(shards, "shards")
     assert cfg.model.num_classes == 3 and cfg.val_dataloader.dataset.classes == ["ant", "bee", "cow"]
     TASK.check_data(cfg)
+    some = ShardImages(shards, "train", WHOLE, classes=["cow", "ant"], skip_others=True)
+    assert [item["data_samples"] for item in some] == [1, 0] * 4  # ant and cow are 0 and 2 of 0, 1, 2, 0, ...
     write_shard(shards / "validation/0.tar", [("a.png", encoded(picture(0))), ("a.cls", b"3")])
     with pytest.raises(UserError, match=r"0\.tar/a: label 3; allowed: 0 to 2, since there are 3 classes"):
         TASK.check_data(cfg)
@@ -468,6 +472,8 @@ def test_shards_that_are_not_there(tmp_path):
         ("train-{0..1}.tar", "no such shards: .*train-0.tar, .*train-1.tar"),
         ("https://host/{0..1}.tar", "allowed: files on this machine"),
         ("train.tar.gz", "compressed"),
+        ("train-{0..1.tar", "unbalanced braces"),
+        (f"{tmp_path}/other-*.tar", r"no shards in /; allowed: .*other-\*\.tar"),
     ):
         with pytest.raises(UserError, match=message):
             ShardImages(tmp_path, folder, WHOLE)
@@ -528,6 +534,47 @@ def test_mistakes_with_sets_of_hugging_face_are_named(hub, tmp_path):
 
 
 # --- what they share
+
+
+def test_every_layout_has_the_same_decoder(tmp_path):
+    """16 bits, one channel, a palette, and a photograph that its EXIF data turn."""
+    pytest.importorskip("webdataset")
+    datasets = pytest.importorskip("datasets")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    deep = Image.fromarray(np.random.default_rng(0).integers(0, 1 << 16, (40, 40), np.uint16))
+    files = {
+        "turned.jpg": encoded(picture(1), "jpeg", exif=turned),
+        "deep.png": encoded(deep),
+        "grey.png": encoded(picture(2).convert("L")),
+        "palette.png": encoded(picture(3).convert("P")),
+    }
+    (tmp_path / "train/a").mkdir(parents=True)
+    (tmp_path / "train.csv").write_text("".join(f"train/a/{name},a\n" for name in files))
+    for name, content in files.items():
+        (tmp_path / "train/a" / name).write_bytes(content)
+    members = list(files.items())
+    write_shard(tmp_path / "train.tar", sorted(members + [(f"{name[:-4]}.cls", b"0") for name in files]))
+    rows = {"image": [{"bytes": content, "path": None} for content in files.values()], "label": [0] * 4}
+    kinds = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a"]))
+    datasets.Dataset.from_dict(rows, kinds).save_to_disk(tmp_path / "hub")
+    expected = {name: np.asarray(read_image(tmp_path / "train/a" / name)) for name in files}
+    for data in (
+        ImageFolder(tmp_path, "train", WHOLE),
+        CsvImages(tmp_path, "train", WHOLE),
+        ShardImages(tmp_path, "train.tar", WHOLE),
+        HubImages(str(tmp_path / "hub"), "train", WHOLE),
+    ):
+        found = sorted(pixels(item).tobytes() for item in data)
+        assert found == sorted(image.tobytes() for image in expected.values()), type(data)
+
+
+def test_a_wrong_argument_is_named(tmp_path):
+    root = write_table(tmp_path, "train", "0.png,0\n1.png,1\n")
+    (root / "val.csv").write_text("2.png,1\n")
+    cfg = option(root, "csv", **{"train_dataloader.dataset.in_memry": True})
+    with pytest.raises(UserError, match=r"unknown argument of CsvImages 'in_memry'; .*in_memory"):
+        build_training(cfg, work_dir=tmp_path / "run", device="cpu")
 
 
 @pytest.mark.parametrize("package", ["webdataset", "datasets"])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UserError, arguments_of, shorten
 from engine.formats import Format, class_of
 from engine.splits import under_root
 
@@ -26,8 +26,9 @@ class LabelledFormat(Format):
             UserError: files are missing, empty or malformed, a label is outside the classes, or a class has no training
                 images.
         """
-        reading = {key: value for key, value in dataset.items() if key not in ("type", "transform", "in_memory")}
-        found = class_of(dataset, SCOPE)(**reading)
+        kind = class_of(dataset, SCOPE)
+        needed = set(arguments_of(kind)) - {"transform", "in_memory"}  # building the run names unknown arguments
+        found = kind(**{key: value for key, value in dataset.items() if key in needed})
         seen = set(found.samples.labels.tolist())
         empty = [name for index, name in enumerate(found.classes) if index not in seen]
         if empty and split == "train":

@@ -77,6 +77,8 @@ class CifarImages(LabelledImages):
             classes, Samples((f"{root}/{folder}:{i}", int(found[i])) for i in kept), transform, False, max_unreadable
         )
 
+        self.in_memory = True
+
     def read(self, index: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(self.arrays[index].transpose(1, 2, 0)))
 

@@ -147,7 +147,8 @@ def devkit_labels(file: Path, paths: list[Path]) -> dict[str, str]:
     Raises:
         UserError: there are other ids or more or fewer lines than images, or the synsets of the ids are unknown.
     """
-    ids = next((read_ids(place) for place in (file.parent, *sorted(file.parent.glob("*/"))) if has_ids(place)), None)
+    places = [file.parent / place for place in DEVKITS]
+    ids = next((read_ids(place) for place in places if has_ids(place)), None)
     if ids is None:
         raise UserError(f"{file} has ids of the devkit; put meta.mat or map_clsloc.txt of its data folder beside it")
     lines = [line.strip() for line in read_lines(file) if line.strip()]

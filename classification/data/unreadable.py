@@ -1,5 +1,6 @@
 """Training images that cannot be read: counted, named, and skipped up to a limit."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Unreadable:
         self.share = share
         self.flags = None if share is None else torch.zeros(len(samples), dtype=torch.uint8).share_memory_()
         self.list_file: Path | None = None  # the file that gets all names
+        self.said = 0  # the number of images that a note has named
 
     @property
     def count(self) -> int:
@@ -58,7 +60,7 @@ class Unreadable:
     def check(self, reason: str = "") -> None:
         """Raises UserError, and writes all names, if there are more unreadable images than allowed."""
         total = len(self.samples)
-        allowed = int(self.share * total)
+        allowed = math.floor(self.share * total + 1e-9)  # 0.29 * 100 is 28.999...
         if self.count > allowed:
             rule = f"max_unreadable={self.share} allows {allowed}"
             reason = f" The last one: {reason}" if reason else ""
@@ -82,9 +84,6 @@ class UnreadableHook(Hook):
     The processes of a run put their records together here, so the limit holds for all of them.
     """
 
-    def __init__(self) -> None:
-        self.said = 0
-
     def before_train(self, runner: Any) -> None:
         for record in records(runner.train_dataloader.dataset):
             record.list_file = Path(runner.work_dir) / LIST
@@ -103,9 +102,9 @@ class UnreadableHook(Hook):
             all_reduce(flags, "max")
             record.flags.copy_(flags)
         record.check()
-        if record.count > self.said and is_main_process():
+        if record.count > record.said and is_main_process():
             say_note(f"skipped: {record.described()}")
-        self.said = max(self.said, record.count)
+        record.said = record.count
 
 
 def records(dataset: Any) -> Iterator[Unreadable]:
