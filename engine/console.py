@@ -152,7 +152,7 @@ class ProgressHook(Hook):
                 facts[name] = f"{scalar.mean(self.interval) if name == 'loss' else scalar.current():{form}}"
         times = step_times(runner, self.interval)
         if times is not None:
-            facts["step"], facts["loader"] = (f"{seconds:.3g} s" for seconds in times)
+            facts["step"], facts["loader"] = (f"{seconds:.3f} s" for seconds in times)
         return facts
 
     def moment(self, runner: Any) -> str:

@@ -401,6 +401,9 @@ def test_the_index_of_shards_is_kept_until_they_change(shards, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("classification.data.shard_index.build_index", lambda _: pytest.fail("indexed again"))
         assert len(ShardImages(shards, "train", WHOLE)) == 12
+    for kept in (shards / "hub/ziggurat_shards").iterdir():
+        kept.write_bytes(kept.read_bytes()[:99])
+    assert len(ShardImages(shards, "train", WHOLE)) == 12
     write_shard(shards / "train/0001.tar", [("a.png", encoded(picture(0))), ("a.cls", b"1")])
     assert len(ShardImages(shards, "train", WHOLE)) == 9
 

@@ -48,7 +48,7 @@ def lines(runner, capsys, steps, interval=10):
 
 def test_lines_show_both_times_and_the_cure_once(runner, capsys):
     out = lines(runner, capsys, steps=30)
-    assert sum("step 2 s  loader 1.5 s" in line for line in out) == 4  # of steps 1, 10, 20, 30
+    assert sum("step 2.000 s  loader 1.500 s" in line for line in out) == 4  # of steps 1, 10, 20, 30
     notes = [line for line in out if line.startswith("note: ")]
     assert notes == [
         "note: the loader takes 1.50 s of 2.00 s a step; it may be faster with train_dataloader.num_workers=4 (now 0), "

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tarfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,13 +37,13 @@ def indexed(shards: Sequence[Path]) -> Index:
     kept = Path(torch.hub.get_dir()) / "ziggurat_shards" / f"{key}.npz"
     try:
         with np.load(kept, allow_pickle=False) as arrays:
-            return Index(*(arrays[name] for name in Index._fields))
-    except (OSError, ValueError, KeyError):
+            return Index(*(arrays[f"arr_{i}"] for i in range(len(arrays))))
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # absent or broken
         pass
     index = build_index(shards)
     try:
         with replaced_file(kept) as beside, open(beside, "wb") as file:
-            np.savez(file, **index._asdict())
+            np.savez(file, *index)  # as arr_0, arr_1, ...
     except OSError:  # a cache that cannot be written only costs time
         pass
     return index
