@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.hooks import Hook
 
 from backbones.errors import UserError
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
+from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import scale_rate
 from engine.runner import SafeRunner
 from engine.tasks import task_for
-from engine.work_dir import WorkDir, remove
+from engine.work_dir import ReplaceRunHook, WorkDir
 from engine.wrappers import wrapper_class
 
 PARTS = {split: tuple(f"{split}_{part}" for part in ("dataloader", "cfg", "evaluator")) for split in ("val", "test")}
@@ -71,6 +71,28 @@ def build_training(
             folder.write_config(runner.cfg)
         undo.pop_all()
     return runner
+
+
+def replay(cfg: Config, checkpoint: str | Path, **how: Any) -> float:
+    """The loss of the step that follows a checkpoint; nothing is trained. A failed run's file is such a checkpoint.
+
+    Args:
+        cfg: the run's config.
+        checkpoint: the file. A folder beside it, with the file's name, gets the log.
+        **how: launcher, amp and device, as for :func:`build_training`, and as in the run.
+
+    Raises:
+        UserError: as :func:`build_training`, or no step follows the checkpoint.
+    """
+    cfg = copy.deepcopy(cfg)
+    hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "NonFiniteHook"]
+    cfg.custom_hooks = [*hooks, dict(type="NonFiniteHook", replay=True)]
+    runner = build_training(cfg, Path(checkpoint).with_suffix(""), resume=checkpoint, **how)
+    try:
+        runner.train()
+    except Replayed as step:
+        return step.loss
+    raise UserError(f"{checkpoint} is the end of its training; no step follows")
 
 
 def build_testing(
@@ -127,7 +149,7 @@ def build_parts(runner: SafeRunner) -> None:
     with prints_to_log(runner):
         loader = runner.train_loop.dataloader
         if len(loader) == 0:
-            found, wanted = len(loader.dataset), getattr(loader, "batch_size", None)
+            found, wanted = len(loader.dataset), getattr(loader.batch_sampler, "batch_size", None)
             raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
         scale_rate(runner)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -207,7 +229,12 @@ def add_hooks(cfg: Config) -> None:
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
         default.checkpoint = dict(saving, type="SafeCheckpointHook")
     custom = list(cfg.get("custom_hooks") or [])
-    ours = {"BuffersHook": {}, "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50))}
+    ours = {
+        "SeedHook": {},
+        "NonFiniteHook": {},
+        "BuffersHook": {},
+        "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
+    }
     for name, arguments in ours.items():
         if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
             custom.append(dict(arguments, type=name))
@@ -219,25 +246,3 @@ def drop_pinning(cfg: Config) -> None:
     for split in ("train", "val", "test"):
         if cfg.get(f"{split}_dataloader"):
             cfg[f"{split}_dataloader"].pop("pin_memory", None)
-
-
-class ReplaceRunHook(Hook):
-    """Removes the earlier run in a work dir, once the new run has saved a checkpoint.
-
-    Args:
-        folder: the work dir of both runs.
-        earlier: the files and folders of the earlier run.
-    """
-
-    def __init__(self, folder: WorkDir, earlier: list[Path]):
-        self.folder = folder
-        self.earlier = earlier
-
-    def after_save_checkpoint(self, runner: Any, path: Path) -> None:
-        kept = (path, Path(runner.log_dir))  # the old and the new run may have a name in common
-        for old in self.earlier:
-            if old not in kept:
-                remove(old)
-        if self.earlier:
-            self.folder.write_config(runner.cfg)
-        self.earlier = []

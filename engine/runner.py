@@ -10,6 +10,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from backbones.errors import UserError
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
@@ -25,6 +26,7 @@ from engine.checkpoints import (
 from engine.console import prints_to_log, say_note
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
+from engine.seeding import SeededBatches, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
 from engine.wrappers import wrap
@@ -67,6 +69,17 @@ class SafeRunner(Runner):
             if not isinstance(handler, logging.FileHandler):
                 handler.setLevel(logging.ERROR)
         return logger
+
+    def build_dataloader(
+        self, dataloader: DataLoader | dict[str, Any], seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """A loader as mmengine builds it. That of the training set gives every sample its own random numbers."""
+        trains = isinstance(dataloader, dict) and dataloader == self.cfg.get("train_dataloader")
+        config = seeded_batches(dataloader) if trains else dataloader
+        loader = super().build_dataloader(config, seed, diff_rank_seed)
+        if isinstance(loader.batch_sampler, SeededBatches):
+            with_seeded_items(loader.dataset)
+        return loader
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to this run's device. Several processes get it in the wrapper of ``model_wrapper_cfg``.
@@ -150,31 +163,38 @@ class SafeRunner(Runner):
         Hooks may change the content in ``before_save_checkpoint``. ``after_save_checkpoint`` gets the ``path`` of the
         finished file.
         """
+        meta = dict(meta or {})
+        meta.setdefault("epoch", self.epoch + by_epoch)
+        meta.setdefault("iter", self.iter + (not by_epoch))
+        content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
+        self.call_hook("before_save_checkpoint", checkpoint=content)
+        path = Path(out_dir).absolute() / filename
+        save_safely(content, path)
+        self.call_hook("after_save_checkpoint", path=path)
+
+    def checkpoint_content(
+        self, meta: dict[str, Any], save_optimizer: bool = True, save_param_scheduler: bool = True
+    ) -> dict[str, Any]:
+        """What a checkpoint of this moment holds, in plain types. ``meta`` has the finished ``epoch`` and ``iter``."""
         dataset_meta = getattr(self.train_dataloader.dataset, "metainfo", None)
         content = dict(
-            meta=dict(meta or {}),
+            meta=dict(
+                meta,
+                cfg=self.cfg.pretty_text,
+                seed=self.seed,
+                experiment_name=self.experiment_name,
+                time=time.strftime("%Y%m%d_%H%M%S"),
+                dataset_meta=dataset_meta,
+                ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
+            ),
             state_dict=state_of(self.model),
             message_hub=without_history(self.message_hub.state_dict()),
-        )
-        content["meta"].setdefault("epoch", self.epoch + by_epoch)
-        content["meta"].setdefault("iter", self.iter + (not by_epoch))
-        content["meta"].update(
-            cfg=self.cfg.pretty_text,
-            seed=self.seed,
-            experiment_name=self.experiment_name,
-            time=time.strftime("%Y%m%d_%H%M%S"),
-            dataset_meta=dataset_meta,
-            ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
             content["param_schedulers"] = states_of(self.param_schedulers)
-        content = to_plain_types(content)
-        self.call_hook("before_save_checkpoint", checkpoint=content)
-        path = Path(out_dir).absolute() / filename
-        save_safely(content, path)
-        self.call_hook("after_save_checkpoint", path=path)
+        return to_plain_types(content)
 
     def dump_config(self) -> None:
         """Does nothing. ``engine.run`` writes the config of a training after the whole run is built."""

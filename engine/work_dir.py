@@ -4,9 +4,10 @@ import fcntl
 import re
 import shutil
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
@@ -100,3 +101,25 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+class ReplaceRunHook(Hook):
+    """Removes the earlier run in a work dir, once the new run has saved a checkpoint.
+
+    Args:
+        folder: the work dir of both runs.
+        earlier: the files and folders of the earlier run.
+    """
+
+    def __init__(self, folder: WorkDir, earlier: list[Path]):
+        self.folder = folder
+        self.earlier = earlier
+
+    def after_save_checkpoint(self, runner: Any, path: Path) -> None:
+        kept = (path, Path(runner.log_dir))  # the old and the new run may have a name in common
+        for old in self.earlier:
+            if old not in kept:
+                remove(old)
+        if self.earlier:
+            self.folder.write_config(runner.cfg)
+        self.earlier = []

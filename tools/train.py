@@ -6,14 +6,15 @@ from engine.cli import Parser, add_run_options, run_tool
 def main() -> None:
     args = parse_args()
     from engine.config import load_config
-    from engine.run import build_training
+    from engine.run import build_training, replay
 
     options = [*args.cfg_options, "model.reset_head=True"] if args.reset_head else args.cfg_options
     cfg = load_config(args.config, options)
-    runner = build_training(
-        cfg, args.work_dir, args.resume, args.overwrite, launcher=args.launcher, amp=args.amp, device=args.device
-    )
-    runner.train()
+    how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
+    if args.replay:
+        print(f"{args.replay}: the loss is {replay(cfg, args.replay, **how)}")
+    else:
+        build_training(cfg, args.work_dir, args.resume, args.overwrite, **how).train()
 
 
 def parse_args():
@@ -25,6 +26,9 @@ def parse_args():
         const=True,
         metavar="CHECKPOINT",
         help="continue the run in the work dir from its last checkpoint, or from the given one",
+    )
+    parser.add_argument(
+        "--replay", metavar="FILE", help="show the loss of the step that a run stopped at; FILE is the file it named"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     parser.add_argument(

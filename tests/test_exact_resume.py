@@ -1,0 +1,288 @@
+"""A resumed training is the uninterrupted one, bit for bit, in the middle of an epoch too; two processes are one.
+
+With shuffling, RandAugment, mixup, random erasing, drop path, averaged weights and loader workers.
+"""
+
+import copy
+import json
+import math
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import train as train_tool
+from helpers import run
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS, MODELS
+from PIL import Image
+from torch.utils.data import DataLoader, SequentialSampler
+
+from backbones import UserError
+from classification import Classifier
+from classification.samplers import RepeatAugmentation
+from engine.config import load_config
+from engine.run import build_training, replay
+from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_items
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = ROOT / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
+EPOCH = 6  # batches
+
+
+@HOOKS.register_module(force=True)
+class Losses(Hook):
+    """Collects the loss of every step."""
+
+    def __init__(self):
+        self.values = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.values.append(outputs["loss"].item())
+
+
+@pytest.fixture(autouse=True)
+def shallow(cut_depths):
+    cut_depths("van_b0", (1, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    pixels = np.random.default_rng(0)
+    for split, count in (("train", EPOCH), ("val", 1)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = Image.fromarray(pixels.integers(0, 256, (4, 4, 3), np.uint8)).resize((48, 48))
+                image.save(root / split / name / f"{i}.png")
+    return root
+
+
+def options_for(images, workers=2, **options):
+    """The recipe of the paper at 32 pixels: two epochs of six batches, a checkpoint after every fourth batch."""
+    return {
+        "data_root": str(images),
+        "input_size": 32,
+        "train_cfg.max_epochs": 2,
+        "train_dataloader.batch_size": 2,
+        "train_dataloader.num_workers": workers,
+        "val_dataloader": None,
+        "val_cfg": None,
+        "val_evaluator": None,
+        "test_dataloader": None,
+        "test_cfg": None,
+        "test_evaluator": None,
+        "model.backbone.drop_path_rate": 0.5,
+        "param_scheduler": dict(epochs=2, warmup=1),
+        "auto_scale_lr.enable": False,
+        "custom_hooks": [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")],
+        "default_hooks.checkpoint": dict(by_epoch=False, interval=4, max_keep_ckpts=-1, save_best=None),
+        **options,
+    }
+
+
+def train(images, work_dir, resume=None, **options):
+    """The losses of a training, and its last checkpoint."""
+    runner = build_training(load_config(RECIPE, options_for(images, **options)), work_dir, resume=resume, device="cpu")
+    runner.train()
+    losses = next(hook.values for hook in runner.hooks if isinstance(hook, Losses))
+    last = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))[-1]
+    return losses, torch.load(last, weights_only=True)
+
+
+def same(ours, theirs, name=""):
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), name
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), name
+        for key in ours:
+            same(ours[key], theirs[key], f"{name}.{key}")
+    elif isinstance(ours, list | tuple):
+        for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            same(a, b, f"{name}.{i}")
+    else:
+        assert ours == theirs, name
+
+
+@pytest.fixture(scope="module")
+def straight(images, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        from backbones import VAN
+
+        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
+        folder = tmp_path_factory.mktemp("straight")
+        return (*train(images, folder), folder)
+
+
+@pytest.mark.parametrize(("steps", "workers"), [(4, 2), (8, 0)])
+def test_a_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, steps, workers):
+    """From the middle of the first and of the second epoch; the number of workers does not matter."""
+    losses, last, folder = straight
+    assert len(losses) == 2 * EPOCH and len(set(losses)) == 2 * EPOCH
+    again, ours = train(images, tmp_path, resume=folder / f"iter_{steps}.pth", workers=workers)
+    assert again == losses[steps:]
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        same(ours[part], last[part], part)
+
+
+def test_another_seed_is_another_run(images, straight, tmp_path):
+    losses, _ = train(images, tmp_path, **{"randomness.seed": 1})
+    assert not set(losses) & set(straight[0])
+
+
+def test_iterations_over_several_epochs_resume_exactly(images, tmp_path):
+    """Of a sampler that ends: the tenth batch is the fourth of the second epoch."""
+    options = {
+        "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=12),
+        "param_scheduler": [],
+        "log_processor.by_epoch": False,
+        "default_hooks.checkpoint": dict(by_epoch=False, interval=10, max_keep_ckpts=-1, save_best=None),
+    }
+    losses, last = train(images, tmp_path / "straight", **copy.deepcopy(options))
+    again, ours = train(images, tmp_path / "resumed", resume=tmp_path / "straight/iter_10.pth", **options)
+    assert again == losses[10:]
+    same(ours["state_dict"], last["state_dict"])
+
+
+class Numbers:
+    """A data set whose items are random numbers of every kind."""
+
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, index):
+        return int(index), random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def loaded(workers=0, skip=0, epochs=1):
+    dataset = with_seeded_items(Numbers())
+    batches = SeededBatches(SequentialSampler(dataset), 2)
+    batches.seed, batches.skip = 7, skip
+    loader = DataLoader(dataset, batch_sampler=batches, num_workers=workers)
+    return [[column.tolist() for column in batch] for _ in range(epochs) for batch in loader]
+
+
+def test_items_depend_on_their_place_alone():
+    whole = loaded()
+    assert len(whole) == 5 and whole[-1][0] == [8]
+    assert loaded(workers=2) == whole
+    assert loaded(skip=3) == whole[3:]
+    assert loaded(skip=7, epochs=2) == whole[2:]  # the first epoch and two batches of the second
+    assert len({value for batch in whole for column in batch[1:] for value in column}) == 27
+
+
+def test_indices_and_data_sets_survive_pickling():
+    index = pickle.loads(pickle.dumps(SampleIndex(3, 5)))
+    assert (index, index.seed) == (3, 5)
+    dataset = with_seeded_items(Numbers())
+    again = pickle.loads(pickle.dumps(dataset))
+    assert isinstance(again, Numbers) and type(dataset).__name__ == "Numbers"
+    assert again[index] == dataset[index] != dataset[SampleIndex(3, 6)]
+
+
+def test_seeds_of_neighbours_differ():
+    seeds = [seed_of(seed, epoch, place) for seed in range(3) for epoch in range(3) for place in range(1000)]
+    assert len(set(seeds)) > 8995 and min(seeds) < 2**24 and max(seeds) > 2**32 - 2**24
+
+
+@pytest.mark.parametrize("images_there", [7, 255, 600])
+def test_repeated_augmentation_of_few_images(images_there):
+    """DeiT rounds an epoch down to a multiple of 256 images, which leaves nothing of fewer images."""
+    sampler = RepeatAugmentation(list(range(images_there)))
+    assert len(list(sampler)) == len(sampler) == (images_there if images_there < 256 else 512)
+
+
+SAVED = """
+import json, os
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from backbones import VAN
+
+VAN.ARCHS["van_b0"] = VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))
+
+@HOOKS.register_module()
+class Losses(Hook):
+    values = []
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.values.append(outputs["loss"].item())
+    def after_train(self, runner):
+        with open(os.environ["ANSWERS"] + f"/{get_rank()}.json", "w") as file:
+            json.dump(self.values, file)
+"""
+
+
+def test_two_processes_are_one(images, tmp_path):
+    """With batch norm in eval mode, the same images a step and no randomness in the step itself."""
+    (tmp_path / "losses.py").write_text(SAVED)
+    options = options_for(images, workers=0) | {
+        "model.backbone.drop_path_rate": 0.0,
+        "model.backbone.norm_eval": True,
+        "model.mixup": None,
+        "model.data_preprocessor.random_erasing": None,
+        "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=20),
+        "param_scheduler": [],
+        "log_processor.by_epoch": False,
+        "auto_scale_lr.enable": True,
+    }
+    options.pop("default_hooks.checkpoint")
+    cfg = load_config(RECIPE, options)
+    cfg.custom_imports.imports.append("losses")
+    cfg.dump(tmp_path / "config.py")
+    losses = {}
+    for processes, batch in ((1, 4), (2, 2)):
+        answers = tmp_path / str(processes)
+        answers.mkdir()
+        command = [sys.executable, str(ROOT / "tools/launch/launch.py"), str(processes), str(ROOT / "tools/train.py")]
+        command += [str(tmp_path / "config.py"), "--launcher", "pytorch", "--device", "cpu", "--work-dir"]
+        command += [str(answers / "run"), "--cfg-options", f"train_dataloader.batch_size={batch}"]
+        paths = os.pathsep.join([str(ROOT), str(tmp_path)])
+        subprocess.run(command, check=True, env=dict(os.environ, ANSWERS=str(answers), PYTHONPATH=paths))
+        every = [json.loads((answers / f"{rank}.json").read_text()) for rank in range(processes)]
+        losses[processes] = np.mean(every, axis=0)
+    assert len(losses[1]) == 20 and losses[1].std() > 1e-3
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-5)
+
+
+@MODELS.register_module(force=True)
+class Breaks(Classifier):
+    """A classifier whose loss is not a number where the sum of the images says so."""
+
+    def loss(self, inputs, labels):
+        loss = super().loss(inputs, labels)
+        Breaks.sums.append(inputs.sum().item())
+        return loss * float("nan") if Breaks.sums[-1] == Breaks.bad else loss
+
+    sums, bad = [], None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_shown_again(images, tmp_path, monkeypatch, capsys):
+    """Of the sixth step. The file is a checkpoint of the moment before, and the last good checkpoint stays."""
+    options = options_for(images, workers=0) | {"model.type": "Breaks"}
+    cfg = load_config(RECIPE, options)
+    build_training(cfg, tmp_path / "whole", device="cpu").train()
+    Breaks.bad = Breaks.sums[5]
+    work_dir = tmp_path / "run"
+    with pytest.raises(UserError, match=r"the loss of iteration 6 is nan; .*non_finite_iter_6\.pth.*--replay"):
+        build_training(cfg, work_dir, device="cpu").train()
+    assert (work_dir / "last_checkpoint").read_text().endswith("iter_4.pth")
+    path = work_dir / "non_finite_iter_6.pth"
+    content = torch.load(path, weights_only=True)
+    assert content["failed_step"]["batch"]["inputs"].shape == (2, 3, 32, 32)
+    assert all(value.isfinite().all() for value in content["state_dict"].values())
+
+    argv = [RECIPE, "--replay", path, "--device", "cpu", "--cfg-options"]
+    argv += [f"{key}={value}" for key, value in options.items() if not isinstance(value, dict)]
+    argv += ["param_scheduler.epochs=2", "param_scheduler.warmup=1"]
+    status, out, err = run(train_tool, argv, monkeypatch, capsys)
+    assert status == 0 and out.splitlines()[-1] == f"{path}: the loss is nan", err
+    Breaks.bad = None
+    assert math.isfinite(replay(cfg, work_dir / "iter_4.pth", device="cpu"))
+    with pytest.raises(UserError, match=r"iter_12\.pth is the end of its training"):
+        replay(cfg, tmp_path / "whole/iter_12.pth", device="cpu")
