@@ -1,6 +1,6 @@
 """Times the data loader of a classification config: images per second of one core, and where the time goes.
 
-python tools/bench/benchmark_loader.py [CONFIG] [--size 375x500] [--images 120] [--repeats 7]
+python tools/bench/benchmark_loader.py [CONFIG] [--size 375x500] [--images 120] [--repeats 15]
     [--out docs/benchmarks/loader_cpu.json]
 
 The images are JPEG files made from photographs of scikit-image. The figures are CPU time, the best of several runs with
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("config", nargs="?", default=CONFIG, help=f"config of a training (default: {CONFIG})")
     parser.add_argument("--size", type=size, default=(375, 500), metavar="HxW", help="of images (default: 375x500)")
     parser.add_argument("--images", type=count, default=120, help="number of images (default: 120)")
-    parser.add_argument("--repeats", type=count, default=7, help="timed runs of each part (default: 7)")
+    parser.add_argument("--repeats", type=count, default=15, help="timed runs of each part (default: 15)")
     parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
     args = parser.parse_args()
     if args.out:
@@ -60,6 +60,12 @@ def main() -> None:
         paths = write_images(Path(folder), args.images, args.size[::-1])
         cfg = load_config(args.config, {"data_root": folder, "train_dataloader.num_workers": 0})
         dataset = TASK.build_dataset(cfg, "train")
+        passes = {"without workers": 0, "with a worker, both processes": 1}
+        loaders = {name: partial(run_through, dataset, workers) for name, workers in passes.items()}
+        parts = steps(dataset)
+        others = tried(dataset, paths)
+        both = {(row["name"], key): row.pop(key) for row in others for key in ("new", "now")}
+        least = best({**loaders, **parts, **both}, args.repeats)
         report = {
             "machine": machine(torch.device("cpu")) | {"pillow": PIL.__version__},
             "images": {
@@ -69,12 +75,17 @@ def main() -> None:
                 "config": args.config,
             },
             "repeats": args.repeats,
-            "loader": {
-                "without workers": len(dataset) / best(partial(run_through, dataset, 0), args.repeats),
-                "with a worker, both processes": len(dataset) / best(partial(run_through, dataset, 1), args.repeats),
-            },
-            "steps": steps(dataset, args.repeats),
-            "tried": tried(dataset, paths, args.repeats),
+            "loader": {name: len(paths) / least[name] for name in loaders},
+            "steps": {name: 1e3 * least[name] / len(paths) for name in parts},
+            "tried": [
+                {
+                    "name": row["name"],
+                    "ms": 1e3 * least[row["name"], "new"] / len(paths),
+                    "now_ms": 1e3 * least[row["name"], "now"] / len(paths),
+                    "effect": row["effect"],
+                }
+                for row in others
+            ],
         }
     for part in ("loader", "steps"):
         for name, value in report[part].items():
@@ -105,17 +116,23 @@ def write_images(root: Path, number: int, wanted: tuple[int, int]) -> list[Path]
     return paths
 
 
-def best(call: Callable[[], Any], repeats: int) -> float:
-    """CPU seconds of a call in this process and its finished children: the least of several, after one to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        random.seed(0)
-        np.random.seed(0)
-        torch.manual_seed(0)
-        start = cpu_time()
-        call()
-        times.append(cpu_time() - start)
-    return min(times[1:])
+def best(calls: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, float]:
+    """The least CPU seconds of each call, in this process and its finished children.
+
+    All calls run in turn, so the other work of the machine meets all of them. The first round does not count.
+    """
+    rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(repeats + 1)][1:]
+    return {name: min(one[name] for one in rounds) for name in calls}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """CPU seconds of a call that starts with fixed random numbers."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    start = cpu_time()
+    call()
+    return cpu_time() - start
 
 
 def cpu_time() -> float:
@@ -129,36 +146,36 @@ def run_through(dataset: Dataset, workers: int) -> None:
         pass
 
 
-def steps(dataset: Any, repeats: int) -> dict[str, float]:
-    """CPU milliseconds per image of reading, of every transform, and of putting images into batches."""
-    indices = range(len(dataset))
-    images = [dataset.read(i) for i in indices]
-    found = {"read and decode": best(lambda: [dataset.read(i) for i in indices], repeats)}
+def steps(dataset: Any) -> dict[str, Callable[[], Any]]:
+    """Reading all images, each transform of all, and putting all into batches."""
+    images = [dataset.read(i) for i in range(len(dataset))]
+    found: dict[str, Callable[[], Any]] = {"read and decode": partial(each, dataset.read, range(len(dataset)))}
     for step in dataset.transform.transforms:
-        found[type(step).__name__] = best(lambda step=step, images=images: [step(image) for image in images], repeats)
+        found[type(step).__name__] = partial(each, step, images)
         images = [step(image) for image in images]
     items = [{"inputs": as_tensor(image), "data_samples": 0} for image in images]
-    found["batch"] = best(lambda: [default_collate(items[i : i + BATCH]) for i in range(0, len(items), BATCH)], repeats)
-    return {name: 1e3 * seconds / len(indices) for name, seconds in found.items()}
+    found["batch"] = partial(each, default_collate, [items[i : i + BATCH] for i in range(0, len(items), BATCH)])
+    return found
 
 
-def tried(dataset: Any, paths: Sequence[Path], repeats: int) -> list[dict[str, Any]]:
-    """What could replace a step, with its effect on the pixels: other decoders, half scale, another resize."""
+def each(call: Callable[[Any], Any], inputs: Sequence[Any]) -> None:
+    for one in inputs:
+        call(one)
+
+
+def tried(dataset: Any, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """What could replace a step: other decoders, half scale, another resize.
+
+    Returns:
+        A dict for each: ``name``, ``new`` and ``now`` (calls for all images), and ``effect`` on the pixels.
+    """
     contents = [path.read_bytes() for path in paths]
     images = [read_image("image", content) for content in contents]
+    now = partial(each, partial(read_image, "image"), contents)
     rows = []
-
-    def add(
-        name: str, new: Callable[[Any], Any], now: Callable[[Any], Any], inputs: Sequence[Any], effect: str
-    ) -> None:
-        ms, now_ms = (
-            1e3 * best(lambda call=call: [call(one) for one in inputs], repeats) / len(inputs) for call in (new, now)
-        )
-        rows.append({"name": name, "ms": ms, "now_ms": now_ms, "effect": effect})
-
-    now = partial(read_image, "image")
     for name, decode in (("decode by torchvision", by_torchvision), ("decode by OpenCV", by_opencv)):
-        add(name, decode, now, contents, described(map(decode, contents), images))
+        effect = described(map(decode, contents), images)
+        rows.append({"name": name, "new": partial(each, decode, contents), "now": now, "effect": effect})
     crop = next(step for step in dataset.transform.transforms if isinstance(step, RandomResizedCropAndInterpolation))
     random.seed(0)
     boxes = [crop.get_params(image, crop.scale, crop.ratio) for image in images]
@@ -168,14 +185,16 @@ def tried(dataset: Any, paths: Sequence[Path], repeats: int) -> list[dict[str, A
         [resized_crop(image, 0, 0, image.height, image.width, crop.size) for image in decoded]
         for decoded in (images, map(at_half_scale, contents))
     )
-    effect = f"{described(half, full)} for the whole image at {side} pixels; {allowed:.0%} of the crops have the pixels"
-    add("decode at half scale (draft)", at_half_scale, now, contents, effect)
+    effect = f"{described(half, full)} for whole images at {side} pixels; {allowed:.0%} of the crops are large enough"
+    new = partial(each, at_half_scale, contents)
+    rows.append({"name": "decode at half scale (draft)", "new": new, "now": now, "effect": effect})
     pairs = list(zip(images, boxes, strict=True))
     for mode in ("bilinear", "bicubic"):
         by_pillow = partial(crop_by_pillow, side=side, mode=mode)
         by_torch = partial(crop_by_torch, side=side, mode=mode)
         effect = described(map(by_torch, pairs), list(map(by_pillow, pairs)))
-        add(f"resize by torch, {mode}", by_torch, by_pillow, pairs, effect)
+        both = {"new": partial(each, by_torch, pairs), "now": partial(each, by_pillow, pairs)}
+        rows.append({"name": f"resize by torch, {mode}", **both, "effect": effect})
     return rows
 
 
