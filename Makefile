@@ -24,8 +24,8 @@ help:
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make lint   check style and formatting with ruff"
-	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, and the data loader (25 min on 2 cores)"
-	@echo "make docs   write the generated pages anew: results in README, configs, weights, models, benchmarks"
+	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, and the data loader (27 min on 2 cores)"
+	@echo "make docs   write the generated pages anew: results in README, configs, weights, frozen, models, benchmarks"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
 	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
 	@echo "make setup  only build .venv, which the others do by themselves"
@@ -48,6 +48,7 @@ docs: setup
 	@.venv/bin/python tools/docs/results_table.py --write
 	@.venv/bin/python tools/docs/configs_table.py --write
 	@.venv/bin/python tools/docs/weights_table.py > docs/weights.md
+	@.venv/bin/python tools/docs/frozen_table.py --write
 	@.venv/bin/python tools/model_info.py --published > docs/models.md
 	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 

@@ -37,8 +37,10 @@ def scale_rate(runner: Any) -> None:
     if isinstance(base, bool) or not isinstance(base, int) or base < 1:
         raise UserError(f"auto_scale_lr.base_batch_size is {base!r}; allowed: integers from 1 up")
     optimizer = (runner.optim_wrapper or {}).get("optimizer") or {}
-    if not isinstance(optimizer.get("lr"), int | float):
+    if "lr" not in optimizer:
         raise UserError("auto_scale_lr needs optim_wrapper.optimizer.lr; give it, or set auto_scale_lr.enable=False")
+    if not isinstance(optimizer["lr"], int | float):
+        return  # building the optimiser says what is allowed
     images = runner.cfg.train_dataloader.batch_size * runner.world_size
     images *= runner.optim_wrapper.get("accumulative_counts", 1)
     if images != base:

@@ -1,10 +1,15 @@
-"""On a GPU, if there is one: the CPU's maps and gradients, mixed precision, compiling, inputs in any format."""
+"""On a GPU, if there is one: what the CPU gives, mixed precision, compiling, inputs in any format."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from helpers import SMALL, loss, trained_norms
+
+from classification.frozen.cache import Split
+from classification.frozen.knn import knn
+from classification.frozen.probe import linear_probe
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -64,3 +69,14 @@ def test_compiles_whole(tiny, arch):
     loss(torch.compile(net, fullgraph=True)(image)).backward()
     loss(eager(image)).backward()
     check_equal([p.grad for p in net.parameters()], [p.grad for p in eager.parameters()])
+
+
+def test_frozen_features_are_judged_as_on_the_cpu():
+    random = np.random.default_rng(0)
+    labels = np.arange(300) % 5
+    features = (random.normal(size=(5, 16))[labels] + random.normal(size=(300, 16))).astype(np.float32)
+    train, val = Split(features[:200], labels[:200]), Split(features[200:], labels[200:])
+    assert knn(train, val, 5, (1, 20), device=DEVICE) == knn(train, val, 5, (1, 20))
+    here, there = (linear_probe(train, val, 5, (0.01, 0.1), epochs=5, device=device) for device in ("cpu", DEVICE))
+    for one, other in zip(here["grid"], there["grid"], strict=True):
+        assert one["top1"] == pytest.approx(other["top1"], abs=1)  # an image on the border may fall on either side

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import benchmark
+import frozen_table
 import numpy as np
 import pytest
 import results_table
@@ -169,6 +170,9 @@ def test_commands_are_taken(page, command, monkeypatch):
     assert tool.is_file(), tool
     if tool.suffix == ".sh":
         tool, argv = behind_script(tool, argv)
+    if tool.name == "launch.py":  # GPUS PROGRAM ARGUMENTS
+        assert argv[0].isdigit()
+        tool, argv = ROOT / argv[1], argv[2:]
     args = parse(tool, argv, monkeypatch)
     config = getattr(args, "config", None)
     if config and not str(config).isupper():
@@ -303,6 +307,10 @@ def test_page_of_weights_is_the_generated_one():
     for name, row in backbones.WEIGHTS.items():
         line = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         assert all(address in line for address in row.urls or (row.page,))
+
+
+def test_page_of_frozen_features_is_the_generated_one():
+    assert frozen_table.page() == frozen_table.PAGE.read_text()
 
 
 def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):

@@ -94,7 +94,7 @@ def test_the_runners_overrides_are_those_without_another_seam():
     """A new one is a reason to look for a hook or an option of the config first."""
     overridden = {name for name in vars(SafeRunner) if hasattr(Runner, name) and not name.startswith("__")}
     loops, files = {"train", "val", "test"}, {"load_checkpoint", "load_or_resume", "save_checkpoint", "dump_config"}
-    assert overridden == loops | files | {"build_logger", "wrap_model"}
+    assert overridden == loops | files | {"build_logger", "build_dataloader", "wrap_model"}
 
 
 @pytest.mark.parametrize("build", [build_from_cfg, build_scheduler_from_cfg])
