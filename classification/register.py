@@ -1,8 +1,8 @@
-"""Registers networks, data set, sampler and metric with mmengine, so configs find them by name."""
+"""Registers networks, data sets, sampler, metric and hook with mmengine, so configs find them by name."""
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS
 
-from classification.data import ImageFolder
+from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.metrics import Accuracy, CalibrationError
 from classification.model import BatchPreprocessor, Classifier
 from classification.real_labels import RealLabels
@@ -21,6 +21,11 @@ for registry, module in (
     (DATASETS, ImageFolder),
     (DATASETS, RealLabels),
     (DATASETS, FiveCrops),
+    (DATASETS, IlsvrcImages),
+    (DATASETS, CsvImages),
+    (DATASETS, CifarImages),
+    (DATASETS, ShardImages),
+    (DATASETS, HubImages),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
     (METRICS, CalibrationError),
