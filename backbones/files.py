@@ -1,9 +1,12 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import json
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -26,3 +29,21 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Writes dicts, lists, texts and numbers as JSON, whole or not at all. NaN and infinity become null.
+
+    JSON has no word for them. Other programs refuse the words that the json module writes by default.
+    """
+    with replaced_file(path) as beside:
+        beside.write_text(json.dumps(with_null(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def with_null(content: Any) -> Any:
+    """A copy with None in place of NaN and infinity."""
+    if isinstance(content, dict):
+        return {key: with_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [with_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -180,13 +181,37 @@ def list_images(paths: list[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+            inside = images_below(path)
             if not inside:
                 raise UserError(f"no images in {path}; readable: {', '.join(SUFFIXES)}")
             found += inside
         else:
             found.append(path)
     return found
+
+
+def images_below(folder: str | Path) -> list[Path]:
+    """The images below a folder, sorted. Links to folders are followed.
+
+    Hidden files and folders are left out, and the folders that storage devices and archives add.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        images = (name for name in files if not is_hidden(name) and name.lower().endswith(SUFFIXES))
+        found += [os.path.join(parent, name) for name in images]
+    return [Path(name) for name in sorted(found, key=lambda name: name.split(os.sep))]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no data of the user, by its name."""
+    return name.startswith(".") or name in ("@eaDir", "__MACOSX")
 
 
 def output_stems(paths: list[Path]) -> list[str]:

@@ -1,32 +1,126 @@
-"""Top-k accuracy."""
+"""Top-k accuracy and calibration error, of any number of processes. Every image counts once."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+TINY = 1e-30  # the least probability that is left for the classes of a subset
 
 
-class Accuracy(BaseMetric):
-    """``top1`` and ``top5`` in percent. Every image counts once, for any number of processes.
+class ScoredImages(BaseMetric):
+    """What the metrics have in common: the scores of the classes that may be predicted, and which of them are right.
+
+    Where the data set has ``label_sets``, a label is the number of a set, and every class of the set is right.
+
+    Args:
+        subset: indices of the classes that may be predicted, as for ImageNet-R and ImageNet-A. None allows all.
+    """
+
+    def __init__(self, subset: Sequence[int] | None = None, collect_device: str = "cpu", prefix: str | None = None):
+        super().__init__(collect_device, prefix)
+        self.subset = None if subset is None else torch.tensor(list(subset))
+
+    def scored(self, data_samples: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+        """Scores and truth of a classifier's predictions, dicts with ``scores`` (num_classes,) and ``label``.
+
+        Returns:
+            Scores (B, num_classes) with sum 1, and bool (B, num_classes): whether a class is right for an image.
+        """
+        scores = torch.stack([sample["scores"] for sample in data_samples]).cpu()
+        if self.subset is not None:
+            allowed = torch.zeros_like(scores)
+            allowed[:, self.subset] = scores[:, self.subset]
+            scores = allowed / allowed.sum(dim=1, keepdim=True).clamp_min(TINY)
+        sets = (self.dataset_meta or {}).get("label_sets")
+        truth = torch.zeros_like(scores, dtype=torch.bool)
+        for row, sample in zip(truth, data_samples, strict=True):
+            row[list(sets[sample["label"]]) if sets else sample["label"]] = True
+        return scores, truth
+
+
+class Accuracy(ScoredImages):
+    """``top1`` and ``top5`` in percent.
 
     Args:
         topk: the numbers k. With k above the number of classes every image counts as right.
+        subset: as for :class:`ScoredImages`.
     """
 
-    def __init__(self, topk: Sequence[int] = (1, 5), collect_device: str = "cpu", prefix: str | None = None):
-        super().__init__(collect_device, prefix)
+    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: Any):
+        super().__init__(**kwargs)
         self.topk = tuple(topk)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Counts the predictions of a ``Classifier``: dicts with ``scores`` (num_classes,) and ``label``."""
-        scores = torch.stack([sample["scores"] for sample in data_samples]).cpu()
-        labels = torch.tensor([sample["label"] for sample in data_samples])
+        scores, truth = self.scored(data_samples)
         order = scores.topk(min(max(self.topk), scores.shape[1]), dim=1).indices
-        hits = order == labels[:, None]
+        hits = truth.gather(1, order)
         # One entry per image: mmengine counts entries to drop the copies that pad the last batches.
         self.results += [tuple(bool(hit[:k].any()) for k in self.topk) for hit in hits]
 
     def compute_metrics(self, results: list[tuple[bool, ...]]) -> dict[str, float]:
         percent = torch.tensor(results, dtype=torch.float64).mean(dim=0) * 100
         return {f"top{k}": value for k, value in zip(self.topk, percent.tolist(), strict=True)}
+
+
+class CalibrationError(ScoredImages):
+    """``ece``, the expected calibration error in percent: how far the best score is from the share of right images.
+
+    The best scores fall into bins of equal width. A bin's error is the difference of its mean score and its accuracy.
+    The errors are averaged, each weighted by the bin's number of images (Guo et al., 2017, arXiv 1706.04599).
+
+    Args:
+        bins: number of bins of (0, 1].
+        subset: as for :class:`ScoredImages`.
+    """
+
+    def __init__(self, bins: int = 15, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.bins = bins
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        scores, truth = self.scored(data_samples)
+        confidence, best = scores.max(dim=1)
+        right = truth.gather(1, best[:, None])[:, 0]
+        self.results += list(zip(confidence.tolist(), right.tolist(), strict=True))
+
+    def compute_metrics(self, results: list[tuple[float, bool]]) -> dict[str, float]:
+        confidence, right = torch.tensor(results, dtype=torch.float64).unbind(1)
+        return {"ece": calibration_error(reliability(confidence, right, self.bins))}
+
+
+def reliability(confidence: Tensor, right: Tensor, bins: int) -> list[dict[str, float]]:
+    """The bins of a reliability diagram that hold images.
+
+    Args:
+        confidence: (N,) best scores, in 0..1.
+        right: (N,) whether the best class is right, as 0 or 1.
+        bins: number of bins of equal width. A bin includes its upper end.
+
+    Returns:
+        For each bin ``above`` and ``up_to``, its ends; ``images``, their number; ``confidence``, the mean of the best
+        scores; ``accuracy``, the share of right images.
+    """
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64)
+    number = torch.bucketize(confidence.double().contiguous(), edges[1:-1])
+    rows = []
+    for i in number.unique().tolist():
+        inside = number == i
+        rows.append(
+            dict(
+                above=edges[i].item(),
+                up_to=edges[i + 1].item(),
+                images=int(inside.sum()),
+                confidence=confidence[inside].double().mean().item(),
+                accuracy=right[inside].double().mean().item(),
+            )
+        )
+    return rows
+
+
+def calibration_error(bins: list[dict[str, float]]) -> float:
+    """The expected calibration error in percent, of the bins of :func:`reliability`."""
+    error = sum(row["images"] * abs(row["confidence"] - row["accuracy"]) for row in bins)
+    return 100 * error / sum(row["images"] for row in bins)

@@ -1,12 +1,15 @@
-"""Registers networks, data set, sampler and metric with mmengine, so configs find them by name."""
+"""Registers networks, data sets, sampler, metric and hook with mmengine, so configs find them by name."""
 
 from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, MODELS
 
-from classification.data import ImageFolder
+from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.distill import BackboneFileHook, Distiller, UnlabelledImages
-from classification.metrics import Accuracy
+from classification.metrics import Accuracy, CalibrationError
 from classification.model import BatchPreprocessor, Classifier
+from classification.real_labels import RealLabels
+from classification.report import Report
 from classification.samplers import RepeatAugmentation
+from classification.tta import AveragedViews, FiveCrops
 from engine import installed
 from engine.register import register_backbones
 
@@ -15,11 +18,21 @@ register_backbones()
 for registry, module in (
     (MODELS, Classifier),
     (MODELS, BatchPreprocessor),
+    (MODELS, AveragedViews),
     (MODELS, Distiller),
     (DATASETS, ImageFolder),
+    (DATASETS, RealLabels),
+    (DATASETS, FiveCrops),
+    (DATASETS, IlsvrcImages),
+    (DATASETS, CsvImages),
+    (DATASETS, CifarImages),
+    (DATASETS, ShardImages),
+    (DATASETS, HubImages),
     (DATASETS, UnlabelledImages),
     (HOOKS, BackboneFileHook),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
+    (METRICS, CalibrationError),
+    (METRICS, Report),
 ):
     registry.register_module(module=module, force=True)

@@ -4,10 +4,19 @@ import numpy as np
 from PIL import Image
 
 from backbones.images import read_image
+from backbones.weights.table import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.model import Classifier
+from classification.real_labels import use_real_labels
+from classification.report import use_report
+from classification.test_sets import metrics_of, use_images
+from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
+from engine.normalisation import statistics_of
 from engine.results import Scores
+from engine.splits import datasets_of
 from engine.task import Task, check_size
+from engine.wrappers import unwrap
 
 SHOWN = 5  # number of classes drawn and described for an image, best first
 MIN_DRAWN = 192  # pixels; samples below half this width are enlarged when drawn
@@ -44,6 +53,30 @@ class Classification(Task):
     def describe(self, result):
         scores = [round(float(score), 6) for score in result.scores[:SHOWN]]
         return {"labels": result.labels[:SHOWN].tolist(), "categories": result.names[:SHOWN], "scores": scores}
+
+    def use_tta(self, cfg, views=None):
+        use_views(cfg, views or "flip")
+
+    def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
+        if report:
+            use_report(cfg, report, names)
+        if images:
+            use_images(cfg, images, names)
+        if real_labels:
+            use_real_labels(cfg, names, None if real_labels is True else real_labels)
+
+    def describe_testing(self, cfg, model):
+        net = unwrap(model)
+        transform = next((dataset.get("transform") or {} for dataset in datasets_of(cfg, "test")), {})
+        parts = [Evaluation.of(transform)]
+        for name, values in zip(("mean", "std"), statistics_of(net, cfg), strict=True):
+            parts += [f"{name} ({', '.join(f'{value:.4g}' for value in values)})"] if values else []
+        allowed = next((metric.subset for metric in metrics_of(cfg) if metric.get("subset")), None)
+        if isinstance(net, Classifier):
+            parts.insert(0, f"{f'{len(allowed)} of ' if allowed else ''}{net.num_classes} classes")
+        if cfg.model.get("type") == "AveragedViews":
+            parts.append(f"{number_of_views(cfg.model.views)} views an image")
+        return ", ".join(map(str, parts))
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])

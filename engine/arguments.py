@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.features import check_device
+from backbones.images import known_range, to_rgb
 from engine.cli import CONFIG_SUFFIXES
 from engine.num_classes import AGNOSTIC
 from engine.options import flat, parse_options
@@ -87,3 +90,28 @@ def names_of(content: dict[str, Any], own: dict[str, Any], source: str) -> Seque
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | int) for name in names):
         raise UserError(f"{source} is damaged: its classes are {names!r}; allowed: a list of names")
     return names
+
+
+def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
+    """An image in memory as uint8 RGB (H, W, 3).
+
+    Raises:
+        UserError: the image has another shape, or values outside their range.
+    """
+    if isinstance(image, Image.Image):
+        return np.asarray(to_rgb(image, "image"))
+    if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "uif" or image.dtype.itemsize > 8:
+            raise UserError(f"image has values of type {image.dtype}; allowed: integers or floats")
+        image = image.astype(image.dtype.newbyteorder("="), copy=False)
+        array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
+        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
+    else:
+        tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
+    if tensor is None or tensor.shape[2] != 3:
+        got = tuple(getattr(image, "shape", ())) or type(image).__name__
+        raise UserError(f"image is {got}; allowed: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)")
+    tensor = known_range(tensor, "image")
+    if tensor.is_floating_point():
+        tensor = (tensor * 255).round().clamp(0, 255)
+    return tensor.to(torch.uint8).numpy()

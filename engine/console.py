@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from backbones import PyramidBackbone
 from backbones.errors import Notice, shorten
+from engine.loader_time import cures, is_held_up, step_times
 
 SLOW_LINES = 30.0  # seconds between the lines of a long evaluation
 
@@ -78,6 +79,7 @@ class ProgressHook(Hook):
         self.out = sys.stdout  # the runner replaces sys.stdout later
         self.bars: list[tqdm] = []
         self.last_line = time.monotonic()
+        self.blamed_loader = False
 
     def before_train(self, runner: Any) -> None:
         for line in loaded_lines(runner.model):
@@ -101,6 +103,18 @@ class ProgressHook(Hook):
             left = (time.monotonic() - self.started) / (done - self.start_iter) * (runner.max_iters - done)
             text = "  ".join(f"{name} {value}" for name, value in facts.items())
             self.say(f"train {done:>{len(str(runner.max_iters))}}/{runner.max_iters}  {text}  eta {clock(left)}")
+        if done % self.interval == 0:
+            self.blame_loader(runner)
+
+    def blame_loader(self, runner: Any) -> None:
+        """Says once that the training waits for its data loader, and what may help."""
+        times = step_times(runner, self.interval)
+        if self.blamed_loader or times is None or not is_held_up(*times, self.interval):
+            return
+        self.blamed_loader = True
+        step, loader = times
+        advice = ", or ".join(cures(runner.train_dataloader))
+        self.say(f"note: the loader takes {loader:.2f} s of {step:.2f} s a step; it may be faster with {advice}")
 
     def after_train(self, runner: Any) -> None:
         self.close_bar()
@@ -128,7 +142,7 @@ class ProgressHook(Hook):
         self.say(f"test   {scores(metrics)}")
 
     def facts(self, runner: Any) -> dict[str, str]:
-        """The facts in a training line: epoch, loss, learning rate."""
+        """The facts in a training line: epoch, loss, learning rate, seconds of a step and of the wait in it."""
         hub, facts = runner.message_hub, {}
         if by_epoch(runner):
             facts["epoch"] = f"{runner.epoch + 1}/{runner.max_epochs}"
@@ -136,6 +150,9 @@ class ProgressHook(Hook):
             if f"train/{name}" in hub.log_scalars:
                 scalar = hub.get_scalar(f"train/{name}")
                 facts[name] = f"{scalar.mean(self.interval) if name == 'loss' else scalar.current():{form}}"
+        times = step_times(runner, self.interval)
+        if times is not None:
+            facts["step"], facts["loader"] = (f"{seconds:.3f} s" for seconds in times)
         return facts
 
     def moment(self, runner: Any) -> str:

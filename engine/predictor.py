@@ -2,23 +2,23 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from backbones.checks import check_int
 from backbones.errors import UserError
 from backbones.features import ImageLike
-from backbones.images import known_range, read_image, to_rgb
+from backbones.images import read_image
 from backbones.weights import read_checkpoint, read_own_meta
-from engine.arguments import check_given, device_of, names_of, options_of, refuse_contradictions
+from engine.arguments import check_given, device_of, names_of, options_of, pixels_of, refuse_contradictions
 from engine.checkpoints import content_of_run, load_state
 from engine.config import apply_options, load_config
 from engine.mistakes import config_mistakes
@@ -126,15 +126,41 @@ class Predictor:
         if isinstance(images, ImageLike):
             return self([images])[0]
         results: dict[int, Result] = {}
-        for numbers, samples in self.batches(images):
-            results.update(zip(numbers, self.predict(samples), strict=True))
+        for number, result in self.each(images):
+            if isinstance(result, UserError):
+                raise result
+            results[number] = result
         return [results[number] for number in sorted(results)]
 
-    def batches(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[int], list[dict[str, Any]]]]:
-        """Batches of images: their numbers in the input, and their preprocessed samples."""
+    def each(self, images: Iterable[ImageLike], num_workers: int = 0) -> Iterator[tuple[int, Result | UserError]]:
+        """Predicts image by image, for many images of which some may be unreadable.
+
+        Args:
+            images: as for a call of the predictor. With workers a list.
+            num_workers: processes that read and prepare images, 0 or more. 0 uses this process.
+
+        Yields:
+            An image's number in the input, and its result, or the error of an image that has none. An image comes when
+            its batch is complete, so images of other sizes may come before it.
+        """
+        for numbers, samples in self.batches(images, num_workers):
+            try:
+                results: list[Any] = [samples] if isinstance(samples, UserError) else self.predict(samples)
+            except UserError as error:
+                results = [error] * len(numbers)
+            yield from zip(numbers, results, strict=True)
+
+    def batches(
+        self, images: Iterable[ImageLike], num_workers: int = 0
+    ) -> Iterator[tuple[list[int], list[dict[str, Any]] | UserError]]:
+        """Batches of images: their numbers in the input, and their preprocessed samples, or the error of one image."""
         waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
-        for number, image in enumerate(images):
-            sample = self.prepare(image if isinstance(image, str | Path) else pixels_of(image))
+        check_int("num_workers", num_workers, 0, None)
+        prepared = DataLoader(Samples(self, images), None, num_workers=num_workers) if num_workers else None
+        for number, sample in enumerate(prepared or map(self.sample, images)):
+            if isinstance(sample, UserError):
+                yield [number], sample
+                continue
             size = tuple(sample["inputs"].shape)
             numbers, samples = waiting.setdefault(size, ([], []))
             numbers.append(number)
@@ -142,6 +168,13 @@ class Predictor:
             if len(samples) == self.batch_size:
                 yield waiting.pop(size)
         yield from waiting.values()
+
+    def sample(self, image: ImageLike) -> dict[str, Any] | UserError:
+        """The preprocessed sample of an image, or the error of an image that cannot be read."""
+        try:
+            return self.prepare(image if isinstance(image, str | Path) else pixels_of(image))
+        except UserError as error:
+            return error
 
     @torch.no_grad()
     def predict(self, samples: list[dict[str, Any]]) -> list[Result]:
@@ -169,29 +202,18 @@ class Predictor:
         return self.task.describe(result)
 
 
-def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
-    """An image in memory as uint8 RGB (H, W, 3).
+class Samples(Dataset):
+    """The preprocessed images of a predictor, for the workers of a data loader."""
 
-    Raises:
-        UserError: the image has another shape, or values outside their range.
-    """
-    if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(image, "image"))
-    if isinstance(image, np.ndarray):
-        if image.dtype.kind not in "uif" or image.dtype.itemsize > 8:
-            raise UserError(f"image has values of type {image.dtype}; allowed: integers or floats")
-        image = image.astype(image.dtype.newbyteorder("="), copy=False)
-        array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
-        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
-    else:
-        tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
-    if tensor is None or tensor.shape[2] != 3:
-        got = tuple(getattr(image, "shape", ())) or type(image).__name__
-        raise UserError(f"image is {got}; allowed: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)")
-    tensor = known_range(tensor, "image")
-    if tensor.is_floating_point():
-        tensor = (tensor * 255).round().clamp(0, 255)
-    return tensor.to(torch.uint8).numpy()
+    def __init__(self, predictor: Predictor, images: Sequence[ImageLike]):
+        self.sample = predictor.sample
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> dict[str, Any] | UserError:
+        return self.sample(self.images[number])
 
 
 def described(sample: dict[str, Any]) -> str:

@@ -12,11 +12,11 @@ from contextvars import ContextVar
 from typing import Any
 
 from mmengine import registry
-from mmengine.registry import DATASETS, FUNCTIONS, MODELS, TASK_UTILS, TRANSFORMS
+from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
 
 from backbones.errors import UserError
 
-REGISTRIES = (MODELS, TASK_UTILS, TRANSFORMS, DATASETS, FUNCTIONS)  # of all that predicting builds
+REGISTRIES = (MODELS, TASK_UTILS, TRANSFORMS, DATASETS, FUNCTIONS, METRICS)  # of all that is built here
 SCOPES = {"mmengine": "engine.register", "mmdet": "detection", "mmseg": "segmentation"}  # scope -> what fills it
 # Operators that mmcv and mmdet look up in their own modules, and not in a registry.
 OPERATORS = {"nms", "soft_nms", "RoIAlign", "RoIPool", "SimpleRoIAlign"}
@@ -25,7 +25,7 @@ FETCHERS = {"BertModel", "Detectron2Wrapper"}
 # Words in the names of arguments that hold a path or address. mm loads most such files by pickle.
 FILES = {"checkpoint", "ckpt", "dir", "file", "lang", "path", "root", "teacher", "tokenizer", "url"}
 # Arguments that building for a checkpoint does not need: all weights come from the checkpoint, images from the user.
-NEEDLESS = {"init_cfg", "pretrained", "backend_args", "file_client_args"}
+NEEDLESS = {"init_cfg", "pretrained", "class_map", "backend_args", "file_client_args"}
 WORDS = re.compile(r"(\w|[ +-]|\.(?=\d))*")  # mode="bilinear", arch="regnetx_3.2gf"; no path, address or expression
 
 NAMES_ONLY: ContextVar[bool] = ContextVar("NAMES_ONLY", default=False)

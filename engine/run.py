@@ -97,7 +97,7 @@ def replay(cfg: Config, checkpoint: str | Path, **how: Any) -> float:
 
 def build_testing(
     cfg: Config,
-    checkpoint: str | Path,
+    checkpoint: str | Path | None,
     work_dir: str | Path | None = None,
     launcher: str = "none",
     device: str | None = None,
@@ -106,22 +106,26 @@ def build_testing(
 
     Args:
         cfg, work_dir, launcher, device: as for :func:`build_training`.
-        checkpoint: the file with the weights. Every tensor must fit.
+        checkpoint: the file with the weights, as a run here writes it. None tests the weights that the backbone's
+            ``pretrained`` names, in any published layout, with their head. Every tensor must fit.
 
     Raises:
         UserError: there is no GPU for ``"cuda"``, the checkpoint or data are absent, or a name or value in the config
             is wrong.
     """
     cfg, folder, device = copy.deepcopy(cfg), work_dir_of(cfg, work_dir), pick_device(device)
-    if not Path(checkpoint).is_file():
+    if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"no such checkpoint file: {checkpoint}")
-    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.load_from, cfg.resume = checkpoint and str(checkpoint), False
     for name in (*PARTS["train"], *PARTS["val"], "param_scheduler"):
         cfg[name] = None
     check_parts(cfg, needed="test")
     check_data(cfg, ("test",))
     with config_mistakes(cfg):
-        return build_runner(cfg, folder, launcher, device)
+        runner = build_runner(cfg, folder, launcher, device)
+    if checkpoint is None:
+        runner.load_pretrained()
+    return runner
 
 
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:

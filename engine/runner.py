@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shorten
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.checkpoints import (
     content_of_run,
@@ -29,7 +29,7 @@ from engine.processes import pick_device
 from engine.seeding import SeededBatches, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
-from engine.wrappers import wrap
+from engine.wrappers import unwrap, wrap
 
 
 class SafeRunner(Runner):
@@ -140,6 +140,20 @@ class SafeRunner(Runner):
         self.loaded = True
         self.logger.info(f"loaded {filename}")
         return content
+
+    def load_pretrained(self) -> None:
+        """Loads the weights that the model's backbone names as ``pretrained``, for a test without a checkpoint of ours.
+
+        Raises:
+            UserError: a tensor of the model is missing in the weights, such as those of a head.
+        """
+        model = unwrap(self.model)
+        model.init_weights()
+        report = model.backbone.load_report
+        missing = [name for name in report.missing if not name.endswith("num_batches_tracked")]
+        if missing:
+            raise UserError(f"{model.backbone.pretrained} cannot be tested: it lacks {shorten(missing)}")
+        self.loaded = True
 
     def load_or_resume(self) -> None:
         """Loads or resumes ``cfg.load_from``, unless ``load_checkpoint`` was called before."""

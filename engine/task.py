@@ -21,6 +21,7 @@ from engine.draw import Colour, make_palette
 from engine.formats import formats_of
 from engine.results import Result
 from engine.splits import SPLITS
+from engine.tta import use_tta
 
 
 class Task(ABC):
@@ -86,6 +87,51 @@ class Task(ABC):
     def with_truth(self, dataset: Any, cfg: Any) -> Any:
         """Makes a data set's config load the truth, which testing may omit. The config is changed and returned."""
         return dataset
+
+    def use_tta(self, cfg: Any, views: str | None = None) -> None:
+        """Changes a config in place to test with augmentation.
+
+        Args:
+            cfg: a completed config.
+            views: which views of an image, for tasks that have a choice. None takes the task's own.
+
+        Raises:
+            UserError: there is no such choice, or the config does not say how.
+        """
+        if views is not None:
+            raise UserError(f"--tta {views}: {self.name} has no choice of views; allowed: --tta alone")
+        use_tta(cfg)
+
+    def use_test_options(
+        self,
+        cfg: Any,
+        names: Sequence[str],
+        report: str | None = None,
+        images: str | None = None,
+        real_labels: str | bool | None = None,
+    ) -> None:
+        """Changes a config in place by the options of ``tools/test.py`` that not every task has.
+
+        Args:
+            cfg: a completed config.
+            names: the names of the model's classes, by index.
+            report: the folder to write a report to.
+            images: the folder of the images to test on, in class folders.
+            real_labels: a file of further labels for the images, or True for the labels that are known without one.
+
+        Raises:
+            UserError: the task does not have such an option, or the images or labels do not fit the classes.
+        """
+        raise UserError(f"--report, --images and --real-labels are for classification, and this is {self.name}")
+
+    def describe_testing(self, cfg: Any, model: nn.Module) -> str:
+        """How a test prepares its images, in one line; "" if there is nothing to say beyond the config.
+
+        Args:
+            cfg: the completed config.
+            model: the model, wrapped or not, with its weights.
+        """
+        return ""
 
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:
         """An RGB colour, 0..255, for each class: the test set's palette if it is complete, else generated colours."""

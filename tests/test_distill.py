@@ -296,6 +296,10 @@ def test_wrong_images_are_named(images, tmp_path):
     crops = dict(large=dict(number=1, input_size=40))
     with pytest.raises(UserError, match=r"\.png is 40x36 pixels; allowed: sides of 40"):
         UnlabelledImages(str(images), crops)[0]
+    skipping = UnlabelledImages(str(images), dict(large=dict(number=1, input_size=32)), max_unreadable=0.2)
+    skipping.min_side = 40  # every image is too small, and one of eight may be
+    with pytest.raises(UserError, match=r"2 of 8 training images cannot be read.*allows 1.*40x36 pixels"):
+        skipping[0]
     assert UnlabelledImages(str(images), crops, min_side=32)[0]["inputs"][0].shape == (3, 40, 40)
     for wrong in (None, {}, dict(large=dict(number=0)), dict(large=3), dict(large=dict(input_size=32))):
         with pytest.raises(UserError, match="crops"):

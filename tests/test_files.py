@@ -1,8 +1,11 @@
 """A file is the old one or the whole new one."""
 
+import json
+import math
+
 import pytest
 
-from backbones.files import replaced_file
+from backbones.files import replaced_file, write_json
 
 
 def test_a_file_is_replaced_when_it_is_whole(tmp_path):
@@ -22,3 +25,13 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         beside.write_text("half of")
         raise OSError("disk full")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_json_has_no_words_that_other_programs_refuse(tmp_path):
+    write_json(tmp_path / "m.json", {"a": math.nan, "b": [1, -math.inf, {"c": math.inf}], "d": "NaN"})
+
+    def refuse(word):
+        raise ValueError(word)
+
+    found = json.loads((tmp_path / "m.json").read_text(), parse_constant=refuse)
+    assert found == {"a": None, "b": [1, None, {"c": None}], "d": "NaN"}

@@ -125,6 +125,8 @@ def test_weights_bring_their_arch_transform_and_statistics(digits, tmp_path):
     summed = subprocess.run(["sha256sum", tmp_path / "own.pth"], capture_output=True, text=True).stdout
     assert meta["weights_sha256"] == summed.split()[0]
     assert Source(str(tmp_path / "own.pth"), digits, input_size=64).transform["input_size"] == 64
+    save_safely({"state_dict": net.state_dict()}, tmp_path / "theirs.pth")
+    assert Source(str(tmp_path / "theirs.pth"), digits).transform["crop_pct"] == 0.9  # VAN's authors evaluate so
 
 
 def test_a_config_gives_its_data_both_with_the_test_transform(digits):

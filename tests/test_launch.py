@@ -194,6 +194,8 @@ def test_slurm_asks_for_eight_gpus_a_node_by_default(tmp_path):
         ("detection/dist_train.sh", ["config.py", "0"], "GPUS must be a number from 1 up, not '0'"),
         ("segmentation/dist_test.sh", ["config.py", "2"], "3 arguments are needed, 2 given"),
         ("segmentation/dist_test.sh", ["config.py", "x.pth", "-1"], "GPUS must be a number from 1 up, not '-1'"),
+        ("classification/dist_test.sh", ["van_b0.in1k"], "2 arguments are needed, 1 given"),
+        ("classification/dist_test.sh", ["van_b0.in1k", "x"], "GPUS must be a number from 1 up, not 'x'"),
         ("classification/slurm_train.sh", ["part", "job"], "3 arguments are needed, 2 given"),
         ("classification/slurm_test.sh", ["part", "job", "config.py"], "4 arguments are needed, 3 given"),
     ],

@@ -3,6 +3,7 @@
 Bad images are named and skipped. No file of the user is overwritten.
 """
 
+import csv
 import json
 import sys
 
@@ -168,6 +169,50 @@ def test_the_input_is_not_overwritten(monkeypatch, checkpoints, photos, capsys):
     assert exit_status(monkeypatch, *args) == 2
     assert "would overwrite" in capsys.readouterr().err
     assert (photos / "small.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, capsys, workers):
+    """Batches give what single images give. Images that cannot be read are named at the end, and have no row."""
+    (photos / "cut.png").write_bytes((photos / "large.png").read_bytes()[:400])
+    for i in range(3):
+        Image.effect_noise((50, 60), 80).convert("RGB").save(photos / f"noise{i}.png")
+    table = tmp_path / "tables/found.csv"
+    args = (checkpoints / "classification.pth", photos, "--csv", table, "--batch-size", 2, "--workers", workers)
+    assert exit_status(monkeypatch, *args, "--device", "cpu") == 1
+    printed = capsys.readouterr()
+    assert "5 of 6 images" in printed.out and printed.err.splitlines()[-1].startswith("skipped: ")
+    assert printed.err.count("cut.png") == 2
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    names = ["large.png", "noise0.png", "noise1.png", "noise2.png", "small.png"]
+    assert [row["image"] for row in rows] == [str(photos / name) for name in names]
+    predict(monkeypatch, "classification", checkpoints, [photos / name for name in names], tmp_path / "out")
+    for row, name in zip(rows, names, strict=True):
+        single = read(tmp_path / "out", name.removesuffix(".png"))
+        assert [row[f"class{k}"] for k in ("", "_2", "_3", "_4", "_5")] == single["categories"]
+        assert [int(row[f"label{k}"]) for k in ("", "_5")] == [single["labels"][0], single["labels"][4]]
+        assert float(row["score"]) == pytest.approx(single["scores"][0], abs=2e-6)
+    assert not (tmp_path / "tables/large.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "words"),
+    [
+        ("detection", ["--csv", "t.csv"], "--csv is for classification, and this is detection"),
+        ("classification", ["--csv", "t.csv", "--out", "o"], "give one of the two"),
+        ("classification", ["--csv", "."], "is a folder; allowed: a file"),
+        ("classification", ["--csv", "t.csv", "--batch-size", "0"], "batch_size is 0"),
+        ("classification", ["--csv", "t.csv", "--workers", "-1"], "num_workers is -1"),
+    ],
+)
+def test_tables_that_cannot_be_made(monkeypatch, checkpoints, photos, tmp_path, capsys, task, options, words):
+    monkeypatch.chdir(tmp_path)
+    args = (checkpoints / f"{task}.pth", photos, *options, "--device", "cpu")
+    assert exit_status(monkeypatch, *args) == 2
+    message = capsys.readouterr().err
+    assert words in message and message.count("\n") == 1
+    assert not (tmp_path / "t.csv").exists()
 
 
 @pytest.mark.parametrize("task", CONFIGS)

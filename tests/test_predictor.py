@@ -19,9 +19,9 @@ import engine
 from backbones import UserError
 from backbones.weights import own_meta, save_safely
 from backbones.weights.own import from_json, to_json
+from engine.arguments import pixels_of
 from engine.config import load_config
 from engine.own_config import config_from
-from engine.predictor import pixels_of
 from engine.registered import NEEDLESS
 from engine.results import ClassMap, Instances, Scores
 from engine.run import build_testing

@@ -2,6 +2,8 @@
 
 python tools/predict.py CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]           a checkpoint of this project
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
+python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--workers 4]
+                                                                   classification: one table in place of the files
 
     classification   <name>.png with the five best classes         <name>.json: labels, categories, scores
     detection        <name>.png with boxes and masks               <name>.json: boxes [x1, y1, x2, y2] in the image's
@@ -13,6 +15,7 @@ An image that cannot be read, or has a side below 32 pixels, is named and skippe
 """
 
 import argparse
+import csv
 import json
 import sys
 from pathlib import Path
@@ -23,46 +26,95 @@ from backbones import UserError
 from backbones.images import list_images, output_stems
 from engine.cli import CONFIG_SUFFIXES, Parser, add_config_options, output_folder, run_tool
 
+BEST = 5  # classes of an image in the table
+CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a path may be no text
+
 
 def main() -> int:
     args = parse_args()
     out = Path(args.out or Path("work_dirs/predict") / Path(args.config or args.checkpoint).stem)
-    paths = without_results(list_images(args.images), args.images, out)
-    stems = output_stems(paths)
-    refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in (out, out / "masks")])
+    paths = list_images(args.images)
+    if args.csv:
+        refuse_to_overwrite(paths, [Path(args.csv)], "--csv")
+    else:
+        paths = without_results(paths, args.images, out)
+        stems = output_stems(paths)
+        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in (out, out / "masks")])
 
     from engine import Predictor
     from engine.processes import pick_device
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
-    predictor = Predictor(*model, device=pick_device(args.device), cfg_options=args.cfg_options)
-    output_folder(out)
-    skipped = []
-    bar = tqdm(total=len(paths), unit="image", disable=None)
-    for number, (path, stem) in enumerate(zip(paths, stems, strict=True), 1):
-        try:
-            save(predictor, path, args.score_thr, out, stem)
-        except UserError as error:
-            skipped.append(str(error))
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
-        bar.update()
-        if bar.disable and number % 100 == 0:
-            print(f"{number}/{len(paths)}", flush=True)
-    bar.close()
+    options = dict(device=pick_device(args.device), cfg_options=args.cfg_options, batch_size=args.batch_size)
+    predictor = Predictor(*model, **options)
+    output_folder(Path(args.csv).parent if args.csv else out, "--csv" if args.csv else "--out")
+    results = shown(predictor.each(paths, args.workers), len(paths))
+    if args.csv:
+        skipped = write_table(predictor, paths, results, args.csv)
+    else:
+        skipped = []
+        for number, result in results:
+            try:
+                save(predictor, result, paths[number], args.score_thr, out, stems[number])
+            except UserError as error:
+                skipped.append(say_skipped(error))
 
-    print(f"{len(paths) - len(skipped)} of {len(paths)} images: {out}")
+    print(f"{len(paths) - len(skipped)} of {len(paths)} images: {args.csv or out}")
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if skipped else 0
 
 
-def save(predictor, path: Path, score_thr: float, out: Path, stem: str) -> None:
-    """Predicts on one image and writes its picture, its JSON and its mask of class indices."""
+def shown(results, count: int):
+    """Passes on the numbered results of ``count`` images, and shows how many there were: a bar, elsewhere lines."""
+    bar = tqdm(total=count, unit="image", disable=None)
+    for done, result in enumerate(results, 1):
+        yield result
+        bar.update()
+        if bar.disable and done % 100 == 0:
+            print(f"{done}/{count}", flush=True)
+    bar.close()
+
+
+def say_skipped(error: UserError) -> str:
+    tqdm.write(f"skipped: {error}", file=sys.stderr)
+    return str(error)
+
+
+def write_table(predictor, paths: list[Path], results, file: str) -> list[str]:
+    """Writes a row for each image: its path, and the best classes with index, name and score.
+
+    Returns:
+        The messages for the images that could not be predicted.
+    """
+    from backbones.files import replaced_file
+    from engine.results import Scores
+
+    if predictor.task.result_type is not Scores:
+        raise UserError(f"--csv is for classification, and this is {predictor.task.name}; leave it out")
+    best = min(BEST, len(predictor.names))
+    columns = [f"{name}{'' if k == 1 else f'_{k}'}" for k in range(1, best + 1) for name in ("label", "class", "score")]
+    skipped = []
+    with replaced_file(file) as beside, beside.open("w", **CSV_FORMAT) as stream:
+        table = csv.writer(stream)
+        table.writerow(["image", *columns])
+        for number, result in results:
+            if isinstance(result, UserError):
+                skipped.append(say_skipped(result))
+                continue
+            cells = zip(result.labels.tolist(), result.names, map("{:.6f}".format, result.scores), strict=True)
+            table.writerow([str(paths[number]), *(cell for row in list(cells)[:best] for cell in row)])
+    return skipped
+
+
+def save(predictor, result, path: Path, score_thr: float, out: Path, stem: str) -> None:
+    """Writes the picture of a result, its JSON and its mask of class indices. Raises a result that is an error."""
     from PIL import Image
 
     from engine.results import ClassMap, Instances
 
-    result = predictor(path)
+    if isinstance(result, UserError):
+        raise result
     if isinstance(result, Instances):
         result = result.above(score_thr)
     predictor.draw(path, result).save(out / f"{stem}.png")
@@ -82,6 +134,11 @@ def parse_args() -> argparse.Namespace:
         "work_dirs/<config name>/epoch_12.pth; image files, or folders that are searched for images",
     )
     parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<name of the config or checkpoint>")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="classification: one table of the five best classes, in place of files in --out"
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images computed at a time (default: 1)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="detection: leave out boxes below (default: 0.3)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     add_config_options(parser)
@@ -91,6 +148,10 @@ def parse_args() -> argparse.Namespace:
     # The suffix tells a config from a checkpoint.
     args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
     args.checkpoint, *args.images = args.inputs or [None]
+    if args.csv and args.out:
+        parser.error("--csv FILE takes the place of --out DIR; give one of the two")
+    if args.csv and Path(args.csv).is_dir():
+        raise UserError(f"--csv {args.csv} is a folder; allowed: a file")
     if not args.images:
         parser.error("too few arguments; needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER ...")
     return args
@@ -105,11 +166,11 @@ def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path
     return kept
 
 
-def refuse_to_overwrite(inputs: list[Path], outputs: list[Path]) -> None:
+def refuse_to_overwrite(inputs: list[Path], outputs: list[Path], option: str = "--out") -> None:
     inputs = {path.resolve() for path in inputs}
     for path in outputs:
         if path.resolve() in inputs:
-            raise UserError(f"--out would overwrite the input {path}; choose another folder")
+            raise UserError(f"{option} would overwrite the input {path}; choose another place")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,133 @@
-"""Evaluates a checkpoint on a config's test data."""
+"""Evaluates a checkpoint on test data.
 
-import json
+python tools/test.py CONFIG CHECKPOINT [--tta] [--out FILE]     with the data and the preprocessing of the config
+python tools/test.py CHECKPOINT                                 a checkpoint of this project carries its config
+python tools/test.py WEIGHTS [--tta VIEWS] [--report DIR] [--images DIR] [--real-labels [FILE]]
+                                                                a published classifier, by name, URL or file
+
+Published weights are tested as their authors do: input size, crop ratio, interpolation, mean and standard deviation.
+Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
+"""
+
+import argparse
+import contextlib
 from pathlib import Path
 
-from engine.cli import Parser, add_run_options, output_folder, run_tool
+from engine.cli import CONFIG_SUFFIXES, Parser, add_run_options, output_folder, run_tool
+
+VIEWS = ("flip", "five", "ten")
 
 
 def main() -> None:
     args = parse_args()
-    from backbones.files import replaced_file
-    from engine.config import load_config
+    from backbones.files import write_json
+    from engine.console import prints_to_log
     from engine.run import build_testing
-    from engine.tta import use_tta
+    from engine.tasks import task_for
 
     if args.out:
         output_folder(Path(args.out).parent)
-    cfg = load_config(args.config, args.cfg_options)
+    if args.report:
+        output_folder(args.report, "--report")
+    cfg, checkpoint, names, guard = read_config(args)
+    task = task_for(cfg)
+    further = {name: getattr(args, name) for name in ("report", "images", "real_labels")}
+    if any(further.values()):
+        task.use_test_options(cfg, names or task.class_names(cfg), **further)
     if args.tta:
-        use_tta(cfg)
-    runner = build_testing(cfg, args.checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
+        task.use_tta(cfg, None if args.tta is True else args.tta)
+    with guard:
+        runner = build_testing(cfg, checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
+        with prints_to_log(runner):
+            _ = runner.test_loop  # this property builds the data set and the metrics
+            runner.load_or_resume()  # the weights may bring a mean and std of their own
+    line = task.describe_testing(cfg, runner.model)
+    if line and runner.rank == 0:
+        print(f"{args.checkpoint}: {len(runner.test_dataloader.dataset)} images, {line}", flush=True)
     metrics = runner.test()
     if args.out and runner.rank == 0:
-        with replaced_file(args.out) as beside:
-            beside.write_text(json.dumps(metrics, indent=2) + "\n")
+        write_json(args.out, metrics)
         print(f"metrics: {args.out}")
+    if args.report and runner.rank == 0:
+        print(f"report: {args.report}")
 
 
-def parse_args():
-    parser = Parser(description=__doc__)
-    parser.add_argument("config", help="the config that the checkpoint was trained with")
-    parser.add_argument("checkpoint", help="e.g. work_dirs/<config name>/epoch_12.pth")
+def read_config(args: argparse.Namespace):
+    """What is tested: the config, the file with the weights, the class names, and a context to build the run in.
+
+    There is no file for published weights, which the config names. The names are None if the file has none.
+    """
+    from backbones.weights import WEIGHTS, read_ahead, read_own_meta
+    from backbones.weights.fetch import locate
+    from engine.arguments import names_of
+    from engine.config import load_config
+    from engine.options import parse_options
+    from engine.own_config import building
+    from engine.own_testing import own_testing_config
+
+    options = parse_options(args.cfg_options)
+    if args.config:
+        cfg, names = load_config(args.config, options), None
+        if args.images or args.report or args.real_labels:
+            content = read_ahead(args.checkpoint)
+            names = names_of(content, read_own_meta(content) or {}, args.checkpoint)
+        return cfg, args.checkpoint, names, contextlib.nullcontext()
+    if args.checkpoint not in WEIGHTS:
+        path = locate(None, args.checkpoint)
+        own = own_testing_config(path, options)
+        if own is not None:
+            return own[0], path, own[1], building(path)
+    from classification.published import testing_config
+
+    cfg, names = testing_config(args.checkpoint, options, args.images)
+    return cfg, None, names, contextlib.nullcontext()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--tta", action="store_true", help="test-time augmentation: the config's tta_model and tta_pipeline"
+        "inputs",
+        nargs="+",
+        metavar="[CONFIG] CHECKPOINT",
+        help="the config that the checkpoint was trained with; a checkpoint, e.g. work_dirs/<name>/epoch_12.pth. "
+        "Without a config also the name, URL or file of published weights",
+    )
+    parser.add_argument(
+        "--tta",
+        nargs="?",
+        const=True,
+        choices=VIEWS,
+        help="test-time augmentation. Detection and segmentation: the config's tta_model and tta_pipeline, without a "
+        "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
+        "corners and centre (five), or over both (ten)",
     )
     parser.add_argument("--out", metavar="FILE", help="JSON file to write the metrics to")
+    parser.add_argument(
+        "--report",
+        metavar="DIR",
+        help="classification: write a table of the classes, the confusion matrix and the calibration there",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="classification: class folders to test on, such as those of ImageNet-V2 (0 to 999), -R or -A. If only "
+        "some classes have a folder, only these may be predicted",
+    )
+    parser.add_argument(
+        "--real-labels",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="classification: the labels of ImageNet-Real for ImageNet's validation images; FILE: real.json, if not "
+        "the list that timm has",
+    )
     add_run_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if len(args.inputs) > 2 or args.inputs[-1].endswith(CONFIG_SUFFIXES):
+        parser.error(f"[CONFIG] CHECKPOINT is needed; given: {' '.join(args.inputs)}")
+    *config, args.checkpoint = args.inputs
+    args.config = config[0] if config else None
+    return args
 
 
 if __name__ == "__main__":

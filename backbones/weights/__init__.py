@@ -11,7 +11,7 @@ Read the files in this order:
 from backbones.weights.containers import find_tensors
 from backbones.weights.files import read_ahead, read_checkpoint, save_safely
 from backbones.weights.load import LoadReport, load_weights, match_structure, match_structures
-from backbones.weights.normalisation import Statistics, statistics
+from backbones.weights.normalisation import Statistics, evaluation_of, statistics
 from backbones.weights.own import own_meta, read_own_meta
 from backbones.weights.source import tensors_of
 from backbones.weights.table import WEIGHTS, list_weights
@@ -20,6 +20,7 @@ __all__ = [
     "WEIGHTS",
     "LoadReport",
     "Statistics",
+    "evaluation_of",
     "find_tensors",
     "list_weights",
     "load_weights",

@@ -9,7 +9,15 @@ from backbones.errors import UserError, shown, unknown
 from backbones.weights.network import NETWORKS
 from backbones.weights.own import read_own_meta
 from backbones.weights.source import read_source
-from backbones.weights.table import FAMILY_INPUT, IMAGENET, WEIGHTS, check_pretrained, name_of_file
+from backbones.weights.table import (
+    FAMILY_EVALUATION,
+    FAMILY_INPUT,
+    IMAGENET,
+    WEIGHTS,
+    Evaluation,
+    check_pretrained,
+    published_name,
+)
 
 
 class Statistics(NamedTuple):
@@ -96,8 +104,8 @@ def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | No
         raise unknown("arch", arch, archs)
     if not isinstance(pretrained, Mapping):
         pretrained = check_pretrained(arch, pretrained)
-        name = str(pretrained) if str(pretrained) in WEIGHTS else name_of_file(Path(pretrained or "").name)
-        if name is not None and name.split(".")[0] == arch:
+        name = published_name(arch, pretrained)
+        if name is not None:
             return Statistics(*WEIGHTS[name].input, f"of the weights {name}")
     if pretrained is not None:
         where, content = read_source(arch, pretrained, ahead=True)
@@ -110,3 +118,10 @@ def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | No
     if family is None:
         return Statistics(*IMAGENET, f"of ImageNet, since nothing is published for the family of {arch}")
     return Statistics(*family, f"published for the family of {arch}")
+
+
+def evaluation_of(arch: str, pretrained: str | Path) -> Evaluation:
+    """How images are prepared to evaluate weights: as their authors do, else as most authors of the family do."""
+    name = published_name(arch, pretrained)
+    own = name and WEIGHTS[name].evaluation
+    return own or FAMILY_EVALUATION.get(family_word(arch)) or Evaluation()

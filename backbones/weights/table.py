@@ -1,8 +1,9 @@
 """The published weights by name: addresses, origin, licence, and the normalisation of the input."""
 
 import fnmatch
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from backbones.checks import check_pattern
 from backbones.errors import UserError, shown
@@ -28,6 +29,35 @@ class Input(NamedTuple):
     std: tuple[float, float, float]
 
 
+class Evaluation(NamedTuple):
+    """How the authors prepare the images that they evaluate on. The names are those of timm's ``create_transform``.
+
+    Attributes:
+        input_size: side of the network's square input in pixels.
+        crop_pct: the crop's share of the resized image. The image is resized to ``input_size / crop_pct`` pixels.
+        crop_mode: ``"center"`` resizes the short side. ``"squash"`` resizes both sides, whatever their ratio.
+        interpolation: of the resize.
+    """
+
+    input_size: int = 224
+    crop_pct: float = 0.875
+    crop_mode: str = "center"
+    interpolation: str = "bicubic"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Evaluation":
+        """The preparation by options of ``create_transform``, of which others do not count."""
+        return cls(**{name: options[name] for name in cls._fields if name in options})
+
+    def options(self) -> dict[str, Any]:
+        """The options of ``create_transform``."""
+        return self._asdict()
+
+    def __str__(self) -> str:
+        shape = "" if self.crop_mode == "center" else f" ({self.crop_mode})"
+        return f"{self.input_size} pixels, crop ratio {self.crop_pct:g}{shape}, {self.interpolation}"
+
+
 class Weights(NamedTuple):
     """One published set of weights.
 
@@ -36,18 +66,23 @@ class Weights(NamedTuple):
         input: the normalisation in training.
         urls: addresses of the same weights, tried in order. A file name ending in -xxxxxxxx.pth carries its sha256.
         page: a page where a browser can download the file, if no address gives the file itself.
+        evaluation: how the authors prepare the images that they evaluate on. None takes the family's way.
     """
 
     terms: Terms
     input: Input
     urls: tuple[str, ...] = ()
     page: str | None = None
+    evaluation: Evaluation | None = None
 
 
 HALF = Input((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # What most weights of a family were published with. A row of WEIGHTS names its own.
 FAMILY_INPUT = {"van": HALF, "hornet": IMAGENET, "pvig": HALF, "vig": HALF, "vvt": IMAGENET}
+FAMILY_EVALUATION = {"van": Evaluation(crop_pct=0.9), "pvig": Evaluation(crop_pct=0.9), "vig": Evaluation(crop_pct=0.9)}
+FAMILY_EVALUATION |= {"hornet": Evaluation(), "vvt": Evaluation()}
+WHOLE_384 = Evaluation(384, 1.0, "squash")  # HorNet's script does not crop from 384 pixels up
 
 VAN = Terms(
     "Visual-Attention-Network/VAN-Classification", "Apache-2.0; its README asks commercial users to contact the authors"
@@ -57,8 +92,10 @@ VIG = Terms("huawei-noah/Efficient-AI-Backbones", "Apache-2.0, copyright 2020 Hu
 VVT = Terms("OpenNLPLab/Vicinity-Vision-Transformer", "Apache-2.0")
 
 
-def published(terms: Terms, input: Input, *urls: str, page: str | None = None) -> Weights:
-    return Weights(terms, input, urls, page)
+def published(
+    terms: Terms, input: Input, *urls: str, page: str | None = None, evaluation: Evaluation | None = None
+) -> Weights:
+    return Weights(terms, input, urls, page, evaluation)
 
 
 # Source of addresses and preprocessing: README.md and models/van.py of VAN-Classification@e19779b; configs/van,
@@ -92,9 +129,15 @@ WEIGHTS = {
         HUGGING_FACE + "VAN-Large-original/resolve/main/van_large_839.pth.tar",
     ),
     "van_b4.in1k": published(VAN, HALF, OPENMMLAB + "van/van-b4_3rdparty_in1k_20220909-f4665b92.pth"),
-    "van_b4.in22k": published(VAN, IMAGENET, OPENMMLAB + "van/van-b4_3rdparty_in21k_20220909-db926b18.pth"),
-    "van_b5.in22k": published(VAN, IMAGENET, OPENMMLAB + "van/van-b5_3rdparty_in21k_20220909-18e904e3.pth"),
-    "van_b6.in22k": published(VAN, IMAGENET, OPENMMLAB + "van/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth"),
+    "van_b4.in22k": published(
+        VAN, IMAGENET, OPENMMLAB + "van/van-b4_3rdparty_in21k_20220909-db926b18.pth", evaluation=Evaluation()
+    ),
+    "van_b5.in22k": published(
+        VAN, IMAGENET, OPENMMLAB + "van/van-b5_3rdparty_in21k_20220909-18e904e3.pth", evaluation=Evaluation()
+    ),
+    "van_b6.in22k": published(
+        VAN, IMAGENET, OPENMMLAB + "van/van-b6_3rdparty_in21k_20220909-96c2cb3a.pth", evaluation=Evaluation()
+    ),
     "hornet_tiny_7x7.in1k": published(
         HORNET,
         IMAGENET,
@@ -148,6 +191,7 @@ WEIGHTS = {
         IMAGENET,
         OPENMMLAB + "hornet/hornet-large-gf384_3rdparty_in21k_20220909-80894290.pth",
         TSINGHUA + "eec48d5eca5a48d98fd2/?dl=1",
+        evaluation=WHOLE_384,
     ),
     "vig_tiny.in1k": published(
         VIG, HALF, OPENMMLAB + "vig/vig-tiny_3rdparty_in1k_20230117-6414c684.pth", GITHUB + "vig/vig_ti_74.5.pth"
@@ -182,6 +226,7 @@ WEIGHTS = {
         HALF,
         OPENMMLAB + "vig/pvig-base_3rdparty_in1k_20230117-dbab3c85.pth",
         GITHUB + "pyramid-vig/pvig_b_83.66.pth.tar",
+        evaluation=Evaluation(crop_pct=0.95),
     ),
     "vvt_tiny.in1k": published(VVT, IMAGENET, page=ONEDRIVE + "Ak3sXyXVg781gtRFwwHih3Yu9G3FGg?e=yHKvuc"),
     "vvt_small.in1k": published(VVT, IMAGENET, page=ONEDRIVE + "Ak3sXyXVg781gtREWfCdlLJVy1IgpA?e=l4h3Wi"),
@@ -214,6 +259,12 @@ def name_of_file(file: str) -> str | None:
         if any(url.rpartition("/")[2] == file for url in row.urls):
             return name
     return None
+
+
+def published_name(arch: str, pretrained: object) -> str | None:
+    """The name in the table of ``pretrained``, a name or a published file under any path or URL; None for others."""
+    name = str(pretrained) if str(pretrained) in WEIGHTS else name_of_file(Path(str(pretrained or "")).name)
+    return name if name is not None and name.split(".")[0] == arch else None
 
 
 def check_pretrained(arch: str, pretrained: bool | str | Path | None) -> str | Path | None:

@@ -4,18 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from backbones import UserError
 from backbones.checks import check_int
 from backbones.errors import shown
-from backbones.images import list_images, read_image
-from classification.data import as_tensor, build_transform
+from backbones.images import list_images
+from classification.data import LabelledImages, as_tensor, build_transform
+from classification.data.samples import Samples
 from engine.formats import Format, register_format
 
 
-class UnlabelledImages(Dataset):
+class UnlabelledImages(LabelledImages):
     """All images below a folder, in any tree.
 
     An item is ``dict(inputs=[crop, ...])`` with uint8 RGB crops (3, S, S).
@@ -25,16 +26,23 @@ class UnlabelledImages(Dataset):
         crops: kinds of crops, e.g. ``dict(large=dict(number=2, input_size=224, scale=(0.25, 1.0)))``. ``number`` is
             how many an image gives, 0 or more; the rest are arguments of ``timm.data.create_transform``.
         min_side: the shortest side in pixels that an image may have. None: the size of the smallest crops.
+        max_unreadable: the share of images that may be unreadable or too small, as for ``LabelledImages``.
 
     Raises:
-        UserError: there is no image or no crop, an image cannot be read, or an image is too small. The message names
+        UserError: there is no image or no crop, or too many images cannot be read or are too small. The message names
             the folder or file.
     """
 
     metainfo: dict[str, Any] = {}
 
-    def __init__(self, data_root: str, crops: Mapping[str, Mapping[str, Any]], min_side: int | None = None):
-        self.paths = images_below(data_root)
+    def __init__(
+        self,
+        data_root: str,
+        crops: Mapping[str, Mapping[str, Any]],
+        min_side: int | None = None,
+        max_unreadable: float | None = None,
+    ):
+        super().__init__([], Samples((str(path), -1) for path in images_in(data_root)), max_unreadable=max_unreadable)
         self.transforms, sides = [], []
         for kind in check_crops(crops).values():
             options = {"is_training": True, "input_size": 224, **kind}
@@ -43,20 +51,22 @@ class UnlabelledImages(Dataset):
             sides += [options["input_size"]] * number
         self.min_side = min(sides) if min_side is None else check_int("min_side", min_side, 1, None)
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
     def __getitem__(self, index: int) -> dict[str, list[Tensor]]:
-        image = read_image(self.paths[index])
-        if min(image.size) < self.min_side:
-            raise UserError(
-                f"{self.paths[index]} is {image.width}x{image.height} pixels; allowed: sides of {self.min_side} and "
-                "more, or smaller ones by min_side=PIXELS of the data set"
-            )
+        _, image = self.first_readable(range(len(self))[index])
         return {"inputs": [as_tensor(transform(image)) for transform in self.transforms]}
 
+    def read(self, index: int) -> Image.Image:
+        """The image as 8-bit RGB; UserError if it cannot be read or is too small."""
+        image = super().read(index)
+        if min(image.size) < self.min_side:
+            raise UserError(
+                f"{self.samples[index][0]} is {image.width}x{image.height} pixels; allowed: sides of {self.min_side} "
+                "and more, or smaller ones by min_side=PIXELS of the data set"
+            )
+        return image
 
-def images_below(root: str | Path) -> list[Path]:
+
+def images_in(root: str | Path) -> list[Path]:
     """The images below a folder, sorted; UserError if there are none."""
     if not Path(root).is_dir():
         raise UserError(f"no data folder {root}; set data_root=FOLDER, a folder with images at any depth")
@@ -79,5 +89,5 @@ class UnlabelledFormat(Format):
 
     def check(self, dataset: Any, split: str) -> None:
         """Raises UserError if there are no images, or the crops are wrong."""
-        images_below(dataset.get("data_root") or "")
+        images_in(dataset.get("data_root") or "")
         check_crops(dataset.get("crops"))

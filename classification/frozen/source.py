@@ -13,7 +13,7 @@ from backbones import WEIGHTS, FeatureExtractor, __version__, list_archs
 from backbones.checks import MIN_SIZE, check_int, resolve_out_indices
 from backbones.errors import UserError, unknown
 from backbones.registry import arch_of, family_of
-from backbones.weights import read_own_meta
+from backbones.weights import evaluation_of, read_own_meta
 from backbones.weights.fetch import locate
 from backbones.weights.source import read_source
 from classification.frozen.pooling import POOLS, pooled
@@ -34,8 +34,8 @@ class Source:
         arch: the arch of the weights; None finds it by their tensors.
         stages: the stages whose maps are pooled, counted from 0; negatives count from the end.
         pool: ``"mean"`` or ``"gem"``, see :mod:`classification.frozen.pooling`.
-        input_size: pixels of a side, 32 or more. None takes the config's, else that of the run that wrote the weights,
-            else 224.
+        input_size: pixels of a side, 32 or more. None takes the config's, else that of the run that wrote the weights
+            or of their authors, else 224.
         crop_pct: the part of the short side that the centre crop keeps, above 0 and up to 1. None as for
             ``input_size``, at last 0.875.
         device: where to compute.
@@ -73,7 +73,7 @@ class Source:
         arch, self.weights = arch_and_weights(model, arch)
         stages = resolve_out_indices(stages, len(family_of(arch).ARCHS[arch].depths), "stages")
         cfg = read_config(data, cfg_options)
-        found = test_transform(cfg) or trained_transform(self.weights)
+        found = test_transform(cfg) or trained_transform(arch, self.weights)
         given = {"input_size": input_size, "crop_pct": crop_pct}
         self.transform = checked(DEFAULT | kept(found) | {key: v for key, v in given.items() if v is not None})
         self.splits = build_splits(cfg, dict(self.transform), str(data))
@@ -123,11 +123,13 @@ def arch_and_weights(model: str, arch: str | None) -> tuple[str, str | None]:
     return arch or arch_of(model), model
 
 
-def trained_transform(weights: str | None) -> dict[str, Any]:
-    """The test transform of the run that wrote the weights; empty for weights that do not tell."""
-    own = read_own_meta(read_source(None, weights, ahead=True)[1]) if weights else None
-    if not own or own["task"] != "classification" or own["config"] is None:
+def trained_transform(arch: str, weights: str | None) -> dict[str, Any]:
+    """The test transform of the run that wrote the weights, else of their authors; empty for random weights."""
+    if weights is None:
         return {}
+    own = read_own_meta(read_source(None, weights, ahead=True)[1]) if weights not in WEIGHTS else None
+    if not own or own["task"] != "classification" or own["config"] is None:
+        return evaluation_of(arch, weights).options()
     return dict(next(datasets_of(config_from(own["config"], weights), "test")).get("transform") or {})
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from benchmark_peers import make_peer
+from tables import page
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,21 +43,6 @@ DEFAULT = (
     *("van_b0", "van_b2", "hornet_tiny_7x7", "hornet_tiny_gf", "hornet_small_7x7", "hornet_small_gf"),
     *("pvig_tiny", "pvig_small", "vig_tiny", "vvt_tiny", "vvt_small"),
 )
-HEADING = """# Benchmarks
-
-`make bench` measures the files in `docs/benchmarks/` and makes this page from them.
-
-- **Peer**: onedl-mmpretrain's class with the same weights. mmpretrain has no VVT. The peer of VVT is a literal reading
-  of its official forward pass.
-- **Ratio**: the time of the peer divided by the time of ours. 2.0 means twice as fast. Ours and the peer run in turn,
-  in one fresh process for each row. The figure is the median over pairs of runs.
-- **Apart**: each network runs in a process of its own, as a user runs it. In one process the peer gains from ours: on a
-  CPU ours makes the C library keep freed memory, for the whole process.
-- **Fused**: ours after `net.fuse()`.
-- **Bound**: the ratio of an ideal network on this CPU. The ideal network needs only the time of its multiplications, at
-  the speed of the fastest matrix product of the machine.
-- **Noise**: the machines are shared. VVT has nothing to fuse, so the difference between its two ratios is noise.
-"""
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # in a worker: (network, "inference" or "training") -> timer
 AGREEMENT = 1e-5  # relative difference in float64; Fourier transforms may be in float32
@@ -85,7 +71,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.tables:
-        print(HEADING, *(table(json.loads(path.read_text())) for path in sorted(args.tables.glob("*.json"))), sep="\n")
+        print(page(args.tables))
         return
     archs = [arch for pattern in args.archs or DEFAULT for arch in list_archs(pattern) or [pattern]]
     for arch in archs:
@@ -366,46 +352,6 @@ def line(row: dict[str, Any]) -> str:
                     f"{what} {name} {found['ratio']:.2f}" + (f" (apart {apart['ratio']:.2f})" if apart else "")
                 )
     return "  ".join(parts)
-
-
-def table(report: dict[str, Any]) -> str:
-    """A Markdown table of one JSON file that this tool or benchmark_ops.py wrote."""
-    of = report["machine"]
-    threads = f", {report['threads']} thread{'s' * (report['threads'] > 1)}" if report.get("threads") else ""
-    if "case" in report["rows"][0]:
-        title = f"Operations, {of['device']}{threads}, torch {of['torch']}"
-        lines = ["| operation | forward | forward and backward |", "|-|-|-|"]
-        lines += [
-            f"| {r['case']} | {r['forward']['ratio']:.2f} | {r['training']['ratio']:.2f} |" for r in report["rows"]
-        ]
-        said = "The time of the plain operation divided by the time of the fast one."
-        return "\n".join([f"## {title}", "", said, "", *lines, ""])
-    mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
-    title = f"Backbones, {of['device']}{threads}, {mode}, torch {of['torch']}"
-    if "peer" in report["rows"][0]["inference"]:
-        said = "Ratios, and MiB of working memory as ours : peer."
-        head = ["arch", "pixels", "inference", "fused"]
-        head += ["bound"] if "bound" in report["rows"][0]["inference"] else []
-        head.append("training step")
-        apart = "apart" in report["rows"][0]
-        head += ["apart: inference", "apart: fused", "apart: training step"] if apart else []
-        head += ["MiB inference", "MiB training"]
-    else:
-        said = "Milliseconds and MiB of working memory of ours alone."
-        head = ["arch", "pixels", "inference ms", "fused ms", "training step ms", "MiB inference", "MiB training"]
-    lines = [f"| {' | '.join(head)} |", "|-" * len(head) + "|"]
-    for row in report["rows"]:
-        key, digits = ("ratio", 2) if "peer" in row["inference"] else ("ms", 0)
-        cells = [found[key] for name, found in row["inference"].items() if name != "peer"]
-        cells.append(row["training"]["ours"][key])
-        if "apart" in row:
-            of = row["apart"]
-            cells += [of["inference"]["ours"][key], of["inference"]["fused"][key], of["training"]["ours"][key]]
-        cells = [f"{cell:.{digits}f}" for cell in cells]
-        for what in ("inference", "training"):
-            cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
-        lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(cells)} |")
-    return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import json
 from results_table import RESULTS, cell, parameters
 
 from backbones import WEIGHTS
+from backbones.weights import evaluation_of
 from backbones.weights.table import HALF, IMAGENET, Weights
 from engine.cli import Parser, run_tool
 
@@ -20,13 +21,14 @@ an arch. The first load by name downloads the file into PyTorch's hub cache and 
 - **top-1**: on ImageNet-1K in percent, as published. `docs/results.json` gives the sources.
 - **statistics**: the normalisation that the weights were trained with, of RGB images in 0..1. `half`: mean and standard
   deviation {half}. `ImageNet`: mean {mean}, standard deviation {std}.
+- **test**: how the authors test: side of the input in pixels, crop ratio. Images are resized by bicubic interpolation.
 - **get it**: the addresses, tried in this order. Where only a browser can download a file, give the file's path.
 
 `backbones.list_weights("van_b4*")` gives the names that match a pattern.
 `backbones.weights.statistics(arch, pretrained)` gives mean, standard deviation and in words where they come from.
 
-| weights | size | top-1 | statistics | licence | get it |
-|:-|-:|-:|:-|:-|:-|
+| weights | size | top-1 | statistics | test | licence | get it |
+|:-|-:|-:|:-|:-|:-|:-|
 {rows}
 
 {notes}
@@ -59,6 +61,7 @@ def weights_page() -> str:
             f"{millions:.1f} M, {4 * millions:.0f} MB",
             cell(results["weights"][name], numbers, "top1"),
             {HALF: "half", IMAGENET: "ImageNet"}[row.input],
+            tested(name),
             f"{row.terms.licence.split(',')[0].split(';')[0]} <sup>{'abcdefgh'[licences.index(row.terms)]}</sup>",
             addresses(row),
         ]
@@ -77,6 +80,12 @@ def weights_page() -> str:
         notes="<br>\n".join(notes),
         licences="<br>\n".join(licence_lines),
     )
+
+
+def tested(name: str) -> str:
+    """Side and crop ratio of a test with these weights."""
+    how = evaluation_of(name.split(".")[0], name)
+    return f"{how.input_size}, {how.crop_pct:g}" if how.crop_mode == "center" else f"{how.input_size}, whole image"
 
 
 def addresses(row: Weights) -> str:

@@ -15,9 +15,10 @@ main() {
     local how=$1 tool=$2
     script=$3
     shift 3
-    local wanted=2 # CONFIG GPUS or, for Slurm, PARTITION JOB_NAME CONFIG; testing adds CHECKPOINT
-    [ "$how" = slurm ] && wanted=3
-    [ "$tool" = test ] && wanted=$((wanted + 1))
+    local wanted=2 # CONFIG GPUS or, for Slurm, PARTITION JOB_NAME CONFIG; testing with a config adds CHECKPOINT
+    local first=${1-}
+    [ "$how" = slurm ] && wanted=3 first=${3-}
+    [ "$tool" = test ] && ! is_weights "$first" && wanted=$((wanted + 1))
     [ $# -ge $wanted ] || usage "$wanted arguments are needed, $# given"
     "$how" "$tool" "$@"
 }
@@ -25,7 +26,7 @@ main() {
 dist() {
     local tool=$1 files=("$2") # CONFIG
     shift 2
-    if [ "$tool" = test ]; then
+    if [ "$tool" = test ] && ! is_weights "${files[0]}"; then
         files+=("$1") # CHECKPOINT
         shift
     fi
@@ -33,6 +34,11 @@ dist() {
     shift
     [[ $gpus =~ ^[1-9][0-9]*$ ]] || usage "GPUS must be a number from 1 up, not '$gpus'"
     exec "$PYTHON" "$root/tools/launch/launch.py" "$gpus" "$root/tools/$tool.py" "${files[@]}" "$@" --launcher pytorch
+}
+
+# Weights are tested without a config.
+is_weights() {
+    [[ -n $1 && ! $1 =~ \.(py|json|yaml|yml)$ ]]
 }
 
 slurm() {

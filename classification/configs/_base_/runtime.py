@@ -7,6 +7,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="top1"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    unreadable=dict(type="UnreadableHook"),
 )
 # The line below tests and saves an averaged copy of the weights in place of the trained ones:
 # custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]

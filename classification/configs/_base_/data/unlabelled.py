@@ -1,5 +1,6 @@
 # Images without labels, in any tree below data_root. Two large and four small crops of each image.
-# `train_dataloader.dataset.crops.small.number=0` leaves out the small crops.
+# `train_dataloader.dataset.crops.small.number=0` leaves out the small crops. An image that is unreadable, or smaller
+# than the smallest crops, is skipped, as long as max_unreadable, a share of all images, allows it.
 data_root = "data/images"
 
 train_dataloader = dict(
@@ -12,6 +13,7 @@ train_dataloader = dict(
     collate_fn=dict(type="default_collate"),
     dataset=dict(
         type="UnlabelledImages",
+        max_unreadable=0.001,
         crops=dict(
             large=dict(
                 number=2,

@@ -1,0 +1,85 @@
+"""The picture of a confusion matrix, for ten classes or a thousand."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from PIL import Image
+
+DPI = 100
+SIDE = 900  # pixels that the matrix has at most, up to rounding; a cell has a whole number of pixels
+LARGEST_CELL = 60  # pixels
+MOST_CELLS = 250  # in a row; of more classes, neighbours share a cell
+NAMED = 45  # up to so many classes are named at the axes, of more classes every second or third or ...
+WRITTEN = 15  # up to so many classes have their shares written into the cells
+MISTAKES = 25  # of the list beside the matrix
+LETTERS = 24  # of a class's name
+LETTER = 7  # pixels, the width of a letter
+PANEL = 600  # pixels, the width of the list
+
+
+def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
+    """The shares of each true class's images (rows) by predicted class (columns), and a list of the worst mistakes.
+
+    Args:
+        counts: (K, K) numbers of images. A class may have none.
+        names: K names.
+    """
+    names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
+    group = -(-len(names) // MOST_CELLS)
+    shares = shares_of(grouped(counts, group))
+    cell = min(LARGEST_CELL, SIDE // len(shares))
+    side, margin = cell * len(shares), LETTER * max(map(len, names)) + 40
+    width, height = margin + side + PANEL, margin + side + 30
+    height = max(height, margin + 20 * (MISTAKES + 7))
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    axes = figure.add_axes((margin / width, 1 - (margin + side) / height, side / width, side / height))
+    # Most mistakes are rare, so small shares are shown darker than in proportion.
+    axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.4, 0, 1), interpolation="nearest")
+    axes.xaxis.tick_top()
+    step = -(-len(names) // NAMED)
+    places = [(i - (group - 1) / 2) / group for i in range(0, len(names), step)]
+    axes.set_xticks(places, names[::step], rotation=90, fontsize=9, parse_math=False)
+    axes.set_yticks(places, names[::step], fontsize=9, parse_math=False)
+    if len(names) <= WRITTEN:
+        for (row, column), share in np.ndenumerate(shares):
+            if share:
+                ink = "white" if share > 0.3 else "black"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=10, color=ink)
+    text = "\n".join(["rows: true class; columns: predicted class", *notes(group), "", *worst_mistakes(counts, names)])
+    place = ((margin + side + 40) / width, 1 - margin / height)
+    figure.text(*place, text, fontsize=10, family="monospace", va="top", linespacing=1.4, parse_math=False)
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
+    canvas.print_png(buffer)
+    return Image.open(buffer).convert("RGB")
+
+
+def notes(group: int) -> list[str]:
+    """What the colour of a cell stands for."""
+    cells = [f"a cell: {group} x {group} neighbouring classes"] if group > 1 else []
+    return [*cells, "colour: share of the row's images, 0 to 100 %"]
+
+
+def grouped(counts: np.ndarray, group: int) -> np.ndarray:
+    """The matrix of groups of so many neighbouring classes. The last group may be smaller."""
+    starts = np.arange(0, len(counts), group)
+    return np.add.reduceat(np.add.reduceat(counts, starts, axis=0), starts, axis=1)
+
+
+def shares_of(counts: np.ndarray) -> np.ndarray:
+    """Each row as shares of its sum, 0 in a row without images."""
+    totals = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+
+
+def worst_mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Lines for the cells beside the diagonal with the largest shares, largest first."""
+    shares = shares_of(counts)
+    np.fill_diagonal(shares, 0)
+    worst = [divmod(int(i), len(names)) for i in np.argsort(-shares, axis=None, kind="stable")[:MISTAKES]]
+    width = max(map(len, names))
+    lines = [f"{100 * shares[i, j]:5.1f} %  {names[i]:{width}}  as {names[j]}" for i, j in worst if shares[i, j]]
+    return ["most frequent mistakes:", *lines] if lines else ["no mistakes"]

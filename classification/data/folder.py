@@ -1,0 +1,80 @@
+"""A folder of images for each class: ImageNet's layout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError, shorten
+from backbones.images import SUFFIXES, images_below, is_hidden
+from classification.data.checks import LabelledFormat
+from classification.data.images import LabelledImages
+from classification.data.samples import Samples
+from engine.formats import register_format
+from engine.splits import under_root
+
+
+class ImageFolder(LabelledImages):
+    """Images in ImageNet's layout, ``data_root/folder/CLASS/**/image``.
+
+    Args:
+        data_root: the folder that holds ``folder``.
+        folder: e.g. ``"train"``.
+        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
+        classes: names of class folders, in the order of their indices. By default all folders, sorted.
+        skip_others: leave out folders that ``classes`` does not name, rather than refuse them.
+
+    Raises:
+        UserError: a folder is missing or empty. The message names the folder.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        folder: str,
+        transform: dict[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        in_memory: bool = False,
+        skip_others: bool = False,
+        max_unreadable: float | None = None,
+    ):
+        root = Path(data_root) / folder
+        classes = list(classes or class_folders(root))
+        super().__init__(classes, list_samples(root, classes, skip_others), transform, in_memory, max_unreadable)
+
+
+def class_folders(root: Path) -> list[str]:
+    """The names of the class folders in ``root``, sorted; UserError if there are none."""
+    if not root.is_dir():
+        raise UserError(f"no data folder {root}; set data_root=FOLDER, holding train/CLASS/*.jpg and val/CLASS/*.jpg")
+    classes = sorted(path.name for path in root.iterdir() if not is_hidden(path.name) and path.is_dir())
+    if not classes:
+        raise UserError(f"no class folders in {root}; allowed: one folder of images per class")
+    return classes
+
+
+def list_samples(root: Path, classes: Sequence[str], skip_others: bool = False) -> Samples:
+    """(path, class index) of every image below the class folders.
+
+    Raises:
+        UserError: there is no image, or, unless ``skip_others``, a folder that ``classes`` does not name.
+    """
+    unknown = sorted(set(class_folders(root)) - set(classes))
+    if unknown and not skip_others:
+        raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
+    samples = Samples((str(path), i) for i, name in enumerate(classes) for path in images_below(root / name))
+    if not samples:
+        raise UserError(f"no images in the class folders of {root}; readable: {', '.join(SUFFIXES)}")
+    return samples
+
+
+@register_format(ImageFolder)
+class ImageFolderFormat(LabelledFormat):
+    """A folder of images for each class."""
+
+    def classes(self, dataset: Any) -> tuple[str, ...] | None:
+        root = under_root(dataset, dataset.folder)
+        return tuple(class_folders(root)) if has_folders(root) else None
+
+
+def has_folders(root: Path) -> bool:
+    return root.is_dir() and any(path.is_dir() for path in root.iterdir() if not is_hidden(path.name))

@@ -1,0 +1,84 @@
+"""Images with one class each: reading, transforming, keeping in memory, and skipping those that cannot be read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from backbones.errors import UserError
+from backbones.images import read_image
+from classification.data.samples import Samples
+from classification.data.transforms import as_tensor, build_transform
+from classification.data.unreadable import Unreadable
+
+
+class LabelledImages(Dataset):
+    """The base class of data sets for classification. A subclass finds the images and their classes.
+
+    An item is a dict: ``inputs``, uint8 RGB (3, H, W), and ``data_samples``, the class index.
+
+    Args:
+        classes: the class names, in the order of their indices.
+        samples: (name, class index) of every image.
+        transform: arguments of ``timm.data.create_transform``. Normalisation is left out: the device does it later.
+        in_memory: decode every image once and keep the pixels, for small data sets.
+        max_unreadable: the share of images that may be unreadable, e.g. 0.001. The next image takes the place of an
+            unreadable one. None, which is for testing, allows none.
+
+    Raises:
+        UserError: an image cannot be read, and ``max_unreadable`` does not allow one more. The message names the image.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        samples: Samples,
+        transform: dict[str, Any] | None = None,
+        in_memory: bool = False,
+        max_unreadable: float | None = None,
+    ):
+        self.classes = list(classes)
+        self.samples = samples
+        self.transform = build_transform(transform or {})
+        self.in_memory = in_memory
+        self.unreadable = Unreadable(samples, max_unreadable)
+        self.kept: list[np.ndarray | None] | None = None
+        if in_memory:
+            self.kept = [self.pixels(index) for index in range(len(samples))]
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        return {"classes": tuple(self.classes)}
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        index, image = self.first_readable(range(len(self))[index])
+        return {"inputs": as_tensor(self.transform(image)), "data_samples": int(self.samples.labels[index])}
+
+    def read(self, index: int) -> Image.Image:
+        """The image as 8-bit RGB; UserError if it cannot be read."""
+        return read_image(self.samples[index][0])
+
+    def pixels(self, index: int) -> np.ndarray | None:
+        """The pixels (H, W, 3) to keep; None for an unreadable image that may be skipped."""
+        try:
+            return np.asarray(self.read(index))
+        except UserError as error:
+            self.unreadable.add(index, error)
+            return None
+
+    def first_readable(self, start: int) -> tuple[int, Image.Image]:
+        """Index and image of the first readable image from ``start`` on. After the last image comes the first."""
+        for step in range(len(self)):
+            index = (start + step) % len(self)
+            if self.kept is not None and self.kept[index] is None:
+                continue
+            try:
+                return index, self.read(index) if self.kept is None else Image.fromarray(self.kept[index])
+            except UserError as error:
+                self.unreadable.add(index, error)
+        raise UserError(f"none of {len(self)} images can be read, such as {self.samples[start][0]}")

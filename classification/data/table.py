@@ -1,0 +1,132 @@
+"""A CSV file of paths and labels."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backbones.errors import UserError, shorten
+from classification.data.checks import LabelledFormat
+from classification.data.images import LabelledImages
+from classification.data.samples import Samples, check_label, numbered_classes
+from engine.formats import register_format
+from engine.splits import under_root
+
+COLUMNS = ("path", "label")
+
+
+class Row(NamedTuple):
+    """One image of a table."""
+
+    path: str
+    label: str
+    line: int  # counted from 1
+
+
+class CsvImages(LabelledImages):
+    """Images of a CSV file with the columns ``path`` and ``label``, UTF-8.
+
+    A first line with both words is a header: further columns are then allowed, in any order. Without it the file has
+    two columns. A relative path lies in ``data_root``. A label is the name of a class, or the class index from 0. The
+    classes are the different labels, sorted; if all labels are whole numbers, they are 0 to the largest one.
+
+    Args:
+        data_root: the folder that holds the file.
+        folder: the file, with or without ``.csv``: ``"train"`` is ``data_root/train.csv``.
+        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
+        classes: class names, in the order of their indices. By default those of the file.
+        skip_others: leave out labels that ``classes`` does not name, rather than refuse them.
+
+    Raises:
+        UserError: the file is absent, empty or malformed, a label is no class, or no image is there. The message names
+            file and line.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        folder: str,
+        transform: dict[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        in_memory: bool = False,
+        skip_others: bool = False,
+        max_unreadable: float | None = None,
+    ):
+        file = table_file(Path(data_root) / folder)
+        rows = read_table(file)
+        classes = list(classes or table_classes(rows, str(file)))
+        samples = Samples(
+            (str(Path(data_root) / row.path), label)
+            for row, label in zip(rows, row_labels(rows, classes, file, skip_others))
+            if label >= 0
+        )
+        if not samples:
+            raise UserError(f"{file} has no images of the classes {shorten(classes)}")
+        super().__init__(classes, samples, transform, in_memory, max_unreadable)
+
+
+def table_file(path: Path) -> Path:
+    return path if path.suffix == ".csv" else path.with_name(f"{path.name}.csv")
+
+
+def read_table(file: Path) -> list[Row]:
+    """The rows of a CSV file of path and label.
+
+    Raises:
+        UserError: the file is absent or has no rows, or a row has no path or no label.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as text:
+            reader = csv.reader(text)
+            lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except FileNotFoundError:
+        raise UserError(f"no table {file}; allowed: a CSV file with the columns path,label") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"table {file} cannot be read: {error}") from None
+    at, width = (0, 1), 2
+    head = [cell.strip().lower() for cell in lines[0][1]] if lines else []
+    if set(COLUMNS) <= set(head):
+        at, width = tuple(head.index(name) for name in COLUMNS), len(head)
+        lines = lines[1:]
+    for number, cells in lines:
+        if len(cells) != width or not all(cells[i].strip() for i in at):
+            raise UserError(f"{file}, line {number}: {','.join(cells)!r}; allowed: a path and a label, as path,label")
+    if not lines:
+        raise UserError(f"table {file} has no rows; allowed: a row path,label for each image")
+    return [Row(cells[at[0]].strip(), cells[at[1]].strip(), number) for number, cells in lines]
+
+
+def table_classes(rows: Sequence[Row], where: str) -> list[str]:
+    """The class names of a table: its labels, sorted, or the numbers 0 to the largest label."""
+    labels = {row.label for row in rows}
+    if all(label.removeprefix("-").isdecimal() for label in labels):
+        return numbered_classes(map(int, labels), where)
+    return sorted(labels)
+
+
+def row_labels(rows: Sequence[Row], classes: Sequence[str], file: Path, skip_others: bool = False) -> list[int]:
+    """The class index of each row: of the name that its label is, else its label as a number. -1 skips a row.
+
+    Raises:
+        UserError: a label is no name and no index of a class, and ``skip_others`` is false.
+    """
+    index = {name: i for i, name in enumerate(classes)}
+    found = []
+    for row in rows:
+        label = index.get(row.label, -1)
+        if label < 0 and row.label.removeprefix("-").isdecimal():
+            label = int(row.label)
+            check_label(label, len(classes), f"{file}, line {row.line}")
+        elif label < 0 and not skip_others:
+            raise UserError(f"{file}, line {row.line}: label {row.label!r} is no class; allowed: {shorten(classes)}")
+        found.append(label)
+    return found
+
+
+@register_format(CsvImages)
+class CsvFormat(LabelledFormat):
+    """A CSV file of paths and labels."""
+
+    def classes(self, dataset: Any) -> tuple[str, ...] | None:
+        file = table_file(under_root(dataset, dataset.folder))
+        return tuple(table_classes(read_table(file), str(file))) if file.is_file() else None
