@@ -24,7 +24,7 @@ help:
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make lint   check style and formatting with ruff"
-	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, and the data loader (27 min on 2 cores)"
+	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, models, benchmarks, distillation"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
 	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
@@ -58,6 +58,7 @@ bench: setup
 	@.venv/bin/python tools/bench/benchmark.py --out docs/benchmarks/backbones_cpu.json
 	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
+	@.venv/bin/python tools/bench/benchmark_loop.py --out docs/benchmarks/loop_cpu.json
 	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 
 gpu-report: setup

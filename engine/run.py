@@ -21,6 +21,7 @@ from engine.work_dir import ReplaceRunHook, WorkDir
 from engine.wrappers import wrapper_class
 
 PARTS = {split: tuple(f"{split}_{part}" for part in ("dataloader", "cfg", "evaluator")) for split in ("val", "test")}
+MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # used by default
 PARTS["train"] = ("train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -229,6 +230,8 @@ def choose_precision(cfg: Config, amp: bool, device: str) -> None:
 def add_hooks(cfg: Config) -> None:
     """Replaces mmengine's checkpoint hook by ours, and adds our other hooks."""
     default = cfg.setdefault("default_hooks", ConfigDict())
+    for name in [name for name, hook in default.items() if hook is None and name not in MM_HOOKS]:
+        del default[name]  # mmengine knows None for hooks of its own alone
     saving = default.get("checkpoint", dict(interval=1))
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
         default.checkpoint = dict(saving, type="SafeCheckpointHook")

@@ -30,6 +30,8 @@ def table(report: dict[str, Any]) -> str:
     """A table of one file, of whichever benchmark wrote it."""
     if "loader" in report:
         return loader_table(report)
+    if "loop" in report:
+        return loop_table(report)
     return operations_table(report) if "case" in report["rows"][0] else backbones_table(report)
 
 
@@ -62,6 +64,19 @@ def loader_table(report: dict[str, Any]) -> str:
     lines += [f"| {name} | {ms:.2f} |" for name, ms in report["steps"].items()]
     lines += ["", "| tried | ms per image | as it is now, ms | effect |", "|-|-|-|-|"]
     lines += [f"| {r['name']} | {r['ms']:.2f} | {r['now_ms']:.2f} | {r['effect']} |" for r in report["tried"]]
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+def loop_table(report: dict[str, Any]) -> str:
+    """The share of a training step that is not computing, by benchmark_loop.py."""
+    of = report["loop"]
+    title = f"Training loop, {machine_of(report)}, torch {report['machine']['torch']}"
+    said = (
+        f"`{of['config']}` on random images of {of['size']} pixels, batch {of['batch']}.\n"
+        "Overhead is all but forward, backward and optimiser step."
+    )
+    lines = ["| step, ms | overhead, ms | overhead |", "|-|-|-|"]
+    lines.append(f"| {of['step_ms']:.0f} | {of['overhead_ms']:.1f} | {of['overhead']:.2%} |")
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
