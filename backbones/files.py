@@ -1,6 +1,7 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and knowing a file by its content."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -47,3 +48,12 @@ def with_null(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [with_null(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file in hexadecimal digits, as ``sha256sum`` prints it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

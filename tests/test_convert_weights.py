@@ -1,16 +1,22 @@
 """convert_weights writes a checkpoint in every layout of its family, and each file loads as the same network."""
 
+import subprocess
 import warnings
 
 import convert_weights
 import pytest
 import torch
+from conftest import ROOT
 from helpers import run
+from mmengine.registry import MODELS, init_default_scope
 
 import backbones
 from backbones import convert
 from backbones.weights import own_meta, read_checkpoint, read_own_meta, save_safely
 from classification import create_classifier
+from engine.config import load_config
+
+RECIPE = ROOT / "classification/configs/van/van_b0_8xb128_in1k.py"
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +121,79 @@ def test_mistakes_are_one_line_and_nothing_is_written(argv, words, weights, tmp_
     assert (status, out) == (2, "")
     assert err.startswith("error: ") and err.count("\n") == 1 and all(word in err for word in words), err
     assert weights[1].read_bytes() == before and not (tmp_path / "new.pth").exists()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint of a run here, with averaged weights in the first place, as mmengine's EMAHook keeps them."""
+    cfg = load_config(RECIPE, {"data_root": "nowhere"})
+    averaged, raw = (create_classifier("van_b0", num_classes=3) for _ in range(2))
+    own = own_meta(
+        averaged, [0.5] * 3, [0.5] * 3, task="classification", classes=["ant", "bee", "cow"], config=cfg.to_dict()
+    )
+    content = {
+        "meta": {
+            "ziggurat": own,
+            "epoch": 7,
+            "iter": 91,
+            "seed": 4,
+            "experiment_name": "my_run_0123abcd_20261126_101010",
+        },
+        "state_dict": averaged.state_dict(),
+        "ema_state_dict": {f"module.{name}": value for name, value in raw.state_dict().items()}
+        | {"steps": torch.tensor(7)},
+        "message_hub": {"runtime_info": {"best_score": 76.54321}},
+    }
+    path = tmp_path_factory.mktemp("trained") / "epoch_7.pth"
+    save_safely(content, path)
+    return path, averaged, raw
+
+
+@pytest.mark.parametrize(("options", "which"), [([], "averaged"), (["--which", "raw"], "trained")])
+def test_a_published_file_is_named_after_its_content(trained, options, which, tmp_path, monkeypatch, capsys):
+    path, averaged, raw = trained
+    status, _, err = run(convert_weights, [path, tmp_path / "out", "--publish", *options], monkeypatch, capsys)
+    assert status == 0, err
+    card, file = sorted((tmp_path / "out").iterdir())
+    summed = subprocess.run(["sha256sum", file], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert file.name == f"my_run-{summed[:8]}.safetensors" and card.name == f"my_run-{summed[:8]}.md"
+    wanted = raw if which == "trained" else averaged
+    again = create_classifier(pretrained=file)
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    text = card.read_text()
+    for words in (which, summed, "3 classes: ant, bee, cow", "7 of 310 epochs; 91 iterations", "lr 0.001", "seed 4"):
+        assert words in text, words
+    assert "| best | top1 76.54 |" in text and "crop_pct 0.9" in text and file.name in text
+    assert read_own_meta(read_checkpoint(file))["classes"] == ["ant", "bee", "cow"]
+
+
+def test_a_published_backbone_has_no_head_and_dense_tasks_load_it(trained, tmp_path, monkeypatch, capsys):
+    path, averaged, _ = trained
+    argv = [path, tmp_path, "--publish", "--backbone", "--name", "ants"]
+    status, _, err = run(convert_weights, argv, monkeypatch, capsys)
+    assert status == 0, err
+    file = next(tmp_path.glob("ants-????????.safetensors"))
+    assert "none, the backbone alone" in file.with_suffix(".md").read_text()
+    assert read_own_meta(read_checkpoint(file))["classes"] is None
+    leaf = ROOT / "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
+    cfg = load_config(leaf, {"model.backbone.pretrained": str(file)})
+    init_default_scope("mmdet")
+    net = MODELS.build(cfg.model.backbone)
+    net.init_weights()
+    for name, value in averaged.backbone.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["out", "--publish", "--to", "official"], "--publish writes our layout, and --to is 'official'"),
+        (["out", "--publish", "--name", "a/b"], "--name is 'a/b'; allowed: letters, digits"),
+        (["out.pth", "--name", "a"], "--name belongs to --publish"),
+    ],
+)
+def test_bad_options_of_publishing(trained, argv, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    status, _, err = run(convert_weights, [trained[0], *argv], monkeypatch, capsys)
+    assert status == 2 and message in err and list(tmp_path.iterdir()) == []

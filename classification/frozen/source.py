@@ -12,6 +12,7 @@ from torch import Tensor
 from backbones import WEIGHTS, FeatureExtractor, __version__, list_archs
 from backbones.checks import MIN_SIZE, check_int, resolve_out_indices
 from backbones.errors import UserError, unknown
+from backbones.files import sha256_of
 from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of, read_own_meta
 from backbones.weights.fetch import locate
@@ -96,7 +97,9 @@ class Source:
         return {
             "arch": net.arch,
             "weights": f"random, seed {self.seed}" if self.weights is None else str(self.weights),
-            "weights_sha256": tensors_sha256(net) if self.weights is None else file_sha256(net.arch, self.weights),
+            "weights_sha256": tensors_sha256(net)
+            if self.weights is None
+            else sha256_of(locate(net.arch, self.weights)),
             "stages": list(net.out_indices),
             "pool": self.pool,
             "width": self.width,
@@ -145,15 +148,6 @@ def checked(transform: dict[str, Any]) -> dict[str, Any]:
     if isinstance(crop, bool) or not isinstance(crop, int | float) or not 0 < crop <= 1:
         raise UserError(f"crop_pct is {crop!r}; allowed: above 0 and up to 1")
     return transform
-
-
-def file_sha256(arch: str, weights: str) -> str:
-    """The SHA-256 of the file of weights, as ``sha256sum`` prints it."""
-    digest = hashlib.sha256()
-    with open(locate(arch, weights), "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def tensors_sha256(net: torch.nn.Module) -> str:
