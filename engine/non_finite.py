@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from backbones.errors import UserError
 from backbones.weights import save_safely
 from engine.checkpoints import to_plain_types
+from engine.work_dir import FAILED
 
 
 class Replayed(Exception):
@@ -57,7 +58,7 @@ class NonFiniteHook(Hook):
     def stop(self, runner: Any, loss: float) -> None:
         content = runner.checkpoint_content(dict(epoch=runner.epoch, iter=runner.iter))
         content["failed_step"] = to_plain_types(dict(batch=self.batch, loss=loss, rank=get_rank()))
-        path = Path(runner.work_dir) / f"non_finite_iter_{runner.iter + 1}.pth"
+        path = Path(runner.work_dir) / f"{FAILED}iter_{runner.iter + 1}.pth"
         save_safely(content, path)
         raise UserError(
             f"the loss of iteration {runner.iter + 1} is {loss}; earlier checkpoints are kept; weights and batch: "

@@ -240,6 +240,7 @@ def add_hooks(cfg: Config) -> None:
         "SeedHook": {},
         "NonFiniteHook": {},
         "BuffersHook": {},
+        "SummaryHook": {},
         "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
     }
     for name, arguments in ours.items():

@@ -13,6 +13,7 @@ from backbones.errors import UserError
 from backbones.files import replaced_file
 
 LOG_FOLDER = re.compile(r"\d{8}_\d{6}")  # mmengine names a run's log folder after the time of its start
+FAILED = "non_finite_"  # begins the name of the file of a step whose loss was not finite
 LEFTOVER = re.compile(r"\..+\.tmp")  # the file that a killed write leaves, see backbones.files
 
 
@@ -70,7 +71,8 @@ class WorkDir:
         record = self.path / "last_checkpoint"
         name = record.read_text().strip() if record.is_file() else None
         if name == "":
-            name = max(self.path.glob("*.pth"), key=lambda path: path.stat().st_mtime, default=None)
+            whole = [path for path in self.path.glob("*.pth") if not path.name.startswith(FAILED)]
+            name = max(whole, key=lambda path: path.stat().st_mtime, default=None)
         if name is None:
             raise UserError(f"nothing to resume in {self.path}: it holds no checkpoint; start without --resume")
         path = Path(name) if Path(name).is_file() else self.path / Path(name).name

@@ -249,6 +249,14 @@ def test_averaged_and_trained_weights_are_tested_and_kept(images, tmp_path):
     assert reported["score"] == pytest.approx(averaged, rel=1e-6)
     assert reported["raw_score"] == pytest.approx(trained, rel=1e-6)
 
+    # The summary in the work dir has both, too.
+    with Image.open(tmp_path / "summary.png") as picture:
+        assert picture.format == "PNG" and picture.width > 1000
+    text = (tmp_path / "summary.html").read_text()
+    assert "<title>van_b0_digits</title>" in text and "1 of 1 epochs" in text
+    for name in ("score", "raw_score"):
+        assert f"<tr><td>{name}</td><td>{reported[name]:.4g}</td>" in text
+
 
 def test_averages_and_schedules_count_optimiser_steps():
     cfg = load_config(ROOT / "classification/configs/hornet/hornet_small_7x7_32xb64_in1k.py")
