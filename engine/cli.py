@@ -84,6 +84,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
+def add_amp_option(parser: argparse.ArgumentParser) -> None:
+    """``--amp``, for every tool that trains."""
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="bfloat16",
+        default=False,
+        metavar="TYPE",
+        help="train in mixed precision: bfloat16 (default), or float16 with a scaled loss, on a GPU",
+    )
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """``--cfg-options``, for every tool that reads a config."""
     parser.add_argument(

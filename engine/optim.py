@@ -73,14 +73,25 @@ class AutocastOptimWrapper(OptimWrapper):
             yield
 
 
-def use_autocast(optim_wrapper: dict[str, Any]) -> None:
-    """Switches an ``optim_wrapper`` config to bfloat16, in place. A config with mixed precision stays.
+AMP_TYPES = ("bfloat16", "float16")
+
+
+def use_autocast(optim_wrapper: dict[str, Any], dtype: str = "bfloat16") -> None:
+    """Switches an ``optim_wrapper`` config to mixed precision, in place. A config with mixed precision stays.
+
+    Args:
+        optim_wrapper: the config.
+        dtype: ``"bfloat16"``, or ``"float16"`` with a scaled loss, which needs a GPU.
 
     Raises:
-        UserError: the wrapper is of another type.
+        UserError: the dtype is unknown, or the wrapper is of another type.
     """
+    if dtype not in AMP_TYPES:
+        raise unknown("--amp", dtype, AMP_TYPES)
     kind = optim_wrapper.get("type", "OptimWrapper")
-    if kind == "OptimWrapper":
+    if kind == "OptimWrapper" and dtype == "float16":
+        optim_wrapper.update(type="AmpOptimWrapper", dtype="float16", loss_scale="dynamic")
+    elif kind == "OptimWrapper":
         optim_wrapper["type"] = "AutocastOptimWrapper"
     elif kind not in ("AmpOptimWrapper", "AutocastOptimWrapper"):
         raise UserError(f"--amp cannot change optim_wrapper.type={kind!r}; allowed: OptimWrapper")

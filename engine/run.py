@@ -31,7 +31,7 @@ def build_training(
     resume: bool | str | Path | None = None,
     overwrite: bool = False,
     launcher: str = "none",
-    amp: bool = False,
+    amp: bool | str = False,
     device: str | None = None,
 ) -> SafeRunner:
     """A runner whose ``train()`` trains. Data sets, network, optimiser and schedulers are built here.
@@ -42,7 +42,7 @@ def build_training(
         resume: True continues from the last checkpoint of ``work_dir``, a path from that checkpoint.
         overwrite: removes the earlier run in ``work_dir``, once the new run has saved a checkpoint.
         launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``. The latter two join the group of processes here.
-        amp: train in bfloat16.
+        amp: True or ``"bfloat16"`` trains in bfloat16, ``"float16"`` in float16 with a scaled loss, on a GPU.
         device: ``"cpu"``, ``"cuda"``, or None for "cuda" if there is a GPU.
 
     Raises:
@@ -219,12 +219,12 @@ def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
     task_for(cfg).check_data(cfg, splits)
 
 
-def choose_precision(cfg: Config, amp: bool, device: str) -> None:
-    """With ``amp``, switches the optimiser wrapper to bfloat16. Raises UserError for loss scaling on a CPU."""
+def choose_precision(cfg: Config, amp: bool | str, device: str) -> None:
+    """With ``amp``, switches the optimiser wrapper to mixed precision. Raises UserError for loss scaling on a CPU."""
     if amp:
-        use_autocast(cfg.optim_wrapper)
+        use_autocast(cfg.optim_wrapper, "bfloat16" if amp is True else amp)
     if cfg.optim_wrapper.get("type") == "AmpOptimWrapper" and device == "cpu":
-        raise UserError("optim_wrapper.type='AmpOptimWrapper' needs a GPU; on the CPU use OptimWrapper with --amp")
+        raise UserError("float16 with a scaled loss (AmpOptimWrapper) needs a GPU; on the CPU use --amp, for bfloat16")
 
 
 def add_hooks(cfg: Config) -> None:

@@ -27,6 +27,7 @@ from engine import runner as engine_runner
 from engine.checkpoints import load_state, to_plain_types
 from engine.config import load_config
 from engine.normalisation import follow_statistics, statistics_of
+from engine.optim import use_autocast
 from engine.run import build_testing, build_training
 from engine.runner import SafeRunner
 from engine.work_dir import WorkDir
@@ -486,6 +487,16 @@ def test_a_gpu_that_is_not_there(images, tmp_path):
     cfg = tiny(images, **{"optim_wrapper.type": "AmpOptimWrapper"})
     with pytest.raises(UserError, match="needs a GPU"):
         build_training(cfg, tmp_path)
+    with pytest.raises(UserError, match="needs a GPU; on the CPU use --amp, for bfloat16"):
+        build_training(tiny(images), tmp_path, amp="float16", device="cpu")
+    with pytest.raises(UserError, match=r"unknown --amp 'fp8'.*bfloat16, float16"):
+        build_training(tiny(images), tmp_path, amp="fp8", device="cpu")
+
+
+def test_float16_scales_the_loss():
+    wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW"))
+    use_autocast(wrapper, "float16")
+    assert (wrapper["type"], wrapper["dtype"], wrapper["loss_scale"]) == ("AmpOptimWrapper", "float16", "dynamic")
 
 
 def test_amp_trains_in_bfloat16(images, tmp_path):

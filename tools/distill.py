@@ -10,7 +10,7 @@ which every config loads by model.backbone.pretrained=FILE.
 import argparse
 from typing import Any
 
-from engine.cli import Parser, add_run_options, run_tool
+from engine.cli import Parser, add_amp_option, add_run_options, run_tool
 
 CONFIG = "classification/configs/distill/van_b0_8xb128_distill.py"
 
@@ -58,7 +58,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", default=CONFIG, help=f"the recipe (default: {CONFIG})")
     parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="as in tools/train.py")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
-    parser.add_argument("--amp", action="store_true", help="train in bfloat16")
+    add_amp_option(parser)
     add_run_options(parser)
     return parser.parse_args()
 

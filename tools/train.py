@@ -1,6 +1,6 @@
 """Trains any config: classification, detection or segmentation."""
 
-from engine.cli import Parser, add_run_options, run_tool
+from engine.cli import Parser, add_amp_option, add_run_options, run_tool
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def parse_args():
     parser.add_argument(
         "--reset-head", action="store_true", help="classification: start with a new head, whatever the weights hold"
     )
-    parser.add_argument("--amp", action="store_true", help="train in bfloat16")
+    add_amp_option(parser)
     add_run_options(parser)
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 # ViG's and Pyramid ViG's recipe (huawei-noah/Efficient-AI-Backbones@f90e129, vig_pytorch/readme.md and train.py):
 # 8 GPUs x 128 images, 300 epochs, then 10 more at the lowest rate. An epoch shows a third of the images three times
-# each. The authors train in fp16. Here --amp trains in bfloat16, which needs no scaling of the loss.
+# each. The authors train in fp16. Here --amp float16 does, and --amp in bfloat16.
 _base_ = "augmented.py"
 
 train_dataloader = dict(

@@ -2,7 +2,7 @@
 # scaled to the real number per step, which the authors do not state. An epoch shows a third of the images three times
 # each. A leaf gives drop_path_rate and the limit of the gradient's norm.
 #
-# The authors train in fp16. Here --amp trains in bfloat16, which needs no scaling of the loss.
+# The authors train in fp16. Here --amp float16 does, and --amp in bfloat16.
 _base_ = "augmented.py"
 
 train_dataloader = dict(
