@@ -18,7 +18,7 @@ from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
 from classification.heads import build_head
-from classification.pretrained import fit_head, load_pretrained
+from classification.pretrained import check_classes, fit_head, load_pretrained
 
 
 def create_classifier(
@@ -75,6 +75,13 @@ class Classifier(BaseModel):
         head_init_scale: factor on the initial weights of the layer that gives the logits.
         class_map: how a head of other classes is taken from the backbone's ``pretrained``, as for ``class_rows``.
         reset_head: start with a new head, whatever ``pretrained`` or ``load_from`` hold.
+
+    Attributes:
+        class_names: of the training data, in the order of the outputs. ``engine.run`` sets them. A checkpoint of other
+            classes is then refused. None compares nothing.
+
+    Raises:
+        UserError: an argument is out of range, or both ``class_map`` and ``reset_head`` are given.
         data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
     """
 
@@ -98,6 +105,9 @@ class Classifier(BaseModel):
         self.mixup = mixup and Mixup(**mixup, label_smoothing=label_smoothing, num_classes=num_classes)
         self.backbone = backbone
         self.head = build_head(backbone, num_classes, head_init_scale)
+        if class_map is not None and reset_head:
+            raise UserError(f"class_map={class_map!r} and reset_head exclude each other; leave one out")
+        self.class_names: Sequence[str] | None = None
         self.class_map = class_map
         self.reset_head = reset_head
 
@@ -141,12 +151,26 @@ class Classifier(BaseModel):
         if self.backbone.pretrained is not None:
             load_pretrained(self, self.backbone.pretrained)
 
-    def fit_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
-        """The state dict of another classifier, from the file ``source``, with a head for this one's classes.
+    def fit_state(
+        self, state: Mapping[str, Tensor], source: str, classes: Sequence[str] | None = None, exact: bool = False
+    ) -> Mapping[str, Tensor]:
+        """The state dict of another classifier with a head for this one's classes.
 
-        ``engine.checkpoints.load_state`` calls this method when a training starts from ``load_from``.
+        ``engine.checkpoints.load_state`` calls this method.
+
+        Args:
+            state: the state dict.
+            source: its file's name in messages.
+            classes: the class names of the file; None if it does not tell.
+            exact: the file must fit as it is, since a run is resumed or tested.
+
+        Raises:
+            UserError: the file has other classes, as in ``fit_head``.
         """
-        return fit_head(self, state, {name: name for name in state}, source)
+        if exact:
+            check_classes(self, classes, source)
+            return state
+        return fit_head(self, state, {name: name for name in state}, source, classes)
 
 
 class BatchPreprocessor(BaseDataPreprocessor):

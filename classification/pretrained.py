@@ -1,7 +1,7 @@
 """Filling a classifier from weights whose head has other classes."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,14 +25,19 @@ def load_pretrained(clf: nn.Module, source: str | Path) -> None:
         load_weights(clf.backbone, source)
         return
     opened = open_source(clf.backbone.arch, clf.backbone.ARCHS[clf.backbone.arch], source, ahead=True)
-    tensors = fit_head(clf, opened.found.tensors, opened.format.names, str(source))
+    classes = (opened.own or {}).get("classes")
+    tensors = fit_head(clf, opened.found.tensors, opened.format.names, str(source), classes)
     if tensors is not opened.found.tensors:
         source = {"state_dict": tensors, "meta": {"ziggurat": opened.own}}
     load_weights(clf, source)
 
 
 def fit_head(
-    clf: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str], source: str
+    clf: nn.Module,
+    tensors: Mapping[str, Tensor],
+    names: Mapping[str, str],
+    source: str,
+    classes: Sequence[str] | None = None,
 ) -> Mapping[str, Tensor]:
     """The tensors of a checkpoint with a head for a classifier's classes.
 
@@ -45,9 +50,11 @@ def fit_head(
         tensors: those of the checkpoint. They are not changed.
         names: name in the checkpoint -> name in the classifier.
         source: the checkpoint's name in messages.
+        classes: the class names of the checkpoint, in the order of its outputs; None if it does not tell.
 
     Raises:
-        UserError: the head has another number of classes, and there is neither ``class_map`` nor ``reset_head``.
+        UserError: the head has other classes, or another number of them, and there is neither ``class_map`` nor
+            ``reset_head``.
     """
     head = {key: name for key, name in names.items() if name.startswith("head.") and key in tensors}
     if clf.reset_head:
@@ -57,6 +64,7 @@ def fit_head(
         return tensors
     rows = len(tensors[next(iter(last))])
     if rows == clf.num_classes and clf.class_map is None:
+        check_classes(clf, classes, source)
         return tensors
     if clf.class_map is None:
         known = len(imagenet_1k_rows().get(rows, [])) == clf.num_classes
@@ -75,3 +83,21 @@ def fit_head(
         picked[key] = tensors[key][torch.tensor([row or 0 for row in taken])].clone()
         picked[key][fresh] = clf.get_parameter(name)[fresh].to(picked[key]).reshape(picked[key][fresh].shape).detach()
     return {**tensors, **picked}
+
+
+def check_classes(clf: nn.Module, classes: Sequence[str] | None, source: str) -> None:
+    """Raises UserError if the classes of a checkpoint are not those of the training data, in the same order.
+
+    Args:
+        clf: a ``Classifier``. Without ``class_names`` nothing is compared.
+        classes: of the checkpoint; None if it does not tell.
+        source: the checkpoint's name in messages.
+    """
+    ours = clf.class_names
+    if ours is None or classes is None or list(map(str, classes)) == list(map(str, ours)):
+        return
+    index = next((i for i, pair in enumerate(zip(classes, ours, strict=False)) if pair[0] != pair[1]), 0)
+    raise UserError(
+        f"{source} has a head of other classes: its class {index} is {classes[index]!r}, and the data's is "
+        f"{ours[index]!r}; add --reset-head to start with a new head, or set classes=[...] to the head's order"
+    )

@@ -93,8 +93,8 @@ def load_state(
     """Loads a state dict into a model.
 
     Args:
-        model: the model, wrapped or not. Without ``exact`` its method ``fit_state(state, source)``, if there is one,
-            may adapt the tensors first, e.g. those of a head for other classes.
+        model: the model, wrapped or not. Its method ``fit_state(state, source, classes, exact)``, if there is one, may
+            adapt the tensors first, e.g. those of a head for other classes, or refuse them.
         state: tensors by their names outside a wrapper.
         source: the name of the weights in messages, e.g. the file's path.
         exact: whether every tensor must be there and fit.
@@ -108,8 +108,8 @@ def load_state(
             count. The model is then unchanged.
     """
     model = unwrap(model)
-    if not exact and hasattr(model, "fit_state"):
-        state = model.fit_state(state, source)
+    if hasattr(model, "fit_state"):
+        state = model.fit_state(state, source, (own or {}).get("classes"), exact)
     with unchanged_on_error(model):
         follow_structure(model, state, own, exact)
         target = model.state_dict()

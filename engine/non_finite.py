@@ -60,7 +60,9 @@ class NonFiniteHook(Hook):
         content["failed_step"] = to_plain_types(dict(batch=self.batch, loss=loss, rank=get_rank()))
         path = Path(runner.work_dir) / f"{FAILED}iter_{runner.iter + 1}.pth"
         save_safely(content, path)
+        written = Path(runner.work_dir) / Path(runner.cfg.filename).name  # the run's config with its options
+        config = written if written.is_file() else runner.cfg.filename
         raise UserError(
             f"the loss of iteration {runner.iter + 1} is {loss}; earlier checkpoints are kept; weights and batch: "
-            f"{path}; python tools/train.py {runner.cfg.filename} --replay {path} shows the loss again"
+            f"{path}; python tools/train.py {config} --replay {path} shows the loss again"
         )

@@ -14,11 +14,11 @@ from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
-from engine.rates import scale_rate
+from engine.rates import note_short_run, scale_rate
 from engine.runner import SafeRunner
 from engine.tasks import task_for
 from engine.work_dir import ReplaceRunHook, WorkDir
-from engine.wrappers import wrapper_class
+from engine.wrappers import unwrap, wrapper_class
 
 PARTS = {split: tuple(f"{split}_{part}" for part in ("dataloader", "cfg", "evaluator")) for split in ("val", "test")}
 MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # used by default
@@ -85,6 +85,8 @@ def replay(cfg: Config, checkpoint: str | Path, **how: Any) -> float:
     Raises:
         UserError: as :func:`build_training`, or no step follows the checkpoint.
     """
+    if not Path(checkpoint).is_file():
+        raise UserError(f"no such checkpoint file: {checkpoint or repr(checkpoint)}")
     cfg = copy.deepcopy(cfg)
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "NonFiniteHook"]
     cfg.custom_hooks = [*hooks, dict(type="NonFiniteHook", replay=True)]
@@ -156,7 +158,11 @@ def build_parts(runner: SafeRunner) -> None:
         if len(loader) == 0:
             found, wanted = len(loader.dataset), getattr(loader.batch_sampler, "batch_size", None)
             raise UserError(f"{found} training images do not fill a batch of {wanted}; lower batch_size")
+        model = unwrap(runner.model)
+        if hasattr(model, "class_names"):
+            model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
         scale_rate(runner)
+        note_short_run(runner.cfg)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         if runner.param_schedulers is not None:
             runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)

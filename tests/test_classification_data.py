@@ -600,3 +600,9 @@ def test_a_config_without_its_data_can_be_read(kind, tmp_path):
     assert DATASETS.get(f"mmengine.{cfg.train_dataloader.dataset.type}")
     with pytest.raises(UserError, match="nowhere"):
         TASK.check_data(cfg)
+
+
+def test_a_table_with_other_columns_is_refused(tmp_path):
+    (tmp_path / "train.csv").write_text("filename,class\na.png,cat\n")
+    with pytest.raises(UserError, match=r"train\.csv, line 1: columns filename,class; allowed: path,label"):
+        CsvImages(str(tmp_path), "train")

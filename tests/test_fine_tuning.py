@@ -1,6 +1,7 @@
 """Training from weights of other classes, at another size, and with another number of images per step."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,39 @@ def test_a_head_of_other_classes_is_an_error_that_says_both_numbers(five):
     with pytest.raises(UserError, match=r"x\.pth has a head of 5 classes, and the data have 3; add --reset-head"):
         load_state(other, state, "x.pth", exact=False)
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+
+
+def test_a_head_of_as_many_other_classes_is_refused(images, tmp_path):
+    """In a start from weights, in load_from, and where a run is resumed; --reset-head takes the backbone alone."""
+    build_training(tiny(images), tmp_path / "first", device="cpu").train()
+    other = tmp_path / "other"
+    for split in ("train", "val"):
+        for old, new in (("cat", "yak"), ("dog", "zebra")):
+            shutil.copytree(images / split / old, other / split / new)
+    saved = str(tmp_path / "first/epoch_1.pth")
+    message = (
+        r"epoch_1\.pth has a head of other classes: its class 0 is 'cat', and the data's is 'yak'; add --reset-head"
+    )
+    for number, options in enumerate(({"model.backbone.pretrained": saved}, {"load_from": saved})):
+        with pytest.raises(UserError, match=message):
+            build_training(tiny(other, **options), tmp_path / str(number), device="cpu").train()
+    with pytest.raises(UserError, match=message):
+        build_training(tiny(other), tmp_path / "resumed", resume=saved, device="cpu").train()
+    options = {"model.backbone.pretrained": saved, "model.reset_head": True}
+    build_training(tiny(other, **options), tmp_path / "reset", device="cpu").train()
+
+
+def test_a_run_that_ends_before_its_schedule_says_so(images, tmp_path, capsys):
+    options = {"param_scheduler": dict(_delete_=True, type="EpochCosineLR", epochs=30, warmup=2)}
+    build_training(tiny(images, **options), tmp_path, device="cpu").folder.release()
+    assert (
+        "the run ends after 1 of the 30 epochs of its schedule; set param_scheduler.epochs=1" in capsys.readouterr().err
+    )
+
+
+def test_a_map_and_a_new_head_exclude_each_other():
+    with pytest.raises(UserError, match="class_map='imagenet1k' and reset_head exclude each other"):
+        Classifier(dict(type="VAN", arch="van_b0"), class_map="imagenet1k", reset_head=True)
 
 
 @pytest.mark.parametrize("num_classes", [3, 5])

@@ -8,11 +8,12 @@ which every config loads by model.backbone.pretrained=FILE.
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from engine.cli import Parser, add_amp_option, add_run_options, run_tool
 
-CONFIG = "classification/configs/distill/van_b0_8xb128_distill.py"
+CONFIG = Path(__file__).parent.parent / "classification/configs/distill/van_b0_8xb128_distill.py"
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--teacher-size", type=int, metavar="PIXELS", help="side of the teacher's images; default: the teacher's own"
     )
-    parser.add_argument("--config", default=CONFIG, help=f"the recipe (default: {CONFIG})")
+    parser.add_argument("--config", default=CONFIG, help=f"the recipe (default: {CONFIG.parent.name}/{CONFIG.name})")
     parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="as in tools/train.py")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     add_amp_option(parser)

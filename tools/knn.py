@@ -21,17 +21,18 @@ def main() -> None:
     parser.add_argument(
         "--k",
         type=options.numbers(int),
-        default=list(KS),
-        help=f"numbers of neighbours (default: {','.join(map(str, KS))})",
+        help=f"numbers of neighbours (default: {','.join(map(str, KS))}, as far as there are images)",
     )
     args = parser.parse_args()
     source = options.source_of(args)
-    check_ks(args.k, len(source.splits["train"]), "--k")
+    images = len(source.splits["train"])
+    ks = args.k or [k for k in KS if k <= images] or [images]
+    check_ks(ks, images, "--k")
     with options.features_for(source, args) as features:
         if features is None:
             return
         print(options.headline(features))
-        rows = knn(features.train, features.val, len(source.classes), args.k, device=source.extractor.device)
+        rows = knn(features.train, features.val, len(source.classes), ks, device=source.extractor.device)
         print(f"{'k':>6}{'top-1':>9}{'top-5':>9}")
         for row in rows:
             print(f"{row['k']:>6}{row['top1']:>9.2f}{row['top5']:>9.2f}")

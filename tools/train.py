@@ -11,7 +11,7 @@ def main() -> None:
     options = [*args.cfg_options, "model.reset_head=True"] if args.reset_head else args.cfg_options
     cfg = load_config(args.config, options)
     how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
-    if args.replay:
+    if args.replay is not None:
         print(f"{args.replay}: the loss is {replay(cfg, args.replay, **how)}")
     else:
         build_training(cfg, args.work_dir, args.resume, args.overwrite, **how).train()

@@ -88,6 +88,8 @@ def read_table(file: Path) -> list[Row]:
     if set(COLUMNS) <= set(head):
         at, width = tuple(head.index(name) for name in COLUMNS), len(head)
         lines = lines[1:]
+    elif lines and not Path(lines[0][1][0].strip()).suffix:
+        raise UserError(f"{file}, line {lines[0][0]}: columns {','.join(lines[0][1])}; allowed: {','.join(COLUMNS)}")
     for number, cells in lines:
         if len(cells) != width or not all(cells[i].strip() for i in at):
             raise UserError(f"{file}, line {number}: {','.join(cells)!r}; allowed: a path and a label, as path,label")
