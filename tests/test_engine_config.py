@@ -17,6 +17,7 @@ from engine.options import parse_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / "classification/configs/demo/van_b0_digits.py"
+MASKS = DEMO.parents[3] / "segmentation/configs/demo/upernet_van_b0_digits.py"
 
 
 def test_options_are_parsed_as_mm_does():
@@ -207,7 +208,7 @@ def test_a_wrong_argument_is_one_line(capsys):
         ("train", [str(DEMO), "--cfg-options", "model.backbone.arch"], "bad option"),
         ("train", [str(DEMO), "--cfg-options", "data_root=nowhere"], "no data folder nowhere/train"),
         ("test", [str(DEMO), "absent.pth"], "no such checkpoint file: absent.pth"),
-        ("test", [str(DEMO), "absent.pth", "--tta"], "has no tta_model"),
+        ("test", [str(MASKS), "absent.pth", "--tta", "--cfg-options", "tta_model=None"], "has no tta_model"),
     ],
 )
 def test_the_tools_end_with_one_line(tool, arguments, message, tmp_path, monkeypatch, capsys):

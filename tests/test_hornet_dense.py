@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import PARITY, load_fill
 from mmdet.registry import MODELS as DETECTION
+from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS as SEGMENTATION
 
 import detection  # noqa: F401
@@ -61,6 +62,7 @@ def test_neck_equals_the_official_one(kind):
 
 @pytest.mark.parametrize("kind", FILTERS)
 def test_head_equals_the_official_one(kind):
+    init_default_scope("mmseg")  # the head builds its loss by a bare name
     config = {
         "type": "mmseg.GNUPerHead",
         "in_channels": CHANNELS,
