@@ -115,6 +115,7 @@ def measured(config: str, batch: int, steps: int, side: int) -> LoopTimer:
         "train_dataloader.num_workers": 0,
         "train_dataloader.sampler": dict(_delete_=True, type="DefaultSampler", shuffle=True),
         "train_cfg.max_epochs": 1,
+        "param_scheduler": [],
         "default_hooks.checkpoint": None,
         "auto_scale_lr.enable": False,
         "custom_hooks": [dict(type="LoopTimer")],
