@@ -56,18 +56,3 @@ def note_short_run(cfg: Any) -> None:
     epochs = schedule.get("epochs") if isinstance(schedule, dict) else None
     if isinstance(last, int) and isinstance(epochs, int) and last < epochs:
         say_note(f"the run ends after {last} of the {epochs} epochs of its schedule; set param_scheduler.epochs={last}")
-
-
-def note_other_batch(cfg: Any, own: Any, iteration: int, filename: str) -> None:
-    """Says where a run goes on from a checkpoint with batches of another size: its images are not the next ones.
-
-    Args:
-        cfg: the run's config.
-        own: the result of ``read_own_meta`` for the checkpoint.
-        iteration: the number of iterations that the checkpoint has seen.
-        filename: the checkpoint.
-    """
-    before = (((own or {}).get("config") or {}).get("train_dataloader") or {}).get("batch_size")
-    now = (cfg.get("train_dataloader") or {}).get("batch_size")
-    if iteration and None not in (before, now) and before != now:
-        say_note(f"{filename} comes from batches of {before} images, and the run has {now}; images may repeat")

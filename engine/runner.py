@@ -26,8 +26,7 @@ from engine.checkpoints import (
 from engine.console import prints_to_log, say_note
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
-from engine.rates import note_other_batch
-from engine.seeding import SeededBatches, seeded_batches, with_seeded_items
+from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
 from engine.work_dir import WorkDir
 from engine.wrappers import unwrap, wrap
@@ -130,7 +129,6 @@ class SafeRunner(Runner):
             if not {"meta", "optimizer", "message_hub"} <= set(content):
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
-            note_other_batch(self.cfg, own, content["meta"].get("iter", 0), filename)
             # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
@@ -196,6 +194,7 @@ class SafeRunner(Runner):
         content = dict(
             meta=dict(
                 meta,
+                images=next((hook.images for hook in self.hooks if isinstance(hook, SeedHook)), 0),
                 cfg=self.cfg.pretty_text,
                 seed=self.seed,
                 experiment_name=self.experiment_name,

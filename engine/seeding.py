@@ -120,10 +120,22 @@ def seeded_batches(loader: dict[str, Any]) -> dict[str, Any]:
 
 @HOOKS.register_module(force=True)
 class SeedHook(Hook):
-    """Starts the random numbers of every training step, and the order of images where a resumed run goes on."""
+    """Starts the random numbers of every training step, and the order of images where a resumed run goes on.
 
-    priority = "HIGHEST"
-    seed = 0
+    Attributes:
+        images: how many images of the epoch all processes have seen; with a loop of iterations, how many of the run. A
+            checkpoint keeps the number, so that batches of another size go on at the same image.
+    """
+
+    priority = "HIGHEST"  # before the checkpoint of an epoch's end is saved
+
+    def __init__(self) -> None:
+        self.seed = self.step = 0
+        self.images: int | None = 0
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        if runner.cfg.get("resume"):
+            self.images = checkpoint["meta"].get("images")
 
     def before_train(self, runner: Any) -> None:
         # The seeds of processes may differ, and the order of images must be that of one.
@@ -135,9 +147,19 @@ class SeedHook(Hook):
             batches.seed = self.seed
             if hasattr(batches.sampler, "seed"):
                 batches.sampler.seed = self.seed
-            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-            batches.skip = runner.iter - by_epoch * runner.epoch * len(runner.train_dataloader)
+            self.step = batches.batch_size * get_world_size()
+            if self.images is None:  # of a checkpoint that mmengine wrote: by epochs, or after so many batches
+                by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+                self.images = 0 if by_epoch else runner.iter * self.step
+            batches.skip = self.images // self.step
             runner.train_loop.fast_forward_on_resume = True  # an IterBasedTrainLoop would skip the batches once more
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         seed_all(seed_of(self.seed, get_rank(), runner.iter))
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.images += self.step
+
+    def after_train_epoch(self, runner: Any) -> None:
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self.images = 0

@@ -131,6 +131,23 @@ def test_a_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, step
         same(ours[part], last[part], part)
 
 
+def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, straight, tmp_path):
+    """After an epoch the next epoch is whole. After four of six batches of 2, one batch of 4 is left."""
+    folder = straight[2]
+    options = {"train_dataloader.batch_size": 4}
+    losses, last = train(images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
+    assert len(losses) == 1 + 3 and last["meta"]["epoch"] == 1
+    options |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=-1, save_best=None)}
+    first = tmp_path / "first"
+    build_training(
+        load_config(RECIPE, options_for(images, **options | {"train_dataloader.batch_size": 2})), first
+    ).train()
+    cfg = load_config(RECIPE, options_for(images, **options))
+    runner = build_training(cfg, tmp_path / "second", resume=first / "epoch_1.pth", device="cpu")
+    runner.train()
+    assert len(next(hook.values for hook in runner.hooks if isinstance(hook, Losses))) == 3
+
+
 def test_another_seed_is_another_run(images, straight, tmp_path):
     losses, _ = train(images, tmp_path, workers=0, **{"randomness.seed": 1, "train_cfg.max_epochs": 1})
     assert not set(losses) & set(straight[0])

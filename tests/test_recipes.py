@@ -194,7 +194,7 @@ def test_a_config_is_its_recipe(leaf):
         assert hooks["EMAHook"].momentum == pytest.approx(1 - decay) and hooks["EMAHook"].update_buffers
         assert hooks["EMAHook"].get("interval", 1) == counts and "RawMetricsHook" in hooks
     averaged = recipe.get("dist_bn") == "reduce" or "not averaged" not in recipe.get("details", {}).get("dist_bn", "")
-    assert (hooks.get("BuffersHook", {}).get("take", "mean") == "mean") == (averaged and not base.startswith("vvt"))
+    assert (hooks.get("BuffersHook", {}).get("take", "mean") == "mean") == averaged
     assert cfg.optim_wrapper.type == "OptimWrapper"
     mixed = "off" not in recipe.get("amp", "off")
     assert mixed == ((base, "amp") in DEVIATIONS)

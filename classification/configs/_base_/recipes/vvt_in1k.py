@@ -12,5 +12,4 @@ train_dataloader = dict(
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = dict(eta_min=1e-5, lag=1)  # the authors step the schedule one epoch late
 auto_scale_lr = dict(base_batch_size=512)
-custom_hooks = [dict(type="BuffersHook", take="first")]  # the authors do not average batch norm statistics
 randomness = dict(seed=3407)
