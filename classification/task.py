@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from backbones.images import read_image
-from backbones.weights.table import Evaluation
+from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.model import Classifier
 from classification.real_labels import use_real_labels

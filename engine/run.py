@@ -6,9 +6,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from backbones.errors import UserError
+from engine.added_hooks import add_hooks
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
@@ -21,7 +22,6 @@ from engine.work_dir import ReplaceRunHook, WorkDir
 from engine.wrappers import unwrap, wrapper_class
 
 PARTS = {split: tuple(f"{split}_{part}" for part in ("dataloader", "cfg", "evaluator")) for split in ("val", "test")}
-MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # used by default
 PARTS["train"] = ("train_dataloader", "train_cfg", "optim_wrapper")
 
 
@@ -231,28 +231,6 @@ def choose_precision(cfg: Config, amp: bool | str, device: str) -> None:
         use_autocast(cfg.optim_wrapper, "bfloat16" if amp is True else amp)
     if cfg.optim_wrapper.get("type") == "AmpOptimWrapper" and device == "cpu":
         raise UserError("float16 with a scaled loss (AmpOptimWrapper) needs a GPU; on the CPU use --amp, for bfloat16")
-
-
-def add_hooks(cfg: Config) -> None:
-    """Replaces mmengine's checkpoint hook by ours, and adds our other hooks."""
-    default = cfg.setdefault("default_hooks", ConfigDict())
-    for name in [name for name, hook in default.items() if hook is None and name not in MM_HOOKS]:
-        del default[name]  # mmengine knows None for hooks of its own alone
-    saving = default.get("checkpoint", dict(interval=1))
-    if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
-        default.checkpoint = dict(saving, type="SafeCheckpointHook")
-    custom = list(cfg.get("custom_hooks") or [])
-    ours = {
-        "SeedHook": {},
-        "NonFiniteHook": {},
-        "BuffersHook": {},
-        "SummaryHook": {},
-        "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
-    }
-    for name, arguments in ours.items():
-        if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
-            custom.append(dict(arguments, type=name))
-    cfg.custom_hooks = custom
 
 
 def drop_pinning(cfg: Config) -> None:

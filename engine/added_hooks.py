@@ -1,0 +1,27 @@
+"""The hooks that every run gets beside those of its config."""
+
+from mmengine.config import Config, ConfigDict
+
+MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # used by default
+
+
+def add_hooks(cfg: Config) -> None:
+    """Replaces mmengine's checkpoint hook by ours, and adds our other hooks."""
+    default = cfg.setdefault("default_hooks", ConfigDict())
+    for name in [name for name, hook in default.items() if hook is None and name not in MM_HOOKS]:
+        del default[name]  # mmengine knows None for hooks of its own alone
+    saving = default.get("checkpoint", dict(interval=1))
+    if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
+        default.checkpoint = dict(saving, type="SafeCheckpointHook")
+    custom = list(cfg.get("custom_hooks") or [])
+    ours = {
+        "SeedHook": {},
+        "NonFiniteHook": {},
+        "BuffersHook": {},
+        "SummaryHook": {},
+        "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
+    }
+    for name, arguments in ours.items():
+        if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
+            custom.append(dict(arguments, type=name))
+    cfg.custom_hooks = custom
