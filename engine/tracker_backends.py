@@ -40,6 +40,7 @@ class Tracker(BaseVisBackend):
 
     def __init__(self, save_dir: str):
         super().__init__(save_dir)
+        self.folder = save_dir
         self.works = False
 
     @abstractmethod
@@ -103,7 +104,7 @@ class TensorBoard(Tracker):
     def start(self, cfg: Config) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer = SummaryWriter(self._save_dir)
+        self.writer = SummaryWriter(self.folder)
         self.writer.add_text("config", "".join(f"    {line}\n" for line in cfg.pretty_text.splitlines()))
 
     def log(self, scalars: dict[str, float], step: int, unit: str) -> None:
