@@ -8,6 +8,7 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="top1"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     unreadable=dict(type="UnreadableHook"),
+    images=dict(type="ImagesHook"),
 )
 # The line below tests and saves an averaged copy of the weights in place of the trained ones:
 # custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]
