@@ -9,6 +9,7 @@ from PIL import Image
 from classification.metrics import ScoredImages
 from classification.real_labels import RealLabels
 from classification.report import short
+from engine.draw import percent
 from engine.extremes import ExtremesHook, Judged
 from engine.sheet import Tile
 
@@ -20,6 +21,8 @@ class ImagesHook(ExtremesHook):
 
     The quality of a right image is its best score. That of a wrong image is minus its best score.
     """
+
+    titles = {"worst": "Wrong, with the highest score first", "best": "Right, with the highest score first"}
 
     def judge(self, loop: Any, outputs: Sequence[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
         metric = next((one for one in loop.evaluator.metrics if isinstance(one, ScoredImages)), None)
@@ -37,10 +40,10 @@ class ImagesHook(ExtremesHook):
 
     def tile(self, dataset: Any, image: Judged) -> Tile:
         about = self.describe(dataset, image)
-        lines = [f"predicted: {short(about['predicted'])}  {about['score']:.1%}"]
+        lines = [f"predicted: {short(about['predicted'])}, {percent(about['score'])}"]
         if not about["right"]:
             true = " or ".join(short(name) for name in about["true"])
-            lines.append(f"true: {true}  {about['true_score']:.1%}")
+            lines.append(f"true: {true}, {percent(about['true_score'])}")
         path = Path(about["image"])
         lines.append("/".join(path.parts[-2:]))
         return Tile(picture(dataset[image.index]["inputs"]), lines, GREEN if about["right"] else RED)

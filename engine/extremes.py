@@ -70,7 +70,12 @@ class ExtremesHook(Hook):
 
     Args:
         count: number of the best images, and of the worst.
+
+    Attributes:
+        titles: above the worst and above the best images.
     """
+
+    titles = {"worst": "The worst images, worst first", "best": "The best images, best first"}
 
     def __init__(self, count: int = 8):
         self.count = count
@@ -144,7 +149,7 @@ class ExtremesHook(Hook):
             return
         found, dataset = found.apart(), loop.dataloader.dataset
         blocks = {"worst": found.worst, "best": found.best}
-        tiles = [(f"{name.capitalize()} first", [self.tile(dataset, one) for one in blocks[name]]) for name in blocks]
+        tiles = [(self.titles[name], [self.tile(dataset, one) for one in block]) for name, block in blocks.items()]
         with replaced_file(Path(folder) / f"{split}_images.png") as beside:
             draw_sheet(tiles).save(beside, "PNG")
         lists = {

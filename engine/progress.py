@@ -47,7 +47,7 @@ class ProgressHook(Hook):
         self.last_line = time.monotonic()
         self.blamed_loader = False
         self.epoch_start, self.epoch_began = 0, 0.0  # iteration and time.monotonic() at the start of the epoch
-        self.epoch_line: str | None = None  # waits for the metrics
+        self.epoch_line: tuple[str, str, str] | None = None  # epoch, loss and times, which wait for the metrics
 
     def before_train(self, runner: Any) -> None:
         for line in loaded_lines(runner.model):
@@ -68,27 +68,30 @@ class ProgressHook(Hook):
             return
         done = runner.iter + 1
         if self.bars:
-            epoch = [epoch_of(runner)] if by_epoch(runner) else []
-            self.bars[-1].set_postfix_str("  ".join([*epoch, self.facts(runner, self.interval)]), refresh=False)
+            epoch = epoch_of(runner) if by_epoch(runner) else ""
+            facts = joined(epoch, self.learned(runner, self.interval), self.times(runner, self.interval))
+            self.bars[-1].set_postfix_str(facts, refresh=False)
             self.bars[-1].update()
         elif self.is_due() or (not by_epoch(runner) and done in (self.start_iter + 1, runner.max_iters)):
             place = f"train {done:>{len(str(runner.max_iters))}}/{runner.max_iters}"
-            epoch = f"  {epoch_of(runner)}" if by_epoch(runner) else ""
-            self.say(f"{place}{epoch}  {self.facts(runner, self.interval)}  eta {self.eta(runner, done)}")
+            epoch = epoch_of(runner) if by_epoch(runner) else ""
+            facts = self.learned(runner, self.interval), self.times(runner, self.interval)
+            self.say(joined(place, epoch, *facts, self.eta(runner, done)))
         if done % self.interval == 0:
             self.blame_loader(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
         if by_epoch(runner):
-            facts = self.facts(runner, max(1, runner.iter - self.epoch_start))
-            self.epoch_line = f"{epoch_of(runner)}  {facts}"
+            window = max(1, runner.iter - self.epoch_start)
+            self.epoch_line = epoch_of(runner), self.learned(runner, window), self.times(runner, window)
 
     def end_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
         """The line of the epoch that has ended, if it was not shown."""
         if self.epoch_line is not None:
-            found = f"  {main_scores(metrics, self.metrics)}" if metrics else ""
-            took = clock(time.monotonic() - self.epoch_began)
-            self.say(f"{self.epoch_line}{found}  took {took}  eta {self.eta(runner, runner.iter)}")
+            epoch, learned, times = self.epoch_line
+            found = main_scores(metrics, self.metrics) if metrics else ""
+            took = f"took {clock(time.monotonic() - self.epoch_began)}"
+            self.say(joined(epoch, learned, found, times, took, self.eta(runner, runner.iter)))
             self.epoch_line = None
 
     def blame_loader(self, runner: Any) -> None:
@@ -129,24 +132,24 @@ class ProgressHook(Hook):
         self.close_bar()
         self.say(f"test   {scores(metrics)}")
 
-    def facts(self, runner: Any, window: int) -> str:
-        """Loss, learning rate, and the seconds of a step and of the wait in it. Not the rate, but the rest are means.
-
-        Args:
-            window: the number of iterations of the means. The loss is that of the first process.
-        """
+    def learned(self, runner: Any, window: int) -> str:
+        """The mean loss of the last ``window`` iterations, in the first process, and the learning rate of the last."""
         scalars, facts = runner.message_hub.log_scalars, []
         if "train/loss" in scalars:
             facts.append(f"loss {scalars['train/loss'].mean(window):.4f}")
         if "train/lr" in scalars:
             facts.append(f"lr {scalars['train/lr'].current():.2e}")
-        names, times = ("step", "loader"), step_times(runner, window) or ()
-        return "  ".join(facts + [f"{name} {seconds:.3f} s" for name, seconds in zip(names, times)])
+        return "  ".join(facts)
+
+    def times(self, runner: Any, window: int) -> str:
+        """The mean seconds of a step and of its wait for the loader; "" without mmengine's timer."""
+        found = step_times(runner, window)
+        return "step {:.3f} s  loader {:.3f} s".format(*found) if found else ""
 
     def eta(self, runner: Any, done: int) -> str:
         """The time until the end of the training, at the pace of this process since its start."""
         pace = (time.monotonic() - self.started) / max(1, done - self.start_iter)
-        return clock(pace * (runner.max_iters - done))
+        return f"eta {clock(pace * (runner.max_iters - done))}"
 
     def is_due(self) -> bool:
         """Whether it is time for a line in between."""
@@ -194,6 +197,11 @@ def loaded_lines(model: nn.Module) -> list[str]:
 
 def by_epoch(runner: Any) -> bool:
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
+
+
+def joined(*facts: str) -> str:
+    """The facts that there are, on one line."""
+    return "  ".join(fact for fact in facts if fact)
 
 
 def epoch_of(runner: Any) -> str:

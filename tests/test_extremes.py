@@ -104,10 +104,10 @@ def test_the_picture_shows_these_images(tmp_path, monkeypatch):
     monkeypatch.setattr(extremes, "draw_sheet", lambda blocks: shown.extend(blocks) or draw_sheet(blocks))
     evaluated(in_order, 4, tmp_path)
     (worst, wrong), (best, right) = shown
-    assert (worst, best) == ("Worst first", "Best first")
+    assert (worst, best) == ("Wrong, with the highest score first", "Right, with the highest score first")
     assert [tile.image.getpixel((0, 0))[0] for tile in (*wrong, *right)] == [2, 1, 0, 3]
-    assert wrong[0].lines == ["predicted: cat  90.0%", "true: dog  0.0%", "dog/2.png"]
-    assert right[0].lines == ["predicted: cat  80.0%", "cat/0.png"] and right[0].colour != wrong[0].colour
+    assert wrong[0].lines == ["predicted: cat, 90.0 %", "true: dog, 0.0 %", "dog/2.png"]
+    assert right[0].lines == ["predicted: cat, 80.0 %", "cat/0.png"] and right[0].colour != wrong[0].colour
     page = np.asarray(Image.open(tmp_path / "test_images.png"))
     for tile in (*wrong, *right):
         assert (page == tile.colour).all(-1).any()

@@ -19,8 +19,8 @@ from engine.tasks import TASKS, task_for
 
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"
 EPOCH = re.compile(
-    r"epoch (?P<epoch>\d)/3  loss (?P<loss>[\d.]+)  lr (?P<lr>\S+)  step [\d.]+ s  loader [\d.]+ s"
-    r"(?P<metrics>(  \w+ [\d.]+)*)  took (?P<took>\d:\d\d)  eta (?P<eta>\d:\d\d)"
+    r"epoch (?P<epoch>\d)/3  loss (?P<loss>[\d.]+)  lr (?P<lr>\S+)(?P<metrics>(  \w+ [\d.]+)*)"
+    r"  step [\d.]+ s  loader [\d.]+ s  took (?P<took>\d:\d\d)  eta (?P<eta>\d:\d\d)"
 )
 
 
