@@ -168,7 +168,8 @@ class Classifier(BaseModel):
             UserError: the file has other classes, as in ``fit_head``.
         """
         if exact:
-            check_classes(self, classes, source)
+            if classes is not None:
+                check_classes(self, classes, source)
             return state
         return fit_head(self, state, {name: name for name in state}, source, classes)
 

@@ -10,6 +10,7 @@ from classification.model import Classifier
 from classification.real_labels import use_real_labels
 from classification.report import use_report
 from classification.test_sets import metrics_of, use_images
+from classification.training_checks import check_pairs, check_start
 from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
 from engine.normalisation import statistics_of
@@ -77,6 +78,11 @@ class Classification(Task):
         if cfg.model.get("type") == "AveragedViews":
             parts.append(f"{number_of_views(cfg.model.views)} views an image")
         return ", ".join(map(str, parts))
+
+    def check_training(self, cfg, model, loader):
+        if isinstance(model, Classifier):
+            check_pairs(model, loader)
+            check_start(cfg, model)
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])

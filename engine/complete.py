@@ -42,8 +42,9 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
         options: the dotted keys that options have set. Errors about them do not blame the config's bases.
 
     Raises:
-        UserError: the data are not of their format; a number is out of range, as in ``check_values``; the backbone's arch, arguments or weights do not exist or do not
-            belong together; a typed number of channels is not the network's; a word cannot be replaced.
+        UserError: the data are not of their format; a number is out of range, as in ``check_values``; the backbone's
+            arch, arguments or weights do not exist or do not belong together; a typed number of channels is not the
+            network's; a word cannot be replaced.
     """
     task = task_for(cfg)
     task.complete(cfg)

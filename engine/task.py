@@ -152,6 +152,18 @@ class Task(ABC):
                     found.check(dataset, split)
                     seen.append(dataset)
 
+    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
+        """Checks what belongs together in a training, once its parts are built.
+
+        Args:
+            cfg: the completed config. Its ``load_from`` and ``resume`` say what the run starts from.
+            model: the model, without a wrapper.
+            loader: the ``DataLoader`` of the training set.
+
+        Raises:
+            UserError: the parts do not fit.
+        """
+
     def build_model(self, cfg: Any) -> nn.Module:
         """The config's model. The weights of ``pretrained`` are not loaded."""
         with self.scoped(cfg):
