@@ -91,7 +91,7 @@ class Accuracy(ScoredImages):
         return [{k: bool(hit[:k].any()) for k in self.topk if k == 1 or k < classes} for hit in hits]
 
     def figures(self, results: list[dict[int, bool]], unreadable: int) -> dict[str, float]:
-        found = {f"top{k}": 100 * sum(hits[k] for hits in results) / len(results) for k in results[0]}
+        found = {f"top{k}": 100 * (sum(hits[k] for hits in results) / len(results)) for k in results[0]}
         return found | ({"unreadable": unreadable} if unreadable else {})
 
 

@@ -6,7 +6,9 @@ from PIL import Image
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.imagenet import word_of
 from classification.model import Classifier
+from classification.published import predicting_config
 from classification.real_labels import use_real_labels
 from classification.report import use_report
 from classification.test_sets import metrics_of, use_images
@@ -78,6 +80,12 @@ class Classification(Task):
         if cfg.model.get("type") == "AveragedViews":
             parts.append(f"{number_of_views(cfg.model.views)} views an image")
         return ", ".join(map(str, parts))
+
+    def published_config(self, weights, options):
+        return predicting_config(weights, options)
+
+    def shown_name(self, name):
+        return word_of(name)
 
     def check_training(self, cfg, model, loader):
         if isinstance(model, Classifier):

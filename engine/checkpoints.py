@@ -9,7 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from backbones.errors import UserError, arguments_of, unknown
+from backbones.errors import UserError, arguments_of, shorten, unknown
 from backbones.weights import own_meta, tensors_of
 from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
@@ -128,6 +128,21 @@ def load_state(
     fits = {name: value for name, value in state.items() if name in target and name not in shapes}
     model.load_state_dict(fits, strict=False)
     return left_out
+
+
+def load_published(model: nn.Module) -> None:
+    """Loads the weights that the model's backbone names as ``pretrained``, with their head.
+
+    Args:
+        model: the model, not wrapped.
+
+    Raises:
+        UserError: a tensor of the model is missing in the weights, such as those of a head.
+    """
+    model.init_weights()
+    missing = [name for name in model.backbone.load_report.missing if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise UserError(f"{model.backbone.pretrained} is no whole model: it lacks {shorten(missing)}")
 
 
 class LateRemoval:

@@ -12,10 +12,11 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UserError
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.checkpoints import (
     content_of_run,
+    load_published,
     load_state,
     meta_of_run,
     state_of,
@@ -147,12 +148,7 @@ class SafeRunner(Runner):
         Raises:
             UserError: a tensor of the model is missing in the weights, such as those of a head.
         """
-        model = unwrap(self.model)
-        model.init_weights()
-        report = model.backbone.load_report
-        missing = [name for name in report.missing if not name.endswith("num_batches_tracked")]
-        if missing:
-            raise UserError(f"{model.backbone.pretrained} cannot be tested: it lacks {shorten(missing)}")
+        load_published(unwrap(self.model))
         self.loaded = True
 
     def load_or_resume(self) -> None:

@@ -35,8 +35,7 @@ def main() -> None:
         rows = knn(features.train, features.val, len(source.classes), ks, device=source.extractor.device)
         print(f"{'k':>6}{'top-1':>9}{'top-5':>9}")
         for row in rows:
-            top5 = "-" if row["top5"] is None else f"{row['top5']:.2f}"
-            print(f"{row['k']:>6}{row['top1']:>9.2f}{top5:>9}")
+            print(f"{row['k']:>6}{row['top1']:>9.2f}{row['top5']:>9.2f}")
         options.write_results(args.out, "knn", features, {"temperature": TEMPERATURE, "results": rows})
 
 

@@ -42,7 +42,7 @@ def knn(
         chunks: how many images of val and of train are compared at a time. They bound the memory.
 
     Returns:
-        For each k ``dict(k=..., top1=..., top5=...)``, in percent. ``top5`` is None for five classes or fewer.
+        For each k ``dict(k=..., top1=..., top5=...)``, in percent.
 
     Raises:
         UserError: see :func:`check_ks`.
@@ -61,10 +61,7 @@ def knn(
             right = (best == truth[:, None]) & (weights > 0)
             hits[number] += torch.stack([right[:, 0].sum(), right.sum()]).cpu()
     percent = (100 * hits.double() / len(val.labels)).tolist()
-    return [
-        {"k": k, "top1": top1, "top5": top5 if num_classes > 5 else None}
-        for k, (top1, top5) in zip(ks, percent, strict=True)
-    ]
+    return [{"k": k, "top1": top1, "top5": top5} for k, (top1, top5) in zip(ks, percent, strict=True)]
 
 
 def check_ks(ks: Sequence[int], images: int, option: str = "k") -> None:
