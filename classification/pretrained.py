@@ -24,14 +24,15 @@ def load_pretrained(clf: nn.Module, source: str | Path) -> None:
         UserError: the weights do not fit, or their head has other classes and the classifier does not say what to do.
     """
     if clf.reset_head:
-        load_weights(clf.backbone, source)
+        load_weights(clf.backbone, source, which=clf.backbone.which)
         return
-    opened = open_source(clf.backbone.arch, clf.backbone.ARCHS[clf.backbone.arch], source, ahead=True)
+    arch, which = clf.backbone.arch, clf.backbone.which
+    opened = open_source(arch, clf.backbone.ARCHS[arch], source, which, ahead=True)
     classes = classes_in(clf, source, opened)
     tensors = fit_head(clf, opened.found.tensors, opened.format.names, str(source), classes)
     if tensors is not opened.found.tensors:
-        source = {"state_dict": tensors, "meta": {"ziggurat": opened.own}}
-    load_weights(clf, source)
+        source, which = {"state_dict": tensors, "meta": {"ziggurat": opened.own}}, None
+    load_weights(clf, source, which=which)
 
 
 def classes_in(clf: nn.Module, source: str | Path, opened: Opened) -> Sequence[str] | None:

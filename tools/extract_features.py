@@ -28,9 +28,8 @@ def main() -> None:
     args = parse_args()
     paths = list_images(args.images)
     arch, weights = arch_and_weights(args.model, args.pretrained)
-    extractor = FeatureExtractor(
-        arch, args.out_indices, weights, args.device, DTYPES[args.dtype], short_side=args.short_side
-    )
+    how = {"short_side": args.short_side, "which": args.which}
+    extractor = FeatureExtractor(arch, args.out_indices, weights, args.device, DTYPES[args.dtype], **how)
     arch = extractor.net.arch
     if weights is None:
         print(f"note: without --pretrained the weights of {arch} are random", file=sys.stderr)
@@ -70,6 +69,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"
     )
+    parser.add_argument("--which", help="if the file holds several sets: ema (default), raw or an entry's name")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are saved")
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: work_dirs/features/<model>)")
     parser.add_argument(
