@@ -124,12 +124,15 @@ def match_structure(network: Network, source: Source, which: str | None = None) 
 
     Call this before DDP or an optimiser is built: HorNet's filters may change their shapes, and norms may come or go.
     The load that follows does not read the file again. If ``source`` is the network's own ``pretrained``, names are
-    taken by its ``pretrained_prefix``.
+    taken by its ``pretrained_prefix``, and the set by its ``which``.
 
     Raises:
         UserError: the file is absent, unsafe or cut off. Whether tensors fit is checked by the load.
     """
-    prefix = network.pretrained_prefix if source is network.pretrained else None
+    if source is network.pretrained:
+        prefix, which = network.pretrained_prefix, which or network.which
+    else:
+        prefix = None
     opened = open_source(network.arch, network.ARCHS[network.arch], source, which, prefix, ahead=True)
     network.match_structure(opened.structure)
 
