@@ -49,6 +49,10 @@ class Classification(Task):
 
         return run
 
+    def counted_size(self, cfg):
+        side = cfg.test_dataloader.dataset.transform.input_size
+        return side, side
+
     def result(self, output, names):
         scores = output["scores"].cpu().numpy()
         labels = np.argsort(-scores, kind="stable")
