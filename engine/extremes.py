@@ -86,8 +86,10 @@ class ExtremesHook(Hook):
         self.found: Extremes | None = None  # what is not drawn yet
 
     @abstractmethod
-    def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any]]:
+    def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any] | None]:
         """Quality and facts of each prediction of a batch, as for :class:`Judged`; [] if the loop does not tell.
+
+        None stands for an image that is not judged.
 
         Args:
             loop: mmengine's loop of the validation or the test.
@@ -137,7 +139,8 @@ class ExtremesHook(Hook):
             indices = self.order[self.place : self.place + len(outputs)]
             self.place += len(outputs)
             judged = self.judge(loop, outputs)
-            self.found.add(Judged(quality, index, facts) for index, (quality, facts) in zip(indices, judged))
+            pairs = [(index, one) for index, one in zip(indices, judged) if one is not None]
+            self.found.add(Judged(quality, index, facts) for index, (quality, facts) in pairs)
 
     def unite(self) -> None:
         """Gathers what the processes have found."""

@@ -153,7 +153,7 @@ def build_parts(runner: SafeRunner) -> None:
     """Builds loops, data sets, optimiser and schedulers. Mistakes in the config show before the run starts.
 
     Raises:
-        UserError: the training images do not fill a batch.
+        UserError: the training images do not fill a batch, or the task's ``check_training`` refuses the parts.
     """
     with prints_to_log(runner):
         loader = runner.train_loop.dataloader
@@ -163,6 +163,7 @@ def build_parts(runner: SafeRunner) -> None:
         model = unwrap(runner.model)
         if hasattr(model, "class_names"):
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
+        task_for(runner.cfg).check_training(runner.cfg, model, loader)
         scale_rate(runner)
         note_short_run(runner.cfg)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -135,6 +135,22 @@ class Task(ABC):
         """
         return ""
 
+    def published_config(self, weights: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
+        """The config that predicts with published weights of whole models, and the names of their classes.
+
+        Args:
+            weights: a name of the weights table, a URL, or a file.
+            options: changes of the config.
+
+        Raises:
+            UserError: the task has no such weights, or these hold no whole model.
+        """
+        raise UserError(f"{weights}: no whole models of {self.name} are published; give a config and a checkpoint")
+
+    def shown_name(self, name: str) -> str:
+        """What predictions call a class of this name."""
+        return name
+
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:
         """An RGB colour, 0..255, for each class: the test set's palette if it is complete, else generated colours."""
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
@@ -153,6 +169,18 @@ class Task(ABC):
                 if dataset not in seen:
                     found.check(dataset, split)
                     seen.append(dataset)
+
+    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
+        """Checks what belongs together in a training, once its parts are built.
+
+        Args:
+            cfg: the completed config. Its ``load_from`` and ``resume`` say what the run starts from.
+            model: the model, without a wrapper.
+            loader: the ``DataLoader`` of the training set.
+
+        Raises:
+            UserError: the parts do not fit.
+        """
 
     def build_model(self, cfg: Any) -> nn.Module:
         """The config's model. The weights of ``pretrained`` are not loaded."""

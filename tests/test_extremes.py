@@ -18,6 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, RandomSampler
 
 from classification import TASK
+from classification.data.unreadable import UNSCORED
 from classification.extremes import ImagesHook, picture
 from classification.metrics import Accuracy
 from engine import extremes
@@ -64,7 +65,7 @@ SCORES = torch.tensor([[8, 1, 1], [1, 7, 2], [9, 0, 1], [2, 2, 6], [3, 6, 1], [4
 LABELS = [0, 2, 1, 2, 1, 2]  # right, wrong 0.7, wrong 0.9, right, right, wrong 0.45
 
 
-def evaluated(sampler, batch, tmp_path, metric=None, count=2):
+def evaluated(sampler, batch, tmp_path, metric=None, count=2, unreadable=()):
     """Shows one process's part of six images to the hook, as a test does. Returns the hook."""
     dataset = Images(LABELS)
     loader = DataLoader(dataset, batch, sampler=sampler(dataset))
@@ -75,9 +76,8 @@ def evaluated(sampler, batch, tmp_path, metric=None, count=2):
     hook.before_test_epoch(runner)
     for i, part in enumerate(loader):
         indices = part["inputs"][:, 0, 0, 0].tolist()
-        outputs = [
-            {"scores": SCORES[index], "label": label} for index, label in zip(indices, part["data_samples"].tolist())
-        ]
+        labels = [UNSCORED if index in unreadable else LABELS[index] for index in indices]
+        outputs = [{"scores": SCORES[index], "label": label} for index, label in zip(indices, labels)]
         hook.after_test_iter(runner, i, part, outputs)
     hook.after_test_epoch(runner)
     return hook
@@ -100,6 +100,12 @@ def test_the_most_confident_mistakes_come_first(batch, tmp_path):
     assert first["quality"] == pytest.approx(-0.9)
     assert (first["image"], first["predicted"], first["true"]) == ("val/dog/2.png", "cat", ["dog"])
     assert first["score"] == pytest.approx(0.9) and first["true_score"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_image_that_could_not_be_read_is_not_judged(batch, tmp_path):
+    evaluated(in_order, batch, tmp_path, unreadable=[0, 2])
+    assert indices(tmp_path) == [[1, 5], [4, 3]]
 
 
 def test_the_picture_shows_these_images(tmp_path, monkeypatch):
