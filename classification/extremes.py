@@ -72,3 +72,9 @@ def picture(inputs: Any) -> Image.Image:
     """The image of an item's ``inputs``: uint8 (1 or 3, H, W), or the last of several crops (N, 3, H, W)."""
     crop = inputs[-1] if inputs.ndim == 4 else inputs
     return Image.fromarray(crop.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+
+
+def show_images_in(cfg: Any, folder: str | Path) -> None:
+    """Makes a config's test write its best and worst images into a folder, in place."""
+    hooks = cfg.setdefault("default_hooks", {})
+    hooks["images"] = {**(hooks.get("images") or {}), "type": ImagesHook.__name__, "folder": str(folder)}

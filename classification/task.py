@@ -6,6 +6,7 @@ from PIL import Image
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.extremes import show_images_in
 from classification.imagenet import word_of
 from classification.model import Classifier
 from classification.published import predicting_config
@@ -68,6 +69,7 @@ class Classification(Task):
     def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
         if report:
             use_report(cfg, report, names)
+            show_images_in(cfg, report)
         if images:
             use_images(cfg, images, names)
         if real_labels:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
+from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, RandomSampler
 
+from classification import TASK
 from classification.data.unreadable import UNSCORED
 from classification.extremes import ImagesHook, picture
 from classification.metrics import Accuracy
@@ -141,6 +144,19 @@ def test_what_counts_as_right_is_what_the_metric_says(tmp_path):
     assert indices(tmp_path) == [[2, 4], [0, 3]]
     best = json.loads((tmp_path / "test_images.json").read_text())["best"]
     assert [one["score"] for one in best] == pytest.approx([8 / 9, 6 / 8])
+
+
+def test_a_report_has_the_pictures_too(tmp_path):
+    cfg = Config.fromfile(ROOT / "classification/configs/_base_/testing.py", import_custom_modules=False)
+    TASK.use_test_options(cfg, ["cat", "dog"], report=str(tmp_path / "report"))
+    hook = HOOKS.build(cfg.default_hooks.images)
+    assert (type(hook), hook.folder) == (ImagesHook, str(tmp_path / "report"))
+    dataset = Images(LABELS)
+    loop = SimpleNamespace(dataloader=DataLoader(dataset, 2), evaluator=Evaluator([Accuracy()]))
+    hook.begin(loop)
+    hook.found.add([Judged(0.5, 1, dict(right=True, predicted=2, score=0.5, true=[2], true_score=0.5))])
+    hook.draw(tmp_path / "work", loop, "test")
+    assert (tmp_path / "report/test_images.png").is_file() and not (tmp_path / "work").exists()
 
 
 def test_without_a_known_order_there_is_no_picture(tmp_path):
