@@ -18,6 +18,7 @@ class Detection(Task):
     """Boxes, and masks if the detector gives them, by mmdet."""
 
     name, scope, result_type = "detection", "mmdet", Instances
+    main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
 
     def complete(self, cfg):
         prepare_config(cfg)

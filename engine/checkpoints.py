@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
 from backbones.errors import UserError, arguments_of, shorten, unknown
-from backbones.weights import own_meta, tensors_of
+from backbones.weights import own_meta, tensors_of, with_our_names
 from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
 from engine.normalisation import statistics_of
@@ -96,7 +96,7 @@ def load_state(
     Args:
         model: the model, wrapped or not. Its method ``fit_state(state, source, classes, exact)``, if there is one, may
             adapt the tensors first, e.g. those of a head for other classes, or refuse them.
-        state: tensors by their names outside a wrapper.
+        state: tensors by their names outside a wrapper. A network's may have names of a published checkpoint.
         source: the name of the weights in messages, e.g. the file's path.
         exact: whether every tensor must be there and fit.
         own: the result of ``read_own_meta`` for the checkpoint.
@@ -113,6 +113,7 @@ def load_state(
         state = model.fit_state(state, source, (own or {}).get("classes"), exact)
     with unchanged_on_error(model):
         follow_structure(model, state, own, exact)
+        state = with_our_names(model, state, source)
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]

@@ -36,7 +36,7 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "data_format", "classes", "input_size"}
+    | {"data_root", "data_format", "classes", "input_size", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
 )
 

@@ -31,11 +31,13 @@ class Task(ABC):
         name: the package's name, e.g. ``"detection"``.
         scope: the mm library whose registries hold its models, data sets and transforms, e.g. ``"mmdet"``.
         result_type: the class of its results, e.g. ``Instances``.
+        main_metrics: the metrics that the console shows for an epoch, the most important first.
     """
 
     name: str
     scope: str
     result_type: type[Result]
+    main_metrics: tuple[str, ...] = ()
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:

@@ -13,6 +13,7 @@ class Segmentation(Task):
     """A class for every pixel, by mmseg."""
 
     name, scope, result_type = "segmentation", "mmseg", ClassMap
+    main_metrics = ("mIoU", "mAcc")
 
     def complete(self, cfg):
         prepare_config(cfg)
