@@ -6,9 +6,10 @@ from typing import Any
 
 from PIL import Image
 
+from classification.data.unreadable import UNSCORED
+from classification.imagenet import word_of
 from classification.metrics import ScoredImages
 from classification.real_labels import RealLabels
-from classification.report import short
 from engine.draw import percent
 from engine.extremes import ExtremesHook, Judged
 from engine.sheet import Tile
@@ -24,7 +25,7 @@ class ImagesHook(ExtremesHook):
 
     titles = {"worst": "Wrong, with the highest score first", "best": "Right, with the highest score first"}
 
-    def judge(self, loop: Any, outputs: Sequence[dict[str, Any]]) -> list[tuple[float, dict[str, Any]]]:
+    def judge(self, loop: Any, outputs: Sequence[dict[str, Any]]) -> list[tuple[float, dict[str, Any]] | None]:
         metric = next((one for one in loop.evaluator.metrics if isinstance(one, ScoredImages)), None)
         if metric is None or any(output["label"] is None for output in outputs):
             return []
@@ -36,13 +37,13 @@ class ImagesHook(ExtremesHook):
             is_right = index in labels
             facts = dict(right=is_right, predicted=index, score=score, true=labels, true_score=row[labels].max().item())
             judged.append((score if is_right else -score, facts))
-        return judged
+        return [None if output["label"] == UNSCORED else one for output, one in zip(outputs, judged, strict=True)]
 
     def tile(self, dataset: Any, image: Judged) -> Tile:
         about = self.describe(dataset, image)
-        lines = [f"predicted: {short(about['predicted'])}, {percent(about['score'])}"]
+        lines = [f"predicted: {word_of(about['predicted'])}, {percent(about['score'])}"]
         if not about["right"]:
-            true = " or ".join(short(name) for name in about["true"])
+            true = " or ".join(word_of(name) for name in about["true"])
             lines.append(f"true: {true}, {percent(about['true_score'])}")
         path = Path(about["image"])
         lines.append("/".join(path.parts[-2:]))

@@ -84,8 +84,10 @@ class ExtremesHook(Hook):
         self.found: Extremes | None = None  # what is not drawn yet
 
     @abstractmethod
-    def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any]]:
+    def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any] | None]:
         """Quality and facts of each prediction of a batch, as for :class:`Judged`; [] if the loop does not tell.
+
+        None stands for an image that is not scored.
 
         Args:
             loop: mmengine's loop of the validation or the test.
@@ -135,7 +137,7 @@ class ExtremesHook(Hook):
             indices = self.order[self.place : self.place + len(outputs)]
             self.place += len(outputs)
             judged = self.judge(loop, outputs)
-            self.found.add(Judged(quality, index, facts) for index, (quality, facts) in zip(indices, judged))
+            self.found.add(Judged(one[0], index, one[1]) for index, one in zip(indices, judged) if one is not None)
 
     def unite(self) -> None:
         """Gathers what the processes have found."""
