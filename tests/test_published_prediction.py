@@ -92,7 +92,8 @@ def test_heads_of_other_classes_predict_under_their_names(published, tmp_path):
         ("backbone.pth", "backbone.pth carries no config and holds no classifier"),
         ("other.pth", "other.pth carries no config and does not hold all tensors of any known arch"),
         ("absent.pth", "absent.pth"),
-        ("photo.png", "photo.png"),
+        ("photo.png", "photo.png is an image; a file of weights is needed here"),
+        (".", ". is a folder; a file of weights is needed here"),
     ],
 )
 def test_what_cannot_predict_is_named(given, words, published, monkeypatch, capsys):

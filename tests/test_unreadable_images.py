@@ -4,6 +4,8 @@ The next image takes the place of an unreadable one, in every process and worker
 Testing stops at the first one.
 """
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from torch.utils.data import DataLoader
 from backbones import UserError
 from classification.data import ImageFolder
 from classification.data.unreadable import UNSCORED, UnreadableHook
+from classification.extremes import ImagesHook
 from classification.metrics import Accuracy, CalibrationError
 from engine.config import load_config
 from engine.run import build_training
@@ -224,3 +227,12 @@ def test_the_transform_draws_the_same_numbers(images):
     with_skip = data[3]["inputs"]
     torch.manual_seed(3)
     np.testing.assert_array_equal(with_skip.numpy(), data[5]["inputs"].numpy())
+
+
+def test_the_pictures_of_a_validation_leave_it_out():
+    metric = Accuracy()
+    metric.dataset_meta = {}
+    loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]))
+    outputs = [{"scores": torch.tensor([0.2, 0.8]), "label": label} for label in (1, UNSCORED, 0)]
+    right, unscored, wrong = ImagesHook().judge(loop, outputs)
+    assert unscored is None and right[1]["right"] and not wrong[1]["right"]

@@ -92,7 +92,7 @@ def arch_and_weights(model: str, pretrained: str | None) -> tuple[str | None, st
     """The arch and the weights that the arguments name. None is the arch of the weights, and random weights."""
     if model in list_archs():
         return model, pretrained
-    if model not in WEIGHTS and "://" not in model and not Path(model).is_file():
+    if model not in WEIGHTS and "://" not in model and not Path(model).exists():
         raise unknown("arch or weights", model, [*list_archs(), *WEIGHTS])
     if pretrained is not None:
         raise UserError(f"{model} and --pretrained {pretrained} are both weights; allowed: an arch with --pretrained")
