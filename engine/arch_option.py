@@ -1,9 +1,12 @@
-"""What becomes of a config's typed mean and std if an option changes the arch: those numbers belong to weights."""
+"""What becomes of values that a config types for its own arch, such as mean and std, if an option changes the arch."""
 
 from typing import Any
 
 from mmengine.config import Config
 
+from backbones.errors import arguments_of
+from backbones.registry import family_of
+from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import statistics
 from engine.complete import WEIGHTS, weights_of
 from engine.console import say_note
@@ -35,6 +38,29 @@ def follow_arch(cfg: Config, typed: list[str]) -> None:
     if typed:
         give, those = ("gives", "that") if len(typed) == 1 else ("give", "those")
         say_note(f"{' and '.join(typed)} of the config {give} way to {those} of {arch_of(cfg)}'s weights")
+
+
+def leave_out_foreign(cfg: Config, old: str, options: dict[str, Any]) -> None:
+    """Takes out of ``model.backbone`` what a leaf of ours types for its own arch, with a note.
+
+    These are weights of the table, arguments that the new network does not take, and arguments that belong to weights.
+    Values of options are the user's last word.
+
+    Args:
+        cfg: the config, with its options.
+        old: the arch that the config's file names.
+        options: the options, by dotted keys.
+    """
+    backbone = part_of(cfg, "backbone")
+    allowed, settled = arguments_of(family_of(backbone.arch)), family_of(old).SETTLED_BY_WEIGHTS
+    typed = [key for key in backbone if key not in ("type", "arch") and f"model.backbone.{key}" not in options]
+    if "pretrained" in typed and backbone.pretrained in TABLE and backbone.pretrained.startswith(f"{old}."):
+        backbone.pretrained = True
+    left = [key for key in typed if key not in allowed or (key in settled and backbone[key] is not None)]
+    for key in left:
+        del backbone[key]
+    if left:
+        say_note(f"{' and '.join(left)} of the config are left out; they belong to {old}")
 
 
 def note_kept(cfg: Config, typed: list[str]) -> None:
