@@ -298,3 +298,27 @@ def test_averages_and_schedules_count_optimiser_steps():
     path = ROOT / "classification/configs/hornet/hornet_small_7x7_32xb64_in1k.py"
     cfg = load_config(path, {"optim_wrapper.accumulative_counts": 4})
     assert cfg.param_scheduler.accumulative_counts == cfg.custom_hooks[0].interval == 4
+
+
+def test_the_recipe_of_fine_tuning_takes_any_arch_and_data(images, five, tmp_path):
+    """The leaf for CIFAR-100, with options alone, trains on two class folders from weights of five classes."""
+    options = {
+        "data_root": str(images),
+        "data_format": "folders",
+        "model.backbone.arch": "van_b0",
+        "model.backbone.pretrained": str(five),
+        "input_size": 32,
+        "train_cfg.max_epochs": 1,
+        "train_dataloader.batch_size": 4,
+    }
+    for loader in ("train_dataloader", "val_dataloader"):
+        options |= {f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False}
+    leaf = ROOT / "classification/configs/van/van_b2_8xb64_fine_tune_cifar100.py"
+    runner = build_training(load_config(leaf, options), tmp_path, device="cpu")
+    rates = [group["initial_lr"] for group in runner.optim_wrapper.optimizer.param_groups]
+    assert max(rates) == pytest.approx(2e-4 * 4 / 512) and min(rates) < max(rates) / 10
+    runner.train()
+    trained, old = (read_checkpoint(path)["state_dict"] for path in (tmp_path / "epoch_1.pth", five))
+    assert trained["head.fc.weight"].shape[0] == 2
+    change = [(trained[name] - old[name]).abs().max() for name in old if "stages" in name and name.endswith("weight")]
+    assert 0 < max(change) < 1e-2

@@ -5,7 +5,7 @@ from classification.data.config import prepare_config
 from classification.data.folder import ImageFolder, class_folders, list_samples
 from classification.data.hub import HubImages
 from classification.data.ilsvrc import IlsvrcImages
-from classification.data.images import LabelledImages
+from classification.data.images import LabelledImages, SplitImages
 from classification.data.shards import ShardImages
 from classification.data.table import CsvImages
 from classification.data.transforms import as_tensor, build_transform
@@ -19,6 +19,7 @@ __all__ = [
     "ImageFolder",
     "LabelledImages",
     "ShardImages",
+    "SplitImages",
     "UnreadableHook",
     "as_tensor",
     "build_transform",

@@ -10,7 +10,7 @@ SCOPE = "mmengine"
 
 
 class LabelledFormat(Format):
-    """The format of a subclass of ``LabelledImages``. A subclass of this one reads the class names."""
+    """The format of a subclass of ``SplitImages``. A subclass of this one reads the class names."""
 
     def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any, replace: bool = False) -> None:
         """Writes class names into the config. Chosen names leave out the images of other classes."""

@@ -1,16 +1,15 @@
 """CIFAR-10 and CIFAR-100, in the Python files of their authors (https://www.cs.toronto.edu/~kriz/cifar.html)."""
 
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UserError
 from classification.data.checks import LabelledFormat
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices
 from engine.formats import register_format
 
@@ -39,45 +38,23 @@ ALLOWED = {
 } | {("_codecs", "encode")}
 
 
-class CifarImages(LabelledImages):
+class CifarImages(SplitImages):
     """The 32x32 images of CIFAR-10 or CIFAR-100, from the files ``data_batch_1`` ... or ``train``, unpacked.
 
-    Args:
-        data_root: the folder with the files, or the folder above.
-        folder: ``"train"``, or ``"val"`` or ``"test"`` for the 10,000 test images.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`. The images are in memory anyway.
-        classes: names of classes, in the order of their indices. By default the authors' names in their order.
-        skip_others: leave out classes that ``classes`` does not name, rather than refuse them.
-
-    Raises:
-        UserError: a file is absent or malformed, or a label is outside the classes. The message names the file.
+    ``data_root`` is the folder with the files, or the folder above. ``folder`` is ``"train"``, or ``"val"`` or
+    ``"test"`` for the 10,000 test images. Other arguments and errors: :class:`SplitImages`. The images are in memory
+    anyway.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
-    ):
-        root, layout = find_layout(Path(data_root))
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        root, layout = find_layout(Path(self.data_root))
         names = read_names(root, layout)
-        classes = list(classes or names)
-        parts = [read_part(root / file, layout, len(names)) for file in files_of(layout, folder)]
+        parts = [read_part(root / file, layout, len(names)) for file in files_of(layout, self.folder)]
         labels = [names[label] for _, part in parts for label in part]
-        found = class_indices(labels, classes, str(root), skip_others)
+        found = class_indices(labels, classes or names, str(root), skip_others)
         kept = np.flatnonzero(found >= 0)
-        if not len(kept):
-            raise UserError(f"{root} has no images of the classes {shorten(classes)}")
         self.arrays = np.concatenate([pixels for pixels, _ in parts])[kept]
-        super().__init__(
-            classes, Samples((f"{root}/{folder}:{i}", int(found[i])) for i in kept), transform, False, max_unreadable
-        )
-
-        self.in_memory = True
+        return classes or names, Samples((f"{root}/{self.folder}:{i}", int(found[i])) for i in kept)
 
     def read(self, index: int) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(self.arrays[index].transpose(1, 2, 0)))

@@ -5,7 +5,7 @@ from typing import Any
 from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import unknown
 from classification.data.checks import SCOPE
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from engine.formats import choose_classes, class_of, formats_of
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits
@@ -56,7 +56,7 @@ def choose_format(cfg: Any) -> None:
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
-            if kind is not None and issubclass(kind, LabelledImages):
+            if kind is not None and issubclass(kind, SplitImages):
                 dataset.type = KINDS[name]
 
 

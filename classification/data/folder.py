@@ -7,39 +7,22 @@ from typing import Any
 from backbones.errors import UserError, shorten
 from backbones.images import SUFFIXES, images_below, is_hidden
 from classification.data.checks import LabelledFormat
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples
 from engine.formats import register_format
 from engine.splits import under_root
 
 
-class ImageFolder(LabelledImages):
+class ImageFolder(SplitImages):
     """Images in ImageNet's layout, ``data_root/folder/CLASS/**/image``.
 
-    Args:
-        data_root: the folder that holds ``folder``.
-        folder: e.g. ``"train"``.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
-        classes: names of class folders, in the order of their indices. By default all folders, sorted.
-        skip_others: leave out folders that ``classes`` does not name, rather than refuse them.
-
-    Raises:
-        UserError: a folder is missing or empty. The message names the folder.
+    The classes are the names of the class folders, sorted. Arguments and errors: :class:`SplitImages`.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
-    ):
-        root = Path(data_root) / folder
-        classes = list(classes or class_folders(root))
-        super().__init__(classes, list_samples(root, classes, skip_others), transform, in_memory, max_unreadable)
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        root = Path(self.data_root) / self.folder
+        classes = classes or class_folders(root)
+        return classes, list_samples(root, classes, skip_others)
 
 
 def class_folders(root: Path) -> list[str]:

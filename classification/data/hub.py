@@ -1,35 +1,33 @@
 """Image sets of Hugging Face ``datasets``, by their name or from a folder."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from backbones.errors import UserError, shorten, unknown
+from backbones.errors import UserError, unknown
 from backbones.images import read_image
 from classification.data.checks import LabelledFormat
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
 from engine.formats import register_format
 
 PARTS = {"val": ("val", "validation", "valid", "test")}  # names of the split, the first that exists
 
 
-class HubImages(LabelledImages):
+class HubImages(SplitImages):
     """Images of a Hugging Face data set. Our reader decodes them.
 
+    ``data_root`` is a name such as ``"uoft-cs/cifar10"``, a folder that ``save_to_disk`` wrote, or a folder that
+    ``load_dataset`` reads. ``folder`` is the split: ``"train"``, or ``"val"``, which stands for the first of val,
+    validation, valid, test.
+
     Args:
-        data_root: a name such as ``"uoft-cs/cifar10"``, a folder that ``save_to_disk`` wrote, or a folder that
-            ``load_dataset`` reads.
-        folder: the split: ``"train"``, or ``"val"``, which stands for the first of val, validation, valid, test.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
-        classes: class names, in the order of their indices. By default those of the data set.
-        skip_others: leave out classes that ``classes`` does not name, rather than refuse them.
         subset: the configuration of a data set that has several.
         image, label: the columns. By default the first column of images, and the first one of class labels, else a
             column ``label``.
+        **arguments: those of :class:`SplitImages`.
 
     Raises:
         UserError: ``datasets`` is not installed, the data set cannot be loaded, or it has no such split or column.
@@ -37,28 +35,24 @@ class HubImages(LabelledImages):
 
     def __init__(
         self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
+        *args: Any,
         subset: str | None = None,
         image: str | None = None,
         label: str | None = None,
+        **arguments: Any,
     ):
-        table = load_split(data_root, folder, subset)
-        self.image, label = choose_columns(table, data_root, image, label)
-        names, labels = names_and_labels(table, label, f"{data_root}, {folder}")
-        classes = list(classes or names)
-        found = class_indices([names[i] for i in labels], classes, f"{data_root}, {folder}", skip_others)
+        self.subset, self.image, self.label = subset, image, label
+        super().__init__(*args, **arguments)
+
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        name, where = self.data_root, f"{self.data_root}, {self.folder}"
+        table = load_split(name, self.folder, self.subset)
+        self.image, self.label = choose_columns(table, name, self.image, self.label)
+        names, labels = names_and_labels(table, self.label, where)
+        found = class_indices([names[i] for i in labels], classes or names, where, skip_others)
         self.rows = np.flatnonzero(found >= 0)
-        if not len(self.rows):
-            raise UserError(f"{data_root}, {folder} has no images of the classes {shorten(classes)}")
         self.table = table.select_columns([self.image]).cast_column(self.image, undecoded())
-        samples = Samples((f"{data_root}/{folder}:{row}", int(found[row])) for row in self.rows)
-        super().__init__(classes, samples, transform, in_memory, max_unreadable)
+        return classes or names, Samples((f"{name}/{self.folder}:{row}", int(found[row])) for row in self.rows)
 
     def read(self, index: int) -> Image.Image:
         found = self.table[int(self.rows[index])][self.image]

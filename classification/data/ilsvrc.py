@@ -1,7 +1,6 @@
 """ImageNet-1K as people have it: class folders for training, and a flat validation folder with a label file."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -9,7 +8,7 @@ from backbones.errors import UserError, shorten
 from backbones.images import images_below
 from classification.data.checks import LabelledFormat
 from classification.data.folder import class_folders, has_folders, list_samples
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices
 from engine.formats import register_format
 
@@ -21,7 +20,7 @@ LABEL_FILES = ("LOC_val_solution.csv", "val.txt", "meta/val.txt", "ILSVRC2012_va
 WNID = re.compile(r"n\d{8}")
 
 
-class IlsvrcImages(LabelledImages):
+class IlsvrcImages(SplitImages):
     """ImageNet-1K, where the validation images lie in one folder.
 
     Training images lie in class folders. So may validation images. Else a label file gives their classes:
@@ -31,39 +30,28 @@ class IlsvrcImages(LabelledImages):
     - ``LOC_val_solution.csv`` of Kaggle: an image, and synsets with boxes. The first synset counts.
     - ``val.txt``: an image's name, and its synset or class index, on each line. Index 0 is the first class.
 
+    The classes are the synsets of the training folder, else of the labels, sorted. Folders of the usual names are found
+    in ``data_root``; ``folder`` is ``"train"``, ``"val"``, or the path of a folder of images.
+
     Args:
-        data_root: the folder of everything. Folders of the usual names are found in it.
-        folder: ``"train"`` or ``"val"``, or the path of the folder of images in ``data_root``.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
-        classes: synsets, in the order of their indices. By default those of the training folder, else of the labels,
-            sorted.
-        skip_others: leave out images of other classes, rather than refuse them.
         labels: the label file, in ``data_root``. By default a file of the names above.
+        **arguments: those of :class:`SplitImages`.
 
     Raises:
         UserError: a folder or file is absent or malformed, or the labels and images are not those of one another.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
-        labels: str | None = None,
-    ):
-        root = Path(data_root)
-        images = image_folder(root, folder)
-        if folder == "train" or (labels is None and has_folders(images)):
-            classes = list(classes or class_folders(images))
-            samples = list_samples(images, classes, skip_others)
-        else:
-            classes = list(classes or known_classes(root) or [])
-            samples, classes = flat_samples(images, label_file(root, labels), classes, skip_others)
-        super().__init__(classes, samples, transform, in_memory, max_unreadable)
+    def __init__(self, *args: Any, labels: str | None = None, **arguments: Any):
+        self.labels = labels
+        super().__init__(*args, **arguments)
+
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        root = Path(self.data_root)
+        images = image_folder(root, self.folder)
+        if self.folder == "train" or (self.labels is None and has_folders(images)):
+            classes = classes or class_folders(images)
+            return classes, list_samples(images, classes, skip_others)
+        return flat_samples(images, label_file(root, self.labels), classes or known_classes(root) or [], skip_others)
 
 
 def image_folder(root: Path, folder: str) -> Path:
@@ -94,8 +82,8 @@ def label_file(root: Path, given: str | None) -> Path:
     return found
 
 
-def flat_samples(images: Path, file: Path, classes: list[str], skip_others: bool = False) -> tuple[Samples, list[str]]:
-    """(path, class index) of every image of a flat folder, and the classes.
+def flat_samples(images: Path, file: Path, classes: list[str], skip_others: bool = False) -> tuple[list[str], Samples]:
+    """The classes, and (path, class index) of every image of a flat folder.
 
     Args:
         images: the folder.
@@ -115,7 +103,7 @@ def flat_samples(images: Path, file: Path, classes: list[str], skip_others: bool
         raise UserError(f"{file} has {len(named)} labels, and {images} {len(paths)} images; {what}")
     classes = classes or sorted(set(named.values()))
     labels = class_indices(list(named.values()), classes, str(file), skip_others)
-    return Samples((str(by_stem[stem]), int(label)) for stem, label in zip(named, labels) if label >= 0), classes
+    return classes, Samples((str(by_stem[stem]), int(label)) for stem, label in zip(named, labels) if label >= 0)
 
 
 def named_labels(file: Path, classes: list[str]) -> dict[str, str]:

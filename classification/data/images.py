@@ -1,13 +1,15 @@
 """Images with one class each: reading, transforming, keeping in memory, and skipping those that cannot be read."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shorten
 from backbones.images import read_image
 from classification.data.samples import Samples
 from classification.data.transforms import as_tensor, build_transform
@@ -15,7 +17,7 @@ from classification.data.unreadable import Unreadable
 
 
 class LabelledImages(Dataset):
-    """The base class of data sets for classification. A subclass finds the images and their classes.
+    """Images whose names and classes are given.
 
     An item is a dict: ``inputs``, uint8 RGB (3, H, W), and ``data_samples``, the class index.
 
@@ -82,3 +84,38 @@ class LabelledImages(Dataset):
             except UserError as error:
                 self.unreadable.add(index, error)
         raise UserError(f"none of {len(self)} images can be read, such as {self.samples[start][0]}")
+
+
+class SplitImages(LabelledImages, ABC):
+    """The images of one split of a data set. A subclass finds them, for one format.
+
+    Args:
+        data_root: the folder that holds ``folder``. Formats may also allow the name of a data set.
+        folder: the split, e.g. ``"train"``.
+        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
+        classes: class names, in the order of their indices. By default all classes of the data, in the format's order.
+        skip_others: leave out images of classes that ``classes`` does not name, rather than refuse them.
+
+    Raises:
+        UserError: the data are absent or malformed, or no image is left. The message names the file or folder.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        folder: str,
+        transform: dict[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
+        in_memory: bool = False,
+        skip_others: bool = False,
+        max_unreadable: float | None = None,
+    ):
+        self.data_root, self.folder = str(data_root), folder
+        found, samples = self.find(classes and list(classes), skip_others)
+        if not samples:
+            raise UserError(f"{Path(self.data_root) / folder} has no images of the classes {shorten(found)}")
+        super().__init__(found, samples, transform, in_memory, max_unreadable)
+
+    @abstractmethod
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        """The class names, ``classes`` if given, and (name, class index) of every image of these classes."""

@@ -15,47 +15,30 @@ from PIL import Image
 from backbones.errors import UserError, shorten
 from backbones.images import read_image
 from classification.data.checks import LabelledFormat
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
 from classification.data.shard_index import Index, import_webdataset, indexed
 from engine.formats import register_format
 from engine.splits import under_root
 
 
-class ShardImages(LabelledImages):
+class ShardImages(SplitImages):
     """Images in tar shards.
 
     The class index, from 0, is the text of ``key.cls``, or the entry ``label`` (else ``cls``) of ``key.json``.
     ``classes.txt`` beside the shards may name the classes, one a line. Else they are "0", "1", ...
 
-    Args:
-        data_root: the folder of the shards.
-        folder: the shards: a pattern such as ``"imagenet-train-{0000..0146}.tar"`` or ``"train-*.tar"``. ``"train"``
-            stands for ``train/*.tar``, or else for ``*train*.tar``. For ``"val"`` also ``validation`` is looked for.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
-        classes: class names, in the order of their indices. By default all. Without ``classes.txt`` the first name is
-            that of index 0, and so on.
-        skip_others: leave out classes that ``classes`` does not name, rather than refuse them.
-
-    Raises:
-        UserError: a shard is absent, cut short or no tar file, an image has no label, or a label is outside the
-            classes. The message names shard and key.
+    ``folder`` is a pattern such as ``"imagenet-train-{0000..0146}.tar"`` or ``"train-*.tar"``. ``"train"`` stands for
+    ``train/*.tar``, or else for ``*train*.tar``. For ``"val"`` also ``validation`` is looked for. Without
+    ``classes.txt`` the first name of ``classes`` is that of index 0, and so on. Other arguments and errors:
+    :class:`SplitImages`. A message about an image names shard and key.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
-    ):
-        self.shards = find_shards(Path(data_root), folder)
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        self.shards = find_shards(Path(self.data_root), self.folder)
         index = indexed(self.shards)
         names = written_classes(self.shards)
-        classes = list(classes or shard_classes(self.shards, index))
+        classes = classes or shard_classes(self.shards, index)
         known = len(classes) if names is None else len(names)
         outside = np.flatnonzero((index.label < 0) | (index.label >= known))
         if len(outside) and not (skip_others and names is None):
@@ -64,11 +47,8 @@ class ShardImages(LabelledImages):
         if names is not None and names != classes:
             labels = class_indices([names[label] for label in labels], classes, str(self.shards[0].parent), skip_others)
         kept = np.flatnonzero((labels >= 0) & (labels < len(classes)))
-        if not len(kept):
-            raise UserError(f"{Path(data_root) / folder} has no images of the classes {shorten(classes)}")
         self.index = Index(*(values[kept] for values in index))
-        samples = Samples((self.name(self.index, i), int(label)) for i, label in enumerate(labels[kept]))
-        super().__init__(classes, samples, transform, in_memory, max_unreadable)
+        return classes, Samples((self.name(self.index, i), int(label)) for i, label in enumerate(labels[kept]))
 
     def name(self, index: Index, position: int) -> str:
         return f"{self.shards[index.shard[position]]}/{index.key[position].decode(errors='surrogateescape')}"

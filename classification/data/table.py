@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from backbones.errors import UserError, shorten
 from classification.data.checks import LabelledFormat
-from classification.data.images import LabelledImages
+from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, numbered_classes
 from engine.formats import register_format
 from engine.splits import under_root
@@ -23,46 +23,24 @@ class Row(NamedTuple):
     line: int  # counted from 1
 
 
-class CsvImages(LabelledImages):
+class CsvImages(SplitImages):
     """Images of a CSV file with the columns ``path`` and ``label``, UTF-8.
 
     A first line with both words is a header: further columns are then allowed, in any order. Without it the file has
     two columns. A relative path lies in ``data_root``. A label is the name of a class, or the class index from 0. The
     classes are the different labels, sorted; if all labels are whole numbers, they are 0 to the largest one.
 
-    Args:
-        data_root: the folder that holds the file.
-        folder: the file, with or without ``.csv``: ``"train"`` is ``data_root/train.csv``.
-        transform, in_memory, max_unreadable: as for :class:`LabelledImages`.
-        classes: class names, in the order of their indices. By default those of the file.
-        skip_others: leave out labels that ``classes`` does not name, rather than refuse them.
-
-    Raises:
-        UserError: the file is absent, empty or malformed, a label is no class, or no image is there. The message names
-            file and line.
+    ``folder`` is the file, with or without ``.csv``: ``"train"`` is ``data_root/train.csv``. Arguments and errors:
+    :class:`SplitImages`. A message about a row names file and line.
     """
 
-    def __init__(
-        self,
-        data_root: str,
-        folder: str,
-        transform: dict[str, Any] | None = None,
-        classes: Sequence[str] | None = None,
-        in_memory: bool = False,
-        skip_others: bool = False,
-        max_unreadable: float | None = None,
-    ):
-        file = table_file(Path(data_root) / folder)
+    def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
+        file = table_file(Path(self.data_root) / self.folder)
         rows = read_table(file)
-        classes = list(classes or table_classes(rows, str(file)))
-        samples = Samples(
-            (str(Path(data_root) / row.path), label)
-            for row, label in zip(rows, row_labels(rows, classes, file, skip_others))
-            if label >= 0
-        )
-        if not samples:
-            raise UserError(f"{file} has no images of the classes {shorten(classes)}")
-        super().__init__(classes, samples, transform, in_memory, max_unreadable)
+        classes = classes or table_classes(rows, str(file))
+        labels = row_labels(rows, classes, file, skip_others)
+        named = ((str(Path(self.data_root) / row.path), label) for row, label in zip(rows, labels) if label >= 0)
+        return classes, Samples(named)
 
 
 def table_file(path: Path) -> Path:
