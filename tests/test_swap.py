@@ -98,7 +98,8 @@ B4 = "segmentation/configs/van/upernet_van_b4_in22k_512x512_160k_ade20k.py"
     ("leaf", "arch", "left"),
     [
         (LARGE, "van_b0", "filter_sizes"),
-        (LARGE, "hornet_tiny_gf", "filter_sizes"),
+        (LARGE, "hornet_tiny_7x7", "filter_sizes"),
+        (LEAVES["upernet"], "vvt_tiny", "norm_eps"),
         (LEAVES["hamnet"], "pvig_tiny", "output_stride"),
     ],
 )
@@ -114,6 +115,9 @@ def test_arguments_of_options_and_of_the_same_family_stay():
     sizes = [None, None, [20, 11], [10, 6]]
     options = {"model.backbone.arch": "hornet_tiny_gf", "model.backbone.filter_sizes": sizes}
     assert load_config(LARGE, options).model.backbone.filter_sizes == sizes
+    swapped = load_config(LARGE, {"model.backbone.arch": "hornet_tiny_gf"}).model.backbone
+    assert swapped.filter_sizes == (None, None, (24, 13), (12, 7))
+    assert load_config(LEAVES["upernet"], {"model.backbone.arch": "van_b0"}).model.backbone.norm_eps == 1e-5
     swapped = load_config(LEAVES["hamnet"], {"model.backbone.arch": "van_b0"})
     assert swapped.model.backbone.output_stride == 8
     assert load_config(B4, {"model.backbone.arch": "van_b5"}).model.backbone.pretrained == "van_b5.in22k"

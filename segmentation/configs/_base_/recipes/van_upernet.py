@@ -10,4 +10,5 @@ _base_ = [
 model = dict(
     # ImageNet's statistics, as in the authors' code, not those of the weights
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    backbone=dict(norm_eps=1e-5),  # the weights were trained with 1e-6
 )
