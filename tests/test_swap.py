@@ -99,7 +99,6 @@ B4 = "segmentation/configs/van/upernet_van_b4_in22k_512x512_160k_ade20k.py"
     [
         (LARGE, "van_b0", "filter_sizes"),
         (LARGE, "hornet_tiny_7x7", "filter_sizes"),
-        (LEAVES["upernet"], "vvt_tiny", "norm_eps"),
         (LEAVES["hamnet"], "pvig_tiny", "output_stride"),
     ],
 )
@@ -117,7 +116,6 @@ def test_arguments_of_options_and_of_the_same_family_stay():
     assert load_config(LARGE, options).model.backbone.filter_sizes == sizes
     swapped = load_config(LARGE, {"model.backbone.arch": "hornet_tiny_gf"}).model.backbone
     assert swapped.filter_sizes == (None, None, (24, 13), (12, 7))
-    assert load_config(LEAVES["upernet"], {"model.backbone.arch": "van_b0"}).model.backbone.norm_eps == 1e-5
     swapped = load_config(LEAVES["hamnet"], {"model.backbone.arch": "van_b0"})
     assert swapped.model.backbone.output_stride == 8
     assert load_config(B4, {"model.backbone.arch": "van_b5"}).model.backbone.pretrained == "van_b5.in22k"
