@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from backbones.errors import UserError
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
@@ -66,7 +67,9 @@ class Classification(Task):
     def use_tta(self, cfg, views=None):
         use_views(cfg, views or "flip")
 
-    def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
+    def use_test_options(self, cfg, names, report=None, results=None, images=None, real_labels=None):
+        if results:
+            raise UserError("--results is for detection and segmentation; tools/predict.py --csv lists classifications")
         if report:
             use_report(cfg, report, names)
             show_images_in(cfg, report)

@@ -1,5 +1,6 @@
 """Detection, for tools, runs and ``engine.Predictor``."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from engine.draw import draw_instances, make_palette
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
 from engine.task import Task
+from engine.test_files import set_test_files
 
 
 class Detection(Task):
@@ -42,6 +44,10 @@ class Detection(Task):
             names=[str(names[i]) for i in found.labels],
             masks=found.masks.astype(bool) if "masks" in found else None,
         )
+
+    def use_test_files(self, cfg, report, results):
+        prefix = str(Path(results) / "results") if results else None
+        set_test_files(cfg, "CocoMetric", "FullCocoMetric", report=report, outfile_prefix=prefix)
 
     def describe(self, result):
         content = {
