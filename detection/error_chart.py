@@ -28,7 +28,7 @@ def draw_errors(rows: Sequence[dict[str, Any]]) -> Image.Image:
         axes = figure.add_axes((left / WIDTH, FOOT / height, width / WIDTH, ROW * len(rows) / height))
         values = [factor * row[key] for row in rows]
         axes.barh(range(len(rows)), values, color=colour)
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_yticks(range(len(rows)), names if i == 0 else [""] * len(rows))
         axes.set_xlim(0, max(values) or 1)
         axes.set_title(title, fontsize=11)
