@@ -10,7 +10,9 @@ from pycocotools import mask as coco_mask
 from detection.coco import COCO_CLASSES
 from detection.counting import counted_pass
 from detection.data import prepare_config
+from detection.extremes import ObjectImagesHook
 from engine.draw import draw_instances, make_palette
+from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
 from engine.task import Task
@@ -48,6 +50,8 @@ class Detection(Task):
     def use_test_files(self, cfg, report, results):
         prefix = str(Path(results) / "results") if results else None
         set_test_files(cfg, "CocoMetric", "FullCocoMetric", report=report, outfile_prefix=prefix)
+        if report:
+            show_images_in(cfg, ObjectImagesHook, report)
 
     def describe(self, result):
         content = {

@@ -313,7 +313,8 @@ def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert {name.removeprefix("coco/"): value for name, value in metrics.items()} == content["metrics"]
     assert [row["class"] for row in content["classes"]] == NAMES[task]
-    assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task])
+    pictures = ["test_images.png", "test_images.json"]
+    assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task] + pictures)
     files = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
 
