@@ -131,6 +131,13 @@ def check_init_cfg(init_cfg: dict[str, Any] | None) -> tuple[str | None, str | N
     return init_cfg["checkpoint"], check_prefix(init_cfg.get("prefix"))
 
 
+def check_which(which: str | None) -> str | None:
+    """``which`` if it is None or a text; UserError otherwise. Which texts are allowed depends on the file."""
+    if which is not None and not (isinstance(which, str) and which):
+        raise UserError(f"which is {shown(which)}; allowed: None, 'ema', 'raw', the name of an entry in the file")
+    return which
+
+
 def check_prefix(prefix: str | None) -> str | None:
     """``prefix`` with a dot at its end, as mmengine completes it; None for an empty one; UserError unless a text."""
     if prefix is not None and not isinstance(prefix, str):

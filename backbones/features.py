@@ -88,7 +88,7 @@ class FeatureExtractor:
         if not isinstance(self.dtype, torch.dtype) or self.dtype not in DTYPES:
             raise UserError(f"dtype is {shown(dtype)}; allowed: None, {', '.join(map(str, DTYPES))}")
         self.short_side = short_side if short_side is None else check_int("short_side", short_side, MIN_SIZE, None)
-        arch = arch_of(pretrained) if arch is None else arch
+        arch = arch_of(pretrained, kwargs.get("which")) if arch is None else arch
         family_of(arch)
         # Statistics come first: a file that is read for them is kept for create_backbone.
         weights = check_init_cfg(kwargs.get("init_cfg"))[0] if pretrained is None else pretrained

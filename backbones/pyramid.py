@@ -44,6 +44,8 @@ class PyramidBackbone(nn.Module):
         grad_checkpointing: recompute each block in the backward pass instead of keeping its activations.
         init_cfg: mm's form of ``pretrained``: ``dict(type="Pretrained", checkpoint=...)``. If the file holds several
             networks, ``prefix`` is the beginning of the names to take, e.g. ``"backbone."``.
+        which: chooses between several sets of weights in that file: ``"ema"`` (averaged weights), ``"raw"`` (the
+            others), or the name of an entry. None takes the averaged ones where there are some.
 
     Raises:
         UserError: an argument is unknown or out of its range. The message names it and the values allowed.
@@ -68,6 +70,7 @@ class PyramidBackbone(nn.Module):
         norm_eval: bool = False,
         grad_checkpointing: bool = False,
         init_cfg: dict[str, Any] | None = None,
+        which: str | None = None,
         **others: Any,
     ):
         super().__init__()
@@ -87,6 +90,7 @@ class PyramidBackbone(nn.Module):
         if checkpoint is not None and pretrained is not None:
             raise UserError(f"pretrained is {pretrained!r} and init_cfg {init_cfg!r}; allowed: one of them")
         self.pretrained = check_pretrained(arch, pretrained if checkpoint is None else checkpoint)
+        self.which = checks.check_which(which)
         self.is_fused = False
         self.load_report = None  # of the last load_weights
 
@@ -184,7 +188,7 @@ class PyramidBackbone(nn.Module):
     def init_weights(self) -> None:
         """Loads ``pretrained`` if it is given. mmengine calls this before training, never before testing."""
         if self.pretrained is not None:
-            load_weights(self, self.pretrained, prefix=self.pretrained_prefix)
+            load_weights(self, self.pretrained, which=self.which, prefix=self.pretrained_prefix)
 
     def arguments(self) -> dict[str, Any]:
         """The arguments with which ``create_backbone`` builds this structure as it is now, in plain types.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from backbones.checks import check_init_cfg, check_pattern
+from backbones.checks import check_init_cfg, check_pattern, check_which
 from backbones.errors import UserError, arguments_of, unknown
 from backbones.hornet import HorNet
 from backbones.pvig import PViG
@@ -41,7 +41,7 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
     Args:
         arch: one of :func:`list_archs`. None takes the arch of the weights, see :func:`arch_of`.
         **kwargs: arguments of :class:`PyramidBackbone` (out_indices, in_chans, drop_path_rate, pretrained,
-            frozen_stages, norm_eval, grad_checkpointing, init_cfg) and of the arch's class. An own checkpoint as
+            frozen_stages, norm_eval, grad_checkpointing, init_cfg, which) and of the arch's class. An own checkpoint as
             ``pretrained`` supplies the structure arguments that are not given, such as in_chans, but not out_indices.
 
     Returns:
@@ -51,7 +51,7 @@ def create_backbone(arch: str | None = None, **kwargs: Any) -> PyramidBackbone:
         UserError: an unknown arch or argument, a value out of range, or weights that do not fit.
     """
     if arch is None:
-        arch = arch_of(kwargs.get("pretrained"))
+        arch = arch_of(kwargs.get("pretrained"), kwargs.get("which"))
     net = build_backbone(arch, kwargs.get("pretrained"), **kwargs)
     net.init_weights()
     return net
@@ -70,7 +70,7 @@ def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: An
         weights, prefix = check_init_cfg(kwargs.get("init_cfg"))
     left_open = [name for name in family.SETTLED_BY_WEIGHTS if kwargs.get(name) is None]
     given = {name: value for name, value in kwargs.items() if name not in left_open}
-    settled = settled_arguments(arch, weights, prefix)
+    settled = settled_arguments(arch, weights, prefix, check_which(kwargs.get("which")))
     taken = {name: value for name, value in settled.items() if name not in given}
     try:
         net = family(arch, **(taken | given))
@@ -83,7 +83,9 @@ def build_backbone(arch: str, weights: Source | bool | None = None, **kwargs: An
     return net
 
 
-def settled_arguments(arch: str, weights: Source | bool | None, prefix: str | None = None) -> dict[str, Any]:
+def settled_arguments(
+    arch: str, weights: Source | bool | None, prefix: str | None = None, which: str | None = None
+) -> dict[str, Any]:
     """The constructor's arguments that weights fix: ``norm_eps``, ``filter_sizes``, ...
 
     An own checkpoint stores all arguments that its outputs depend on, such as ``in_chans``. Other arguments in its
@@ -94,6 +96,7 @@ def settled_arguments(arch: str, weights: Source | bool | None, prefix: str | No
         arch: the network's arch.
         weights: as ``pretrained`` for :func:`create_backbone`, or a checkpoint in memory. None fixes nothing.
         prefix: the beginning of the tensors' names, see :func:`backbones.weights.source.open_source`.
+        which: chooses between several sets of weights, as for ``load_weights``.
 
     Raises:
         UserError: a file that is absent, unsafe or cut off, or a name of no weights.
@@ -102,7 +105,7 @@ def settled_arguments(arch: str, weights: Source | bool | None, prefix: str | No
     weights = weights if isinstance(weights, Mapping) else check_pretrained(arch, weights)
     if weights is None:
         return {}
-    opened = open_source(arch, family.ARCHS[arch], weights, prefix=prefix, ahead=True)
+    opened = open_source(arch, family.ARCHS[arch], weights, which, prefix, ahead=True)
     said = opened.own and opened.own["backbone"]
     if not said or said["arch"] != arch:
         return opened.structure

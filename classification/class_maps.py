@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from backbones.errors import UserError, shown
+from backbones.weights.table import published_name
 
 IMAGENET_1K = "imagenet1k"
 
@@ -42,8 +43,17 @@ def class_rows(class_map: str, rows: int, num_classes: int, where: str) -> list[
 
 @cache
 def imagenet_1k_rows() -> dict[int, list[int | None]]:
-    """The rows of ImageNet-1K's classes in larger heads: number of the head's classes -> rows.
+    """The rows of ImageNet-1K's classes in larger heads: number of the head's classes -> rows."""
+    larger = {rows: names for rows, names in known_heads().items() if rows != len(synsets("imagenet"))}
+    places = {rows: {name: row for row, name in enumerate(names)} for rows, names in larger.items()}
+    return {rows: [place.get(name) for name in synsets("imagenet")] for rows, place in places.items()}
 
+
+@cache
+def known_heads() -> dict[int, list[str]]:
+    """The synsets of the classes of published heads, in their order: number of the head's classes -> synsets.
+
+    - 1000: ImageNet-1K.
     - 10459: HorNet's weights of ImageNet-22K. Their classes are those of ImageNet-21K-P (the winter 2021 release, 10450
       synsets), then the 9 of ImageNet-1K that it lacks. ``in1k_to_21k_map.pth`` in raoyongming/HorNet@ac9e210 has the
       same rows.
@@ -52,12 +62,21 @@ def imagenet_1k_rows() -> dict[int, list[int | None]]:
 
     The lists of synsets are timm's (huggingface/pytorch-image-models, timm/data/_info).
     """
-    wanted = synsets("imagenet")
+    imagenet = synsets("imagenet")
     processed = synsets("imagenet21k_miil_w21")
-    larger = [processed + [name for name in wanted if name not in set(processed)]]
-    larger += [synsets("imagenet22k"), synsets("imagenet22k_ms")]
-    places = [{name: row for row, name in enumerate(names)} for names in larger]
-    return {len(place): [place.get(name) for name in wanted] for place in places}
+    hornet = processed + [name for name in imagenet if name not in set(processed)]
+    return {len(names): names for names in (imagenet, hornet, synsets("imagenet22k"), synsets("imagenet22k_ms"))}
+
+
+def classes_of_published(arch: str, source: object, rows: int) -> list[str] | None:
+    """The synsets of the classes of published weights, in the order of the head's rows; None if they are not known.
+
+    Args:
+        arch: the arch of the weights.
+        source: the weights: a name of the table, or a URL or file with the name of a published file.
+        rows: the number of classes of the head.
+    """
+    return known_heads().get(rows) if published_name(arch, source) else None
 
 
 def synsets(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The picture of a confusion matrix, for ten classes or a thousand."""
+"""The picture of a confusion matrix, for two classes or a thousand. Its size follows their number."""
 
 import io
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from PIL import Image
 
 DPI = 100
 SIDE = 900  # pixels that the matrix has at most, up to rounding; a cell has a whole number of pixels
-LARGEST_CELL = 60  # pixels
+LARGEST_CELL = 100  # pixels
 MOST_CELLS = 250  # in a row; of more classes, neighbours share a cell
 NAMED = 45  # up to so many classes are named at the axes, of more classes every second or third or ...
 WRITTEN = 15  # up to so many classes have their shares written into the cells
 MISTAKES = 25  # of the list beside the matrix
 LETTERS = 24  # of a class's name
 LETTER = 7  # pixels, the width of a letter
-PANEL = 600  # pixels, the width of the list
+LIST_LETTER, LIST_LINE = 8, 20  # pixels, of the list beside the matrix
+GAP = 40  # pixels, between the matrix and the list
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
@@ -33,8 +34,9 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
     shares = shares_of(grouped(counts, group))
     cell = min(LARGEST_CELL, SIDE // len(shares))
     side, margin = cell * len(shares), LETTER * max(map(len, names)) + 40
-    width, height = margin + side + PANEL, margin + side + 30
-    height = max(height, margin + 20 * (MISTAKES + 7))
+    lines = ["rows: true class; columns: predicted class", *notes(group), "", *worst_mistakes(counts, names)]
+    width = margin + side + 2 * GAP + LIST_LETTER * max(map(len, lines))
+    height = margin + max(side, LIST_LINE * len(lines)) + 30
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((margin / width, 1 - (margin + side) / height, side / width, side / height))
     # Most mistakes are rare, so small shares are shown darker than in proportion.
@@ -49,9 +51,8 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
             if share:
                 ink = "white" if share > 0.3 else "black"
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=10, color=ink)
-    text = "\n".join(["rows: true class; columns: predicted class", *notes(group), "", *worst_mistakes(counts, names)])
-    place = ((margin + side + 40) / width, 1 - margin / height)
-    figure.text(*place, text, fontsize=10, family="monospace", va="top", linespacing=1.4, parse_math=False)
+    place = ((margin + side + GAP) / width, 1 - margin / height)
+    figure.text(*place, "\n".join(lines), fontsize=10, family="monospace", va="top", linespacing=1.4, parse_math=False)
     canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
     canvas.print_png(buffer)
     return Image.open(buffer).convert("RGB")

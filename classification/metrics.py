@@ -7,11 +7,16 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from backbones.errors import UserError
+from classification.data.unreadable import UNSCORED
+
 TINY = 1e-30  # the least probability that is left for the classes of a subset
 
 
 class ScoredImages(BaseMetric):
     """What the metrics have in common: the scores of the classes that may be predicted, and which of them are right.
+
+    An image that could not be read has the label ``UNSCORED``, and does not count.
 
     Where the data set has ``label_sets``, a label is the number of a set, and every class of the set is right.
 
@@ -22,6 +27,31 @@ class ScoredImages(BaseMetric):
     def __init__(self, subset: Sequence[int] | None = None, collect_device: str = "cpu", prefix: str | None = None):
         super().__init__(collect_device, prefix)
         self.subset = None if subset is None else torch.tensor(list(subset))
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Adds one entry an image: mmengine counts entries, to drop the copies that pad the last batches."""
+        readable = [sample for sample in data_samples if sample["label"] != UNSCORED]
+        entries = iter(self.entries(readable) if readable else [])
+        self.results += [None if sample["label"] == UNSCORED else next(entries) for sample in data_samples]
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        scored = [entry for entry in results if entry is not None]
+        if not scored:
+            raise UserError(f"none of {len(results)} images can be read, so nothing is scored")
+        return self.figures(scored, len(results) - len(scored))
+
+    def entries(self, data_samples: Sequence[dict[str, Any]]) -> list[Any]:
+        """What :meth:`figures` needs of each image. The images are one or more, and readable."""
+        raise NotImplementedError
+
+    def figures(self, results: list[Any], unreadable: int) -> dict[str, float]:
+        """The metrics.
+
+        Args:
+            results: the entries of all images, one or more.
+            unreadable: the number of images that could not be read, and have no entry.
+        """
+        raise NotImplementedError
 
     def scored(self, data_samples: Sequence[dict[str, Any]]) -> tuple[Tensor, Tensor]:
         """Scores and truth of a classifier's predictions, dicts with ``scores`` (num_classes,) and ``label``.
@@ -42,10 +72,10 @@ class ScoredImages(BaseMetric):
 
 
 class Accuracy(ScoredImages):
-    """``top1`` and ``top5`` in percent.
+    """``top1`` and ``top5`` in percent, and ``unreadable``, the number of images left out, unless it is 0.
 
     Args:
-        topk: the numbers k. With k above the number of classes every image counts as right.
+        topk: the numbers k. A k above 1 is left out where every answer would be right, with k classes or fewer.
         subset: as for :class:`ScoredImages`.
     """
 
@@ -53,16 +83,16 @@ class Accuracy(ScoredImages):
         super().__init__(**kwargs)
         self.topk = tuple(topk)
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+    def entries(self, data_samples: Sequence[dict[str, Any]]) -> list[dict[int, bool]]:
         scores, truth = self.scored(data_samples)
+        classes = scores.shape[1] if self.subset is None else len(self.subset)
         order = scores.topk(min(max(self.topk), scores.shape[1]), dim=1).indices
         hits = truth.gather(1, order)
-        # One entry per image: mmengine counts entries to drop the copies that pad the last batches.
-        self.results += [tuple(bool(hit[:k].any()) for k in self.topk) for hit in hits]
+        return [{k: bool(hit[:k].any()) for k in self.topk if k == 1 or k < classes} for hit in hits]
 
-    def compute_metrics(self, results: list[tuple[bool, ...]]) -> dict[str, float]:
-        percent = torch.tensor(results, dtype=torch.float64).mean(dim=0) * 100
-        return {f"top{k}": value for k, value in zip(self.topk, percent.tolist(), strict=True)}
+    def figures(self, results: list[dict[int, bool]], unreadable: int) -> dict[str, float]:
+        found = {f"top{k}": 100 * (sum(hits[k] for hits in results) / len(results)) for k in results[0]}
+        return found | ({"unreadable": unreadable} if unreadable else {})
 
 
 class CalibrationError(ScoredImages):
@@ -80,13 +110,13 @@ class CalibrationError(ScoredImages):
         super().__init__(**kwargs)
         self.bins = bins
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+    def entries(self, data_samples: Sequence[dict[str, Any]]) -> list[tuple[float, bool]]:
         scores, truth = self.scored(data_samples)
         confidence, best = scores.max(dim=1)
         right = truth.gather(1, best[:, None])[:, 0]
-        self.results += list(zip(confidence.tolist(), right.tolist(), strict=True))
+        return list(zip(confidence.tolist(), right.tolist(), strict=True))
 
-    def compute_metrics(self, results: list[tuple[float, bool]]) -> dict[str, float]:
+    def figures(self, results: list[tuple[float, bool]], unreadable: int) -> dict[str, float]:
         confidence, right = torch.tensor(results, dtype=torch.float64).unbind(1)
         return {"ece": calibration_error(reliability(confidence, right, self.bins))}
 

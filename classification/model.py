@@ -35,8 +35,8 @@ def create_classifier(
             warning. None takes the size of an own checkpoint, and 1000 otherwise.
         pretrained: True (the arch's first row of the weights table), a name of the table, a URL, a file, or a state
             dict or checkpoint in memory.
-        **kwargs: arguments of the backbone (in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing) and
-            of the arch's class. An own checkpoint supplies the structure arguments that are not given.
+        **kwargs: arguments of the backbone (in_chans, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing,
+            which) and of the arch's class. An own checkpoint supplies the structure arguments that are not given.
 
     Returns:
         The classifier, in training mode.
@@ -47,14 +47,14 @@ def create_classifier(
     for option in ("out_indices", "out_blocks"):
         if option in kwargs:
             raise UserError(f"a classifier reads the last map only; {option} belongs to create_backbone")
-    arch = arch_of(pretrained) if arch is None else arch
+    arch = arch_of(pretrained, kwargs.get("which")) if arch is None else arch
     weights = pretrained if isinstance(pretrained, Mapping) else check_pretrained(arch, pretrained)
     backbone = build_backbone(arch, weights, out_indices=(-1,), **kwargs)
     if num_classes is None:
         num_classes = (weights is not None and own_classes(backbone, weights)) or 1000
     clf = Classifier(backbone, num_classes)
     if weights is not None:
-        load_weights(clf, weights)
+        load_weights(clf, weights, which=backbone.which)
     return clf
 
 
@@ -168,7 +168,8 @@ class Classifier(BaseModel):
             UserError: the file has other classes, as in ``fit_head``.
         """
         if exact:
-            check_classes(self, classes, source)
+            if classes is not None:
+                check_classes(self, classes, source)
             return state
         return fit_head(self, state, {name: name for name in state}, source, classes)
 

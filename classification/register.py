@@ -4,6 +4,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, METRICS, MODELS
 
 from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.distill import BackboneFileHook, Distiller, UnlabelledImages
+from classification.extremes import ImagesHook
 from classification.metrics import Accuracy, CalibrationError
 from classification.model import BatchPreprocessor, Classifier
 from classification.real_labels import RealLabels
@@ -30,6 +31,7 @@ for registry, module in (
     (DATASETS, HubImages),
     (DATASETS, UnlabelledImages),
     (HOOKS, BackboneFileHook),
+    (HOOKS, ImagesHook),
     (DATA_SAMPLERS, RepeatAugmentation),
     (METRICS, Accuracy),
     (METRICS, CalibrationError),

@@ -11,7 +11,7 @@ from mmengine.config import ConfigDict
 
 from backbones.files import replaced_file, write_json
 from classification.confusion import draw_confusion, shares_of
-from classification.imagenet import descriptions
+from classification.imagenet import descriptions, word_of
 from classification.metrics import ScoredImages, calibration_error, reliability
 
 TOP = 5
@@ -20,6 +20,8 @@ COLUMNS = ("class", "description", "images", "top1", "top5", "precision", "mista
 
 class Report(ScoredImages):
     """Writes the report of a test, and gives ``mean_class_top1``: the mean of the classes' accuracies, in percent.
+
+    Of five classes or fewer there is no ``top5``, since every answer would be right.
 
     ``report.json`` has the figures of the whole set, and the bins of the calibration error. ``per_class.csv`` has a row
     for each class. ``confusion.csv`` counts images, a row for each true class and a column for each predicted class.
@@ -38,27 +40,27 @@ class Report(ScoredImages):
         self.classes = [str(name) for name in classes]
         self.bins = bins
 
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+    def entries(self, data_samples: Sequence[dict[str, Any]]) -> list[tuple[int, int, float, bool, bool]]:
         scores, truth = self.scored(data_samples)
         confidence, best = scores.max(dim=1)
         order = scores.topk(min(TOP, scores.shape[1]), dim=1).indices
         hits = truth.gather(1, order)
         labels = [sample["label"] for sample in data_samples]
         rows = zip(labels, best.tolist(), confidence.tolist(), hits[:, 0].tolist(), hits.any(1).tolist(), strict=True)
-        self.results += list(rows)
+        return list(rows)
 
-    def compute_metrics(self, results: list[tuple[int, int, float, bool, bool]]) -> dict[str, float]:
+    def figures(self, results: list[tuple[int, int, float, bool, bool]], unreadable: int) -> dict[str, float]:
         labels, best, confidence, right, near = (np.array(column) for column in zip(*results, strict=True))
         bins = reliability(torch.tensor(confidence), torch.tensor(right), self.bins)
+        shown = range(len(self.classes)) if self.subset is None else self.subset.tolist()
         summary = {
             "images": len(results),
             "top1": 100 * float(right.mean()),
-            "top5": 100 * float(near.mean()),
+            **({"top5": 100 * float(near.mean())} if len(shown) > TOP else {}),
             "ece": calibration_error(bins),
         }
         metrics = {}
         if not (self.dataset_meta or {}).get("label_sets"):
-            shown = range(len(self.classes)) if self.subset is None else self.subset.tolist()
             names = [self.classes[i] for i in shown]
             counts = confusion(labels, best, len(self.classes))[np.ix_(shown, shown)]
             rows = class_rows(names, counts, np.bincount(labels, near, len(self.classes))[shown])
@@ -66,7 +68,7 @@ class Report(ScoredImages):
             write_csv(self.folder / "per_class.csv", [COLUMNS, *([row[name] for name in COLUMNS] for row in rows)])
             write_csv(self.folder / "confusion.csv", [["true", *names], *map(row_of, names, counts.tolist())])
             with replaced_file(self.folder / "confusion.png") as beside:
-                draw_confusion(counts, [short(name) for name in names]).save(beside, "PNG")
+                draw_confusion(counts, [word_of(name) for name in names]).save(beside, "PNG")
         write_json(self.folder / "report.json", summary | metrics | {"reliability": bins})
         return metrics
 
@@ -96,7 +98,7 @@ def class_rows(names: Sequence[str], counts: np.ndarray, near: np.ndarray) -> li
                 "description": descriptions().get(name, ""),
                 "images": images,
                 "top1": percent(counts[i, i], images),
-                "top5": percent(near[i], images),
+                "top5": percent(near[i], images) if len(names) > TOP else None,
                 "precision": percent(counts[i, i], predicted),
                 "mistaken_for": names[other] if wrong[other] else None,
                 "mistaken_percent": percent(wrong[other], images) if wrong[other] else None,
@@ -111,11 +113,6 @@ def percent(part: float, whole: int) -> float | None:
 
 def row_of(name: str, cells: list[int]) -> list[Any]:
     return [name, *cells]
-
-
-def short(name: str) -> str:
-    """A class's name for the picture: the first word of its description where there is one."""
-    return descriptions().get(name, name).split(",")[0]
 
 
 def write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:

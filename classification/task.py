@@ -6,10 +6,14 @@ from PIL import Image
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.extremes import show_images_in
+from classification.imagenet import word_of
 from classification.model import Classifier
+from classification.published import predicting_config
 from classification.real_labels import use_real_labels
 from classification.report import use_report
 from classification.test_sets import metrics_of, use_images
+from classification.training_checks import check_pairs, check_start
 from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
 from engine.normalisation import statistics_of
@@ -26,6 +30,7 @@ class Classification(Task):
     """Scores of an image's classes, on mmengine alone."""
 
     name, scope, result_type = "classification", "mmengine", Scores
+    main_metrics = ("top1", "top5", "unreadable")
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -45,6 +50,10 @@ class Classification(Task):
 
         return run
 
+    def counted_size(self, cfg):
+        side = cfg.test_dataloader.dataset.transform.input_size
+        return side, side
+
     def result(self, output, names):
         scores = output["scores"].cpu().numpy()
         labels = np.argsort(-scores, kind="stable")
@@ -60,6 +69,7 @@ class Classification(Task):
     def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
         if report:
             use_report(cfg, report, names)
+            show_images_in(cfg, report)
         if images:
             use_images(cfg, images, names)
         if real_labels:
@@ -77,6 +87,17 @@ class Classification(Task):
         if cfg.model.get("type") == "AveragedViews":
             parts.append(f"{number_of_views(cfg.model.views)} views an image")
         return ", ".join(map(str, parts))
+
+    def published_config(self, weights, options):
+        return predicting_config(weights, options)
+
+    def shown_name(self, name):
+        return word_of(name)
+
+    def check_training(self, cfg, model, loader):
+        if isinstance(model, Classifier):
+            check_pairs(model, loader)
+            check_start(cfg, model)
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])

@@ -2,6 +2,8 @@
 
 from mmengine.config import Config, ConfigDict
 
+from engine.tasks import task_for
+
 MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")  # used by default
 
 
@@ -19,7 +21,9 @@ def add_hooks(cfg: Config) -> None:
         "NonFiniteHook": {},
         "BuffersHook": {},
         "SummaryHook": {},
-        "ProgressHook": dict(interval=(default.get("logger") or {}).get("interval", 50)),
+        "ProgressHook": dict(
+            interval=(default.get("logger") or {}).get("interval", 50), metrics=task_for(cfg).main_metrics
+        ),
     }
     for name, arguments in ours.items():
         if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):

@@ -74,7 +74,9 @@ def plain(value: Any) -> Any:
 
 
 def names_of(content: dict[str, Any], own: dict[str, Any], source: str) -> Sequence[str] | None:
-    """The class names in a checkpoint, from our meta or mmengine's ``meta["dataset_meta"]``; None if there are none.
+    """The class names in a checkpoint; None if there are none.
+
+    They are in our meta, in mmengine's ``meta["dataset_meta"]``, or in ``meta["CLASSES"]`` of mmdet 2 and mmseg 0.
 
     Raises:
         UserError: they are no list of names.
@@ -83,7 +85,8 @@ def names_of(content: dict[str, Any], own: dict[str, Any], source: str) -> Seque
     theirs = meta.get("dataset_meta") if isinstance(meta, dict) else None
     if not isinstance(theirs, dict | None):
         raise UserError(f"{source} is damaged: its dataset_meta is {theirs!r}; allowed: a dict")
-    names = own.get("classes") or (theirs or {}).get("classes")
+    older = meta.get("CLASSES") if isinstance(meta, dict) else None
+    names = own.get("classes") or (theirs or {}).get("classes") or older
     names = [names] if isinstance(names, str) else names
     if names is None:
         return None

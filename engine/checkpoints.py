@@ -1,5 +1,6 @@
 """Checkpoints of a run: their content and its types, loading their weights, and removing old ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from backbones.errors import UserError, arguments_of, unknown
-from backbones.weights import own_meta, tensors_of
+from backbones.errors import UserError, arguments_of, shorten, unknown
+from backbones.weights import own_meta, tensors_of, with_our_names
 from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
 from engine.normalisation import statistics_of
@@ -95,7 +96,7 @@ def load_state(
     Args:
         model: the model, wrapped or not. Its method ``fit_state(state, source, classes, exact)``, if there is one, may
             adapt the tensors first, e.g. those of a head for other classes, or refuse them.
-        state: tensors by their names outside a wrapper.
+        state: tensors by their names outside a wrapper. A network's may have names of a published checkpoint.
         source: the name of the weights in messages, e.g. the file's path.
         exact: whether every tensor must be there and fit.
         own: the result of ``read_own_meta`` for the checkpoint.
@@ -112,6 +113,7 @@ def load_state(
         state = model.fit_state(state, source, (own or {}).get("classes"), exact)
     with unchanged_on_error(model):
         follow_structure(model, state, own, exact)
+        state = with_our_names(model, state, source)
         target = model.state_dict()
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]
@@ -128,6 +130,38 @@ def load_state(
     fits = {name: value for name, value in state.items() if name in target and name not in shapes}
     model.load_state_dict(fits, strict=False)
     return left_out
+
+
+def other_classes(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:
+    """How the classes of a checkpoint differ from as many of the data, for tasks that load the head all the same.
+
+    Args:
+        theirs: class names of the checkpoint, in the order of the outputs; None if it does not tell.
+        ours: class names of the data; None if they have none.
+
+    Returns:
+        One clause, such as ``"its class 0 is 'cat', and the data's is 'dog'"``; "" for the same classes, for another
+        number of them, and where one side has no names.
+    """
+    if theirs is None or ours is None or len(theirs) != len(ours):
+        return ""
+    pairs = enumerate(zip(map(str, theirs), map(str, ours), strict=True))
+    return next((f"its class {i} is {a!r}, and the data's is {b!r}" for i, (a, b) in pairs if a != b), "")
+
+
+def load_published(model: nn.Module) -> None:
+    """Loads the weights that the model's backbone names as ``pretrained``, with their head.
+
+    Args:
+        model: the model, not wrapped.
+
+    Raises:
+        UserError: a tensor of the model is missing in the weights, such as those of a head.
+    """
+    model.init_weights()
+    missing = [name for name in model.backbone.load_report.missing if not name.endswith("num_batches_tracked")]
+    if missing:
+        raise UserError(f"{model.backbone.pretrained} is no whole model: it lacks {shorten(missing)}")
 
 
 class LateRemoval:

@@ -96,6 +96,22 @@ def add_amp_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_track_option(parser: argparse.ArgumentParser) -> None:
+    """``--track``, for every tool that trains. :func:`track_options` makes an option of the config of it."""
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=["wandb", "mlflow"],
+        help="send the curves to Weights & Biases or MLflow too; TensorBoard's files and JSON lines are always written",
+    )
+
+
+def track_options(args: argparse.Namespace) -> list[str]:
+    """``--track`` in the form of ``--cfg-options``."""
+    return [f"track=[{','.join(args.track)}]"] if args.track else []
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """``--cfg-options``, for every tool that reads a config."""
     parser.add_argument(

@@ -28,6 +28,7 @@ from engine.rates import follow_accumulation
 from engine.register import build_any
 from engine.splits import complete_loaders
 from engine.tasks import task_for
+from engine.values import check_values
 
 WEIGHTS = "weights"
 OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
@@ -41,11 +42,13 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
         options: the dotted keys that options have set. Errors about them do not blame the config's bases.
 
     Raises:
-        UserError: the data are not of their format; the backbone's arch, arguments or weights do not exist or do not
-            belong together; a typed number of channels is not the network's; a word cannot be replaced.
+        UserError: the data are not of their format; a number is out of range, as in ``check_values``; the backbone's
+            arch, arguments or weights do not exist or do not belong together; a typed number of channels is not the
+            network's; a word cannot be replaced.
     """
     task = task_for(cfg)
     task.complete(cfg)
+    check_values(cfg)
     complete_loaders(cfg)
     follow_accumulation(cfg)
     nets = []

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.runner import Runner
 
 from backbones.errors import UserError, unknown
+from backbones.images import SUFFIXES
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
+from engine.cli import CONFIG_SUFFIXES
 from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
 from engine.inherited import check_names, check_options
 from engine.options import flat, parse_options
 from engine.tasks import TASKS
 
+WEIGHT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 REPOSITORY = Path(__file__).resolve().parent.parent
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
@@ -32,7 +36,7 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "data_format", "classes", "input_size"}
+    | {"data_root", "data_format", "classes", "input_size", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
 )
 
@@ -50,8 +54,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
             config cannot be completed, as in ``engine.complete.complete``.
     """
     path = Path(path)
-    if not path.is_file():
-        raise unknown_config(path)
+    check_is_config(path)
     try:
         cfg = Config.fromfile(path)
     except UserError:
@@ -73,6 +76,31 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     if not is_ours(path):
         note_kept(cfg, typed)
     return cfg
+
+
+def check_is_config(path: Path) -> None:
+    """Raises UserError for an absent file, and for what is no config: a folder, a checkpoint, an image, a data file."""
+    wanted = f"a config is needed here, a file that ends in {', '.join(CONFIG_SUFFIXES)}"
+    name = path.name.lower()
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; {wanted}")
+    if not path.is_file():
+        raise unknown_config(path)
+    if not name.endswith(CONFIG_SUFFIXES):
+        kinds = {"a file of weights": WEIGHT_SUFFIXES, "an image": SUFFIXES}
+        kind = next((kind for kind, suffixes in kinds.items() if name.endswith(suffixes)), "no config")
+        raise UserError(f"{path} is {kind}; {wanted}")
+    if not name.endswith(".py") and not describes_run(path):
+        raise UserError(f"{path} is no config, since it names neither a model nor a _base_; {wanted}")
+
+
+def describes_run(path: Path) -> bool:
+    """Whether a JSON or YAML file holds a config. Reading the config says what is wrong in a malformed file."""
+    try:
+        content = load(path)
+    except Exception:  # each format's parser has its own errors
+        return True
+    return isinstance(content, dict) and bool({"model", "_base_"} & set(content))
 
 
 def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:

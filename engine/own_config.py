@@ -8,6 +8,8 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from backbones.weights import WEIGHTS, read_ahead, read_own_meta
+from backbones.weights.fetch import locate
 from engine.config import one_line
 from engine.registered import check_scope, check_type, names_only, only_registered
 from engine.tasks import TASKS, task_for
@@ -46,6 +48,21 @@ def config_from(content: Any, source: str | Path) -> Config:
             cfg.data_preprocessor = only_registered(part(content, "data_preprocessor"), "data_preprocessor")
         cfg.test_dataloader = testing_of(part(content, "test_dataloader"))
     return cfg
+
+
+def carries_config(source: str | Path) -> bool:
+    """Whether weights are a checkpoint with its config. The file is read once, since its content is kept.
+
+    Args:
+        source: a name of the weights table, which carries none; a URL; or a file.
+
+    Raises:
+        UserError: there is no such file or name, or the file cannot be read.
+    """
+    if str(source) in WEIGHTS:
+        return False
+    own = read_own_meta(read_ahead(locate(None, source))) or {}
+    return isinstance(own.get("config"), Mapping)
 
 
 def imports_of(custom_imports: Any) -> list[str]:

@@ -13,6 +13,7 @@ from engine.complete import complete
 from engine.config import apply_options
 from engine.num_classes import set_num_classes
 from engine.own_config import config_from, naming, part
+from engine.places import place_of
 from engine.registered import check_type, only_registered
 
 PATHS = ("data_root", "ann_file", "data_prefix", "folder", "labels", "img_suffix", "seg_map_suffix")  # to read from
@@ -47,6 +48,7 @@ def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple
         if key.split(".")[0].startswith(("train_", "val_")):
             raise UserError(f"option {key} changes nothing in a test; allowed: the same with test_ in front")
     apply_options(cfg, options, Path(source))
+    cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs/test") / place_of(source))
     names = names_of(content, own, source)
     with naming(source):
         complete(cfg, options)

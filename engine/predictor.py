@@ -18,29 +18,33 @@ from backbones.errors import UserError
 from backbones.features import ImageLike
 from backbones.images import read_image
 from backbones.weights import read_checkpoint, read_own_meta
+from backbones.weights.fetch import locate
 from engine.arguments import check_given, device_of, names_of, options_of, pixels_of, refuse_contradictions
-from engine.checkpoints import content_of_run, load_state
+from engine.checkpoints import content_of_run, load_published, load_state
 from engine.config import apply_options, load_config
 from engine.mistakes import config_mistakes
 from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
-from engine.own_config import building, config_from
+from engine.own_config import building, carries_config, config_from
 from engine.results import ClassMap, Result
-from engine.tasks import task_for
+from engine.structure import settle_structure
+from engine.tasks import task_for, task_of_published
 
 
 class Predictor:
     """A model with its weights and its test preprocessing.
 
-    A checkpoint of this project carries its config: ``Predictor("epoch_12.pth")``. Any other checkpoint needs the
-    config that it was trained with: ``Predictor("config.py", "weights.pth")``. Example::
+    A checkpoint of this project carries its config: ``Predictor("epoch_12.pth")``. A published classifier needs none:
+    ``Predictor("van_b2.in1k")``. Any other checkpoint needs the config that it was trained with:
+    ``Predictor("config.py", "weights.pth")``. Example::
 
         predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth", device="cuda")
         found = predictor("street.jpg")  # found.boxes, found.masks, found.scores, found.names
         predictor.draw("street.jpg", found.above(0.5)).save("street_found.png")
 
     Args:
-        config_or_checkpoint: a checkpoint of this project; or a config, as a file or as ``load_config`` returns it.
+        config_or_checkpoint: a checkpoint of this project; or a published classifier, as a name of
+            ``backbones.list_weights()``, a URL or a file; or a config, as a file or as ``load_config`` returns it.
         checkpoint: the weights, if a config is given. Every tensor must fit.
         device: where to compute, e.g. ``"cuda"``, or a GPU's number; ``"cpu"`` by default.
         cfg_options: changes of the config, as for ``load_config``. One text is one option. The checkpoint decides the
@@ -52,7 +56,7 @@ class Predictor:
         task: the config's task, an ``engine.task.Task``.
         cfg: the completed config. A checkpoint alone gives the part that predicting needs.
         model: the network, in eval mode on ``device``.
-        names: the class names, by index.
+        names: the class names, by index. A class that is named by its WordNet id has the word for it, "tench".
         palette: an RGB colour, 0..255, for each class.
 
     Raises:
@@ -72,8 +76,25 @@ class Predictor:
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
+        if checkpoint is None and not carries_config(given):
+            self.open_published(str(given), options)
+        else:
+            self.open_checkpoint(given, checkpoint, options)
+        self.model.to(self.device).eval()
+
+    def open_published(self, weights: str, options: dict[str, Any]) -> None:
+        """Builds the model of published weights, and loads them; arguments and errors as for the class."""
+        self.task = task_of_published()
+        self.cfg, names = self.task.published_config(weights, options)
+        with config_mistakes(self.cfg):
+            self.build(names)
+        settle_structure(self.model, None, exact=True)
+        load_published(self.model)
+
+    def open_checkpoint(self, given: Any, checkpoint: str | Path | None, options: dict[str, Any]) -> None:
+        """Builds the model of a config, and loads the checkpoint; arguments and errors as for the class."""
         source = str(given if checkpoint is None else checkpoint)
-        content = read_checkpoint(source)
+        content = read_checkpoint(locate(None, source) if checkpoint is None else source)
         own = read_own_meta(content) or {}
         state = content_of_run(content)["state_dict"]
         names = names_of(content, own, source)
@@ -90,18 +111,21 @@ class Predictor:
 
         self.task = task_for(self.cfg)
         with building(source) if checkpoint is None else contextlib.nullcontext(), config_mistakes(self.cfg):
-            if names:
-                set_num_classes(self.cfg.model, len(names))
-            self.names = [str(name) for name in names or self.task.class_names(self.cfg)]
-            self.palette = self.task.palette(self.cfg, len(self.names))
-            self.model = self.task.build_model(self.cfg)
-            with self.task.scoped(self.cfg):
-                self.prepare = self.task.preprocessing(self.cfg)
-                self.collate = FUNCTIONS.get(collate_name(self.cfg))
+            self.build(names)
         load_state(self.model, state, source, exact=True, own=own or None)
         refuse_contradictions(options, self.model, names, source)
         follow_statistics(self.model, self.cfg, own or None, source)
-        self.model.to(self.device).eval()
+
+    def build(self, names: Sequence[str] | None) -> None:
+        """Builds the model and its preprocessing. ``names`` are those of its classes; None takes the config's."""
+        if names:
+            set_num_classes(self.cfg.model, len(names))
+        self.names = [self.task.shown_name(str(name)) for name in names or self.task.class_names(self.cfg)]
+        self.palette = self.task.palette(self.cfg, len(self.names))
+        self.model = self.task.build_model(self.cfg)
+        with self.task.scoped(self.cfg):
+            self.prepare = self.task.preprocessing(self.cfg)
+            self.collate = FUNCTIONS.get(collate_name(self.cfg))
 
     def __call__(self, images: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
         """Predicts.

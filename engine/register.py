@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 
 from backbones import FAMILIES, PyramidBackbone, SimpleFeaturePyramid
 from backbones.registry import family_of
-from engine import checkpoints, console, hooks, non_finite, optim, schedules, seeding, summary  # noqa: F401
+from engine import checkpoints, hooks, non_finite, optim, progress, schedules, seeding, summary  # noqa: F401
 
 
 def register_backbones() -> None:

@@ -18,6 +18,7 @@ from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
 from engine.runner import SafeRunner
 from engine.tasks import task_for
+from engine.trackers import use_trackers
 from engine.work_dir import ReplaceRunHook, WorkDir
 from engine.wrappers import unwrap, wrapper_class
 
@@ -90,6 +91,7 @@ def replay(cfg: Config, checkpoint: str | Path, **how: Any) -> float:
     cfg = copy.deepcopy(cfg)
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "NonFiniteHook"]
     cfg.custom_hooks = [*hooks, dict(type="NonFiniteHook", replay=True)]
+    cfg.visualizer, cfg.track = {**(cfg.get("visualizer") or dict(type="Visualizer")), "vis_backends": []}, None
     runner = build_training(cfg, Path(checkpoint).with_suffix(""), resume=checkpoint, **how)
     try:
         runner.train()
@@ -138,8 +140,8 @@ def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> Sa
     init_processes(launcher, device)
     # mmengine keeps loggers, visualizers and scopes by this name for the whole process.
     cfg.experiment_name = f"{cfg.get('experiment_name') or stem_of(cfg)}_{uuid.uuid4().hex[:8]}"
-    if cfg.get("visualizer"):
-        cfg.visualizer.name = cfg.experiment_name
+    use_trackers(cfg)
+    cfg.visualizer.name = cfg.experiment_name
     add_hooks(cfg)
     if device == "cpu":
         drop_pinning(cfg)
@@ -151,7 +153,7 @@ def build_parts(runner: SafeRunner) -> None:
     """Builds loops, data sets, optimiser and schedulers. Mistakes in the config show before the run starts.
 
     Raises:
-        UserError: the training images do not fill a batch.
+        UserError: the training images do not fill a batch, or the task's ``check_training`` refuses the parts.
     """
     with prints_to_log(runner):
         loader = runner.train_loop.dataloader
@@ -161,6 +163,7 @@ def build_parts(runner: SafeRunner) -> None:
         model = unwrap(runner.model)
         if hasattr(model, "class_names"):
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
+        task_for(runner.cfg).check_training(runner.cfg, model, loader)
         scale_rate(runner)
         note_short_run(runner.cfg)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

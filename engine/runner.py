@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UserError
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
+from engine.arguments import names_of
 from engine.checkpoints import (
     content_of_run,
+    load_published,
     load_state,
     meta_of_run,
+    other_classes,
     state_of,
     states_of,
     to_plain_types,
@@ -135,11 +139,23 @@ class SafeRunner(Runner):
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
         if left_out:
             say_note(f"{filename} does not fit the model everywhere: {left_out}")
+        if not hasattr(unwrap(self.model), "class_names"):  # a classifier refuses other classes itself
+            apart = other_classes(names_of(content, own or {}, filename), self.classes_of_data())
+            if apart:
+                say_note(
+                    f"{filename} is of other classes: {apart}; its head is kept, and stands for the data's classes"
+                )
         if self.is_exact:
             follow_statistics(self.model, self.cfg, own, filename)
         self.loaded = True
         self.logger.info(f"loaded {filename}")
         return content
+
+    def classes_of_data(self) -> Sequence[str] | None:
+        """The class names of the training data, in a test of the test data; None if there are none."""
+        loop = self._test_loop if self.cfg.get("train_dataloader") is None else self._train_loop
+        dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
+        return (getattr(dataset, "metainfo", None) or {}).get("classes")
 
     def load_pretrained(self) -> None:
         """Loads the weights that the model's backbone names as ``pretrained``, for a test without a checkpoint of ours.
@@ -147,12 +163,7 @@ class SafeRunner(Runner):
         Raises:
             UserError: a tensor of the model is missing in the weights, such as those of a head.
         """
-        model = unwrap(self.model)
-        model.init_weights()
-        report = model.backbone.load_report
-        missing = [name for name in report.missing if not name.endswith("num_batches_tracked")]
-        if missing:
-            raise UserError(f"{model.backbone.pretrained} cannot be tested: it lacks {shorten(missing)}")
+        load_published(unwrap(self.model))
         self.loaded = True
 
     def load_or_resume(self) -> None:

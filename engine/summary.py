@@ -14,6 +14,8 @@ from mmengine.runner import EpochBasedTrainLoop
 from backbones.files import replaced_file
 
 PICTURE, PAGE = "summary.png", "summary.html"
+IMAGES = "val_images.png"  # of ExtremesHook, where a task has one
+IMAGES_TEXT = f'<h2>The worst and the best images of a validation</h2>\n<img src="{IMAGES}" alt="">\n'
 PAUSE = 30.0  # seconds between two pictures, so that drawing takes no noticeable part of a training
 SCALARS = "*/vis_data/scalars.json"  # of mmengine's LocalVisBackend, in each log folder of a work dir
 PANELS = 9  # curves in the picture; the page's table has all metrics
@@ -28,13 +30,14 @@ PAGE_TEXT = """<!doctype html>
 <style>
 body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }}
 img {{ max-width: 100%; }}
+h2 {{ font-size: 1.1em; }}
 td, th {{ padding: 0.1em 1.2em 0.1em 0; text-align: right; }}
 td:first-child, th:first-child {{ text-align: left; }}
 </style>
 <h1>{title}</h1>
 <p>{moment}</p>
 <img src="{picture}" alt="loss, learning rate and metrics over the training">
-<table><tr><th>metric</th><th>last</th><th>least</th><th>greatest</th></tr>
+{images}<table><tr><th>metric</th><th>last</th><th>least</th><th>greatest</th></tr>
 {rows}
 </table>
 """
@@ -73,7 +76,7 @@ class SummaryHook(Hook):
         done, whole = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
         moment = f"{done} of {whole} {'epochs' if by_epoch else 'iterations'}, {time.strftime('%Y-%m-%d %H:%M:%S')}"
         with replaced_file(folder / PAGE) as beside:
-            beside.write_text(page(title, moment, curves))
+            beside.write_text(page(title, moment, curves, (folder / IMAGES).is_file()))
         self.drawn = time.monotonic()
 
 
@@ -129,11 +132,20 @@ def draw_curves(curves: dict[str, dict[float, float]], unit: str) -> Any:
     return figure
 
 
-def page(title: str, moment: str, curves: dict[str, dict[float, float]]) -> str:
-    """The page: the picture, and the last, least and greatest value of each metric."""
+def page(title: str, moment: str, curves: dict[str, dict[float, float]], images: bool = False) -> str:
+    """The page: the picture, that of the best and the worst ``images`` if there is one, and a table.
+
+    The table has the last, least and greatest value of each metric.
+    """
     rows = []
     for name, points in curves.items():
         values = [points[position] for position in sorted(points)]
         cells = "".join(f"<td>{value:.4g}</td>" for value in (values[-1], min(values), max(values)))
         rows.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
-    return PAGE_TEXT.format(title=html.escape(title), moment=html.escape(moment), picture=PICTURE, rows="\n".join(rows))
+    return PAGE_TEXT.format(
+        title=html.escape(title),
+        moment=html.escape(moment),
+        picture=PICTURE,
+        images=IMAGES_TEXT if images else "",
+        rows="\n".join(rows),
+    )

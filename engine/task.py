@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
@@ -31,11 +31,13 @@ class Task(ABC):
         name: the package's name, e.g. ``"detection"``.
         scope: the mm library whose registries hold its models, data sets and transforms, e.g. ``"mmdet"``.
         result_type: the class of its results, e.g. ``Instances``.
+        main_metrics: the metrics that the console shows for an epoch, the most important first.
     """
 
     name: str
     scope: str
     result_type: type[Result]
+    main_metrics: tuple[str, ...] = ()
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
@@ -133,11 +135,40 @@ class Task(ABC):
         """
         return ""
 
+    def published_config(self, weights: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
+        """The config that predicts with published weights of whole models, and the names of their classes.
+
+        Args:
+            weights: a name of the weights table, a URL, or a file.
+            options: changes of the config.
+
+        Raises:
+            UserError: the task has no such weights, or these hold no whole model.
+        """
+        raise UserError(f"{weights}: no whole models of {self.name} are published; give a config and a checkpoint")
+
+    def shown_name(self, name: str) -> str:
+        """What predictions call a class of this name."""
+        return name
+
     def palette(self, cfg: Any, num_classes: int) -> list[Colour]:
         """An RGB colour, 0..255, for each class: the test set's palette if it is complete, else generated colours."""
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
         given = (dataset.get("metainfo") or {}).get("palette") or []
         return given if len(given) >= num_classes else make_palette(num_classes)
+
+    def counted_size(self, cfg: Any) -> tuple[int, int]:
+        """Height and width, in pixels, of the image at which papers count a config's model."""
+        return 224, 224
+
+    def counted_pass(self, model: nn.Module, images: Tensor) -> Any:
+        """The pass of a model that papers count: a test without what follows the last head, on the meta device.
+
+        Args:
+            model: the model, on the meta device.
+            images: (1, 3, H, W) on the meta device.
+        """
+        return model(images)
 
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
         """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.
@@ -151,6 +182,18 @@ class Task(ABC):
                 if dataset not in seen:
                     found.check(dataset, split)
                     seen.append(dataset)
+
+    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
+        """Checks what belongs together in a training, once its parts are built.
+
+        Args:
+            cfg: the completed config. Its ``load_from`` and ``resume`` say what the run starts from.
+            model: the model, without a wrapper.
+            loader: the ``DataLoader`` of the training set.
+
+        Raises:
+            UserError: the parts do not fit.
+        """
 
     def build_model(self, cfg: Any) -> nn.Module:
         """The config's model. The weights of ``pretrained`` are not loaded."""

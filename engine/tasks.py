@@ -24,6 +24,11 @@ def task_of(cfg: Config) -> str:
     raise UserError(f"config {cfg.filename} names no task; add custom_imports = dict(imports=[TASK]), TASK: {allowed}")
 
 
+def task_of_published() -> Task:
+    """The task whose published weights are whole models: classification. Its package is imported here."""
+    return importlib.import_module(TASKS[0]).TASK
+
+
 def task_for(cfg: Config) -> Task:
     """The config's task. Its package is imported here. Raises UserError as :func:`task_of`."""
     return importlib.import_module(task_of(cfg)).TASK

@@ -13,6 +13,7 @@ class Segmentation(Task):
     """A class for every pixel, by mmseg."""
 
     name, scope, result_type = "segmentation", "mmseg", ClassMap
+    main_metrics = ("mIoU", "mAcc")
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -23,6 +24,16 @@ class Segmentation(Task):
 
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def counted_size(self, cfg):
+        """The height of the training crops, and four times their width: 512x2048, or 640x2560."""
+        steps = (cfg.get("train_dataloader") or {}).get("dataset", {}).get("pipeline") or []
+        crops = [step["crop_size"] for step in steps if step["type"] == "RandomCrop"]
+        height, width = crops[0] if crops else (512, 512)
+        return height, 4 * width
+
+    def counted_pass(self, model, images):
+        return model(images, mode="tensor")
 
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()

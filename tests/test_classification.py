@@ -195,7 +195,14 @@ def test_accuracy_counts_every_image_once():
     assert result == {"top1": pytest.approx(100 / 3), "top5": pytest.approx(200 / 3)}
 
 
+@pytest.mark.parametrize(("classes", "told"), [(1, False), (5, False), (6, True)])
+def test_top_5_is_told_of_more_than_five_classes(classes, told):
+    metric = Accuracy()
+    metric.process(None, [dict(scores=torch.rand(classes), label=0)])
+    assert ("top5" in metric.evaluate(size=1)) == told
+
+
 def test_accuracy_with_fewer_classes_than_k():
     metric = Accuracy()
     metric.process(None, [dict(scores=torch.tensor([0.9, 0.1]), label=1)])
-    assert metric.evaluate(size=1) == {"top1": 0.0, "top5": 100.0}
+    assert metric.evaluate(size=1) == {"top1": 0.0}  # among the best five of two classes is every answer

@@ -1,5 +1,7 @@
 """Weights of other trainers load, from any entry, and with any prefix and wrapper before the names."""
 
+import warnings
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -7,8 +9,9 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.optim.swa_utils import AveragedModel
 
-from backbones import FAMILIES, UserError, convert, create_backbone, load_weights
-from classification import create_classifier
+from backbones import FAMILIES, FeatureExtractor, UserError, convert, create_backbone, load_weights
+from backbones.errors import Notice
+from classification import Classifier, create_classifier
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -207,3 +210,33 @@ def test_a_sharded_filter_keeps_its_size(mesh):
     fully_shard(net, mesh=mesh)
     with pytest.raises(UserError, match="global filter is a DTensor and keeps its size; allowed: load it before"):
         load_weights(net, donor.state_dict())
+
+
+@pytest.mark.parametrize("which", [None, "ema", "raw", "state_dict"])
+def test_every_way_to_build_a_network_takes_the_same_word(which, tmp_path):
+    """Backbone, classifier, features and a classifier's config, where the sets differ in structure too."""
+    kinds = {"raw": create_classifier("hornet_tiny_gf", 3), "ema": create_classifier("hornet_tiny_gf", 3)}
+    content = {"state_dict": kinds["raw"].state_dict(), "state_dict_ema": kinds["ema"].state_dict()}
+    torch.save(content, tmp_path / "both.pth")
+    expected = kinds["ema" if which in (None, "ema") else "raw"]
+    given = dict(pretrained=str(tmp_path / "both.pth"), which=which)
+    configured = Classifier(dict(type="HorNet", arch="hornet_tiny_gf", **given), num_classes=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if which else "ignore", Notice)  # a choice needs no note about the other set
+        configured.init_weights()
+        found = create_classifier(num_classes=3, **given)
+        backbone = create_backbone("hornet_tiny_gf", out_indices=(-1,), **given)
+        maps = FeatureExtractor("hornet_tiny_gf", (-1,), fuse=False, **given)
+    for clf in (configured, found):
+        assert all(torch.equal(value, expected.state_dict()[name]) for name, value in clf.state_dict().items())
+    for net in (backbone, maps.net):
+        wanted = expected.backbone.state_dict()
+        assert all(torch.equal(value, wanted[name]) for name, value in net.state_dict().items())
+
+
+def test_a_word_for_no_set_is_named(donor, tmp_path):
+    torch.save(donor.state_dict(), tmp_path / "one.pth")
+    with pytest.raises(UserError, match=r"one\.pth: which is 'best'; allowed here"):
+        create_backbone("van_b0", pretrained=str(tmp_path / "one.pth"), which="best")
+    with pytest.raises(UserError, match=r"which is 3; allowed: None, 'ema', 'raw'"):
+        create_backbone("van_b0", which=3)

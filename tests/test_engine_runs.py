@@ -230,7 +230,7 @@ def test_too_few_images_for_a_batch(images, tmp_path):
         ({"model.backbone.archh": "van_b0"}, "model.backbone: VAN takes no archh='van_b0'"),
         ({"optim_wrapper.optimizer.lrr": 1}, "van_b0_digits.py: unknown argument of AdamW 'lrr'; nearest: lr "),
         ({"optim_wrapper.optimizer.lr": "abc"}, "lr is 'abc'; allowed: numbers from 0 up"),
-        ({"train_dataloader.batch_size": "abc"}, "van_b0_digits.py: .*positive integer value, .*batch_size=abc"),
+        ({"train_dataloader.batch_size": "abc"}, "batch_size is 'abc'; allowed: integers from 1 up"),
         ({"model.backbone.type": "VAM"}, "van_b0_digits.py: VAM is not in the .*; allowed: Backbone, VAN, "),
         ({"model.backbone.type": "mmpretrain.VAN"}, 'mmpretrain.VAN is not in the .*; use type="VAN" or'),
         ({"model.backbone.type": "mmcls.PyramidVig"}, 'mmcls.PyramidVig is not in the .*; use type="PViG" or'),
@@ -459,7 +459,7 @@ def test_only_the_newest_and_the_best_are_kept(images, tmp_path):
 
 def test_test_metrics_and_strictness(images, trained, tmp_path):
     metrics = build_testing(tiny(images), trained / "iter_2.pth", tmp_path, device="cpu").test()
-    assert set(metrics) == {"top1", "top5"} and metrics["top5"] == 100
+    assert set(metrics) == {"top1"}  # of two classes
     other = tiny(images, **{"model.backbone.arch": "van_b1"})
     misfit = r"does not fit the model: \d+ tensors of another shape \(first backbone\..*: file \(32,\), model \(64,\)"
     with pytest.raises(UserError, match=misfit):

@@ -207,7 +207,7 @@ def test_the_known_map_is_offered_where_it_fits():
 def test_reset_head_on_the_command_line(images, five, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     argv = [DEMO, "--work-dir", tmp_path / "run", "--device", "cpu", "--cfg-options", f"data_root={images}"]
-    argv += [f"model.backbone.pretrained={five}", "train_dataloader.batch_size=2", "train_cfg.max_epochs=0"]
+    argv += [f"model.backbone.pretrained={five}", "train_dataloader.batch_size=2", "train_cfg.max_epochs=1"]
     status, _, err = run(train_tool, argv, monkeypatch, capsys)
     assert status == 2 and "has a head of 5 classes, and the data have 2; add --reset-head" in err
     status, _, err = run(train_tool, [*argv, "--reset-head", "--overwrite"], monkeypatch, capsys)

@@ -15,8 +15,8 @@ from mmengine.runner import Runner
 
 from engine import mistakes
 from engine.checkpoints import LateRemoval, SafeCheckpointHook
-from engine.console import ProgressHook
 from engine.hooks import BuffersHook
+from engine.progress import ProgressHook
 from engine.runner import SafeRunner
 
 FOLDERS = ("engine", "classification", "detection", "segmentation")
@@ -30,6 +30,7 @@ PRIVATE = {
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
+    "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),

@@ -202,8 +202,8 @@ def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, caps
         ("detection", ["--csv", "t.csv"], "--csv is for classification, and this is detection"),
         ("classification", ["--csv", "t.csv", "--out", "o"], "give one of the two"),
         ("classification", ["--csv", "."], "is a folder; allowed: a file"),
-        ("classification", ["--csv", "t.csv", "--batch-size", "0"], "batch_size is 0"),
-        ("classification", ["--csv", "t.csv", "--workers", "-1"], "num_workers is -1"),
+        ("classification", ["--csv", "t.csv", "--batch-size", "0"], "--batch-size is 0"),
+        ("classification", ["--csv", "t.csv", "--workers", "-1"], "--workers is -1"),
     ],
 )
 def test_tables_that_cannot_be_made(monkeypatch, checkpoints, photos, tmp_path, capsys, task, options, words):

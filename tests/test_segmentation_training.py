@@ -10,6 +10,7 @@ import torch
 
 from engine.config import load_config
 from engine.run import build_testing, build_training
+from engine.tasks import task_for
 
 HEADS = {
     "upernet_van_b0_512x512_160k_ade20k": {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16},
@@ -110,3 +111,28 @@ def test_upernet_decays_and_warms_up_as_the_authors():
     for t in (0, 1, 700, 1499, 1500, 3000):
         warm = min(1.0, 1e-6 + (1 - 1e-6) * t / 1500)
         assert rates[t] == pytest.approx(6e-5 * (1 - t / 160000) * warm, rel=2e-3)
+
+
+def test_a_head_of_as_many_other_classes_gets_a_note(masks, tmp_path, capsys):
+    """In a start from a checkpoint and in a test. The same classes get none."""
+    name = "semantic_fpn_van_b0_512x512_40k_ade20k"
+    options = {"data_root": str(masks), "classes": ["box", "disc", "background"], "model.backbone.pretrained": None}
+    options |= dense_data.SMALL_LOADERS | dense_data.small_mask_pipelines() | HEADS[name]
+    path = f"segmentation/configs/van/{name}.py"
+    state = task_for(load_config(path, options)).build_model(load_config(path, options)).state_dict()
+    for file, classes in (("same", ["box", "disc", "background"]), ("other", ["box", "ring", "background"])):
+        torch.save({"state_dict": state, "meta": {"dataset_meta": {"classes": classes}}}, tmp_path / f"{file}.pth")
+
+    def said(file):
+        weights = str(tmp_path / f"{file}.pth")
+        runner = build_training(load_config(path, options | {"load_from": weights}), tmp_path / file, device="cpu")
+        runner.load_or_resume()
+        runner.folder.release()
+        runner = build_testing(load_config(path, options), weights, tmp_path / "test", device="cpu")
+        _ = runner.test_loop
+        runner.load_or_resume()
+        return capsys.readouterr().err
+
+    assert "of other classes" not in said("same")
+    note = "other.pth is of other classes: its class 1 is 'ring', and the data's is 'disc'; its head is kept"
+    assert said("other").count(note) == 2

@@ -162,7 +162,7 @@ def test_what_cannot_be_tested_is_named(cut_depths, tool, tmp_path, monkeypatch,
         status, _, err = run(tool, [*argv, "--device", "cpu"], monkeypatch, capsys)
         assert status == 2 and err.count("\n") == 1 and all(word in err for word in words), err
 
-    refused(["backbone.pth"], "backbone.pth holds no classifier")
+    refused(["backbone.pth"], "backbone.pth carries no config and holds no classifier")
     refused(["van_b0.in2k"], "van_b0.in2k", "van_b0.in1k")
     refused(["van.pth", "--cfg-options", "data_root=absent"], "no data folder absent/val")
     refused(["van.pth", "--cfg-options", "data_root=pets"], "1000 outputs", "2 class folders, such as cat", "n01440764")
@@ -180,7 +180,8 @@ def test_a_report_of_imagenet_r_with_ten_crops(cut_depths, tool, tmp_path, monke
     status, out, err = run(tool, [*argv, "--cfg-options", ONE_PROCESS, small], monkeypatch, capsys)
     assert status == 0, err
     assert "4 images, 2 of 1000 classes, 64 pixels" in out and "10 views an image" in out
-    assert json.loads((tmp_path / "report/report.json").read_text())["top5"] == 100  # two classes may be predicted
+    assert json.loads((tmp_path / "report/report.json").read_text())["images"] == 4
+    assert "top5" not in (tmp_path / "report/report.json").read_text()  # only two classes may be predicted
     assert (tmp_path / "report/confusion.csv").read_text().startswith(f"true,{WNIDS[1]},{WNIDS[9]}\n")
 
 
@@ -252,7 +253,7 @@ def test_a_checkpoint_without_its_config_gives_the_same_metrics(task, models, to
         (root / "away").rename(root / "data")
     assert status == 0 and len(out.splitlines()) == (3 if task == "classification" else 2), (out, err)
     found = json.loads((tmp_path / "m.json").read_text())
-    assert found == pytest.approx(expected, nan_ok=True) and len(found) > 1
+    assert found == pytest.approx(expected, nan_ok=True) and found
 
 
 def test_a_carried_config_keeps_to_reading(models, tmp_path):

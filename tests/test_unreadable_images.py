@@ -1,7 +1,10 @@
 """Training goes on without the few images that cannot be read, and stops with their list if there are too many.
 
-The next image takes the place of an unreadable one, in every process and worker alike. Testing stops at the first one.
+The next image takes the place of an unreadable one, in every process and worker alike. A validation leaves it out.
+Testing stops at the first one.
 """
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from backbones import UserError
 from classification.data import ImageFolder
-from classification.data.unreadable import UnreadableHook
+from classification.data.unreadable import UNSCORED, UnreadableHook
+from classification.extremes import ImagesHook
+from classification.metrics import Accuracy, CalibrationError
 from engine.config import load_config
 from engine.run import build_training
 
@@ -102,8 +107,10 @@ def settings(images, **more):
         "data_root": str(images),
         "train_dataloader.batch_size": 4,
         "train_dataloader.num_workers": 2,
+        "val_dataloader.num_workers": 0,
         "train_dataloader.dataset.in_memory": False,
         "train_cfg.max_epochs": 1,
+        "input_size": 32,
         "model.backbone.arch": "van_b0",
         **more,
     }
@@ -122,6 +129,69 @@ def test_a_run_says_what_it_skipped(small, images, tmp_path, capfd):
     assert err.count("note: skipped: 2 of 20 training images cannot be read: ") == 1
     assert str(tmp_path / "run/unreadable.txt") in err
     assert len((tmp_path / "run/unreadable.txt").read_text().splitlines()) == 2
+
+
+def broken_val(images, name="b/12.png"):
+    (images / "val" / name).write_bytes(b"no image")
+    for path in ("a/03.png", "a/04.png"):
+        (images / "train" / path).write_bytes((images / "val" / path).read_bytes())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_validation_leaves_an_unreadable_image_out(workers, small, images, tmp_path, capfd):
+    broken_val(images)
+    seen = []
+    options = {"val_dataloader.num_workers": workers, "val_dataloader.batch_size": 8, "train_cfg.max_epochs": 2}
+    options |= {"train_dataloader.dataset.max_unreadable": 0.05, "val_dataloader.dataset.in_memory": False}
+    runner = build_training(settings(images, **options), work_dir=tmp_path / "run", device="cpu")
+    metric = runner.val_loop.evaluator.metrics[0]
+    figures = metric.figures
+    metric.figures = lambda results, unreadable: seen.append((results, unreadable)) or figures(results, unreadable)
+    runner.train()
+    out, err = capfd.readouterr()
+    assert [(len(results), unreadable) for results, unreadable in seen] == [(19, 1), (19, 1)]
+    assert err.count("note: skipped: 1 of 20 validation images cannot be read: ") == 1 and "b/12.png" in err
+    lines = [line for line in (out + err).splitlines() if line.startswith("epoch ")]
+    assert len(lines) == 2 and all("unreadable 1" in " ".join(line.split()) for line in lines), lines
+    assert (tmp_path / "run/unreadable_val.txt").read_text().endswith("b/12.png\n")
+    assert not (tmp_path / "run/unreadable.txt").exists()
+
+
+def test_too_many_in_a_validation_stop_the_run_after_its_checkpoint(small, images, tmp_path):
+    broken_val(images)
+    runner = build_training(
+        settings(images, **{"val_dataloader.dataset.in_memory": False}), work_dir=tmp_path / "run", device="cpu"
+    )
+    with pytest.raises(UserError, match=r"1 of 20 validation images .*b.12\.png.* max_unreadable=0\.001 allows 0"):
+        runner.train()
+    assert (tmp_path / "run/epoch_1.pth").is_file()
+
+
+def test_a_validation_set_may_allow_a_share_of_its_own(small, images, tmp_path):
+    broken_val(images)
+    options = {"val_dataloader.dataset.in_memory": False, "val_dataloader.dataset.max_unreadable": 0.5}
+    build_training(settings(images, **options), work_dir=tmp_path / "run", device="cpu").train()
+
+
+def test_metrics_count_readable_images_only():
+    """Each metric gives what it gives without the images, in any place of a batch."""
+    torch.manual_seed(0)
+    images = [{"scores": torch.rand(9).softmax(0), "label": n % 9} for n in range(30)]
+    for make in (Accuracy, CalibrationError):
+        alone, mixed = make(), make()
+        for metric, gap in ((alone, False), (mixed, True)):
+            metric.dataset_meta = {}
+            for begin in range(0, 30, 10):
+                batch = images[begin : begin + 10]
+                if gap:
+                    batch = [*batch[:3], {**batch[3], "label": UNSCORED}, *batch[3:]]
+                metric.process({}, batch)
+        expected = alone.evaluate(size=30)
+        assert mixed.evaluate(size=33) == expected | ({"unreadable": 3} if make is Accuracy else {})
+    nothing = Accuracy()
+    nothing.process({}, [{**images[0], "label": UNSCORED}])
+    with pytest.raises(UserError, match="none of 1 images can be read"):
+        nothing.evaluate(size=1)
 
 
 def test_a_run_stops_with_one_line(small, images, tmp_path, monkeypatch, capsys):
@@ -157,3 +227,12 @@ def test_the_transform_draws_the_same_numbers(images):
     with_skip = data[3]["inputs"]
     torch.manual_seed(3)
     np.testing.assert_array_equal(with_skip.numpy(), data[5]["inputs"].numpy())
+
+
+def test_the_pictures_of_a_validation_leave_it_out():
+    metric = Accuracy()
+    metric.dataset_meta = {}
+    loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]))
+    outputs = [{"scores": torch.tensor([0.2, 0.8]), "label": label} for label in (1, UNSCORED, 0)]
+    right, unscored, wrong = ImagesHook().judge(loop, outputs)
+    assert unscored is None and right[1]["right"] and not wrong[1]["right"]

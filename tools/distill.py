@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, add_amp_option, add_run_options, run_tool
+from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
 
 CONFIG = Path(__file__).parent.parent / "classification/configs/distill/van_b0_8xb128_distill.py"
 
@@ -24,7 +24,8 @@ def main() -> None:
     from engine.options import parse_options
     from engine.run import build_training
 
-    cfg = load_config(args.config, {**options_of(args), **parse_options(args.cfg_options)})
+    options = parse_options([*args.cfg_options, *track_options(args)])
+    cfg = load_config(args.config, {**options_of(args), **options})
     if (cfg.get("model") or {}).get("type") != "Distiller":
         raise UserError(f"--config {args.config} is no distillation; allowed: a config with model.type='Distiller'")
     work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{cfg.model.backbone.arch}_distill"
@@ -60,6 +61,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", nargs="?", const=True, metavar="CHECKPOINT", help="as in tools/train.py")
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     add_amp_option(parser)
+    add_track_option(parser)
     add_run_options(parser)
     return parser.parse_args()
 

@@ -1,5 +1,6 @@
 """Writes the feature maps of images: one .npz per image, and with --pca a picture of each map.
 
+python tools/extract_features.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR] [--pca]
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
 """
 
@@ -13,10 +14,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from backbones import FeatureExtractor, UserError
+from backbones import WEIGHTS, FeatureExtractor, UserError, list_archs
+from backbones.errors import unknown
 from backbones.features import pca_colours
 from backbones.images import list_images, output_stems
 from engine.cli import Parser, output_folder, run_tool
+from engine.places import place_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -24,13 +27,14 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def main() -> None:
     args = parse_args()
     paths = list_images(args.images)
-    extractor = FeatureExtractor(
-        args.arch, args.out_indices, args.pretrained, args.device, DTYPES[args.dtype], short_side=args.short_side
-    )
-    if args.pretrained is None:
-        print(f"note: without --pretrained the weights of {args.arch} are random", file=sys.stderr)
+    arch, weights = arch_and_weights(args.model, args.pretrained)
+    how = {"short_side": args.short_side, "which": args.which}
+    extractor = FeatureExtractor(arch, args.out_indices, weights, args.device, DTYPES[args.dtype], **how)
+    arch = extractor.net.arch
+    if weights is None:
+        print(f"note: without --pretrained the weights of {arch} are random", file=sys.stderr)
     print(f"normalised with {extractor.statistics}")
-    out = output_folder(args.out)
+    out = output_folder(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
     index, skipped = [], []
     for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
         try:
@@ -45,7 +49,7 @@ def main() -> None:
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         index.append({"image": str(path), "file": f"{stem}.npz", "size": list(pyramid.image_sizes[0]), "maps": shapes})
     strides = {f"stage{i}": info.stride for i, info in zip(extractor.net.out_indices, extractor.feature_info)}
-    content = {"arch": args.arch, "pretrained": args.pretrained, "statistics": extractor.statistics._asdict()}
+    content = {"arch": arch, "pretrained": weights, "statistics": extractor.statistics._asdict()}
     content |= {"strides": strides, "images": index}
     (out / "features.json").write_text(json.dumps(content, indent=2) + "\n")
     print(f"{len(index)} of {len(paths)} images: maps and features.json in {out}")
@@ -55,14 +59,19 @@ def main() -> None:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("arch", help="one of the names that tools/model_info.py lists")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "model",
+        metavar="WEIGHTS_OR_ARCH",
+        help="weights, as a name of the weights table, a URL or a file; or an arch that tools/model_info.py lists",
+    )
     parser.add_argument("images", nargs="+", help="image files, or folders that are searched for images")
     parser.add_argument(
-        "--pretrained", help="weights: a name of the weights table, a URL or a file (default: random weights)"
+        "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"
     )
+    parser.add_argument("--which", help="if the file holds several sets: ema (default), raw or an entry's name")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are saved")
-    parser.add_argument("--out", default="work_dirs/features", help="folder for the results (default: %(default)s)")
+    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: work_dirs/features/<model>)")
     parser.add_argument(
         "--short-side", type=int, metavar="PIXELS", help="resize each image to this shorter side (default: no resizing)"
     )
@@ -77,6 +86,17 @@ def parse_args() -> argparse.Namespace:
         help="type to compute in (default: float32); files hold float32",
     )
     return parser.parse_args()
+
+
+def arch_and_weights(model: str, pretrained: str | None) -> tuple[str | None, str | None]:
+    """The arch and the weights that the arguments name. None is the arch of the weights, and random weights."""
+    if model in list_archs():
+        return model, pretrained
+    if model not in WEIGHTS and "://" not in model and not Path(model).exists():
+        raise unknown("arch or weights", model, [*list_archs(), *WEIGHTS])
+    if pretrained is not None:
+        raise UserError(f"{model} and --pretrained {pretrained} are both weights; allowed: an arch with --pretrained")
+    return None, model
 
 
 def save_pca(pyramid: tuple[torch.Tensor, ...], path: Path) -> None:

@@ -54,7 +54,8 @@ def main() -> None:
         print(f"{'rate':>9}{'decay':>9}{'held out':>10}{'top-1':>9}{'top-5':>9}")
         for point in found["grid"]:
             figures = [point[name] for name in ("held_out_top1", "top1", "top5")]
-            cells = ["diverged" if figure is None else f"{figure:.2f}" for figure in figures]
+            absent = "diverged" if point["top1"] is None else "-"
+            cells = [absent if figure is None else f"{figure:.2f}" for figure in figures]
             mark = "  best" if point is found["best"] else ""
             print(f"{point['rate']:>9g}{point['weight_decay']:>9g}{cells[0]:>10}{cells[1]:>9}{cells[2]:>9}{mark}")
         if len(args.rates) > 1 and found["best"]["rate"] in (min(args.rates), max(args.rates)):

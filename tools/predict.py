@@ -1,6 +1,7 @@
 """Predicts on your own images: for each a picture with the prediction drawn on it, and a JSON file.
 
 python tools/predict.py CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]           a checkpoint of this project
+python tools/predict.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR]              a published classifier: name, URL or file
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
 python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--workers 4]
                                                                    classification: one table in place of the files
@@ -23,8 +24,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from backbones import UserError
+from backbones.checks import check_int
 from backbones.images import list_images, output_stems
 from engine.cli import CONFIG_SUFFIXES, Parser, add_config_options, output_folder, run_tool
+from engine.places import place_of
 
 BEST = 5  # classes of an image in the table
 CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a path may be no text
@@ -32,7 +35,7 @@ CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a p
 
 def main() -> int:
     args = parse_args()
-    out = Path(args.out or Path("work_dirs/predict") / Path(args.config or args.checkpoint).stem)
+    out = Path(args.out or Path("work_dirs/predict") / place_of(args.checkpoint))
     paths = list_images(args.images)
     if args.csv:
         refuse_to_overwrite(paths, [Path(args.csv)], "--csv")
@@ -131,9 +134,10 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="[CONFIG] CHECKPOINT IMAGE",
         help="the config that the checkpoint was trained with, if the checkpoint does not carry it; a checkpoint, e.g. "
-        "work_dirs/<config name>/epoch_12.pth; image files, or folders that are searched for images",
+        "work_dirs/<config name>/epoch_12.pth, or the name, URL or file of a published classifier; image files, or "
+        "folders that are searched for images",
     )
-    parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<name of the config or checkpoint>")
+    parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<run>/<checkpoint>")
     parser.add_argument(
         "--csv", metavar="FILE", help="classification: one table of the five best classes, in place of files in --out"
     )
@@ -145,6 +149,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
+    check_int("--batch-size", args.batch_size, 1, None)
+    check_int("--workers", args.workers, 0, None)
     # The suffix tells a config from a checkpoint.
     args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
     args.checkpoint, *args.images = args.inputs or [None]

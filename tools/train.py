@@ -1,6 +1,6 @@
 """Trains any config: classification, detection or segmentation."""
 
-from engine.cli import Parser, add_amp_option, add_run_options, run_tool
+from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
 
 
 def main() -> None:
@@ -8,7 +8,7 @@ def main() -> None:
     from engine.config import load_config
     from engine.run import build_training, replay
 
-    options = [*args.cfg_options, "model.reset_head=True"] if args.reset_head else args.cfg_options
+    options = [*args.cfg_options, *track_options(args), *(["model.reset_head=True"] if args.reset_head else [])]
     cfg = load_config(args.config, options)
     how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
     if args.replay is not None:
@@ -35,6 +35,7 @@ def parse_args():
         "--reset-head", action="store_true", help="classification: start with a new head, whatever the weights hold"
     )
     add_amp_option(parser)
+    add_track_option(parser)
     add_run_options(parser)
     return parser.parse_args()
 

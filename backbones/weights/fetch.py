@@ -40,7 +40,7 @@ def locate(arch: str | None, source: str | Path) -> Path:
         return Path(url2pathname(parts.path))
     if "://" in text:
         return fetch(text)
-    if not Path(text).is_file() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
+    if not Path(text).exists() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
         raise unknown("weights name (and no such file)", text, WEIGHTS)
     return Path(text)
 

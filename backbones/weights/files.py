@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
+from backbones.images import SUFFIXES
 from backbones.weights.own import from_json, to_json
 
 # Identity of the one file that was read ahead -> its content.
@@ -30,6 +31,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: the file is absent, cut off or of another format, or its pickle asks for code.
     """
     path = Path(path)
+    others = {"an image": SUFFIXES, "a config or another text": (".py", ".json", ".yaml", ".yml", ".txt", ".csv")}
+    kind = next((kind for kind, suffixes in others.items() if path.name.lower().endswith(suffixes)), None)
+    kind = "a folder" if path.is_dir() else kind
+    if kind and path.exists():
+        raise UserError(f"{path} is {kind}; a file of weights is needed here, such as a .pth or .safetensors file")
     if not path.is_file():
         raise UserError(f"no such checkpoint file: {path}")
     content = READ_AHEAD.pop(identity(path), None)

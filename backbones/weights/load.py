@@ -1,9 +1,9 @@
 """Strict loading: all of a network's tensors or none, and a report."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ from backbones.checks import check_prefix
 from backbones.errors import Notice, UserError
 from backbones.weights.containers import WRAPPERS
 from backbones.weights.fit import check_computed, check_fit, check_values, same_shape
-from backbones.weights.network import Network, backbone_of, is_network, unwrapped
+from backbones.weights.network import Network, backbone_of, unwrapped
 from backbones.weights.source import Source, open_source, unknown_format
 
 
@@ -127,30 +127,17 @@ def match_structure(network: Network, source: Source, which: str | None = None) 
 
     Call this before DDP or an optimiser is built: HorNet's filters may change their shapes, and norms may come or go.
     The load that follows does not read the file again. If ``source`` is the network's own ``pretrained``, names are
-    taken by its ``pretrained_prefix``.
+    taken by its ``pretrained_prefix``, and the set by its ``which``.
 
     Raises:
         UserError: the file is absent, unsafe or cut off. Whether tensors fit is checked by the load.
     """
-    prefix = network.pretrained_prefix if source is network.pretrained else None
+    if source is network.pretrained:
+        prefix, which = network.pretrained_prefix, which or network.which
+    else:
+        prefix = None
     opened = open_source(network.arch, network.ARCHS[network.arch], source, which, prefix, ahead=True)
     network.match_structure(opened.structure)
-
-
-def match_structures(model: nn.Module, state: Mapping[str, Tensor], own: Mapping[str, Any] | None = None) -> None:
-    """Gives every network within a model the structure that an own checkpoint of the whole model has.
-
-    Args:
-        model: a detector, segmenter, classifier or backbone.
-        state: the state dict of the whole model, from the checkpoint.
-        own: the result of ``read_own_meta`` for the checkpoint.
-    """
-    for name, module in list(model.named_modules()):
-        if is_network(module):
-            prefix = f"{name}." if name else ""
-            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-            content = {"state_dict": part, "meta": {"ziggurat": own}}
-            module.match_structure(open_source(module.arch, module.ARCHS[module.arch], content).structure)
 
 
 def placed(value: Tensor, like: Tensor) -> Tensor:

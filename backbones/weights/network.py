@@ -19,6 +19,7 @@ class Network(Protocol):
         ARCHS: arch -> row of the arch table, which the family's module in ``backbones.convert`` reads.
         pretrained: the weights that the network's constructor was given, or None.
         pretrained_prefix: the beginning of the names to take from ``pretrained``, or None.
+        which: chooses between several sets of weights in ``pretrained``, as for ``load_weights``.
         depths: number of blocks of each stage in the arch, built or not.
         stages: the stages that were built, each with ``blocks``.
         is_fused: whether the network is in its inference form, which takes no weights.
@@ -29,6 +30,7 @@ class Network(Protocol):
     ARCHS: Mapping[str, Any]
     pretrained: Any
     pretrained_prefix: str | None
+    which: str | None
     depths: tuple[int, ...]
     stages: nn.ModuleList
     is_fused: bool

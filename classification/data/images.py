@@ -13,13 +13,14 @@ from backbones.errors import UserError, shorten
 from backbones.images import read_image
 from classification.data.samples import Samples
 from classification.data.transforms import as_tensor, build_transform
-from classification.data.unreadable import Unreadable
+from classification.data.unreadable import UNSCORED, Unreadable
 
 
 class LabelledImages(Dataset):
     """Images whose names and classes are given.
 
-    An item is a dict: ``inputs``, uint8 RGB (3, H, W), and ``data_samples``, the class index.
+    An item is a dict: ``inputs``, uint8 RGB (3, H, W), and ``data_samples``, the class index. In a validation the item
+    of an unreadable image has the index ``UNSCORED``.
 
     Args:
         classes: the class names, in the order of their indices.
@@ -58,8 +59,10 @@ class LabelledImages(Dataset):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index, image = self.first_readable(range(len(self))[index])
-        return {"inputs": as_tensor(self.transform(image)), "data_samples": int(self.samples.labels[index])}
+        place = range(len(self))[index]
+        found, image = self.first_readable(place)
+        label = UNSCORED if found != place and self.unreadable.is_scored else int(self.samples.labels[found])
+        return {"inputs": as_tensor(self.transform(image)), "data_samples": label}
 
     def read(self, index: int) -> Image.Image:
         """The image as 8-bit RGB; UserError if it cannot be read."""

@@ -64,8 +64,8 @@ def linear_probe(
 
     Returns:
         ``grid``, for each point ``dict(rate, weight_decay, held_out_top1, top1, top5)`` in percent, with None for a
-        classifier whose weights are not finite; ``best``, the chosen one of them; and ``images``, the numbers of
-        training and held-out images.
+        classifier whose weights are not finite, and for ``top5`` of five classes or fewer; ``best``, the chosen one of
+        them; and ``images``, the numbers of training and held-out images.
 
     Raises:
         UserError: nothing can be held out, or every classifier diverged.
@@ -181,7 +181,7 @@ def batches(numbers: np.ndarray, epochs: int, batch_size: int, random: torch.Gen
 def accuracies(
     split: Split, numbers: np.ndarray, weight: Tensor, bias: Tensor, scale: Scale
 ) -> list[tuple[float | None, float | None]]:
-    """Top-1 and top-5 in percent of each classifier; None for one whose weights are not finite."""
+    """Top-1 and top-5 in percent of each classifier; None for weights that are not finite, and top-5 of 5 classes."""
     finite = (torch.isfinite(weight).all(dim=(1, 2)) & torch.isfinite(bias).all(dim=(1, 2))).tolist()
     rows = max(1, ROWS // len(weight))
     hits = torch.zeros(len(weight), 2, dtype=torch.int64)
@@ -192,4 +192,8 @@ def accuracies(
         right = logits.topk(min(5, logits.shape[2]), dim=2).indices == truth[:, None]
         hits += torch.stack([right[:, :, 0].sum(dim=1), right.sum(dim=(1, 2))], dim=1).cpu()
     percent = (100 * hits.double() / len(numbers)).tolist()
-    return [tuple(row) if fine else (None, None) for row, fine in zip(percent, finite, strict=True)]
+    tells = weight.shape[-1] > 5  # of five classes or fewer, every answer is among the best five
+    return [
+        (top1 if fine else None, top5 if fine and tells else None)
+        for (top1, top5), fine in zip(percent, finite, strict=True)
+    ]

@@ -8,12 +8,14 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="top1"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     unreadable=dict(type="UnreadableHook"),
+    images=dict(type="ImagesHook"),
 )
 # The line below tests and saves an averaged copy of the weights in place of the trained ones:
 # custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]
 log_processor = dict(window_size=50, by_epoch=True)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))  # inputs have one shape
-visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+visualizer = dict(type="Visualizer", vis_backends=vis_backends)
 log_level = "INFO"
 load_from = None
 resume = False

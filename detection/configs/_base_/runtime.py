@@ -13,7 +13,7 @@ env_cfg = dict(
     cudnn_benchmark=False,  # COCO images have many shapes; a search of kernels for each does not pay
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
 )
-vis_backends = [dict(type="LocalVisBackend")]
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_level = "INFO"
 load_from = None

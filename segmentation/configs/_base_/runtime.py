@@ -13,7 +13,7 @@ env_cfg = dict(
     cudnn_benchmark=True,  # all crops have one shape
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
 )
-vis_backends = [dict(type="LocalVisBackend")]
+vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_level = "INFO"
 load_from = None

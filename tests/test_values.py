@@ -1,0 +1,105 @@
+"""Numbers that no loader or loop can use, and files that are no config: one line before anything is built."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import run
+from PIL import Image
+
+from backbones import UserError
+from engine.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = [
+    "classification/configs/demo/van_b0_digits.py",
+    "detection/configs/demo/mask_rcnn_van_b0_digits.py",
+    "segmentation/configs/demo/semantic_fpn_van_b0_digits.py",
+]
+
+
+@pytest.mark.parametrize(
+    ("option", "least"),
+    [
+        ("train_dataloader.batch_size=-1", 1),
+        ("train_dataloader.batch_size=0", 1),
+        ("train_dataloader.batch_size='8'", 1),
+        ("train_dataloader.batch_size=2.5", 1),
+        ("val_dataloader.batch_size=0", 1),
+        ("test_dataloader.batch_size=0", 1),
+        ("train_dataloader.num_workers=-1", 0),
+        ("val_dataloader.num_workers=x", 0),
+        ("train_cfg.max_epochs=0", 1),
+        ("train_cfg.max_epochs=-1", 1),
+        ("train_cfg.val_interval=0", 1),
+        ("optim_wrapper.accumulative_counts=0", 1),
+        ("optim_wrapper.accumulative_counts='2'", 1),
+    ],
+)
+def test_a_bad_number_is_named_as_it_was_typed(option, least, tmp_path, config=CONFIGS[0]):
+    name, _, value = option.partition("=")
+    with pytest.raises(UserError) as error:
+        load_config(ROOT / config, [f"data_root={tmp_path}", option])
+    assert str(error.value) in (
+        f"{name} is {value}; allowed: integers from {least} up",
+        f"{name} is {value!r}; allowed: integers from {least} up",
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS[1:])
+def test_every_task_checks_its_numbers(config, tmp_path):
+    test_a_bad_number_is_named_as_it_was_typed("train_dataloader.batch_size=0", 1, tmp_path, config)
+
+
+def test_numbers_at_their_least_are_allowed(tmp_path):
+    options = ["train_dataloader.num_workers=0", "val_dataloader.batch_size=1", "train_cfg.val_interval=1"]
+    cfg = load_config(ROOT / CONFIGS[0], [f"data_root={tmp_path}", *options])
+    assert cfg.train_dataloader.num_workers == 0 and cfg.test_dataloader.batch_size == 1
+
+
+# --- files that are no config
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    torch.save({"state_dict": {}}, "epoch_1.pth")
+    for name in ("van.safetensors", "van.pth.tar", "notes.txt"):
+        Path(name).write_bytes(b"x")
+    Image.new("RGB", (32, 32)).save("cat.PNG")
+    Path("coco.json").write_text(json.dumps({"images": [], "annotations": []}))
+    Path("list.yaml").write_text("- 1")
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("folder", "folder is a folder"),
+        ("epoch_1.pth", "epoch_1.pth is a file of weights"),
+        ("van.safetensors", "van.safetensors is a file of weights"),
+        ("van.pth.tar", "van.pth.tar is a file of weights"),
+        ("cat.PNG", "cat.PNG is an image"),
+        ("notes.txt", "notes.txt is no config"),
+        ("coco.json", "coco.json is no config, since it names neither a model nor a _base_"),
+        ("list.yaml", "list.yaml is no config, since it names neither a model nor a _base_"),
+    ],
+)
+def test_what_is_no_config_is_named(file, what, files):
+    with pytest.raises(UserError) as error:
+        load_config(file)
+    assert str(error.value) == f"{what}; a config is needed here, a file that ends in .py, .json, .yaml, .yml"
+
+
+@pytest.mark.parametrize("tool", ["train", "browse_dataset", "print_config"])
+def test_tools_that_take_a_config_say_so(tool, files, monkeypatch, capsys):
+    status, _, err = run(importlib.import_module(tool), ["epoch_1.pth"], monkeypatch, capsys)
+    assert status == 2 and err.startswith("error: epoch_1.pth is a file of weights; a config is needed here")
+    assert err.count("\n") == 1
+
+
+def test_a_whole_config_in_json_is_read(tmp_path):
+    load_config(ROOT / CONFIGS[0], [f"data_root={tmp_path}"]).dump(str(tmp_path / "run.json"))
+    assert load_config(tmp_path / "run.json").model.backbone.arch == "van_b0"
