@@ -29,7 +29,7 @@ class Classification(Task):
     """Scores of an image's classes, on mmengine alone."""
 
     name, scope, result_type = "classification", "mmengine", Scores
-    main_metrics = ("top1", "top5")
+    main_metrics = ("top1", "top5", "unreadable")
 
     def complete(self, cfg):
         prepare_config(cfg)

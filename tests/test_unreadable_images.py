@@ -151,7 +151,7 @@ def test_a_validation_leaves_an_unreadable_image_out(workers, small, images, tmp
     out, err = capfd.readouterr()
     assert [(len(results), unreadable) for results, unreadable in seen] == [(19, 1), (19, 1)]
     assert err.count("note: skipped: 1 of 20 validation images cannot be read: ") == 1 and "b/12.png" in err
-    lines = [line for line in (out + err).splitlines() if line.startswith("val ")]
+    lines = [line for line in (out + err).splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2 and all("unreadable 1" in " ".join(line.split()) for line in lines), lines
     assert (tmp_path / "run/unreadable_val.txt").read_text().endswith("b/12.png\n")
     assert not (tmp_path / "run/unreadable.txt").exists()
