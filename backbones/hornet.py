@@ -14,6 +14,7 @@ from backbones.errors import UserError, shown
 from backbones.gated_conv import GatedConv
 from backbones.layers import DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, GlobalFilter, conv_gelu
+from backbones.ops.global_filter import resized_filter
 from backbones.pyramid import PyramidBackbone, Stage
 
 SCALE = 1 / 3  # factor on every gate of the backbone
@@ -51,8 +52,8 @@ class HorNet(PyramidBackbone):
 
     Args:
         filter_sizes: (height, width) of the stored global filters, one for each stage, e.g. ``(None, None, (14, 8),
-            (7, 4))``. A stage of 7x7 filters has None. None for all, the default: decided by the loaded weights, else
-            by the arch.
+            (7, 4))``. A stage of 7x7 filters has None. A load resizes filters of other sizes, as the official detection
+            and segmentation code does. None for all, the default: decided by the loaded weights, else by the arch.
         out_norm: whether a LayerNorm ends each returned map, as in the official detection and segmentation backbones.
             None (default): decided by the loaded weights.
 
@@ -116,7 +117,8 @@ class HorNet(PyramidBackbone):
         return super().arguments() | {"filter_sizes": sizes, "out_norm": bool(self.out_norms)}
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
-        for stage, size in zip(self.stages, structure.get("filter_sizes", ()), strict=False):
+        sizes = structure.get("filter_sizes", ()) if self.filter_sizes is None else ()
+        for stage, size in zip(self.stages, sizes, strict=False):
             for module in filters_of(stage):
                 module.resize(size)
         has_norms = structure.get("out_norm", bool(self.out_norms))
@@ -125,6 +127,12 @@ class HorNet(PyramidBackbone):
             if has_norms:
                 self.add_out_norms()
             self.freeze()
+
+    def fitted(self, name: str, stored: Tensor, target: Tensor) -> Tensor:
+        is_filter = name.endswith(".complex_weight") and stored.ndim == target.ndim and stored.is_floating_point()
+        if self.filter_sizes is None or not is_filter or stored.layout != torch.strided or not stored.numel():
+            return stored
+        return resized_filter(stored, target.shape[1:3])
 
     @staticmethod
     def init_module(module: nn.Module) -> None:

@@ -19,6 +19,7 @@ def param_groups(
     no_decay: tuple[str, ...] = (),
     num_layers: int | None = None,
     decay_type: str = "layer_wise",
+    last_layer: int | None = None,
 ) -> list[dict[str, Any]]:
     """Groups the trainable parameters for an optimiser.
 
@@ -36,6 +37,8 @@ def param_groups(
         num_layers: the number of layers that the blocks are grouped into, 4 or more. None makes a layer of each block,
             or of each stage.
         decay_type: ``"layer_wise"``, or ``"stage_wise"`` for one layer per stage.
+        last_layer: the layer of stage 4 where ``num_layers`` groups the blocks. None means ``num_layers``. HorNet's
+            Mask R-CNN has 12 with ``num_layers=6``, so that its deepest layers learn faster than its heads.
 
     Returns:
         Dicts with ``params``, ``lr``, ``weight_decay`` and ``names``, first layer first.
@@ -43,7 +46,7 @@ def param_groups(
     Raises:
         UserError: an argument is out of its range.
     """
-    check_arguments(lr, weight_decay, layer_decay, no_decay, num_layers, decay_type)
+    check_arguments(lr, weight_decay, layer_decay, no_decay, num_layers, decay_type, last_layer)
     backbone = getattr(model, "backbone", model)
     if not isinstance(model, nn.Module) or not hasattr(backbone, "depths"):
         kind = f"a {type(model).__name__}" if isinstance(model, nn.Module) else shown(model)
@@ -56,7 +59,7 @@ def param_groups(
         if not param.requires_grad:
             continue
         place = place_of(name.removeprefix(prefix)) if name.startswith(prefix) else Place(None, "", None)
-        layer = layer_of(place, backbone.depths, count, grouped, decay_type)
+        layer = layer_of(place, backbone.depths, count, grouped, decay_type, last_layer or count)
         scale = layer_decay ** (count + 1 - layer)
         decay = 0.0 if param.ndim <= 1 or any(part in name for part in no_decay) else weight_decay
         new = {"params": [], "lr": lr * scale, "weight_decay": decay, "names": []}
@@ -66,14 +69,16 @@ def param_groups(
     return [groups[key] for key in sorted(groups)]
 
 
-def layer_of(place: Place, depths: tuple[int, ...], num_layers: int, grouped: bool, decay_type: str) -> int:
+def layer_of(
+    place: Place, depths: tuple[int, ...], num_layers: int, grouped: bool, decay_type: str, last_layer: int
+) -> int:
     """The layer, from 0, of a place in a backbone with ``depths`` blocks in each stage.
 
     The stem is layer 0. Everything outside stem and stages is layer ``num_layers + 1``. Layers between them:
 
     - By default each block is a layer. A downsampling belongs to the block after it, a stage's norm to its last block.
     - With ``grouped`` stages 1 and 2 are one layer each. Stage 3 has a layer for every two blocks, up to layer
-      ``num_layers - 1``. Stage 4 is layer ``num_layers``.
+      ``last_layer - 1``. Stage 4 is layer ``last_layer``.
     - With ``"stage_wise"`` the four stages are layers 1 to 4, and their downsamplings belong to layer 0.
     """
     stage = place.stage
@@ -86,11 +91,11 @@ def layer_of(place: Place, depths: tuple[int, ...], num_layers: int, grouped: bo
         return 0 if place.part == "downsample" else stage + 1
     if not grouped:
         return 1 + sum(depths[:stage]) + block
-    return (1, 2, min(3 + block // 2, num_layers - 1), num_layers)[stage]
+    return (1, 2, min(3 + block // 2, last_layer - 1), last_layer)[stage]
 
 
 def check_arguments(
-    lr: Any, weight_decay: Any, layer_decay: Any, no_decay: Any, num_layers: Any, decay_type: Any
+    lr: Any, weight_decay: Any, layer_decay: Any, no_decay: Any, num_layers: Any, decay_type: Any, last_layer: Any
 ) -> None:
     if not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
         raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
@@ -99,7 +104,10 @@ def check_arguments(
     for option, value in (("lr", lr), ("weight_decay", weight_decay)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
             raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")
-    if num_layers is not None and (not isinstance(num_layers, int) or num_layers < FEWEST_LAYERS):
-        raise UserError(f"num_layers is {num_layers!r}; allowed: None, integers from {FEWEST_LAYERS} up")
+    for option, value in (("num_layers", num_layers), ("last_layer", last_layer)):
+        if value is not None and (not isinstance(value, int) or value < FEWEST_LAYERS):
+            raise UserError(f"{option} is {value!r}; allowed: None, integers from {FEWEST_LAYERS} up")
     if decay_type not in DECAY_TYPES:
         raise UserError(f"decay_type is {decay_type!r}; allowed: {', '.join(DECAY_TYPES)}")
+    if last_layer is not None and (num_layers is None or decay_type != "layer_wise"):
+        raise UserError(f"last_layer is {last_layer!r}; allowed: None, unless num_layers groups blocks layer_wise")

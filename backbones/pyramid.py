@@ -207,6 +207,16 @@ class PyramidBackbone(nn.Module):
             structure: the constructor's arguments that belong to the weights, e.g. ``{"norm_eps": 1e-5}``.
         """
 
+    def fitted(self, name: str, stored: Tensor, target: Tensor) -> Tensor:
+        """A stored tensor as the network takes it. A network that can resize a tensor overrides this.
+
+        Args:
+            name: the tensor's name in the network.
+            stored: its values in the weights.
+            target: the network's own tensor.
+        """
+        return stored
+
     def fuse(self) -> "PyramidBackbone":
         """Folds batch norms and layer scales into convolutions, in place. Outputs stay the same up to rounding.
 

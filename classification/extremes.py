@@ -29,7 +29,10 @@ class ImagesHook(ExtremesHook):
         metric = next((one for one in loop.evaluator.metrics if isinstance(one, ScoredImages)), None)
         if metric is None or any(output["label"] is None for output in outputs):
             return []
-        scores, truth = metric.scored(outputs)
+        readable = [output for output in outputs if output["label"] != UNSCORED]
+        if not readable:
+            return [None] * len(outputs)
+        scores, truth = metric.scored(readable)
         best = scores.max(dim=1)
         judged = []
         for row, right, score, index in zip(scores, truth, best.values.tolist(), best.indices.tolist()):
@@ -37,7 +40,8 @@ class ImagesHook(ExtremesHook):
             is_right = index in labels
             facts = dict(right=is_right, predicted=index, score=score, true=labels, true_score=row[labels].max().item())
             judged.append((score if is_right else -score, facts))
-        return [None if output["label"] == UNSCORED else one for output, one in zip(outputs, judged, strict=True)]
+        found = iter(judged)
+        return [None if output["label"] == UNSCORED else next(found) for output in outputs]
 
     def tile(self, dataset: Any, image: Judged) -> Tile:
         about = self.describe(dataset, image)
@@ -68,3 +72,9 @@ def picture(inputs: Any) -> Image.Image:
     """The image of an item's ``inputs``: uint8 (1 or 3, H, W), or the last of several crops (N, 3, H, W)."""
     crop = inputs[-1] if inputs.ndim == 4 else inputs
     return Image.fromarray(crop.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+
+
+def show_images_in(cfg: Any, folder: str | Path) -> None:
+    """Makes a config's test write its best and worst images into a folder, in place."""
+    hooks = cfg.setdefault("default_hooks", {})
+    hooks["images"] = {**(hooks.get("images") or {}), "type": ImagesHook.__name__, "folder": str(folder)}

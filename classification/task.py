@@ -6,6 +6,7 @@ from PIL import Image
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.extremes import show_images_in
 from classification.imagenet import word_of
 from classification.model import Classifier
 from classification.published import predicting_config
@@ -49,6 +50,10 @@ class Classification(Task):
 
         return run
 
+    def counted_size(self, cfg):
+        side = cfg.test_dataloader.dataset.transform.input_size
+        return side, side
+
     def result(self, output, names):
         scores = output["scores"].cpu().numpy()
         labels = np.argsort(-scores, kind="stable")
@@ -64,6 +69,7 @@ class Classification(Task):
     def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
         if report:
             use_report(cfg, report, names)
+            show_images_in(cfg, report)
         if images:
             use_images(cfg, images, names)
         if real_labels:

@@ -7,6 +7,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from detection.coco import COCO_CLASSES
+from detection.counting import counted_pass
 from detection.data import prepare_config
 from engine.draw import draw_instances, make_palette
 from engine.images import from_bgr, kind_of, through_pipeline
@@ -58,6 +59,12 @@ class Detection(Task):
     def draw(self, image, result, palette):
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def counted_size(self, cfg):
+        return 800, 1280
+
+    def counted_pass(self, model, images):
+        return counted_pass(model, images)
 
     def with_truth(self, dataset, cfg):
         """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""

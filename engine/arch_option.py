@@ -1,9 +1,13 @@
-"""What becomes of a config's typed mean and std if an option changes the arch: those numbers belong to weights."""
+"""What becomes of values that a config types for its own arch, such as mean and std, if an option changes the arch."""
 
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
+from backbones.errors import UserError, arguments_of
+from backbones.registry import family_of
+from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import statistics
 from engine.complete import WEIGHTS, weights_of
 from engine.console import say_note
@@ -35,6 +39,43 @@ def follow_arch(cfg: Config, typed: list[str]) -> None:
     if typed:
         give, those = ("gives", "that") if len(typed) == 1 else ("give", "those")
         say_note(f"{' and '.join(typed)} of the config {give} way to {those} of {arch_of(cfg)}'s weights")
+
+
+def leave_out_foreign(cfg: Config, old: str, options: dict[str, Any]) -> None:
+    """Takes out of ``model.backbone`` what a leaf of ours types for its own arch, with a note.
+
+    These are weights of the table, and arguments that the new network does not take, such as the sizes of filters that
+    it lacks. Values of options are the user's last word.
+
+    Args:
+        cfg: the config, with its options.
+        old: the arch that the config's file names.
+        options: the options, by dotted keys.
+    """
+    backbone = part_of(cfg, "backbone")
+    family = family_of(backbone.arch)
+    typed = [key for key in backbone if key not in ("type", "arch") and f"model.backbone.{key}" not in options]
+    if "pretrained" in typed and backbone.pretrained in TABLE and backbone.pretrained.startswith(f"{old}."):
+        backbone.pretrained = True
+    left = [
+        key for key in typed if key not in arguments_of(family) or not takes(family, backbone.arch, key, backbone[key])
+    ]
+    for key in left:
+        del backbone[key]
+    if left:
+        say_note(f"{' and '.join(left)} of the config are left out; they belong to {old}")
+
+
+def takes(family: type, arch: str, key: str, value: Any) -> bool:
+    """Whether a network takes a value for an argument. Only what weights settle depends on the arch."""
+    if key not in family.SETTLED_BY_WEIGHTS:
+        return True
+    try:
+        with torch.device("meta"):
+            family(arch, **{key: value})
+    except UserError:
+        return False
+    return True
 
 
 def note_kept(cfg: Config, typed: list[str]) -> None:

@@ -100,7 +100,7 @@ def add_track_option(parser: argparse.ArgumentParser) -> None:
     """``--track``, for every tool that trains. :func:`track_options` makes an option of the config of it."""
     parser.add_argument(
         "--track",
-        nargs="+",
+        action="append",
         default=[],
         choices=["wandb", "mlflow"],
         help="send the curves to Weights & Biases or MLflow too; TensorBoard's files and JSON lines are always written",

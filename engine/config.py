@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from backbones.errors import UserError, unknown
 from backbones.images import SUFFIXES
-from engine.arch_option import arch_of, follow_arch, note_kept, typed_statistics
+from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
 from engine.cli import CONFIG_SUFFIXES
 from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
@@ -66,9 +66,12 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
     arch = arch_of(cfg)
     apply_options(cfg, options, path)
-    typed = typed_statistics(cfg, flat(options)) if arch_of(cfg) != arch else []
+    changed = arch_of(cfg) != arch
+    typed = typed_statistics(cfg, flat(options)) if changed else []
     if is_ours(path):
         follow_arch(cfg, typed)
+        if changed and arch is not None:
+            leave_out_foreign(cfg, arch, flat(options))
     complete(cfg, flat(options))
     if not is_ours(path):
         note_kept(cfg, typed)

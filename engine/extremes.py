@@ -70,6 +70,7 @@ class ExtremesHook(Hook):
 
     Args:
         count: number of the best images, and of the worst.
+        folder: where the files are written; None: into the work dir.
 
     Attributes:
         titles: above the worst and above the best images.
@@ -77,8 +78,9 @@ class ExtremesHook(Hook):
 
     titles = {"worst": "The worst images, worst first", "best": "The best images, best first"}
 
-    def __init__(self, count: int = 8):
+    def __init__(self, count: int = 8, folder: str | None = None):
         self.count = count
+        self.folder = folder
         self.drawn = -PAUSE  # time.monotonic() of the last picture
         self.order: Sequence[int] = ()  # index of each image that this process evaluates, in the order of evaluation
         self.found: Extremes | None = None  # what is not drawn yet
@@ -87,7 +89,7 @@ class ExtremesHook(Hook):
     def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any] | None]:
         """Quality and facts of each prediction of a batch, as for :class:`Judged`; [] if the loop does not tell.
 
-        None stands for an image that is not scored.
+        None stands for an image that is not judged.
 
         Args:
             loop: mmengine's loop of the validation or the test.
@@ -137,26 +139,27 @@ class ExtremesHook(Hook):
             indices = self.order[self.place : self.place + len(outputs)]
             self.place += len(outputs)
             judged = self.judge(loop, outputs)
-            self.found.add(Judged(one[0], index, one[1]) for index, one in zip(indices, judged) if one is not None)
+            pairs = [(index, one) for index, one in zip(indices, judged) if one is not None]
+            self.found.add(Judged(quality, index, facts) for index, (quality, facts) in pairs)
 
     def unite(self) -> None:
         """Gathers what the processes have found."""
         for other in all_gather_object((self.found.best, self.found.worst)):
             self.found.add(one for part in other for one in part)
 
-    def draw(self, folder: str | Path, loop: Any, split: str) -> None:
+    def draw(self, work_dir: str | Path, loop: Any, split: str) -> None:
         """Writes picture and list, in the first process, unless they are there."""
         found, self.found = self.found, None
         if not is_main_process() or found is None or not found.worst:
             return
-        found, dataset = found.apart(), loop.dataloader.dataset
+        found, dataset, folder = found.apart(), loop.dataloader.dataset, Path(self.folder or work_dir)
         blocks = {"worst": found.worst, "best": found.best}
         tiles = [(self.titles[name], [self.tile(dataset, one) for one in block]) for name, block in blocks.items()]
-        with replaced_file(Path(folder) / f"{split}_images.png") as beside:
+        with replaced_file(folder / f"{split}_images.png") as beside:
             draw_sheet(tiles).save(beside, "PNG")
         lists = {
             name: [{"index": one.index, "quality": one.quality, **self.describe(dataset, one)} for one in block]
             for name, block in blocks.items()
         }
-        write_json(Path(folder) / f"{split}_images.json", lists)
+        write_json(folder / f"{split}_images.json", lists)
         self.drawn = time.monotonic()

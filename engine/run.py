@@ -91,7 +91,7 @@ def replay(cfg: Config, checkpoint: str | Path, **how: Any) -> float:
     cfg = copy.deepcopy(cfg)
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != "NonFiniteHook"]
     cfg.custom_hooks = [*hooks, dict(type="NonFiniteHook", replay=True)]
-    cfg.visualizer, cfg.track = None, None
+    cfg.visualizer, cfg.track = {**(cfg.get("visualizer") or dict(type="Visualizer")), "vis_backends": []}, None
     runner = build_training(cfg, Path(checkpoint).with_suffix(""), resume=checkpoint, **how)
     try:
         runner.train()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
@@ -156,6 +156,19 @@ class Task(ABC):
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}
         given = (dataset.get("metainfo") or {}).get("palette") or []
         return given if len(given) >= num_classes else make_palette(num_classes)
+
+    def counted_size(self, cfg: Any) -> tuple[int, int]:
+        """Height and width, in pixels, of the image at which papers count a config's model."""
+        return 224, 224
+
+    def counted_pass(self, model: nn.Module, images: Tensor) -> Any:
+        """The pass of a model that papers count: a test without what follows the last head, on the meta device.
+
+        Args:
+            model: the model, on the meta device.
+            images: (1, 3, H, W) on the meta device.
+        """
+        return model(images)
 
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
         """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.

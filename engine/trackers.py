@@ -16,6 +16,8 @@ TRACKERS: dict[str, type[Tracker]] = {
     "WandbVisBackend": WeightsAndBiases,
     "MLflowVisBackend": MLflow,
 }
+# mmengine's other backends that need a package.
+OTHERS = {"ClearML": "clearml", "Neptune": "neptune", "DVCLive": "dvclive", "Aim": "aim"}
 OWN_NAMES = {tracker.__name__: tracker for tracker in TRACKERS.values()}
 CHOICES = {tracker.package: tracker for tracker in TRACKERS.values()}  # the words of ``track``
 
@@ -27,7 +29,8 @@ def use_trackers(cfg: Config) -> None:
     is a config without training data, has none. TensorBoard is left out with a note where it is not installed.
 
     Raises:
-        UserError: ``track`` names another tracker, or the package of W&B or MLflow is not installed.
+        UserError: ``track`` names another tracker, or the package of a tracker other than TensorBoard is not
+            installed.
     """
     visualizer = cfg.get("visualizer") or ConfigDict(type="Visualizer")
     given = visualizer.get("vis_backends") or []
@@ -41,10 +44,13 @@ def use_trackers(cfg: Config) -> None:
     trains = cfg.get("train_dataloader") is not None
     kept = []
     for backend in given:
-        tracker = tracker_of(backend)
-        if tracker is None:
+        tracker, other = tracker_of(backend), name_of(backend).removesuffix("VisBackend")
+        if tracker is None and other not in OTHERS:
             kept.append(backend)
-        elif trains and is_installed(tracker):
+        elif trains and tracker is None:
+            need(other, OTHERS[other])
+            kept.append(backend)
+        elif trains and has_package(tracker):
             kept.append(ConfigDict(backend, type=tracker.__name__))
     if not any(name_of(backend) == JSON_LINES for backend in kept):
         kept.insert(0, ConfigDict(type=JSON_LINES))
@@ -61,13 +67,23 @@ def name_of(backend: dict[str, Any]) -> str:
     return kind.split(".")[-1] if isinstance(kind, str) else getattr(kind, "__name__", "")
 
 
-def is_installed(tracker: type[Tracker]) -> bool:
-    """Whether a tracker's package is there. A tracker that every run has may be absent, another may not."""
-    spec = find_spec(tracker.package)
-    if spec is not None and spec.origin is not None:  # a folder of that name, without code, has no origin
-        return True
-    advice = f"pip install {tracker.package}"
+def has_package(tracker: type[Tracker]) -> bool:
+    """Whether a tracker's package is there. A note says where the package of an optional one is not."""
     if not tracker.optional:
-        raise UserError(f"{tracker.title} is not installed; {advice}, or leave --track out")
-    say_note(f"no {tracker.title} files, since it is not installed ({advice}); the run goes on without them")
-    return False
+        need(tracker.title, tracker.package)
+    elif not is_installed(tracker.package):
+        advice = f"pip install {tracker.package}"
+        say_note(f"no {tracker.title} files, since it is not installed ({advice}); the run goes on without them")
+        return False
+    return True
+
+
+def need(title: str, package: str) -> None:
+    """Raises UserError where a package is not installed."""
+    if not is_installed(package):
+        raise UserError(f"{title} is not installed; pip install {package}, or leave it out")
+
+
+def is_installed(package: str) -> bool:
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder of that name, without code, has no origin

@@ -25,6 +25,16 @@ class Segmentation(Task):
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
 
+    def counted_size(self, cfg):
+        """The height of the training crops, and four times their width: 512x2048, or 640x2560."""
+        steps = (cfg.get("train_dataloader") or {}).get("dataset", {}).get("pipeline") or []
+        crops = [step["crop_size"] for step in steps if step["type"] == "RandomCrop"]
+        height, width = crops[0] if crops else (512, 512)
+        return height, 4 * width
+
+    def counted_pass(self, model, images):
+        return model(images, mode="tensor")
+
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()
         return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])

@@ -8,7 +8,7 @@ import torch
 from helpers import SMALL
 from mmengine.registry import MODELS
 
-from backbones import UserError, create_backbone, list_archs, list_weights
+from backbones import UserError, create_backbone, list_archs, list_weights, load_weights
 from backbones.registry import family_of
 from engine.register import register_backbones
 
@@ -112,6 +112,26 @@ def test_other_arrays_are_no_indices(indices):
 def test_filter_sizes_are_integers(size):
     with pytest.raises(UserError, match=r"filter_sizes is .*; allowed: .* with integers from 1"):
         create_backbone("hornet_tiny_gf", filter_sizes=(None, None, size, (7, 4)))
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+def test_vans_later_downsamplings_keep_the_size_of_the_map(stride, cut_depths):
+    cut_depths("van_b0", (1, 1, 1, 1))
+    net, plain = create_backbone("van_b0", output_stride=stride), create_backbone("van_b0")
+    assert [info.stride for info in net.feature_info] == [min(s, stride) for s in (4, 8, 16, 32)]
+    assert load_weights(net, plain.state_dict()).missing == []
+    x = torch.randn(1, 3, 75, 64)
+    maps = net(x)
+    assert [tuple(m.shape[2:]) for m in maps] == [(-(-75 // i.stride), 64 // i.stride) for i in net.feature_info]
+    same = (4, 8, 16).index(stride)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps[: same + 1], plain(x), strict=False))
+    assert net.stages[3].downsample.conv.dilation == (1, 1)
+
+
+@pytest.mark.parametrize("value", [4, 64, "8", True, None])
+def test_output_stride_is_one_of_three(value):
+    with pytest.raises(UserError, match=r"output_stride is .*; allowed: 8, 16, 32"):
+        create_backbone("van_b0", output_stride=value)
 
 
 @pytest.mark.parametrize("value", ["yes", 1, None])

@@ -331,6 +331,7 @@ def test_every_published_figure_has_its_source():
 PUBLISHED = ROOT.parent / "shared/published"
 HEADS = {"mask_rcnn": "Mask R-CNN", "cascade_mask_rcnn": "Cascade Mask R-CNN", "retinanet": "RetinaNet"}
 HEADS |= {"atss": "ATSS", "gfl": "GFL", "semantic_fpn": "Semantic FPN", "upernet": "UPerNet"}
+HEADS |= {"light_ham": "Light-Ham", "hamnet": "HamNet", "mask2former": "Mask2Former"}
 PRETRAIN = {"in1k": "ImageNet-1K", "in22k": "ImageNet-22K", "in21k": "ImageNet-21K"}
 
 
@@ -348,6 +349,8 @@ def test_figures_are_the_published_ones():
             table, keys = "ade20k", ["miou_ms"] if kind == "multi" else ["miou_ss", "miou_scale_not_stated"]
             if column.startswith("top1") or kind in ("1x", "3x"):
                 table, keys = ("models", ["top1"]) if column.startswith("top1") else ("coco_detection", ["box_ap"])
+            if kind == "panoptic":
+                table, keys, kind = "coco_panoptic", ["pq"], "50 epochs"
             found = [
                 row.get(key)
                 for row in tables[table]

@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import Evaluator
+from mmengine.registry import HOOKS
 from PIL import Image
 from torch.utils.data import DataLoader, RandomSampler
 
+from classification import TASK
+from classification.data.unreadable import UNSCORED
 from classification.extremes import ImagesHook, picture
 from classification.metrics import Accuracy
 from engine import extremes
@@ -61,7 +65,7 @@ SCORES = torch.tensor([[8, 1, 1], [1, 7, 2], [9, 0, 1], [2, 2, 6], [3, 6, 1], [4
 LABELS = [0, 2, 1, 2, 1, 2]  # right, wrong 0.7, wrong 0.9, right, right, wrong 0.45
 
 
-def evaluated(sampler, batch, tmp_path, metric=None, count=2):
+def evaluated(sampler, batch, tmp_path, metric=None, count=2, unreadable=()):
     """Shows one process's part of six images to the hook, as a test does. Returns the hook."""
     dataset = Images(LABELS)
     loader = DataLoader(dataset, batch, sampler=sampler(dataset))
@@ -72,9 +76,8 @@ def evaluated(sampler, batch, tmp_path, metric=None, count=2):
     hook.before_test_epoch(runner)
     for i, part in enumerate(loader):
         indices = part["inputs"][:, 0, 0, 0].tolist()
-        outputs = [
-            {"scores": SCORES[index], "label": label} for index, label in zip(indices, part["data_samples"].tolist())
-        ]
+        labels = [UNSCORED if index in unreadable else LABELS[index] for index in indices]
+        outputs = [{"scores": SCORES[index], "label": label} for index, label in zip(indices, labels)]
         hook.after_test_iter(runner, i, part, outputs)
     hook.after_test_epoch(runner)
     return hook
@@ -97,6 +100,12 @@ def test_the_most_confident_mistakes_come_first(batch, tmp_path):
     assert first["quality"] == pytest.approx(-0.9)
     assert (first["image"], first["predicted"], first["true"]) == ("val/dog/2.png", "cat", ["dog"])
     assert first["score"] == pytest.approx(0.9) and first["true_score"] == pytest.approx(0)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_image_that_could_not_be_read_is_not_judged(batch, tmp_path):
+    evaluated(in_order, batch, tmp_path, unreadable=[0, 2])
+    assert indices(tmp_path) == [[1, 5], [4, 3]]
 
 
 def test_the_picture_shows_these_images(tmp_path, monkeypatch):
@@ -135,6 +144,19 @@ def test_what_counts_as_right_is_what_the_metric_says(tmp_path):
     assert indices(tmp_path) == [[2, 4], [0, 3]]
     best = json.loads((tmp_path / "test_images.json").read_text())["best"]
     assert [one["score"] for one in best] == pytest.approx([8 / 9, 6 / 8])
+
+
+def test_a_report_has_the_pictures_too(tmp_path):
+    cfg = Config.fromfile(ROOT / "classification/configs/_base_/testing.py", import_custom_modules=False)
+    TASK.use_test_options(cfg, ["cat", "dog"], report=str(tmp_path / "report"))
+    hook = HOOKS.build(cfg.default_hooks.images)
+    assert (type(hook), hook.folder) == (ImagesHook, str(tmp_path / "report"))
+    dataset = Images(LABELS)
+    loop = SimpleNamespace(dataloader=DataLoader(dataset, 2), evaluator=Evaluator([Accuracy()]))
+    hook.begin(loop)
+    hook.found.add([Judged(0.5, 1, dict(right=True, predicted=2, score=0.5, true=[2], true_score=0.5))])
+    hook.draw(tmp_path / "work", loop, "test")
+    assert (tmp_path / "report/test_images.png").is_file() and not (tmp_path / "work").exists()
 
 
 def test_without_a_known_order_there_is_no_picture(tmp_path):

@@ -30,6 +30,7 @@ from classification import create_classifier
 FILTERS = [None, None, [20, 11], [10, 6]]
 ARGUMENTS = [
     {"arch": "van_b0", "norm_eps": 1e-5, "in_chans": 4},
+    {"arch": "van_b0", "output_stride": 8},
     {"arch": "van_b0", "out_indices": [1]},
     {"arch": "hornet_tiny_gf", "filter_sizes": FILTERS, "out_norm": True},
     {"arch": "hornet_tiny_gf", "out_indices": [0, 2]},
@@ -129,6 +130,20 @@ def test_filters_and_output_norms_follow_a_file_and_parameters_stay_objects(tmp_
     load_weights(net, donor.state_dict())
     assert net.arguments()["filter_sizes"] == FILTERS and not net.out_norms
     assert known == {id(parameter) for parameter in net.parameters()}
+
+
+def test_filters_of_given_sizes_are_resized_by_a_load_as_in_the_official_code():
+    donor = create_backbone("hornet_tiny_gf")
+    net = create_backbone("hornet_tiny_gf", filter_sizes=FILTERS)
+    assert load_weights(net, donor.state_dict()).missing == []
+    assert net.arguments()["filter_sizes"] == FILTERS
+    for name, stored in donor.state_dict().items():
+        if name.endswith("complex_weight"):  # mmcv_custom/checkpoint.py of the official code
+            size = FILTERS[int(name.split(".")[1])]
+            stored = stored.permute(3, 0, 1, 2)
+            stored = torch.nn.functional.interpolate(stored, size=size, mode="bilinear", align_corners=True)
+            stored = stored.permute(1, 2, 3, 0)
+        torch.testing.assert_close(net.state_dict()[name], stored, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

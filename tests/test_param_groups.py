@@ -14,7 +14,10 @@ DECAY = 0.5
 
 
 def published_layer(name: str, num_layers: int, decay_type: str) -> int:
-    """The layer id of a HorNet parameter of ours, by the published rule for its official name."""
+    """The layer id of a HorNet parameter of ours, by the published rule for its official name.
+
+    The rule counts blocks up to layer 12, whatever ``num_layers`` is.
+    """
     parts = name.removeprefix("backbone.").split(".")
     if parts[0] == "stem":
         downsample, stage = 0, None
@@ -27,8 +30,8 @@ def published_layer(name: str, num_layers: int, decay_type: str) -> int:
     if decay_type == "stage_wise":
         return 0 if stage is None else stage + 1
     if stage is None:
-        return {0: 0, 1: 2, 2: 3, 3: num_layers}[downsample]
-    return {0: 1, 1: 2, 2: min(3 + block // 2, num_layers - 1), 3: num_layers}[stage]
+        return {0: 0, 1: 2, 2: 3, 3: 12}[downsample]
+    return {0: 1, 1: 2, 2: min(3 + block // 2, 11), 3: 12}[stage]
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +40,17 @@ def hornet():
         return create_backbone("hornet_tiny_gf", out_norm=True)
 
 
-@pytest.mark.parametrize(("num_layers", "decay_type"), [(12, "layer_wise"), (12, "stage_wise"), (6, "stage_wise")])
-def test_groups_are_those_of_the_published_recipes(hornet, num_layers, decay_type):
-    groups = param_groups(hornet, 1.0, 0.05, DECAY, num_layers=num_layers, decay_type=decay_type)
+@pytest.mark.parametrize(
+    ("num_layers", "decay_type", "options"),
+    [(12, "layer_wise", {}), (12, "stage_wise", {}), (6, "stage_wise", {}), (6, "layer_wise", {"last_layer": 12})],
+)
+def test_groups_are_those_of_the_published_recipes(hornet, num_layers, decay_type, options):
+    groups = param_groups(hornet, 1.0, 0.05, DECAY, num_layers=num_layers, decay_type=decay_type, **options)
     rates = {name: group["lr"] for group in groups for name in group["names"]}
     assert set(rates) == {name for name, _ in hornet.named_parameters()}
     for name, rate in rates.items():
         assert rate == DECAY ** (num_layers + 1 - published_layer(name, num_layers, decay_type)), name
-    layers = num_layers + 2 if decay_type == "layer_wise" else 6
+    layers = {"layer_wise": 14 if num_layers == 12 else 13, "stage_wise": 6}[decay_type]
     assert len({group["lr"] for group in groups}) == layers
     if decay_type == "stage_wise":
         assert rates["stages.3.blocks.0.gamma1"] == DECAY ** (num_layers - 3)
@@ -91,7 +97,8 @@ def test_places(name, place):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("num_layers", 3), ("num_layers", 1.5), ("decay_type", "block"), ("layer_decay", 1.1)]
+    ("option", "value"),
+    [("num_layers", 3), ("num_layers", 1.5), ("decay_type", "block"), ("layer_decay", 1.1), ("last_layer", 12)],
 )
 def test_options_out_of_range_are_named(hornet, option, value):
     with pytest.raises(UserError, match=option):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import SMALL
 from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
@@ -26,6 +27,14 @@ LEAVES = {
     "upernet": "segmentation/configs/van/upernet_van_b2_512x512_160k_ade20k.py",
     "semantic_fpn": "segmentation/configs/van/semantic_fpn_van_b2_512x512_40k_ade20k.py",
 }
+RARE = {
+    "light_ham": "segmentation/configs/van/light_ham_van_b2_512x512_160k_ade20k.py",
+    "hamnet": "segmentation/configs/van/hamnet_van_b2_512x512_160k_ade20k.py",
+    "gn_upernet": "segmentation/configs/hornet/gn_upernet_gf_hornet_small_7x7_512x512_160k_ade20k.py",
+    "horfpn": "detection/configs/hornet/mask_rcnn_hornet_small_7x7_horfpn_gf_1x_coco.py",
+}
+PAIRS = [(head, arch) for head in LEAVES for arch in list_archs()] + [(head, arch) for head in RARE for arch in SMALL]
+LEAVES |= RARE
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +50,7 @@ def build(cfg):
         return registry.build(cfg.model)
 
 
-@pytest.mark.parametrize("arch", list_archs())
-@pytest.mark.parametrize("head", LEAVES)
+@pytest.mark.parametrize(("head", "arch"), PAIRS)
 def test_the_arch_is_the_whole_change(head, arch, cut_depths):
     cut_depths(arch, (1, 1, 1, 1))
     cfg = load_config(LEAVES[head], {"model.backbone.arch": arch})
@@ -69,7 +77,8 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
         return
     maps = model.extract_feat(image)
     first = 1 if head in ("retinanet", "atss", "gfl") else 0
-    assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == [4, 8, 16, 32][first:]
+    strides = [4, 8, 8, 8] if head == "hamnet" and arch.startswith("van") else [4, 8, 16, 32]
+    assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == strides[first:]
     for part in ("rpn_head", "bbox_head", "decode_head", "auxiliary_head"):
         if hasattr(model, part):
             getattr(model, part)(maps)
@@ -79,6 +88,37 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
 def test_weights_of_another_arch_are_refused(head):
     with pytest.raises(UserError, match=r"pretrained='van_b0.in1k' belongs to van_b0, and the arch is pvig_tiny"):
         load_config(LEAVES[head], {"model.backbone.arch": "pvig_tiny", "model.backbone.pretrained": "van_b0.in1k"})
+
+
+LARGE = "segmentation/configs/hornet/upernet_hornet_large_gf_in22k_640x640_160k_ade20k.py"
+B4 = "segmentation/configs/van/upernet_van_b4_in22k_512x512_160k_ade20k.py"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "arch", "left"),
+    [
+        (LARGE, "van_b0", "filter_sizes"),
+        (LARGE, "hornet_tiny_7x7", "filter_sizes"),
+        (LEAVES["hamnet"], "pvig_tiny", "output_stride"),
+    ],
+)
+def test_arguments_typed_for_a_leafs_own_arch_are_left_out(leaf, arch, left, capsys):
+    assert left in load_config(leaf).model.backbone
+    capsys.readouterr()
+    swapped = load_config(leaf, {"model.backbone.arch": arch}).model.backbone
+    assert left not in swapped and swapped.pretrained.startswith(f"{arch}.")
+    assert f"note: {left} of the config are left out; they belong to " in capsys.readouterr().err
+
+
+def test_arguments_of_options_and_of_the_same_family_stay():
+    sizes = [None, None, [20, 11], [10, 6]]
+    options = {"model.backbone.arch": "hornet_tiny_gf", "model.backbone.filter_sizes": sizes}
+    assert load_config(LARGE, options).model.backbone.filter_sizes == sizes
+    swapped = load_config(LARGE, {"model.backbone.arch": "hornet_tiny_gf"}).model.backbone
+    assert swapped.filter_sizes == (None, None, (24, 13), (12, 7))
+    swapped = load_config(LEAVES["hamnet"], {"model.backbone.arch": "van_b0"})
+    assert swapped.model.backbone.output_stride == 8
+    assert load_config(B4, {"model.backbone.arch": "van_b5"}).model.backbone.pretrained == "van_b5.in22k"
 
 
 def test_statistics_typed_in_a_leaf_are_its_own_networks(capsys):

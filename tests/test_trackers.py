@@ -219,8 +219,9 @@ def test_what_is_not_installed_is_said(monkeypatch, capsys):
     for cfg, title, package in (
         (config("mmengine.WandbVisBackend"), "W&B", "wandb"),
         (config(track="mlflow"), "MLflow", "mlflow"),
+        (config("ClearMLVisBackend"), "ClearML", "clearml"),
     ):
-        with pytest.raises(UserError, match=f"{title} is not installed; pip install {package}, or leave --track out"):
+        with pytest.raises(UserError, match=f"{title} is not installed; pip install {package}, or leave it out"):
             use_trackers(cfg)
 
 
@@ -251,7 +252,7 @@ def test_every_config_of_ours_writes_tensorboard_files():
 
 def test_the_option_of_the_tool_is_one_of_the_config(monkeypatch):
     seen = []
-    monkeypatch.setattr(sys, "argv", ["train.py", str(DEMO), "--track", "wandb", "mlflow"])
+    monkeypatch.setattr(sys, "argv", ["train.py", str(DEMO), "--track", "wandb", "--track", "mlflow"])
     monkeypatch.setattr("engine.run.build_training", lambda cfg, *a, **k: seen.append(cfg) or pytest.fail("built"))
     with pytest.raises(BaseException, match="built"):
         train.main()

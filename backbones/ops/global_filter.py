@@ -68,9 +68,7 @@ class GlobalFilter(nn.Module):
         if type(weight.data) is not Tensor:
             kind = type(weight.data).__name__
             raise UserError(f"a global filter is a {kind} and keeps its size; allowed: load it before it is sharded")
-        values = weight.data.to(torch.promote_types(weight.dtype, torch.float32)).permute(3, 0, 1, 2)
-        values = resized(values, size, mode="bilinear", align_corners=True)
-        weight.data, weight.grad = values.permute(1, 2, 3, 0).to(weight.dtype).contiguous(), None
+        weight.data, weight.grad = resized_filter(weight.data, size), None
         CACHE.forget(weight)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
@@ -83,6 +81,15 @@ class GlobalFilter(nn.Module):
     def train(self, mode: bool = True) -> "GlobalFilter":
         CACHE.forget(self.complex_weight)  # a change through .data, as of averaged weights, leaves no other trace
         return super().train(mode)
+
+
+def resized_filter(weight: Tensor, size: Sequence[int]) -> Tensor:
+    """A stored spectrum (C, h, w, 2) at another (height, width): bilinear, corners aligned."""
+    if tuple(weight.shape[1:3]) == tuple(size):
+        return weight
+    values = weight.to(torch.promote_types(weight.dtype, torch.float32)).permute(3, 0, 1, 2)
+    values = resized(values, tuple(size), mode="bilinear", align_corners=True)
+    return values.permute(1, 2, 3, 0).to(weight.dtype).contiguous()
 
 
 def make_spectrum(weight: Tensor, height: int, width: int, dtype: torch.dtype, by_fft: bool) -> Tensor:

@@ -89,9 +89,12 @@ def load_weights(
         target = {name: held[actual[name]] for name in actual}
         fits = {}
         for key, name in names.items():
-            if name in target and same_shape(tensors[key], target[name]):
-                check_values(where, keys[key], tensors[key], target[name])
-                fits[name] = tensors[key].reshape(target[name].shape)
+            if name not in target:
+                continue
+            stored = backbone.fitted(name.removeprefix("backbone."), tensors[key], target[name])
+            if same_shape(stored, target[name]):
+                check_values(where, keys[key], stored, target[name])
+                fits[name] = stored.reshape(target[name].shape)
         report = LoadReport(
             loaded=list(fits),
             missing=[name for name in target if name not in fits],

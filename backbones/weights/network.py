@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from backbones.errors import UserError, shown
 
@@ -41,6 +41,9 @@ class Network(Protocol):
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
         """Takes over the arguments in ``structure`` that the constructor's caller left at None."""
+
+    def fitted(self, name: str, stored: Tensor, target: Tensor) -> Tensor:
+        """The stored tensor as the network takes it under ``name``: unchanged, or resized to ``target``."""
 
     def state_dict(self) -> dict[str, Any]: ...
 

@@ -7,6 +7,7 @@ comment at the top of a config, and figures from docs/results.json.
 """
 
 import json
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,19 @@ def main() -> None:
         print(page(), end="")
 
 
-def page() -> str:
+def page(load: Callable[[Path], Config] = load_config) -> str:
+    """The whole page.
+
+    Args:
+        load: reads a config.
+    """
     results = json.loads((ROOT / "docs/results.json").read_text())
     sources: dict[str, int] = {}  # numbered in the order in which the tables mention them
     lines = [INTRODUCTION]
     for task in TASKS:
         lines += [f"## {task.capitalize()}\n", "| config | arch | head | schedule | published | recipe |"]
         lines.append("|:-|:-|:-|:-|:-|:-|")
-        lines += [row(path, results, sources) for path in leaves(task)]
+        lines += [row(path, load(path), results, sources) for path in leaves(task)]
         lines.append("")
     lines += [f"<sup>{number}</sup> {source}<br>" for source, number in sources.items()]
     return "\n".join(lines) + "\n"
@@ -62,8 +68,7 @@ def leaves(task: str) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent.name == "demo", path))
 
 
-def row(path: Path, results: dict[str, Any], sources: dict[str, int]) -> str:
-    cfg = load_config(path)
+def row(path: Path, cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> str:
     link = f"[{path.parent.name}/{path.stem}](../{path.relative_to(ROOT).as_posix()})"
     figure = "-" if path.parent.name == "demo" else published(cfg, results, sources)
     return f"| {link} | `{cfg.model.backbone.arch}` | {head_of(cfg)} | {schedule_of(cfg)} | {figure} | {header(path)} |"
@@ -77,6 +82,9 @@ def head_of(cfg: Config) -> str:
         "CascadeRCNN": "Cascade Mask R-CNN",
         "UPerHead": "UPerNet",
         "FPNHead": "Semantic FPN",
+        "GNUPerHead": "UPerNet with a gated convolution",
+        "LightHamHead": "Light-Ham",
+        "HamHead": "HamNet",
         "Classifier": "linear",
         "Distiller": "a teacher's features",
     }
@@ -98,12 +106,14 @@ def published(cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> 
         weights = cfg.model.backbone.get("pretrained") or f"{cfg.model.backbone.arch}.in1k"
         columns = ["top1_384" if cfg.test_dataloader.dataset.transform.input_size == 384 else "top1"]
     elif cfg.model.get("decode_head"):
-        columns = [name, f"{name}_multi"] if name == "upernet" else [name]
+        columns = [name, f"{name}_multi"]
     else:
         columns = [f"{name}_{cfg.train_cfg.max_epochs // 12}x"]
     figures = [results["weights"].get(weights, {}).get(column) for column in columns]
     if not any(figures):
         return "-"
+    if figures[-1] is None:
+        figures.pop()
     text = " / ".join(str(figure["value"]) if figure else "-" for figure in figures)
     notes = []
     for figure in filter(None, figures):

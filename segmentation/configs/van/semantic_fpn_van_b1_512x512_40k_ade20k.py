@@ -1,14 +1,4 @@
 # 8 GPUs x 4 crops, 40,000 iterations: VAN-Segmentation, configs/sem_fpn. Published results are single-scale.
-_base_ = [
-    "../_base_/models/semantic_fpn.py",
-    "../_base_/data/ade20k.py",
-    "../_base_/schedules/schedule_40k.py",
-    "../_base_/runtime.py",
-]
+_base_ = "../_base_/recipes/van_semantic_fpn.py"
 
-model = dict(
-    # ImageNet's statistics, as in the authors' code, not those of the weights
-    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
-    backbone=dict(arch="van_b1", drop_path_rate=0.2),
-)
-train_dataloader = dict(batch_size=4)
+model = dict(backbone=dict(arch="van_b1", drop_path_rate=0.2))

@@ -1,0 +1,6 @@
+# 8 GPUs x 2 images, 36 epochs, multi-scale, from ImageNet-22K.
+# raoyongming/HorNet@ac9e210, object_detection/configs/hornet.
+_base_ = "../_base_/recipes/hornet_cascade_3x.py"
+
+model = dict(backbone=dict(arch="hornet_large_gf", drop_path_rate=0.7, filter_sizes=(None, None, (24, 13), (12, 7))))
+optim_wrapper = dict(optimizer=dict(lr=1e-4))

@@ -1,0 +1,13 @@
+# VAN's UPerNet (Visual-Attention-Network/VAN-Segmentation@8285fc7, configs/upernet): 8 GPUs x 2 crops. A leaf gives
+# model.backbone.drop_path_rate. The stages' LayerNorms keep the eps of the weights, 1e-6; the authors' code has 1e-5.
+_base_ = [
+    "../models/upernet.py",
+    "../data/ade20k.py",
+    "../schedules/schedule_160k.py",
+    "../runtime.py",
+]
+
+model = dict(
+    # ImageNet's statistics, as in the authors' code, not those of the weights
+    data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+)

@@ -1,0 +1,4 @@
+# 8 GPUs x 2 crops, 160,000 iterations. raoyongming/HorNet@ac9e210, semantic_segmentation/configs/hornet.
+_base_ = "../_base_/recipes/hornet_upernet.py"
+
+model = dict(backbone=dict(arch="hornet_base_7x7", drop_path_rate=0.4))

@@ -1,0 +1,4 @@
+# 8 GPUs x 4 crops, 40,000 iterations: VAN-Segmentation, configs/sem_fpn. No result of B4 is published.
+_base_ = "../_base_/recipes/van_semantic_fpn.py"
+
+model = dict(backbone=dict(arch="van_b4", drop_path_rate=0.4))

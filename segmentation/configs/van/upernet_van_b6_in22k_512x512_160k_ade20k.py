@@ -1,0 +1,5 @@
+# 8 GPUs x 2 crops, 160,000 iterations, from ImageNet-22K: VAN-Segmentation, configs/upernet.
+# Published results are multi-scale (--tta).
+_base_ = "../_base_/recipes/van_upernet.py"
+
+model = dict(backbone=dict(arch="van_b6", pretrained="van_b6.in22k", drop_path_rate=0.5))
