@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmdet.datasets import CocoDataset, CocoPanopticDataset, LVISV05Dataset
+from mmdet.datasets import CocoDataset, LVISV05Dataset
 
 from backbones import UserError
 from backbones.errors import shorten
@@ -45,8 +46,7 @@ class CocoFormat(Format):
         check_dataset(dataset, needs_annotations=split != "test")
 
 
-# Derived from CocoDataset, but their files have other entries.
-register_format(CocoPanopticDataset, LVISV05Dataset)(Format)
+register_format(LVISV05Dataset)(Format)  # derived from CocoDataset, but its files have other entries
 
 
 def check_dataset(dataset: Any, needs_annotations: bool) -> None:
@@ -140,17 +140,26 @@ class Annotations(NamedTuple):
 
 def read_annotations(path: Path) -> Annotations:
     """Reads a COCO file, once per process; UserError if the file is missing or is not COCO json."""
+    return read_content(path, summary)
+
+
+def read_content(path: Path, summarise: Callable[[dict], Any]) -> Any:
+    """What ``summarise`` makes of a COCO-like json, read once per process.
+
+    Raises:
+        UserError: the file is missing, broken, has no images or categories, or ``summarise`` fails at an entry.
+    """
     try:
         stat = path.stat()
     except OSError:
         others = sorted(p.name for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
         there = f"json files there: {shorten(others)}" if others else "there is no json file in that folder"
         raise UserError(f"no annotation file {path}; {there}") from None
-    return parse(path, stat.st_mtime_ns, stat.st_size)
+    return parse(path, stat.st_mtime_ns, stat.st_size, summarise)
 
 
 @lru_cache(maxsize=8)
-def parse(path: Path, mtime: int, size: int) -> Annotations:
+def parse(path: Path, mtime: int, size: int, summarise: Callable[[dict], Any]) -> Any:
     try:
         data = json.loads(path.read_bytes())
     except json.JSONDecodeError as error:
@@ -164,7 +173,7 @@ def parse(path: Path, mtime: int, size: int) -> Annotations:
         if not data[key]:
             raise UserError(f"{path}: the list {key} is empty")
     try:
-        return summary(data)
+        return summarise(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not COCO json; an entry is malformed ({type(error).__name__}: {error})") from None
 

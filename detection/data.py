@@ -8,6 +8,7 @@ from mmdet.registry import TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
+from detection import coco, panoptic  # noqa: F401, which register their formats
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -44,7 +45,15 @@ def prepare_config(cfg: Any) -> None:
                     found.set_classes(dataset, tuple(classes), make_palette(len(classes)))
                 named = named or (dataset.get("metainfo") or {}).get("classes")
     if named and cfg.get("model") is not None:
-        set_num_classes(cfg.model, 1 if isinstance(named, str) else len(named))
+        set_num_classes(cfg.model, 1 if isinstance(named, str) else len(named), number_of_stuff(cfg))
+
+
+def number_of_stuff(cfg: Any) -> int:
+    """How many of a panoptic data set's classes are stuff; 0 for other data."""
+    for split in SPLITS:
+        for dataset, _ in formats_of(cfg, split, SCOPE):
+            return len((dataset.get("metainfo") or {}).get("stuff_classes") or ())
+    return 0
 
 
 def classes_on_disk(cfg: Any) -> tuple[str, ...] | None:

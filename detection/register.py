@@ -1,12 +1,17 @@
-"""Registers networks and necks for mmdet's configs. mmcv's operators are put in place before mmdet is imported."""
+"""Registers networks and necks for mmdet's configs.
+
+mmcv's operators and panopticapi are put in place before mmdet is imported.
+"""
 
 import mmcv_ops
+from detection import panoptic_quality
 from engine import installed
 from engine.console import quiet_imports
 from engine.register import register_backbones
 
 installed.check()
 mmcv_ops.install()
+panoptic_quality.install()
 with quiet_imports():
     from mmdet.utils import register_all_modules
 

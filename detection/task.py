@@ -18,6 +18,8 @@ from engine.results import Instances
 from engine.task import Task
 from engine.test_files import set_test_files
 
+LOADERS = ("LoadAnnotations", "LoadPanopticAnnotations")
+
 
 class Detection(Task):
     """Boxes, and masks if the detector gives them, by mmdet."""
@@ -79,10 +81,12 @@ class Detection(Task):
     def with_truth(self, dataset, cfg):
         """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""
         steps = dataset.get("pipeline")
-        if steps and not any(kind_of(step) == "LoadAnnotations" for step in steps):
+        if steps and not any(kind_of(step) in LOADERS for step in steps):
             training = (cfg.get("train_dataloader") or {}).get("dataset") or {}
-            masks = any(step.get("with_mask") for step in training.get("pipeline", []))
-            steps.insert(1, {"type": "LoadAnnotations", "with_bbox": True, "with_mask": masks})
+            loaders = [step for step in training.get("pipeline", []) if kind_of(step) in LOADERS]
+            masks = any(step.get("with_mask") for step in loaders)
+            kind = loaders[0]["type"] if loaders else "LoadAnnotations"
+            steps.insert(1, {"type": kind, "with_bbox": True, "with_mask": masks})
         return dataset
 
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:

@@ -48,13 +48,13 @@ def is_name(text: str) -> bool:
     return bool(text.strip()) and not number and not text.lstrip().startswith(("[", "("))
 
 
-def set_num_classes(model: Any, num_classes: int) -> None:
-    """Makes a model config one for ``num_classes`` classes, in place.
+def set_num_classes(model: Any, num_classes: int, num_stuff: int = 0) -> None:
+    """Makes a model config one for ``num_classes`` classes, in place. The last ``num_stuff`` of these are stuff.
 
     These values change:
 
     - ``num_classes`` of every head;
-    - ``num_things_classes`` of Mask2Former and MaskFormer. Their ``num_stuff_classes`` becomes 0;
+    - ``num_things_classes`` and ``num_stuff_classes`` of Mask2Former and MaskFormer;
     - every list ``class_weight`` with one value per class, or with one more for "no object".
 
     These heads stay:
@@ -72,9 +72,9 @@ def set_num_classes(model: Any, num_classes: int) -> None:
         if "num_things_classes" in head:
             stuff = head.get("num_stuff_classes", 0)
             old = head["num_things_classes"] + stuff
-            head["num_things_classes"] = num_classes
-            if stuff:
-                head["num_stuff_classes"] = 0
+            head["num_things_classes"] = num_classes - num_stuff
+            if stuff or num_stuff:
+                head["num_stuff_classes"] = num_stuff
         if "num_classes" in head:
             if old == 1 and len(counts) > 1:
                 continue

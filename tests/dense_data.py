@@ -74,6 +74,38 @@ def write_coco(root: Path, counts=None) -> Path:
     return root
 
 
+def write_panoptic(root: Path, counts=None) -> Path:
+    """COCO's panoptic layout: the things box (7) and disc (3), and the stuff background (9)."""
+    (root / "annotations").mkdir(parents=True)
+    for split, count in (counts or {"train": 4, "val": 2}).items():
+        folder, maps = root / f"{split}2017", root / f"annotations/panoptic_{split}2017"
+        folder.mkdir()
+        maps.mkdir()
+        images, annotations = [], []
+        for i in range(count):
+            image, masks = scene(i)
+            ids = np.full((SIZE, SIZE), 300, np.uint32)  # more than one byte
+            for index, mask in masks:
+                ids[mask] = index + 1
+            ids[0, :5] = 0  # without a segment
+            Image.fromarray(image).save(folder / f"{i:04d}.jpg", quality=95)
+            Image.fromarray(np.stack([ids % 256, ids // 256, ids // 65536], -1).astype(np.uint8)).save(
+                maps / f"{i:04d}.png"
+            )
+            images.append(dict(id=i + 1, file_name=f"{i:04d}.jpg", height=SIZE, width=SIZE))
+            segments = []
+            for number, category in ((1, 7), (2, 3), (300, 9)):
+                rows, columns = np.nonzero(ids == number)
+                box = [int(columns.min()), int(rows.min()), int(np.ptp(columns)) + 1, int(np.ptp(rows)) + 1]
+                segments.append(dict(id=number, category_id=category, bbox=box, area=len(rows), iscrowd=0))
+            annotations.append(dict(image_id=i + 1, file_name=f"{i:04d}.png", segments_info=segments))
+        names = ((7, "box", 1), (3, "disc", 1), (9, "background", 0))
+        categories = [dict(id=number, name=name, isthing=thing) for number, name, thing in names]
+        content = dict(images=images, annotations=annotations, categories=categories)
+        (root / f"annotations/panoptic_{split}2017.json").write_text(json.dumps(content))
+    return root
+
+
 def write_masks(root: Path, counts=None) -> Path:
     """ADE20K's layout: 0 unlabelled, 1 box, 2 disc, 3 background."""
     for split, count in (counts or {"training": 4, "validation": 2}).items():

@@ -23,6 +23,7 @@ METHODS = {
     "retinanet": ("RetinaNet", "RetinaNet"),
     "atss": ("ATSS", "ATSS"),
     "gfl": ("GFL", "GFL"),
+    "mask2former": ("Mask2Former", "Mask2Former"),
     "upernet": ("UPerNet", "UPerHead"),
     "gn_upernet_7x7": ("UPerNet with gnconv fusion", "GNUPerHead"),
     "gn_upernet_gf": ("UPerNet with gnconv fusion", "GNUPerHead"),

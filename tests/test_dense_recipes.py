@@ -18,7 +18,7 @@ from backbones.convert import write_state
 from backbones.registry import family_of
 
 RESULTS = json.loads((DATA / "dense_results.json").read_text())
-ROWS = [row for kind in ("coco_detection", "ade20k") for row in RESULTS[kind]]
+ROWS = [row for kind in ("coco_detection", "coco_panoptic", "ade20k") for row in RESULTS[kind]]
 # Published results that no leaf can have.
 WITHOUT = {("HorNet-L", "Mask2Former"): "a figure of a leaderboard; neither recipe nor kind of filter was published"}
 # Sizes that differ from the published ones.
@@ -74,12 +74,7 @@ def leaves_of(row):
 
 
 def test_every_recipe_has_its_leaves():
-    silent = {
-        "vvt_coco",
-        "vig_seg",
-        "van_upernet_mmseg_project",
-        "van_panoptic_paper",
-    }  # no experiments, or those of another recipe again
+    silent = {"vvt_coco", "vig_seg", "van_upernet_mmseg_project"}  # no experiments, or those of another recipe again
     others = {"van_coco_third_party_fcos"}  # without figures, not the authors'
     for name, recipe in RECIPES.items():
         if name in silent | others:
@@ -182,6 +177,23 @@ def test_rates_and_decays_of_parameters_are_the_authors(path):
         assert found == (pytest.approx(lr * scale, rel=1e-12), wanted), name
         seen.add(wanted)
     assert seen == ({decay} if recipe["id"] == "van_semfpn_40k" else {0.0, decay})
+
+
+@pytest.mark.parametrize("path", [p for p in PUBLISHED if "mask2former" in p.stem], ids=lambda path: path.stem)
+def test_mask2formers_rates_are_mmdetections(path):
+    """configs/mask2former of mmdetection: a tenth of the rate for the backbone, no decay for embeddings and norms."""
+    cfg, norms = config(path), 0
+    for name, (lr, decay) in groups_of(path).items():
+        inside = name.startswith("backbone.")
+        is_norm = "norm" in name or ".gn." in name
+        norms += is_norm and inside
+        embedding = name.split(".")[1] in ("query_embed", "query_feat", "level_embed")
+        assert (lr, decay) == (pytest.approx(1e-5 if inside else 1e-4), 0.0 if is_norm or embedding else 0.05), name
+    assert norms and cfg.optim_wrapper.clip_grad.max_norm == 0.01
+    schedule, iters = cfg.param_scheduler[0], cfg.train_cfg.max_iters
+    assert (schedule.end, schedule.milestones) == (iters, [327778, 355092])
+    assert [round(one / iters, 3) for one in schedule.milestones] == [0.889, 0.963]  # as 44.4 and 48.1 of 50 epochs
+    assert cfg.train_cfg.dynamic_intervals == [(365001, iters)]  # the last validation is at the end
 
 
 # Schedules, written out again from mmcv 1.x: LrUpdaterHook, StepLrUpdaterHook, PolyLrUpdaterHook.

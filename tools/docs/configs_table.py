@@ -30,8 +30,8 @@ Another network takes one option, and its channels, statistics, weights, neck an
 and layer decay stay as the config has them, since they belong to the recipe. What a run then is, as one file to copy:
 `python tools/print_config.py CONFIG --cfg-options model.backbone.arch=pvig_tiny`.
 
-"Published" is the figure that the recipe's authors give for these weights: top-1 on ImageNet-1K, box AP on COCO
-val2017, or mIoU on ADE20K val at one scale / several scales. "-" means that none is published.
+"Published" is the figure that the recipe's authors give for these weights: top-1 on ImageNet-1K, box AP or panoptic
+quality on COCO val2017, or mIoU on ADE20K val at one scale / several scales. "-" means that none is published.
 """
 
 
@@ -107,6 +107,8 @@ def published(cfg: Config, results: dict[str, Any], sources: dict[str, int]) -> 
         columns = ["top1_384" if cfg.test_dataloader.dataset.transform.input_size == 384 else "top1"]
     elif cfg.model.get("decode_head"):
         columns = [name, f"{name}_multi"]
+    elif cfg.model.get("panoptic_head"):
+        columns = [f"{name}_panoptic"]
     else:
         columns = [f"{name}_{cfg.train_cfg.max_epochs // 12}x"]
     figures = [results["weights"].get(weights, {}).get(column) for column in columns]

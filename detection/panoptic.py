@@ -1,0 +1,121 @@
+"""COCO's panoptic format: classes of an annotation file, and checks of its entries, images and maps before a run."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoPanopticDataset
+
+from backbones import UserError
+from backbones.errors import shorten
+from detection.coco import Annotations, check_images, read_content
+from engine.formats import Format, class_of, register_format
+from engine.splits import under_root
+
+COCO_CLASSES = CocoPanopticDataset.METAINFO["classes"]
+
+
+@register_format(CocoPanopticDataset)
+class PanopticFormat(Format):
+    """A json file of segments and a folder of maps, whose colours are the segments' ids, for CocoPanopticDataset."""
+
+    def classes(self, dataset: Any) -> tuple[str, ...] | None:
+        """All categories of the file. A subclass with a METAINFO of its own gives the classes there."""
+        own = class_of(dataset, "mmdet").METAINFO["classes"]
+        if own is not COCO_CLASSES:
+            return tuple(own)
+        ann_file = under_root(dataset, dataset.ann_file)
+        return read_panoptic(ann_file)[0].categories if ann_file.is_file() else None
+
+    def set_classes(self, dataset: Any, names: tuple[str, ...], palette: Any, replace: bool = False) -> None:
+        """Also names the classes that are things, and those that are stuff, as the file says.
+
+        Raises:
+            UserError: ``names`` is a choice of a user's. Every pixel has a segment, so all categories are needed.
+        """
+        ann_file = under_root(dataset, dataset.ann_file)
+        content, things = read_panoptic(ann_file) if ann_file.is_file() else (None, ())
+        if replace and (content is None or tuple(names) != content.categories):
+            raise UserError(
+                f"classes=[{shorten(names)}]: a panoptic data set takes all categories; allowed: classes=None"
+            )
+        if content is not None:
+            super().set_classes(dataset, names, palette, replace)
+            stuff = tuple(name for name in names if name not in things)
+            dataset.metainfo.update(thing_classes=things, stuff_classes=stuff)
+
+    def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
+        """Gives a CocoPanopticMetric its annotation file and the folder of its maps."""
+        if str(evaluator.get("type")).endswith("CocoPanopticMetric"):
+            for key, path in (("ann_file", dataset.ann_file), ("seg_prefix", dataset.data_prefix.get("seg", ""))):
+                if evaluator.get(key) is None:
+                    evaluator[key] = str(under_root(dataset, path))
+
+    def check(self, dataset: Any, split: str) -> None:
+        """Checks the annotation file, its images and maps.
+
+        Raises:
+            UserError: the file is missing or is no panoptic json; an image or map is absent; a thing follows stuff.
+        """
+        ann_file, prefix = under_root(dataset, dataset.ann_file), dataset.data_prefix
+        content, things = read_panoptic(ann_file)
+        if content.problem:
+            raise UserError(f"{ann_file}: {content.problem}")
+        if split != "test" and not content.has_annotations:
+            raise UserError(f"{ann_file}: no segments in it")
+        if content.categories[: len(things)] != things:
+            late = [name for name in things if name not in content.categories[: len(things)]]
+            raise UserError(f"{ann_file}: the categories {shorten(late)} are things; allowed: all things before stuff")
+        check_images(content, ann_file, under_root(dataset, prefix["img"]))
+        if split != "test":
+            check_maps(content, ann_file, under_root(dataset, prefix["seg"]))
+
+
+def check_maps(content: Annotations, ann_file: Path, folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"no folder of panoptic maps {folder}; set data_root or data_prefix.seg of the data set")
+    absent = [
+        name for name in (Path(n).with_suffix(".png") for n in content.file_names) if not (folder / name).is_file()
+    ]
+    if absent:
+        of = f"{len(absent)} of {len(content.file_names)} maps are not in {folder}"
+        raise UserError(f"{ann_file}: {of}: {shorten(map(str, absent))}")
+
+
+def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
+    """Reads a panoptic json, once per process: its content, and the names of the things.
+
+    Raises:
+        UserError: the file is missing, broken or malformed.
+    """
+    return read_content(path, summary)
+
+
+def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
+    names = tuple(str(category["name"]) for category in data["categories"])
+    things = tuple(str(category["name"]) for category in data["categories"] if category["isthing"])
+    images, ids = {image["id"] for image in data["images"]}, {category["id"] for category in data["categories"]}
+    annotations = data.get("annotations") or []
+    segments = [segment for annotation in annotations for segment in annotation["segments_info"]]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in images})
+    lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in ids})
+    malformed = [s["id"] for s in segments if len(s["bbox"]) != 4 or "area" not in s]
+    problem = None
+    if repeated:
+        problem = f"several categories have the name {shorten(repeated)}"
+    elif lost_images:
+        problem = f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
+    elif lost_categories:
+        problem = f"segments name category ids that are not in the list of categories: {shorten(lost_categories)}"
+    elif malformed:
+        problem = f"a segment needs an area and bbox=[x, y, width, height]; not so in the segments {shorten(malformed)}"
+    content = Annotations(
+        categories=names,
+        file_names=tuple(image["file_name"] for image in data["images"]),
+        short_sides=tuple(min(image["width"], image["height"]) for image in data["images"]),
+        has_annotations=bool(segments),
+        without_mask=0,
+        problem=problem,
+    )
+    return content, things

@@ -1,0 +1,211 @@
+"""Panoptic maps: the quality PQ, data in COCO's format, errors in it, and a Mask2Former that trains and is tested."""
+
+import json
+import sys
+
+import dense_data
+import numpy as np
+import pytest
+import torch
+
+from backbones import UserError
+from detection.panoptic import PanopticFormat
+from detection.panoptic_quality import PQStat, id2rgb, rgb2id
+from engine.config import load_config
+from engine.run import build_training
+
+LEAF = "detection/configs/van/mask2former_van_b2_lsj_50e_coco_panoptic.py"
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return dense_data.write_panoptic(tmp_path / "data")
+
+
+def test_colours_are_ids_in_three_bytes():
+    ids = np.array([[0, 1, 255], [256, 65536, 256**3 - 1]])
+    assert id2rgb(ids).tolist()[1] == [[0, 1, 0], [0, 0, 1], [255, 255, 255]]
+    assert (rgb2id(id2rgb(ids)) == ids).all()
+    assert id2rgb(300) == [44, 1, 0] and rgb2id([44, 1, 0]) == 300
+    assert sys.modules["panopticapi"].utils.rgb2id is sys.modules["mmdet.evaluation.functional.panoptic_utils"].rgb2id
+
+
+def random_maps(rng, segments):
+    ids = rng.integers(0, segments + 1, (6, 6)).repeat(8, 0).repeat(8, 1)
+    return ids, {number: int(rng.integers(1, 4)) for number in range(1, segments + 1)}
+
+
+def plain_quality(pairs, categories):
+    """PQ as in arXiv 1801.00868, equation 1, for maps without crowds."""
+    figures = []
+    for category in categories:
+        matched, false = [], 0
+        for truth, truth_of, found, found_of in pairs:
+            ours = [n for n, c in found_of.items() if c == category and (found == n).any()]
+            theirs = [n for n, c in truth_of.items() if c == category and (truth == n).any()]
+            ious = [
+                [
+                    ((found == n) & (truth == m)).sum() / (((found == n) & (truth != 0)) | (truth == m)).sum()
+                    for m in theirs
+                ]
+                for n in ours
+            ]
+            pairs_here = [iou for row in ious for iou in row if iou > 0.5]
+            lost = sum(all(row[k] <= 0.5 for row in ious) for k in range(len(theirs)))
+            void = [((found == n) & (truth == 0)).sum() / (found == n).sum() for n in ours]
+            extra = sum(max(row, default=0) <= 0.5 and share <= 0.5 for row, share in zip(ious, void))
+            matched, false = matched + pairs_here, false + 0.5 * (lost + extra)
+        if matched or false:
+            figures.append(sum(matched) / (len(matched) + false))
+    return float(np.mean(figures))
+
+
+def test_quality_is_the_papers(tmp_path):
+    from mmdet.evaluation.functional import pq_compute_single_core
+    from PIL import Image
+
+    rng, pairs, annotations = np.random.default_rng(0), [], []
+    for i in range(6):
+        truth, truth_of = random_maps(rng, 5)
+        found, found_of = np.where(rng.random((6, 6)).repeat(8, 0).repeat(8, 1) < 0.8, truth, 0), dict(truth_of)
+        found_of[1] = 1 + truth_of[1] % 3  # of another category
+        for name, ids in (("truth", truth), ("found", found)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(id2rgb(ids)).save(tmp_path / name / f"{i}.png")
+        pairs.append((truth, truth_of, found, found_of))
+        infos = [
+            [
+                dict(id=n, category_id=c, iscrowd=0, area=int((ids == n).sum()))
+                for n, c in of.items()
+                if (ids == n).any()
+            ]
+            for ids, of in ((truth, truth_of), (found, found_of))
+        ]
+        annotations.append([dict(image_id=i, file_name=f"{i}.png", segments_info=info) for info in infos])
+    categories = {n: dict(id=n, isthing=int(n < 3)) for n in (1, 2, 3, 4)}  # the last one does not occur
+    stat = PQStat()
+    for one in annotations:  # of several processes, added
+        stat += pq_compute_single_core(0, [one], tmp_path / "truth", tmp_path / "found", categories)
+    for isthing, wanted in ((None, (1, 2, 3)), (True, (1, 2)), (False, (3,))):
+        means, each = stat.pq_average(categories, isthing)
+        assert means["pq"] == pytest.approx(plain_quality(pairs, wanted)) and 0.2 < means["pq"] < 0.9
+        assert means["n"] == len(wanted) and set(each) == {
+            n for n in categories if n in wanted or (n == 4 and not isthing)
+        }
+    assert np.isnan(PQStat().pq_average(categories, None)[0]["pq"])
+
+
+def slim(data, iters=2):
+    """Options for Mask2Former at 64 pixels, with 64 channels and two layers of each kind."""
+    size, head = (dense_data.SIZE, dense_data.SIZE), "model.panoptic_head"
+    encoder, decoder = f"{head}.pixel_decoder.encoder", f"{head}.transformer_decoder"
+    attention = {"embed_dims": 64, "num_heads": 4}
+    widths = {
+        f"{decoder}.layer_cfg.{part}.{k}": v
+        for part in ("self_attn_cfg", "cross_attn_cfg")
+        for k, v in attention.items()
+    }
+    widths |= {f"{encoder}.layer_cfg.self_attn_cfg.{k}": v for k, v in attention.items()}
+    widths |= {f"{part}.layer_cfg.ffn_cfg.embed_dims": 64 for part in (encoder, decoder)}
+    widths |= {f"{part}.layer_cfg.ffn_cfg.feedforward_channels": 64 for part in (encoder, decoder)}
+    load = dict(type="LoadImageFromFile")
+    return widths | {
+        "data_root": str(data),
+        "model.backbone.arch": "van_b0",
+        "model.backbone.pretrained": None,
+        "model.backbone.drop_path_rate": 0.0,
+        "model.data_preprocessor.batch_augments": None,
+        f"{head}.feat_channels": 64,
+        f"{head}.out_channels": 64,
+        f"{head}.num_queries": 8,
+        f"{head}.positional_encoding.num_feats": 32,
+        f"{head}.pixel_decoder.positional_encoding.num_feats": 32,
+        f"{encoder}.num_layers": 2,
+        f"{decoder}.num_layers": 3,
+        "model.train_cfg.num_points": 256,
+        "model.test_cfg.max_per_image": 5,
+        "param_scheduler": [],
+        "optim_wrapper.optimizer.lr": 1e-3,
+        "optim_wrapper.clip_grad": None,
+        "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=iters, val_interval=iters),
+        "default_hooks.checkpoint.interval": -1,
+        "default_hooks.logger.interval": 1,
+        "log_processor.window_size": 1,
+        "train_dataloader.dataset.pipeline": [
+            load,
+            dict(type="LoadPanopticAnnotations"),
+            dict(type="RandomFlip", prob=0.5),
+            dict(type="PackDetInputs"),
+        ],
+        "val_dataloader.dataset.pipeline.1.scale": size,
+        **dense_data.SMALL_LOADERS,
+    }
+
+
+def test_mask2former_trains_and_its_quality_is_measured(data, tmp_path, cut_depths):
+    cut_depths("van_b0", (1, 1, 1, 1))
+    cfg = load_config(LEAF, slim(data))
+    head = cfg.model.panoptic_head
+    assert (head.num_things_classes, head.num_stuff_classes, len(head.loss_cls.class_weight)) == (2, 1, 4)
+    assert cfg.val_dataloader.dataset.metainfo.classes == ("box", "disc", "background")
+    assert cfg.val_dataloader.dataset.metainfo.stuff_classes == ("background",)
+    runner = build_training(cfg, tmp_path / "run", device="cpu")
+    before = {key: value.clone() for key, value in runner.model.state_dict().items()}
+    runner.train()
+    still = [key for key, value in runner.model.named_parameters() if torch.equal(value, before[key])]
+    assert still == []
+    assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
+    assert {"val/coco_panoptic/PQ", "val/coco_panoptic/PQ_th"} <= set(runner.message_hub.log_scalars)
+
+
+def test_cocos_numbers_stay_without_files(tmp_path):
+    head = load_config(LEAF).model.panoptic_head
+    assert (head.num_things_classes, head.num_stuff_classes, len(head.loss_cls.class_weight)) == (80, 53, 134)
+
+
+def changed(data, change):
+    path = data / "annotations/panoptic_val2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return load_config(LEAF, {"data_root": str(data)}).val_dataloader.dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["categories"].reverse(), "the categories box are things; allowed: all things before stuff"),
+        (lambda c: c["annotations"][0].update(image_id=77), "name image ids that are not in the list of images: 77"),
+        (lambda c: c["annotations"][0]["segments_info"][0].update(category_id=5), "not in the list of categories: 5"),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("area"), "a segment needs an area and bbox"),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("bbox"), "an entry is malformed .KeyError: 'bbox'"),
+        (lambda c: c["categories"][0].pop("isthing"), "an entry is malformed .KeyError: 'isthing'"),
+        (lambda c: c.update(annotations=[]), "no segments in it"),
+        (lambda c: c["categories"][1].update(name="box"), "several categories have the name box"),
+    ],
+)
+def test_errors_of_a_file_are_named(change, words, data):
+    with pytest.raises(UserError, match=words) as caught:
+        PanopticFormat().check(changed(data, change), "val")
+    assert "panoptic_val2017.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_absent_maps_are_named(data):
+    dataset = load_config(LEAF, {"data_root": str(data)}).val_dataloader.dataset
+    PanopticFormat().check(dataset, "val")
+    (data / "annotations/panoptic_val2017/0001.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 2 maps are not in .*panoptic_val2017: 0001\.png"):
+        PanopticFormat().check(dataset, "val")
+    PanopticFormat().check(dataset, "test")
+
+
+def test_a_choice_of_classes_is_refused(data):
+    with pytest.raises(
+        UserError, match=r"classes=.box.: a panoptic data set takes all categories; allowed: classes=None"
+    ):
+        load_config(LEAF, {"data_root": str(data), "classes": ["box"]})
