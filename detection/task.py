@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 from detection.coco import COCO_CLASSES
 from detection.counting import counted_pass
 from detection.data import prepare_config
+from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
@@ -61,6 +62,9 @@ class Detection(Task):
     def draw(self, image, result, palette):
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def published_models(self):
+        return WEIGHTS
 
     def counted_size(self, cfg):
         return 800, 1280

@@ -7,6 +7,7 @@ from engine.images import from_bgr, through_pipeline
 from engine.results import ClassMap
 from engine.task import Task
 from segmentation.data import classes_of, prepare_config
+from segmentation.weights import WEIGHTS
 
 
 class Segmentation(Task):
@@ -24,6 +25,9 @@ class Segmentation(Task):
 
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def published_models(self):
+        return WEIGHTS
 
     def counted_size(self, cfg):
         """The height of the training crops, and four times their width: 512x2048, or 640x2560."""
