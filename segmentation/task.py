@@ -3,10 +3,13 @@
 import numpy as np
 
 from engine.draw import draw_classes, make_palette
+from engine.extremes import show_images_in
 from engine.images import from_bgr, through_pipeline
 from engine.results import ClassMap
 from engine.task import Task
+from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
+from segmentation.extremes import MapImagesHook
 from segmentation.weights import WEIGHTS
 
 
@@ -42,6 +45,11 @@ class Segmentation(Task):
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()
         return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])
+
+    def use_test_files(self, cfg, report, results):
+        set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)
+        if report:
+            show_images_in(cfg, MapImagesHook, report)
 
     def describe(self, result):
         indices, names = result.class_map, result.names
