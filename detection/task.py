@@ -11,6 +11,7 @@ from detection.coco import COCO_CLASSES
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
@@ -71,6 +72,9 @@ class Detection(Task):
     def draw(self, image, result, palette):
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def published_models(self):
+        return WEIGHTS
 
     def counted_size(self, cfg):
         return 800, 1280

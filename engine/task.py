@@ -5,7 +5,7 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,10 @@ class Task(ABC):
             UserError: the task has no such weights, or these hold no whole model.
         """
         raise UserError(f"{weights}: no whole models of {self.name} are published; give a config and a checkpoint")
+
+    def published_models(self) -> Mapping[str, Any]:
+        """The ``engine.published.PublishedModel`` of each config whose weights are published, by the config's name."""
+        return {}
 
     def shown_name(self, name: str) -> str:
         """What predictions call a class of this name."""

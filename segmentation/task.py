@@ -10,6 +10,7 @@ from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.weights import WEIGHTS
 
 
 class Segmentation(Task):
@@ -27,6 +28,9 @@ class Segmentation(Task):
 
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def published_models(self):
+        return WEIGHTS
 
     def counted_size(self, cfg):
         """The height of the training crops, and four times their width: 512x2048, or 640x2560."""

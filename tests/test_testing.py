@@ -16,7 +16,7 @@ from timm.data import ImageNetInfo, create_transform
 
 from backbones import WEIGHTS, UserError, create_backbone, list_archs
 from backbones.weights import evaluation_of, own_meta
-from backbones.weights.fetch import fetch_named
+from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from classification.metrics import calibration_error, reliability
 from classification.published import testing_config as published_config
@@ -102,13 +102,13 @@ def test_published_weights_by_name_or_url(by, cut_depths, tool, tmp_path, monkey
     torch.save({"state_dict": clf.state_dict()}, path)
     row = WEIGHTS["van_b0.in1k"]._replace(urls=(path.as_uri(),))
     monkeypatch.setitem(WEIGHTS, "van_b0.in1k", row)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     names = [WNIDS[i] for i in (0, 7, 999)]
     root = write_folders(tmp_path / "imagenet/val", names).parent
     given = {"name": "van_b0.in1k", "url": path.as_uri()}[by]
     options = ["--device", "cpu", "--out", tmp_path / "m.json", "--cfg-options", f"data_root={root}", ONE_PROCESS]
     status, out, err = run(tool, [given, *options], monkeypatch, capsys)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     assert status == 0, err
     assert "6 images, 1000 classes, 224 pixels, crop ratio 0.9, bicubic, mean (0.5, 0.5, 0.5)" in out
     transform = create_transform(224, crop_pct=0.9, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)

@@ -5,6 +5,7 @@ python tools/test.py CONFIG CHECKPOINT [--tta] [--out FILE] [--report DIR] [--re
 python tools/test.py CHECKPOINT                                 a checkpoint of this project carries its config
 python tools/test.py WEIGHTS [--tta VIEWS] [--report DIR] [--images DIR] [--real-labels [FILE]]
                                                                 a published classifier, by name, URL or file
+python tools/test.py MODEL [--tta]                              a published detector or segmenter, by its config's name
 
 Published weights are tested as their authors do: input size, crop ratio, interpolation, mean and standard deviation.
 Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
@@ -67,6 +68,7 @@ def read_config(args: argparse.Namespace):
     from engine.options import parse_options
     from engine.own_config import building
     from engine.own_testing import own_testing_config
+    from engine.published import published_model
 
     options = parse_options(args.cfg_options)
     if args.config:
@@ -75,6 +77,12 @@ def read_config(args: argparse.Namespace):
             content = read_ahead(args.checkpoint)
             names = names_of(content, read_own_meta(content) or {}, args.checkpoint)
         return cfg, args.checkpoint, names, contextlib.nullcontext()
+    published = published_model(args.checkpoint)
+    if published is not None:
+        config, path = published
+        cfg = load_config(config, options)
+        cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs/test") / args.checkpoint)
+        return cfg, path, None, contextlib.nullcontext()
     if args.checkpoint not in WEIGHTS:
         path = locate(None, args.checkpoint)
         own = own_testing_config(path, options)
