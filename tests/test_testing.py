@@ -23,7 +23,7 @@ from classification.published import testing_config as published_config
 from engine.config import load_config
 from engine.num_classes import set_num_classes
 from engine.options import parse_options
-from engine.own_testing import own_testing_config
+from engine.own_testing import metric_of, own_testing_config
 from engine.run import build_testing
 from engine.tasks import task_for
 from engine.test_files import set_test_files
@@ -328,6 +328,18 @@ def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool
     assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task] + pictures)
     files = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
+
+
+def test_a_panoptic_metric_reads_and_reports():
+    """The folder of its maps is a path to read from, and its own metric takes the place of mmdet's."""
+    given = dict(type="mmdet.CocoPanopticMetric", ann_file="a/b.json", seg_prefix="a/maps", report="somewhere")
+    read = metric_of(given, "test_evaluator[0]")
+    assert read == {name: value for name, value in given.items() if name != "report"}
+    cfg = Config(dict(test_evaluator=[read]))
+    task_for(Config(dict(custom_imports=dict(imports=["detection"])))).use_test_files(cfg, "r", "out")
+    assert cfg.test_evaluator[0] == read | dict(
+        type="FullCocoPanopticMetric", report="r", outfile_prefix=str(Path("out/results"))
+    )
 
 
 def test_a_report_needs_the_metric_of_its_task():
