@@ -50,6 +50,7 @@ docs: setup
 	@.venv/bin/python tools/docs/weights_table.py > docs/weights.md
 	@.venv/bin/python tools/docs/frozen_table.py --write
 	@.venv/bin/python tools/model_info.py --published > docs/models.md
+	@.venv/bin/python tools/docs/dense_models_table.py --write
 	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
 	@.venv/bin/python tools/bench/distillation.py --page docs/distillation.json > docs/distillation.md
 

@@ -25,7 +25,9 @@ class ImagesHook(ExtremesHook):
 
     titles = {"worst": "Wrong, with the highest score first", "best": "Right, with the highest score first"}
 
-    def judge(self, loop: Any, outputs: Sequence[dict[str, Any]]) -> list[tuple[float, dict[str, Any]] | None]:
+    def judge(
+        self, loop: Any, outputs: Sequence[dict[str, Any]], indices: Sequence[int]
+    ) -> list[tuple[float, dict[str, Any]] | None]:
         metric = next((one for one in loop.evaluator.metrics if isinstance(one, ScoredImages)), None)
         if metric is None or any(output["label"] is None for output in outputs):
             return []
@@ -72,9 +74,3 @@ def picture(inputs: Any) -> Image.Image:
     """The image of an item's ``inputs``: uint8 (1 or 3, H, W), or the last of several crops (N, 3, H, W)."""
     crop = inputs[-1] if inputs.ndim == 4 else inputs
     return Image.fromarray(crop.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
-
-
-def show_images_in(cfg: Any, folder: str | Path) -> None:
-    """Makes a config's test write its best and worst images into a folder, in place."""
-    hooks = cfg.setdefault("default_hooks", {})
-    hooks["images"] = {**(hooks.get("images") or {}), "type": ImagesHook.__name__, "folder": str(folder)}

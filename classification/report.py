@@ -1,6 +1,5 @@
 """The report of a test: a table of the classes, the confusion matrix as CSV and as a picture, and the calibration."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import torch
 from mmengine.config import ConfigDict
 
 from backbones.files import replaced_file, write_json
-from classification.confusion import draw_confusion, shares_of
 from classification.imagenet import descriptions, word_of
 from classification.metrics import ScoredImages, calibration_error, reliability
+from engine.confusion import draw_confusion, shares_of
+from engine.tables import write_csv
 
 TOP = 5
 COLUMNS = ("class", "description", "images", "top1", "top5", "precision", "mistaken_for", "mistaken_percent")
@@ -113,12 +113,6 @@ def percent(part: float, whole: int) -> float | None:
 
 def row_of(name: str, cells: list[int]) -> list[Any]:
     return [name, *cells]
-
-
-def write_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Writes rows whole or not at all. None is an empty cell."""
-    with replaced_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
 
 
 def use_report(cfg: Any, folder: str | Path, classes: Sequence[str]) -> None:

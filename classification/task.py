@@ -3,10 +3,11 @@
 import numpy as np
 from PIL import Image
 
+from backbones.errors import UserError
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
-from classification.extremes import show_images_in
+from classification.extremes import ImagesHook
 from classification.imagenet import word_of
 from classification.model import Classifier
 from classification.published import predicting_config
@@ -16,6 +17,7 @@ from classification.test_sets import metrics_of, use_images
 from classification.training_checks import check_pairs, check_start
 from classification.tta import number_of_views, use_views
 from engine.draw import draw_scores, side_by_side
+from engine.extremes import show_images_in
 from engine.normalisation import statistics_of
 from engine.results import Scores
 from engine.splits import datasets_of
@@ -66,10 +68,12 @@ class Classification(Task):
     def use_tta(self, cfg, views=None):
         use_views(cfg, views or "flip")
 
-    def use_test_options(self, cfg, names, report=None, images=None, real_labels=None):
+    def use_test_options(self, cfg, names, report=None, results=None, images=None, real_labels=None):
+        if results:
+            raise UserError("--results is for detection and segmentation; tools/predict.py --csv lists classifications")
         if report:
             use_report(cfg, report, names)
-            show_images_in(cfg, report)
+            show_images_in(cfg, ImagesHook, report)
         if images:
             use_images(cfg, images, names)
         if real_labels:

@@ -1,5 +1,6 @@
 """Detection, for tools, runs and ``engine.Predictor``."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,14 @@ from pycocotools import mask as coco_mask
 from detection.coco import COCO_CLASSES
 from detection.counting import counted_pass
 from detection.data import prepare_config
+from detection.extremes import ObjectImagesHook
+from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
+from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
 from engine.task import Task
+from engine.test_files import set_test_files
 
 LOADERS = ("LoadAnnotations", "LoadPanopticAnnotations")
 
@@ -45,6 +50,12 @@ class Detection(Task):
             masks=found.masks.astype(bool) if "masks" in found else None,
         )
 
+    def use_test_files(self, cfg, report, results):
+        prefix = str(Path(results) / "results") if results else None
+        set_test_files(cfg, "CocoMetric", "FullCocoMetric", report=report, outfile_prefix=prefix)
+        if report:
+            show_images_in(cfg, ObjectImagesHook, report)
+
     def describe(self, result):
         content = {
             "width": result.size[1],
@@ -61,6 +72,9 @@ class Detection(Task):
     def draw(self, image, result, palette):
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def published_models(self):
+        return WEIGHTS
 
     def counted_size(self, cfg):
         return 800, 1280

@@ -12,7 +12,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import SequentialSampler
 
 from backbones.files import replaced_file, write_json
-from engine.sheet import Tile, draw_sheet
+from engine.sheet import COLUMNS, SQUARE, Tile, draw_sheet
 
 PAUSE = 30.0  # seconds between two pictures of a training, so that drawing takes no noticeable part of it
 
@@ -74,9 +74,11 @@ class ExtremesHook(Hook):
 
     Attributes:
         titles: above the worst and above the best images.
+        size, columns: as for ``draw_sheet``.
     """
 
     titles = {"worst": "The worst images, worst first", "best": "The best images, best first"}
+    size, columns = SQUARE, COLUMNS
 
     def __init__(self, count: int = 8, folder: str | None = None):
         self.count = count
@@ -86,7 +88,7 @@ class ExtremesHook(Hook):
         self.found: Extremes | None = None  # what is not drawn yet
 
     @abstractmethod
-    def judge(self, loop: Any, outputs: Sequence[Any]) -> list[tuple[float, Any] | None]:
+    def judge(self, loop: Any, outputs: Sequence[Any], indices: Sequence[int]) -> list[tuple[float, Any] | None]:
         """Quality and facts of each prediction of a batch, as for :class:`Judged`; [] if the loop does not tell.
 
         None stands for an image that is not judged.
@@ -94,6 +96,7 @@ class ExtremesHook(Hook):
         Args:
             loop: mmengine's loop of the validation or the test.
             outputs: what the model's ``val_step`` or ``test_step`` returned.
+            indices: of these images in the data set.
         """
 
     @abstractmethod
@@ -138,7 +141,7 @@ class ExtremesHook(Hook):
         if self.order:
             indices = self.order[self.place : self.place + len(outputs)]
             self.place += len(outputs)
-            judged = self.judge(loop, outputs)
+            judged = self.judge(loop, outputs, indices)
             pairs = [(index, one) for index, one in zip(indices, judged) if one is not None]
             self.found.add(Judged(quality, index, facts) for index, (quality, facts) in pairs)
 
@@ -156,10 +159,17 @@ class ExtremesHook(Hook):
         blocks = {"worst": found.worst, "best": found.best}
         tiles = [(self.titles[name], [self.tile(dataset, one) for one in block]) for name, block in blocks.items()]
         with replaced_file(folder / f"{split}_images.png") as beside:
-            draw_sheet(tiles).save(beside, "PNG")
+            draw_sheet(tiles, self.size, self.columns).save(beside, "PNG")
         lists = {
             name: [{"index": one.index, "quality": one.quality, **self.describe(dataset, one)} for one in block]
             for name, block in blocks.items()
         }
         write_json(folder / f"{split}_images.json", lists)
         self.drawn = time.monotonic()
+
+
+def show_images_in(cfg: Any, hook: type[ExtremesHook], folder: str | Path) -> None:
+    """Makes a config's test write its best and worst images into a folder, in place; ``hook`` is that of the task."""
+    hooks = cfg.get("default_hooks") or {}
+    images = {**(hooks.get("images") or {}), "type": hook.__name__, "folder": str(folder)}
+    cfg.default_hooks = {**hooks, "images": images}

@@ -17,7 +17,12 @@ from engine.places import place_of
 from engine.registered import check_type, only_registered
 
 PATHS = ("data_root", "ann_file", "data_prefix", "folder", "labels", "img_suffix", "seg_map_suffix")  # to read from
-WRITES = ("outfile_prefix", "format_only", "output_dir")  # metrics that write files keep to the report's folder
+WRITES = (
+    "outfile_prefix",
+    "format_only",
+    "output_dir",
+    "report",
+)  # metrics that write files keep to the report's folder
 
 
 def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple[Config, list[str] | None] | None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from backbones.weights import WEIGHTS
+from engine.published import config_named
 
 
 def place_of(weights: str | Path) -> Path:
@@ -11,10 +12,10 @@ def place_of(weights: str | Path) -> Path:
     Example: ``van_b2/epoch_300`` for ``work_dirs/van_b2/epoch_300.pth``, and ``van_b2.in1k`` for that name.
 
     Args:
-        weights: a name of the weights table, a URL, or a file.
+        weights: a name of the weights table or of a published model, a URL, or a file.
     """
     text = str(weights)
-    if text in WEIGHTS:
+    if text in WEIGHTS or config_named(text) is not None:
         return Path(text)
     if "://" in text:
         return Path(Path(text).name).with_suffix("")

@@ -26,6 +26,7 @@ from engine.mistakes import config_mistakes
 from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
 from engine.own_config import building, carries_config, config_from
+from engine.published import published_model
 from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
@@ -34,9 +35,9 @@ from engine.tasks import task_for, task_of_published
 class Predictor:
     """A model with its weights and its test preprocessing.
 
-    A checkpoint of this project carries its config: ``Predictor("epoch_12.pth")``. A published classifier needs none:
-    ``Predictor("van_b2.in1k")``. Any other checkpoint needs the config that it was trained with:
-    ``Predictor("config.py", "weights.pth")``. Example::
+    A checkpoint of this project carries its config: ``Predictor("epoch_12.pth")``. A published model needs none:
+    ``Predictor("van_b2.in1k")``, ``Predictor("upernet_van_b2_512x512_160k_ade20k")``. Any other checkpoint needs the
+    config that it was trained with: ``Predictor("config.py", "weights.pth")``. Example::
 
         predictor = engine.Predictor("work_dirs/mask_rcnn_van_b2_fpn_1x_coco/epoch_12.pth", device="cuda")
         found = predictor("street.jpg")  # found.boxes, found.masks, found.scores, found.names
@@ -44,7 +45,8 @@ class Predictor:
 
     Args:
         config_or_checkpoint: a checkpoint of this project; or a published classifier, as a name of
-            ``backbones.list_weights()``, a URL or a file; or a config, as a file or as ``load_config`` returns it.
+            ``backbones.list_weights()``, a URL or a file; or a published detector or segmenter of docs/weights.md, by
+            its config's name; or a config, as a file or as ``load_config`` returns it.
         checkpoint: the weights, if a config is given. Every tensor must fit.
         device: where to compute, e.g. ``"cuda"``, or a GPU's number; ``"cpu"`` by default.
         cfg_options: changes of the config, as for ``load_config``. One text is one option. The checkpoint decides the
@@ -76,6 +78,8 @@ class Predictor:
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
+        if checkpoint is None and not isinstance(given, Config):
+            given, checkpoint = published_model(given) or (given, None)
         if checkpoint is None and not carries_config(given):
             self.open_published(str(given), options)
         else:

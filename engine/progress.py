@@ -217,9 +217,11 @@ def main_scores(metrics: dict[str, Any], main: Sequence[str]) -> str:
 
 
 def scores(metrics: dict[str, Any] | None) -> str:
-    """The metrics that are numbers, on one line."""
-    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float | np.number)}
-    return "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "no metrics"
+    """The metrics that are numbers, on one line; "none" stands for a metric that the data do not define."""
+    kinds = int | float | np.number | None
+    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, kinds)}
+    said = (f"{name} none" if value is None else f"{name} {value:.4g}" for name, value in numbers.items())
+    return "  ".join(said) or "no metrics"
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 
 from backbones.errors import UserError
 from engine.added_hooks import add_hooks
+from engine.batch_of_one import check_batches_of_one
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
@@ -153,7 +154,8 @@ def build_parts(runner: SafeRunner) -> None:
     """Builds loops, data sets, optimiser and schedulers. Mistakes in the config show before the run starts.
 
     Raises:
-        UserError: the training images do not fill a batch, or the task's ``check_training`` refuses the parts.
+        UserError: the training images do not fill a batch, a batch norm cannot train on a batch of one, or the task's
+            ``check_training`` refuses the parts.
     """
     with prints_to_log(runner):
         loader = runner.train_loop.dataloader
@@ -163,6 +165,7 @@ def build_parts(runner: SafeRunner) -> None:
         model = unwrap(runner.model)
         if hasattr(model, "class_names"):
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
+        check_batches_of_one(runner.cfg, loader)
         task_for(runner.cfg).check_training(runner.cfg, model, loader)
         scale_rate(runner)
         note_short_run(runner.cfg)

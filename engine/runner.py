@@ -153,7 +153,7 @@ class SafeRunner(Runner):
 
     def classes_of_data(self) -> Sequence[str] | None:
         """The class names of the training data, in a test of the test data; None if there are none."""
-        loop = self._test_loop if self.cfg.get("train_dataloader") is None else self._train_loop
+        loop = self.test_loop if self.cfg.get("train_dataloader") is None else self.train_loop
         dataset = getattr(getattr(loop, "dataloader", None), "dataset", None)
         return (getattr(dataset, "metainfo", None) or {}).get("classes")
 

@@ -5,7 +5,7 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -109,6 +109,7 @@ class Task(ABC):
         cfg: Any,
         names: Sequence[str],
         report: str | None = None,
+        results: str | None = None,
         images: str | None = None,
         real_labels: str | bool | None = None,
     ) -> None:
@@ -118,13 +119,24 @@ class Task(ABC):
             cfg: a completed config.
             names: the names of the model's classes, by index.
             report: the folder to write a report to.
+            results: the folder to write the predictions to, in the form of the task's data sets.
             images: the folder of the images to test on, in class folders.
             real_labels: a file of further labels for the images, or True for the labels that are known without one.
 
         Raises:
             UserError: the task does not have such an option, or the images or labels do not fit the classes.
         """
-        raise UserError(f"--report, --images and --real-labels are for classification, and this is {self.name}")
+        if images or real_labels:
+            raise UserError(f"--images and --real-labels are for classification, and this is {self.name}")
+        self.use_test_files(cfg, report, results)
+
+    def use_test_files(self, cfg: Any, report: str | None, results: str | None) -> None:
+        """The part of :meth:`use_test_options` for tasks that test on their own data alone.
+
+        Raises:
+            UserError: the config's metrics write no such files.
+        """
+        raise NotImplementedError
 
     def describe_testing(self, cfg: Any, model: nn.Module) -> str:
         """How a test prepares its images, in one line; "" if there is nothing to say beyond the config.
@@ -146,6 +158,10 @@ class Task(ABC):
             UserError: the task has no such weights, or these hold no whole model.
         """
         raise UserError(f"{weights}: no whole models of {self.name} are published; give a config and a checkpoint")
+
+    def published_models(self) -> Mapping[str, Any]:
+        """The ``engine.published.PublishedModel`` of each config whose weights are published, by the config's name."""
+        return {}
 
     def shown_name(self, name: str) -> str:
         """What predictions call a class of this name."""

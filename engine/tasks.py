@@ -26,9 +26,14 @@ def task_of(cfg: Config) -> str:
 
 def task_of_published() -> Task:
     """The task whose published weights are whole models: classification. Its package is imported here."""
-    return importlib.import_module(TASKS[0]).TASK
+    return task_named(TASKS[0])
+
+
+def task_named(name: str) -> Task:
+    """The task of one of ``TASKS``. Its package is imported here."""
+    return importlib.import_module(name).TASK
 
 
 def task_for(cfg: Config) -> Task:
     """The config's task. Its package is imported here. Raises UserError as :func:`task_of`."""
-    return importlib.import_module(task_of(cfg)).TASK
+    return task_named(task_of(cfg))

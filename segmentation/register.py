@@ -14,7 +14,7 @@ with quiet_imports():
 
     register_all_modules(init_default_scope=False)
 
-    from segmentation import heads  # noqa: F401
+    from segmentation import extremes, heads, metrics  # noqa: F401
 register_backbones()
 
 # Every loss warns of this when it is built. The published recipes averaged over all pixels, too.

@@ -3,10 +3,14 @@
 import numpy as np
 
 from engine.draw import draw_classes, make_palette
+from engine.extremes import show_images_in
 from engine.images import from_bgr, through_pipeline
 from engine.results import ClassMap
 from engine.task import Task
+from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
+from segmentation.extremes import MapImagesHook
+from segmentation.weights import WEIGHTS
 
 
 class Segmentation(Task):
@@ -25,6 +29,9 @@ class Segmentation(Task):
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
 
+    def published_models(self):
+        return WEIGHTS
+
     def counted_size(self, cfg):
         """The height of the training crops, and four times their width: 512x2048, or 640x2560."""
         steps = (cfg.get("train_dataloader") or {}).get("dataset", {}).get("pipeline") or []
@@ -38,6 +45,11 @@ class Segmentation(Task):
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()
         return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])
+
+    def use_test_files(self, cfg, report, results):
+        set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)
+        if report:
+            show_images_in(cfg, MapImagesHook, report)
 
     def describe(self, result):
         indices, names = result.class_map, result.names

@@ -80,6 +80,7 @@ def test_every_weight_moves_and_coco_metric_answers(name, coco, tmp_path):
     metrics = {key: hub.current() for key, hub in runner.message_hub.log_scalars.items() if key.startswith("val/coco/")}
     kinds = ("bbox", "segm") if "mask" in name else ("bbox",)
     assert all(f"val/coco/{kind}_mAP" in metrics for kind in kinds)
+    assert (tmp_path / "val_images.png").is_file()
 
 
 def test_the_loss_of_mask_rcnn_falls(coco, tmp_path):

@@ -26,7 +26,7 @@ from PIL import Image
 
 import backbones
 from backbones.weights import own_meta, save_safely
-from backbones.weights.fetch import fetch_named
+from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from engine.config import load_config
 from engine.tasks import task_for
@@ -206,9 +206,9 @@ def place(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     for name, height in (("street.jpg", 64), ("cat.png", 96)):
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, 64, 3), np.uint8)).save(name)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     yield tmp_path
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
 
 
 def offer_weights(text, folder, monkeypatch):

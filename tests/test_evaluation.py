@@ -13,13 +13,13 @@ from timm.data import ImageNetInfo, RealLabelsImagenet, create_transform
 from torchvision.transforms import TenCrop
 
 from backbones import UserError
-from classification.confusion import draw_confusion, grouped
 from classification.data import ImageFolder
 from classification.metrics import Accuracy, CalibrationError
 from classification.real_labels import RealLabels
 from classification.report import Report
 from classification.test_sets import folders_of
 from classification.tta import AveragedViews, FiveCrops, use_views
+from engine.confusion import draw_confusion, grouped
 
 WNIDS = ImageNetInfo().label_names()
 

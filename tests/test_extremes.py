@@ -110,7 +110,7 @@ def test_an_image_that_could_not_be_read_is_not_judged(batch, tmp_path):
 
 def test_the_picture_shows_these_images(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(extremes, "draw_sheet", lambda blocks: shown.extend(blocks) or draw_sheet(blocks))
+    monkeypatch.setattr(extremes, "draw_sheet", lambda blocks, *form: shown.extend(blocks) or draw_sheet(blocks))
     evaluated(in_order, 4, tmp_path)
     (worst, wrong), (best, right) = shown
     assert (worst, best) == ("Wrong, with the highest score first", "Right, with the highest score first")

@@ -34,6 +34,7 @@ PRIVATE = {
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
+    "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
 }
 NOT_OF_MM = {"_exit"}  # os._exit, which Python documents
 

@@ -4,17 +4,23 @@ import importlib
 import json
 from pathlib import Path
 
+import dense_data
 import pytest
+import test as test_tool
 import torch
 from conftest import PARITY
+from helpers import run
 from mmengine.registry import init_default_scope
 
 from backbones import UserError
 from backbones.convert import write_state
+from backbones.weights.fetch import fetch_first
+from detection.weights import WEIGHTS as DETECTORS
 from engine import Predictor
 from engine.checkpoints import load_state
 from engine.config import load_config
 from engine.tasks import task_of
+from segmentation.weights import WEIGHTS as SEGMENTERS
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = ("van", "hornet")  # those whose detectors and segmenters are published
@@ -104,3 +110,41 @@ def test_a_file_of_another_size_is_refused(tmp_path):
         model, other = build(ROOT / leaf.format(0)), build(ROOT / leaf.format(1))
     with pytest.raises(UserError, match=r"published\.pth does not fit the model: \d+ tensors of another shape"):
         load_state(model, published(other, "official-seg"), "published.pth", exact=True)
+
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """The addresses that were asked for. Each gives the file published.pth."""
+    asked = []
+    monkeypatch.setattr("backbones.weights.fetch.fetch", lambda url: asked.append(url) or tmp_path / "published.pth")
+    yield asked
+    fetch_first.cache_clear()
+
+
+def test_a_published_segmenter_predicts_and_is_tested_by_its_name(served, tmp_path, monkeypatch, capsys):
+    name = "semantic_fpn_van_b0_512x512_40k_ade20k"
+    model = build(ROOT / f"segmentation/configs/van/{name}.py")
+    torch.save(dict(state_dict=published(model, "mmseg")), tmp_path / "published.pth")
+    predictor = Predictor(name)
+    assert served == [SEGMENTERS[name].urls[0]] and "Apache-2.0" in capsys.readouterr().err
+    state = model.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in predictor.model.state_dict().items())
+    assert predictor.names[0] == "wall" and len(predictor.names) == 150
+
+    data = dense_data.write_masks(tmp_path / "ade", {"training": 1, "validation": 1})
+    options = [f"data_root={data}", "test_dataloader.num_workers=0", "test_dataloader.persistent_workers=False"]
+    arguments = [name, "--work-dir", tmp_path / "test", "--device", "cpu", "--cfg-options", *options]
+    status, out, err = run(test_tool, arguments, monkeypatch, capsys)
+    assert status == 0, err
+    assert "mIoU" in out
+
+
+def test_names_are_those_of_configs_and_others_are_refused(served, monkeypatch):
+    for task, weights in (("detection", DETECTORS), ("segmentation", SEGMENTERS)):
+        for name in weights:
+            (path,) = ROOT.glob(f"{task}/configs/*/{name}.py")
+            assert path.parent.name in FAMILIES
+    with pytest.raises(UserError, match=r"no weights of mask_rcnn_van_b0_fpn_1x_coco are published; allowed: those of"):
+        Predictor("mask_rcnn_van_b0_fpn_1x_coco")
+    with pytest.raises(UserError, match="weights name"):
+        Predictor("mask_rcnn_van_b9_fpn_1x_coco")

@@ -16,7 +16,7 @@ from timm.data import ImageNetInfo, create_transform
 import engine
 from backbones import WEIGHTS, UserError, create_backbone
 from backbones.weights import own_meta
-from backbones.weights.fetch import fetch_named
+from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from engine.config import load_config
 from engine.own_testing import own_testing_config
@@ -37,11 +37,11 @@ def published(cut_depths, tmp_path, monkeypatch):
     path = tmp_path / "van.pth"
     torch.save({"state_dict": clf.state_dict()}, path)
     monkeypatch.setitem(WEIGHTS, "van_b0.in1k", WEIGHTS["van_b0.in1k"]._replace(urls=(path.as_uri(),)))
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     yield clf
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
 
 
 @pytest.mark.parametrize("by", ["name", "url", "file"])

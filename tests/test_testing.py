@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from helpers import run
+from mmengine.config import Config
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
 from backbones import WEIGHTS, UserError, create_backbone, list_archs
 from backbones.weights import evaluation_of, own_meta
-from backbones.weights.fetch import fetch_named
+from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from classification.metrics import calibration_error, reliability
 from classification.published import testing_config as published_config
@@ -24,6 +25,7 @@ from engine.num_classes import set_num_classes
 from engine.own_testing import own_testing_config
 from engine.run import build_testing
 from engine.tasks import task_for
+from engine.test_files import set_test_files
 
 ROOT = Path(__file__).resolve().parent.parent
 WNIDS = ImageNetInfo().label_names()
@@ -99,13 +101,13 @@ def test_published_weights_by_name_or_url(by, cut_depths, tool, tmp_path, monkey
     torch.save({"state_dict": clf.state_dict()}, path)
     row = WEIGHTS["van_b0.in1k"]._replace(urls=(path.as_uri(),))
     monkeypatch.setitem(WEIGHTS, "van_b0.in1k", row)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     names = [WNIDS[i] for i in (0, 7, 999)]
     root = write_folders(tmp_path / "imagenet/val", names).parent
     given = {"name": "van_b0.in1k", "url": path.as_uri()}[by]
     options = ["--device", "cpu", "--out", tmp_path / "m.json", "--cfg-options", f"data_root={root}", ONE_PROCESS]
     status, out, err = run(tool, [given, *options], monkeypatch, capsys)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     assert status == 0, err
     assert "6 images, 1000 classes, 224 pixels, crop ratio 0.9, bicubic, mean (0.5, 0.5, 0.5)" in out
     transform = create_transform(224, crop_pct=0.9, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -289,6 +291,38 @@ def test_options_of_training_are_refused_in_a_test(models):
 
 def test_options_of_another_task_are_refused(models, tool, monkeypatch, capsys):
     path = models["segmentation"][1] / "epoch_1.pth"
-    for option, words in ((["--report", "r"], "for classification"), (["--tta", "five"], "no choice of views")):
+    for option, words in ((["--images", "r"], "for classification"), (["--tta", "five"], "no choice of views")):
         status, _, err = run(tool, [path, *option, "--device", "cpu"], monkeypatch, capsys)
         assert status == 2 and words in err and err.count("\n") == 1, err
+
+
+WRITTEN = {
+    "detection": ["per_class.csv", "errors_bbox.csv", "errors_bbox.png", "errors_segm.csv", "errors_segm.png"],
+    "segmentation": ["per_class.csv", "confusion.csv", "confusion.png"],
+}
+
+
+@pytest.mark.parametrize("task", WRITTEN)
+def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool, tmp_path, monkeypatch, capsys):
+    _, root = models[task]
+    argv = [root / "epoch_1.pth", "--report", tmp_path / "report", "--results", tmp_path / "results"]
+    argv += ["--device", "cpu", "--work-dir", tmp_path / "run", "--out", tmp_path / "m.json"]
+    status, out, err = run(tool, [*argv, "--cfg-options", ONE_PROCESS], monkeypatch, capsys)
+    assert status == 0 and f"report: {tmp_path / 'report'}" in out and f"results: {tmp_path / 'results'}" in out, err
+    content = json.loads((tmp_path / "report/report.json").read_text())
+    metrics = json.loads((tmp_path / "m.json").read_text())
+    assert {name.removeprefix("coco/"): value for name, value in metrics.items()} == content["metrics"]
+    assert [row["class"] for row in content["classes"]] == NAMES[task]
+    pictures = ["test_images.png", "test_images.json"]
+    assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task] + pictures)
+    files = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
+
+
+def test_a_report_needs_the_metric_of_its_task():
+    cfg = Config(dict(test_evaluator=[dict(type="CocoMetric", metric="bbox"), dict(type="mmdet.VOCMetric")]))
+    set_test_files(cfg, "CocoMetric", "FullCocoMetric", report="r", outfile_prefix=None)
+    assert cfg.test_evaluator[0] == dict(type="FullCocoMetric", metric="bbox", report="r")
+    for metrics in ([dict(type="VOCMetric")], [dict(type="FullCocoMetric")] * 2):
+        with pytest.raises(UserError, match="need one metric FullCocoMetric in test_evaluator; it has"):
+            set_test_files(Config(dict(test_evaluator=metrics)), "CocoMetric", "FullCocoMetric", report="r")

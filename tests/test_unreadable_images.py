@@ -234,5 +234,5 @@ def test_the_pictures_of_a_validation_leave_it_out():
     metric.dataset_meta = {}
     loop = SimpleNamespace(evaluator=SimpleNamespace(metrics=[metric]))
     outputs = [{"scores": torch.tensor([0.2, 0.8]), "label": label} for label in (1, UNSCORED, 0)]
-    right, unscored, wrong = ImagesHook().judge(loop, outputs)
+    right, unscored, wrong = ImagesHook().judge(loop, outputs, range(3))
     assert unscored is None and right[1]["right"] and not wrong[1]["right"]

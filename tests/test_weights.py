@@ -17,7 +17,7 @@ import backbones
 from backbones import PViG, UserError, convert, create_backbone, load_weights, weights
 from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
-from backbones.weights.fetch import KNOWN_COPIES, fetch_named
+from backbones.weights.fetch import KNOWN_COPIES, fetch_first
 from classification import create_classifier
 
 
@@ -292,11 +292,11 @@ def test_named_weights_try_their_mirrors_and_say_the_licence_once(server, b0, mo
     save_safely(b0.state_dict(), folder / "mirror.pth")
     row = weights.WEIGHTS["van_b0.in1k"]._replace(urls=(f"{url}/gone.pth", f"{url}/mirror.pth"))
     monkeypatch.setitem(weights.WEIGHTS, "van_b0.in1k", row)
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
     for _ in range(2):
         create_backbone("van_b0", pretrained="van_b0.in1k")
     assert capfd.readouterr().err.count(row.terms.licence) == 1
-    fetch_named.cache_clear()
+    fetch_first.cache_clear()
 
 
 def test_weights_table_names_known_archs():

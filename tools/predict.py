@@ -2,6 +2,8 @@
 
 python tools/predict.py CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]           a checkpoint of this project
 python tools/predict.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR]              a published classifier: name, URL or file
+python tools/predict.py MODEL IMAGE_OR_FOLDER ... [--out DIR]                a published detector or segmenter, by its
+                                                                             config's name
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
 python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--workers 4]
                                                                    classification: one table in place of the files

@@ -1,9 +1,11 @@
 """Evaluates a checkpoint on test data.
 
-python tools/test.py CONFIG CHECKPOINT [--tta] [--out FILE]     with the data and the preprocessing of the config
+python tools/test.py CONFIG CHECKPOINT [--tta] [--out FILE] [--report DIR] [--results DIR]
+                                                                with the data and the preprocessing of the config
 python tools/test.py CHECKPOINT                                 a checkpoint of this project carries its config
 python tools/test.py WEIGHTS [--tta VIEWS] [--report DIR] [--images DIR] [--real-labels [FILE]]
                                                                 a published classifier, by name, URL or file
+python tools/test.py MODEL [--tta]                              a published detector or segmenter, by its config's name
 
 Published weights are tested as their authors do: input size, crop ratio, interpolation, mean and standard deviation.
 Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
@@ -27,11 +29,12 @@ def main() -> None:
 
     if args.out:
         output_folder(Path(args.out).parent)
-    if args.report:
-        output_folder(args.report, "--report")
+    for name in ("report", "results"):
+        if getattr(args, name):
+            output_folder(getattr(args, name), f"--{name}")
     cfg, checkpoint, names, guard = read_config(args)
     task = task_for(cfg)
-    further = {name: getattr(args, name) for name in ("report", "images", "real_labels")}
+    further = {name: getattr(args, name) for name in ("report", "results", "images", "real_labels")}
     if any(further.values()):
         task.use_test_options(cfg, names or task.class_names(cfg), **further)
     if args.tta:
@@ -48,8 +51,9 @@ def main() -> None:
     if args.out and runner.rank == 0:
         write_json(args.out, metrics)
         print(f"metrics: {args.out}")
-    if args.report and runner.rank == 0:
-        print(f"report: {args.report}")
+    for name in ("report", "results"):
+        if getattr(args, name) and runner.rank == 0:
+            print(f"{name}: {getattr(args, name)}")
 
 
 def read_config(args: argparse.Namespace):
@@ -64,6 +68,7 @@ def read_config(args: argparse.Namespace):
     from engine.options import parse_options
     from engine.own_config import building
     from engine.own_testing import own_testing_config
+    from engine.published import published_model
 
     options = parse_options(args.cfg_options)
     if args.config:
@@ -72,6 +77,12 @@ def read_config(args: argparse.Namespace):
             content = read_ahead(args.checkpoint)
             names = names_of(content, read_own_meta(content) or {}, args.checkpoint)
         return cfg, args.checkpoint, names, contextlib.nullcontext()
+    published = published_model(args.checkpoint)
+    if published is not None:
+        config, path = published
+        cfg = load_config(config, options)
+        cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs/test") / args.checkpoint)
+        return cfg, path, None, contextlib.nullcontext()
     if args.checkpoint not in WEIGHTS:
         path = locate(None, args.checkpoint)
         own = own_testing_config(path, options)
@@ -105,7 +116,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--report",
         metavar="DIR",
-        help="classification: write a table of the classes, the confusion matrix and the calibration there",
+        help="write a table of the classes there. Detection: also the kinds of errors. Segmentation: also the "
+        "confusion matrix. Classification: also the confusion matrix and the calibration",
+    )
+    parser.add_argument(
+        "--results",
+        metavar="DIR",
+        help="write the predictions there. Detection: results.bbox.json and results.segm.json, which COCO's own tools "
+        "read. Segmentation: a PNG of class indices for each image",
     )
     parser.add_argument(
         "--images",

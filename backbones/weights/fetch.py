@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 import torch
 
 from backbones.errors import UserError, unknown
-from backbones.weights.table import WEIGHTS, names_for
+from backbones.weights.table import WEIGHTS, Terms, names_for
 
 KNOWN_COPIES: set[Path] = set()  # files that this process has downloaded, or has said to be older copies
 
@@ -45,15 +45,29 @@ def locate(arch: str | None, source: str | Path) -> Path:
     return Path(text)
 
 
-@cache
 def fetch_named(name: str) -> Path:
-    """The file of a name of the weights table. Its origin and licence are printed once. Mirrors are tried in turn."""
+    """The file of a name of the weights table; UserError if no program can download the file."""
     row = WEIGHTS[name]
     if not row.urls:
         raise UserError(f"weights {name!r} can only be downloaded in a browser: {row.page}; then give the file's path")
-    print(f"weights {name}: {row.terms.origin}, licence {row.terms.licence}", file=sys.stderr)
+    return fetch_first(name, row.terms, row.urls)
+
+
+@cache
+def fetch_first(name: str, terms: Terms, urls: tuple[str, ...]) -> Path:
+    """The file of the first address that works. Origin and licence are printed once.
+
+    Args:
+        name: what the weights are called in messages.
+        terms: origin and licence.
+        urls: the addresses, tried in turn.
+
+    Raises:
+        UserError: no address works.
+    """
+    print(f"weights {name}: {terms.origin}, licence {terms.licence}", file=sys.stderr)
     problems = []
-    for url in row.urls:
+    for url in urls:
         try:
             return fetch(url)
         except UserError as error:

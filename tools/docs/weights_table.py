@@ -4,13 +4,15 @@ python tools/docs/weights_table.py > docs/weights.md
 """
 
 import json
+from collections.abc import Sequence
 
 from results_table import RESULTS, cell, parameters
 
 from backbones import WEIGHTS
 from backbones.weights import evaluation_of
-from backbones.weights.table import HALF, IMAGENET, Weights
+from backbones.weights.table import HALF, IMAGENET, Terms, Weights
 from engine.cli import Parser, run_tool
+from engine.tasks import TASKS, task_named
 
 PAGE = """# Weights
 
@@ -37,6 +39,17 @@ Licences:
 
 {licences}
 
+## Detectors and segmenters
+
+`tools/test.py` and `tools/predict.py` take each name in place of a checkpoint. It is the name of the config that the
+weights were trained with; the config's header says whose recipe it is.
+
+| model | licence | get it |
+|:-|:-|:-|
+{models}
+
+## Other files
+
 Any other file loads too: an official, mmpretrain, mmsegmentation or Hugging Face checkpoint, the checkpoint of any run
 here, and another trainer's, whatever entry and prefix its tensors have. A published file keeps its row's statistics
 under any path, as long as it keeps its name. A checkpoint of a run here says its own. For any other file the family's
@@ -52,7 +65,8 @@ def main() -> None:
 def weights_page() -> str:
     results = json.loads(RESULTS.read_text())
     numbers: dict[str, int] = {}  # of the notes, in the order in which the table mentions them
-    licences = list(dict.fromkeys(row.terms for row in WEIGHTS.values()))
+    models = {name: model for task in TASKS for name, model in task_named(task).published_models().items()}
+    licences = list(dict.fromkeys(row.terms for row in (*WEIGHTS.values(), *models.values())))
     lines = []
     for name, row in WEIGHTS.items():
         millions = parameters(name.split(".")[0]) / 1e6
@@ -62,7 +76,7 @@ def weights_page() -> str:
             cell(results["weights"][name], numbers, "top1"),
             {HALF: "half", IMAGENET: "ImageNet"}[row.input],
             tested(name),
-            f"{row.terms.licence.split(',')[0].split(';')[0]} <sup>{'abcdefgh'[licences.index(row.terms)]}</sup>",
+            licence(row.terms, licences),
             addresses(row),
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -79,6 +93,9 @@ def weights_page() -> str:
         rows="\n".join(lines),
         notes="<br>\n".join(notes),
         licences="<br>\n".join(licence_lines),
+        models="\n".join(
+            f"| `{name}` | {licence(model.terms, licences)} | {links(model.urls)} |" for name, model in models.items()
+        ),
     )
 
 
@@ -90,8 +107,17 @@ def tested(name: str) -> str:
 
 def addresses(row: Weights) -> str:
     """Links to the file and its mirrors, or to the page where a browser gets the file."""
-    words = ["file", *(["mirror"] * len(row.urls))]
-    return ", ".join(f"[{word}]({url})" for word, url in zip(words, row.urls)) or f"[in a browser]({row.page})"
+    return links(row.urls) or f"[in a browser]({row.page})"
+
+
+def links(urls: Sequence[str]) -> str:
+    words = ["file", *(["mirror"] * len(urls))]
+    return ", ".join(f"[{word}]({url})" for word, url in zip(words, urls))
+
+
+def licence(terms: Terms, licences: list[Terms]) -> str:
+    """The licence's name, and the letter of its line below the table."""
+    return f"{terms.licence.split(',')[0].split(';')[0]} <sup>{'abcdefgh'[licences.index(terms)]}</sup>"
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ val_dataloader = dict(
         ],
     ),
 )
-val_evaluator = dict(type="CocoMetric", metric="bbox")
+val_evaluator = dict(type="FullCocoMetric", metric="bbox")
 # With --tta: the test scale and 0.75 and 1.25 of it, each also mirrored.
 tta_pipeline = [
     dict(type="LoadImageFromFile"),

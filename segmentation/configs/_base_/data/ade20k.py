@@ -48,7 +48,7 @@ val_dataloader = dict(
         ],
     ),
 )
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+val_evaluator = dict(type="FullIoUMetric", iou_metrics=["mIoU"])
 # With --tta: six scales, each also mirrored, as in most published multi-scale results.
 tta_pipeline = [
     dict(type="LoadImageFromFile"),

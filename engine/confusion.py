@@ -22,19 +22,20 @@ LIST_LETTER, LIST_LINE = 8, 20  # pixels, of the list beside the matrix
 GAP = 40  # pixels, between the matrix and the list
 
 
-def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
+def draw_confusion(counts: np.ndarray, names: Sequence[str], what: str = "images") -> Image.Image:
     """The shares of each true class's images (rows) by predicted class (columns), and a list of the worst mistakes.
 
     Args:
         counts: (K, K) numbers of images. A class may have none.
         names: K names.
+        what: was counted.
     """
     names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
     group = -(-len(names) // MOST_CELLS)
     shares = shares_of(grouped(counts, group))
     cell = min(LARGEST_CELL, SIDE // len(shares))
     side, margin = cell * len(shares), LETTER * max(map(len, names)) + 40
-    lines = ["rows: true class; columns: predicted class", *notes(group), "", *worst_mistakes(counts, names)]
+    lines = ["rows: true class; columns: predicted class", *notes(group, what), "", *worst_mistakes(counts, names)]
     width = margin + side + 2 * GAP + LIST_LETTER * max(map(len, lines))
     height = margin + max(side, LIST_LINE * len(lines)) + 30
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
@@ -58,10 +59,10 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def notes(group: int) -> list[str]:
+def notes(group: int, what: str) -> list[str]:
     """What the colour of a cell stands for."""
     cells = [f"a cell: {group} x {group} neighbouring classes"] if group > 1 else []
-    return [*cells, "colour: share of the row's images, 0 to 100 %"]
+    return [*cells, f"colour: share of the row's {what}, 0 to 100 %"]
 
 
 def grouped(counts: np.ndarray, group: int) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""Image, ground truth and prediction of a dense task side by side, as a tile of the best and worst images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from backbones.images import read_image
+from engine.draw import side_by_side
+from engine.sheet import Tile
+
+Drawing = Callable[[Image.Image], Image.Image]
+SIZE, COLUMNS = (1080, 400), 2  # of a tile with three pictures, and tiles in a row
+SHOWN = 480  # pixels; the width at which things are drawn on an image
+TITLES = ("image", "ground truth", "prediction")
+GREEN, RED = (70, 170, 90), (215, 70, 60)
+
+
+def triptych(
+    path: str | Path, drawings: list[Callable[[Image.Image], Image.Image]], lines: list[str], good: bool
+) -> Tile:
+    """A tile of three pictures.
+
+    Args:
+        path: of the image. The last line of the caption names it and its folder.
+        drawings: draw the ground truth and the prediction on the image, which is scaled before to the width ``SHOWN``.
+        lines: of the caption.
+        good: whether the frame is green, and not red.
+    """
+    image = read_image(path).convert("RGB")
+    image = image.resize((SHOWN, max(1, round(image.height * SHOWN / image.width))), Image.Resampling.BICUBIC)
+    pictures = side_by_side([image, *(draw(image) for draw in drawings)], TITLES)
+    return Tile(pictures, [*lines, "/".join(Path(path).parts[-2:])], GREEN if good else RED)
