@@ -102,6 +102,8 @@ def fill(part: Any, role: str, maps: list[int], check: bool) -> None:
         for one in part:
             fill(one, role, maps, check)
     elif isinstance(part, dict):
+        if part.get("c1_in_channels") == BACKBONE:  # DeepLabV3+ also takes the finest map
+            part["c1_in_channels"] = maps[0]
         if part.get("in_channels") == BACKBONE:
             part["in_channels"] = wanted(part, role, maps)
         elif check and "in_channels" in part and (role == "neck" or "in_index" in part):

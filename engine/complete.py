@@ -165,7 +165,9 @@ def words_left(part: Any, name: str = "") -> Iterator[tuple[str, str]]:
     pairs = part.items() if isinstance(part, dict) else enumerate(part)
     for key, value in pairs:
         inside = f"{name}.{key}" if name else str(key)
-        if (key == "in_channels" and value == BACKBONE) or (key in ("mean", "std") and value == WEIGHTS):
+        if (key in ("in_channels", "c1_in_channels") and value == BACKBONE) or (
+            key in ("mean", "std") and value == WEIGHTS
+        ):
             yield inside, value
         elif isinstance(value, dict | list | tuple):
             yield from words_left(value, inside)

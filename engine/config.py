@@ -70,7 +70,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     typed = typed_statistics(cfg, flat(options)) if changed else []
     if is_ours(path):
         follow_arch(cfg, typed)
-        if changed and arch is not None:
+        if changed and arch is not None and arch_of(cfg) is not None:
             leave_out_foreign(cfg, arch, flat(options))
     complete(cfg, flat(options))
     if not is_ours(path):

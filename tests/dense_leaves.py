@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LEAVES = sorted(p.relative_to(ROOT) for t in ("detection", "segmentation") for p in ROOT.glob(f"{t}/configs/*/*.py"))
 LEAVES = [path for path in LEAVES if path.parent.name != "_base_"]
 WHOLE_LEAVES = [path for path in LEAVES if path.parent.name != "demo"]
-# The beginning of a leaf's name -> the method's name in published tables, and its type in a config.
+# The beginning of a leaf's name -> the method's name in published tables, and the beginning of its type in a config.
 METHODS = {
     "mask_rcnn": ("Mask R-CNN", "MaskRCNN"),
     "cascade_mask_rcnn": ("Cascade Mask R-CNN", "CascadeRCNN"),
@@ -24,6 +24,10 @@ METHODS = {
     "atss": ("ATSS", "ATSS"),
     "gfl": ("GFL", "GFL"),
     "mask2former": ("Mask2Former", "Mask2Former"),
+    "rtmdet": ("RTMDet", "RTMDet"),
+    "dino": ("DINO", "DINO"),
+    "segformer": ("SegFormer", "SegformerHead"),
+    "deeplabv3plus": ("DeepLabV3+", "DepthwiseSeparableASPPHead"),
     "upernet": ("UPerNet", "UPerHead"),
     "gn_upernet_7x7": ("UPerNet with gnconv fusion", "GNUPerHead"),
     "gn_upernet_gf": ("UPerNet with gnconv fusion", "GNUPerHead"),

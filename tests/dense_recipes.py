@@ -90,6 +90,8 @@ PARTS = {
 def recipe_id(path):
     head, _, rest = name_parts(path)
     neck = "_".join(rest[:-2]).removeprefix("horfpn_")
+    if head == "mask2former" and rest[-1] != "panoptic":
+        return ""
     return IDS.get((path.parent.name, head), "").format(neck=neck)
 
 

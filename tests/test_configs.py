@@ -4,14 +4,15 @@ A leaf loads and builds. A run reads every key that the leaf sets. Neck and head
 leaf without a published recipe says whose recipe it takes. test_dense_recipes.py compares leaves with their recipes.
 """
 
-import ast
 import re
+from functools import cache
 
 import configs_table
 import pytest
 from dense_leaves import LEAVES, METHODS, ROOT, WHOLE_LEAVES, config, model, name_parts
 
 from engine.config import READ_KEYS, load_config
+from engine.inherited import names_read
 from engine.tasks import TASKS
 
 OTHER_LEAVES = [path for path in WHOLE_LEAVES if path.parent.name != "van"]
@@ -23,10 +24,14 @@ def at_root(monkeypatch):
 
 
 def names_used(path):
-    """Variables that a config or one of its task's bases reads itself."""
+    """Variables that a config or one of its task's bases reads itself, ``_base_.name`` included."""
     files = [ROOT / path, *(ROOT / path).parent.parent.glob("**/_base_/**/*.py")]
-    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
-    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return set().union(*(names_in(file) for file in files))
+
+
+@cache
+def names_in(file):
+    return names_read(file)
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
@@ -76,11 +81,12 @@ def test_is_short(path):
 def test_name_matches_content(path):
     cfg = config(path)
     head, arch, rest = name_parts(path)
-    assert METHODS[head][1] in (cfg.model.type, cfg.model.get("decode_head", {}).get("type"))
+    kind = (cfg.model.get("decode_head") or cfg.model).type
+    assert kind.startswith(METHODS[head][1])
     weights = "in22k" if "in22k" in rest else "in1k"
     assert cfg.model.backbone.arch == arch and cfg.model.backbone.pretrained == f"{arch}.{weights}"
     assert path.parent.name == arch.split("_")[0]
-    for word, epochs, steps in (("1x", 12, [8, 11]), ("3x", 36, [27, 33])):
+    for word, epochs, steps in (("1x", 12, [8, 11]), ("3x", 36, [27, 33]), ("12e", 12, [11])):
         if word in rest:
             assert cfg.train_cfg.max_epochs == epochs == cfg.param_scheduler[-1].end
             assert cfg.param_scheduler[-1].milestones == steps
@@ -95,8 +101,13 @@ def test_name_matches_content(path):
         assert crops == [(side, side)] and cfg.model.data_preprocessor.size == (side, side)
     kinds = {"coco": "CocoDataset", "ade20k": "MaskFolderDataset", "panoptic": "CocoPanopticDataset"}
     assert cfg.train_dataloader.dataset.type == kinds[rest[-1]]
+    jitter = [step for step in pipeline if step.get("ratio_range") == (0.1, 2.0) and step.get("scale") == (1024, 1024)]
+    assert bool(jitter) == ("lsj" in rest)
     multi_scale = [step for step in pipeline if step.type == "RandomChoice"]
-    assert bool(multi_scale) == (rest[-1] == "coco" and ("3x" in rest or path.parent.name == "hornet"))
+    if multi_scale:
+        assert head == "dino" or "3x" in rest or path.parent.name == "hornet"
+    else:
+        assert "3x" not in rest
 
 
 @pytest.mark.parametrize("path", OTHER_LEAVES, ids=lambda path: path.stem)
@@ -105,7 +116,7 @@ def test_says_where_its_recipe_is_from(path):
     text = path.read_text()
     if "raoyongming/HorNet@ac9e210" in text:
         return
-    assert "VAN's" in text or "'s setting" in text
+    assert "VAN's" in text or "'s setting" in text or "mmdetection's" in text or "mmsegmentation's" in text
     cfg, head = config(path).to_dict(), name_parts(path)[0]
     rest = "_".join(name_parts(path)[2]).replace("sfp", "fpn")
     van = next(p for p in WHOLE_LEAVES if p.stem.startswith(f"{head}_van_") and p.stem.endswith(rest))

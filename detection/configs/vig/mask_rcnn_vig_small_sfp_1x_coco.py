@@ -1,4 +1,4 @@
-# 8 GPUs x 2 images, 12 epochs. No recipe is published; VAN's is taken. A simple feature pyramid replaces the FPN.
+# 8 GPUs x 2 images, 12 epochs. Ours, unpublished: VAN's recipe. A simple feature pyramid replaces the FPN.
 _base_ = [
     "../_base_/models/mask_rcnn_fpn.py",
     "../_base_/data/coco_instance.py",

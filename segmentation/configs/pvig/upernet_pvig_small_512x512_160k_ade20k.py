@@ -1,4 +1,4 @@
-# 8 GPUs x 2 crops, 160,000 iterations. No recipe is published; VAN's is taken.
+# 8 GPUs x 2 crops, 160,000 iterations. Ours, unpublished: VAN's recipe.
 _base_ = [
     "../_base_/models/upernet.py",
     "../_base_/data/ade20k.py",
