@@ -23,6 +23,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 120 and "\n" not in text else f"a {type(value).__name__}"
 
 
+def one_line(error: BaseException) -> str:
+    """An exception's class and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def unknown(what: str, value: object, allowed: Iterable[str]) -> UserError:
     """The error for a name that is not one of ``allowed``; the nearest names come first.
 

@@ -79,6 +79,25 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
         )
 
 
+def check_scored_masks(cfg: Any, split: str) -> None:
+    """Checks before a run that the masks are there that a split's metric scores at its end.
+
+    Raises:
+        UserError: a CocoMetric of masks has an annotation file in which annotations lack a segmentation.
+    """
+    evaluators = cfg.get(f"{split}_evaluator") or []
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        kinds = metric.get("metric", "bbox")
+        scores_masks = bool({"segm", "boundary"} & {*([kinds] if isinstance(kinds, str) else kinds)})
+        if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
+            without = read_annotations(Path(metric.ann_file)).without_mask
+            if without:
+                raise UserError(
+                    f"{metric.ann_file}: {without} annotations have no segmentation, and {split}_evaluator scores "
+                    f"masks; allowed: {split}_evaluator.metric=bbox, or segmentations"
+                )
+
+
 def own_classes(dataset: Any) -> tuple[str, ...]:
     """The default classes of the data set's class: COCO's, or those of a subclass."""
     return class_of(dataset, "mmdet").METAINFO["classes"]

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from detection.coco import COCO_CLASSES
+from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
@@ -16,6 +16,7 @@ from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
+from engine.splits import SPLITS
 from engine.task import Task
 from engine.test_files import set_test_files
 
@@ -49,6 +50,11 @@ class Detection(Task):
             names=[str(names[i]) for i in found.labels],
             masks=found.masks.astype(bool) if "masks" in found else None,
         )
+
+    def check_data(self, cfg, splits=SPLITS):
+        super().check_data(cfg, splits)
+        for split in splits:
+            check_scored_masks(cfg, split)
 
     def use_test_files(self, cfg, report, results):
         prefix = str(Path(results) / "results") if results else None

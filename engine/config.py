@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.runner import Runner
 
-from backbones.errors import UserError, unknown
+from backbones.errors import UserError, one_line, unknown
 from backbones.images import SUFFIXES
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
 from engine.cli import CONFIG_SUFFIXES
@@ -131,8 +131,3 @@ def unknown_config(path: Path) -> UserError:
     folders = (os.path.relpath(REPOSITORY / task / "configs") for task in TASKS)
     hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(folders)}"
     return UserError(f"no such config: {path}; {hint}")
-
-
-def one_line(error: BaseException) -> str:
-    """An exception's class and message on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

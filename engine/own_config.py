@@ -7,10 +7,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from backbones.errors import UserError
+from backbones.errors import UserError, one_line
 from backbones.weights import WEIGHTS, read_ahead, read_own_meta
 from backbones.weights.fetch import locate
-from engine.config import one_line
 from engine.registered import check_scope, check_type, names_only, only_registered
 from engine.tasks import TASKS, task_for
 

@@ -6,7 +6,17 @@ from mmengine.registry import MODELS
 
 from backbones import FAMILIES, PyramidBackbone, SimpleFeaturePyramid
 from backbones.registry import family_of
-from engine import checkpoints, hooks, non_finite, optim, progress, schedules, seeding, summary  # noqa: F401
+from engine import (  # noqa: F401
+    checkpoints,
+    hooks,
+    non_finite,
+    optim,
+    progress,
+    schedules,
+    seeding,
+    summary,
+    tracker_backends,
+)
 
 
 def register_backbones() -> None:

@@ -12,9 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend
 
-from backbones.errors import UserError
+from backbones.errors import UserError, one_line
 from backbones.files import replaced_file
-from engine.config import one_line
 from engine.console import say_note
 from engine.options import flat
 

@@ -175,6 +175,20 @@ def test_a_detector_without_masks_needs_none(coco):
     TASK.check_data(load_config(BOXES_ONLY, {"data_root": str(coco)}))
 
 
+def test_masks_that_a_metric_scores_are_looked_for_before_the_run(coco):
+    """Otherwise the first validation would end the training."""
+    change(coco, "val", lambda content: content["annotations"][0].pop("segmentation"))
+    message = error_of(coco)
+    assert "instances_val2017.json: 1 annotations have no segmentation, and val_evaluator scores masks" in message
+    from detection import TASK
+
+    for metric in ("bbox", ["bbox"]):
+        options = {"data_root": str(coco), "val_evaluator.metric": metric}
+        TASK.check_data(load_config(CONFIG, options))
+    with pytest.raises(UserError, match="test_evaluator scores masks"):
+        TASK.check_data(load_config(CONFIG, options | {"test_evaluator.metric": ["boundary"]}))
+
+
 def test_testing_looks_at_the_test_data_only(coco):
     from detection import TASK
 

@@ -70,7 +70,7 @@ def collect(work_dir: Path, data: Path) -> tuple[dict, dict, list, dict]:
     steps = read_json(work_dir / "steps.json")
     figures = {
         "classification": {"top1": round(metrics["classification"]["top1"], 2)},
-        "detection": {s: {METRICS[k]: metrics[f"detection-{s}"][k] for k in METRICS} for s in STARTS},
+        "detection": {s: {METRICS[k]: round(metrics[f"detection-{s}"][k], 4) for k in METRICS} for s in STARTS},
         "segmentation": {s: {"mIoU": round(metrics[f"segmentation-{s}"]["mIoU"] / 100, 4)} for s in STARTS},
         "seconds": {**steps["seconds"], "total": round(sum(steps["seconds"].values()), 1)},
         "versions": versions(),
