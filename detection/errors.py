@@ -1,6 +1,6 @@
 """What kinds of errors a detector makes, and what each kind costs: TIDE (Bolya et al., 2020, arXiv 2008.08115)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,11 +52,14 @@ class Errors:
     missed: list[int] = field(default_factory=list)
     positives: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
-    def count(self, error: str, category: int | None = None) -> int:
-        """How often an error was made, in all or with predictions (or missed objects) of a category."""
-        if error == "missed":
-            return sum(category in (None, one) for one in self.missed)
-        return sum(one.error == error and category in (None, one.category) for one in self.predictions)
+    def count(self, error: str) -> int:
+        """How often an error was made."""
+        return len(self.missed) if error == "missed" else sum(one.error == error for one in self.predictions)
+
+    def by_category(self) -> Counter[tuple[str, int]]:
+        """How often each error was made, with predictions of each category, or with missed objects of it."""
+        wrong = Counter((one.error, one.category) for one in self.predictions if one.error)
+        return wrong + Counter(("missed", category) for category in self.missed)
 
     def average_precision(self, mended: str | None = None) -> float | None:
         """AP at IoU 0.5, the mean over classes with objects, in 0..1; None without objects.

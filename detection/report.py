@@ -69,6 +69,7 @@ def class_rows(truth: dict[str, Any], curves: dict[str, Curves], errors: dict[st
     objects = [one for one in truth["annotations"] if not one["iscrowd"]]
     counts = Counter(one["category_id"] for one in objects)
     images = Counter(category for category, _ in {(one["category_id"], one["image_id"]) for one in objects})
+    wrong = {source: one.by_category() for source, one in errors.items()}
     rows = []
     for i, category in enumerate(truth["categories"]):
         row = {"class": category["name"], "objects": counts[i + 1], "images": images[i + 1]}
@@ -83,8 +84,8 @@ def class_rows(truth: dict[str, Any], curves: dict[str, Curves], errors: dict[st
             row |= {
                 f"{kind}_{name}": None if value is None else round(value, DIGITS) for name, value in figures.items()
             }
-        for source, one in errors.items():
-            row |= {f"{source}_{name}": one.count(name, i + 1) for name in ERRORS}
+        for source, one in wrong.items():
+            row |= {f"{source}_{name}": one[name, i + 1] for name in ERRORS}
         rows.append(row)
     return rows
 

@@ -52,7 +52,10 @@ class Detection(Task):
 
     def use_test_files(self, cfg, report, results):
         prefix = str(Path(results) / "results") if results else None
-        set_test_files(cfg, "CocoMetric", "FullCocoMetric", report=report, outfile_prefix=prefix)
+        metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list | tuple) else [cfg.test_evaluator]
+        panoptic = any(str(metric["type"]).endswith("PanopticMetric") for metric in metrics)
+        theirs = "CocoPanopticMetric" if panoptic else "CocoMetric"
+        set_test_files(cfg, theirs, f"Full{theirs}", report=report, outfile_prefix=prefix)
         if report:
             show_images_in(cfg, ObjectImagesHook, report)
 

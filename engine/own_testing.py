@@ -16,7 +16,16 @@ from engine.own_config import config_from, naming, part
 from engine.places import place_of
 from engine.registered import check_type, only_registered
 
-PATHS = ("data_root", "ann_file", "data_prefix", "folder", "labels", "img_suffix", "seg_map_suffix")  # to read from
+PATHS = (  # to read from
+    "data_root",
+    "ann_file",
+    "data_prefix",
+    "folder",
+    "img_suffix",
+    "labels",
+    "seg_map_suffix",
+    "seg_prefix",
+)
 WRITES = (
     "outfile_prefix",
     "format_only",

@@ -99,9 +99,13 @@ def test_a_mended_error_gains_what_pycocotools_measures(seed):
 def test_errors_are_counted_by_class():
     content, scores = case(0)
     errors = errors_of(*scored(content, *parts(IMAGES, scores)), most=100, masks=False)
-    assert [errors.count("classification", number) for number in (1, 2)] == [1, 1]
-    assert [errors.count("missed", number) for number in (1, 2)] == [1, 1]
-    assert [errors.count("background", number) for number in (1, 2)] == [2, 1]
+    counts = errors.by_category()
+    assert [[counts[name, number] for number in (1, 2)] for name in ("classification", "missed", "background")] == [
+        [1, 1],
+        [1, 1],
+        [2, 1],
+    ]
+    assert sum(counts.values()) == sum(COUNTS.values())
 
 
 def test_of_two_that_mean_an_object_the_better_one_finds_it():

@@ -1,5 +1,6 @@
 """Panoptic maps: the quality PQ, data in COCO's format, errors in it, and a Mask2Former that trains and is tested."""
 
+import copy
 import json
 import sys
 
@@ -98,6 +99,71 @@ def test_quality_is_the_papers(tmp_path):
             n for n in categories if n in wanted or (n == 4 and not isthing)
         }
     assert np.isnan(PQStat().pq_average(categories, None)[0]["pq"])
+
+
+def panoptic_case(folder, images=5):
+    """A panoptic data set of random maps without the category "sky", and predictions as a model gives them."""
+    from mmdet.evaluation import INSTANCE_OFFSET
+    from PIL import Image
+
+    rng, pairs, samples = np.random.default_rng(1), [], []
+    names, order = ("cat", "dog", "road", "sky"), {1: 9, 2: 4, 3: 7, 4: 2}  # the ids of the categories are not in order
+    (folder / "maps").mkdir()
+    content = dict(images=[], annotations=[], categories=[
+        dict(id=order[n], name=name, isthing=int(n < 3)) for n, name in enumerate(names, 1)])  # fmt: skip
+    for i in range(images):
+        truth, truth_of = random_maps(rng, 5)
+        found, found_of = np.where(rng.random((6, 6)).repeat(8, 0).repeat(8, 1) < 0.8, truth, 0), dict(truth_of)
+        found_of[1] = 1 + truth_of[1] % 3
+        Image.fromarray(id2rgb(truth)).save(folder / "maps" / f"{i}.png")
+        segments = [
+            dict(id=n, category_id=order[c], iscrowd=0, area=int((truth == n).sum()), bbox=[0, 0, 1, 1])
+            for n, c in truth_of.items()
+            if (truth == n).any()
+        ]
+        content["images"].append(dict(id=10 + i, file_name=f"{i}.jpg", height=48, width=48))
+        content["annotations"].append(dict(image_id=10 + i, file_name=f"{i}.png", segments_info=segments))
+        labels = np.full(found.shape, len(names))  # of no segment
+        for n, c in found_of.items():
+            labels[found == n] = c - 1 + n * INSTANCE_OFFSET
+        predicted = dict(sem_seg=torch.from_numpy(labels)[None])
+        samples.append(dict(img_id=10 + i, img_path=f"{i}.jpg", ori_shape=(48, 48), pred_panoptic_seg=predicted))
+        pairs.append((truth, truth_of, found, found_of))
+    (folder / "truth.json").write_text(json.dumps(content))
+    return names, pairs, samples
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_the_quality_of_each_class_is_reported(written, tmp_path, capsys):
+    from mmdet.evaluation import CocoPanopticMetric
+
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    names, pairs, samples = panoptic_case(tmp_path)
+    options = dict(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    results = {}
+    for kind, further in ((CocoPanopticMetric, {}), (FullCocoPanopticMetric, dict(report=str(tmp_path / "report")))):
+        further |= dict(outfile_prefix=str(tmp_path / "out/all")) if written and further else {}
+        metric = kind(**options, **further)
+        metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+        metric.process({}, copy.deepcopy(samples))
+        results[kind] = metric.evaluate(len(samples))
+    theirs, ours = results.values()
+    assert ours == pytest.approx(theirs) and "not in the ground truth: 1 of 4 classes: sky" in capsys.readouterr().err
+    content = json.loads((tmp_path / "report/report.json").read_text())
+    assert content["metrics"]["PQ"] == ours["coco_panoptic/PQ"] and content["absent"] == ["sky"]
+    for number, row in enumerate(content["classes"], 1):
+        if row["class"] == "sky":
+            assert row["PQ"] is None and row["kind"] == "stuff"
+        else:
+            assert row["PQ"] == pytest.approx(100 * plain_quality(pairs, [number]), abs=1e-3)
+        present = [(truth == n).any() for truth, of, *_ in pairs for n, c in of.items() if c == number]
+        assert row["segments"] == sum(present)
+    assert (tmp_path / "report/per_class.csv").read_text().count("\n") == 5
+    if written:
+        rows = json.loads((tmp_path / "out/all.panoptic.json").read_text())["annotations"]
+        assert {one["category_id"] for row in rows for one in row["segments_info"]} == {9, 4, 7}
+        assert len(list((tmp_path / "out/all.panoptic").glob("*.png"))) == len(samples)
 
 
 def slim(data, iters=2):

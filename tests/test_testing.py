@@ -22,7 +22,8 @@ from classification.metrics import calibration_error, reliability
 from classification.published import testing_config as published_config
 from engine.config import load_config
 from engine.num_classes import set_num_classes
-from engine.own_testing import own_testing_config
+from engine.options import parse_options
+from engine.own_testing import metric_of, own_testing_config
 from engine.run import build_testing
 from engine.tasks import task_for
 from engine.test_files import set_test_files
@@ -296,6 +297,14 @@ def test_options_of_another_task_are_refused(models, tool, monkeypatch, capsys):
         assert status == 2 and words in err and err.count("\n") == 1, err
 
 
+FURTHER = {  # options of the pages, and names of metrics that they bring
+    "detection": [
+        ("test_evaluator.0.metric=[bbox,segm,boundary]", "boundary_mAP"),
+        ("test_evaluator.0.area_ranges={'tiny': (0, 256), 'rest': (256, 1e10)}", "segm_mAP_tiny"),
+        ("test_evaluator.0.backend=faster-coco-eval", "bbox_mAP"),
+    ],
+    "segmentation": [("test_evaluator.0.iou_metrics=[mIoU,mDice]", "mDice")],
+}
 WRITTEN = {
     "detection": ["per_class.csv", "errors_bbox.csv", "errors_bbox.png", "errors_segm.csv", "errors_segm.png"],
     "segmentation": ["per_class.csv", "confusion.csv", "confusion.png"],
@@ -306,17 +315,31 @@ WRITTEN = {
 def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool, tmp_path, monkeypatch, capsys):
     _, root = models[task]
     argv = [root / "epoch_1.pth", "--report", tmp_path / "report", "--results", tmp_path / "results"]
-    argv += ["--device", "cpu", "--work-dir", tmp_path / "run", "--out", tmp_path / "m.json"]
-    status, out, err = run(tool, [*argv, "--cfg-options", ONE_PROCESS], monkeypatch, capsys)
+    argv += ["--device", "cpu", "--work-dir", tmp_path / "run", "--out", tmp_path / "m.json", "--cfg-options"]
+    options, names = zip(*FURTHER[task])
+    status, out, err = run(tool, [*argv, ONE_PROCESS, *options], monkeypatch, capsys)
     assert status == 0 and f"report: {tmp_path / 'report'}" in out and f"results: {tmp_path / 'results'}" in out, err
     content = json.loads((tmp_path / "report/report.json").read_text())
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert {name.removeprefix("coco/"): value for name, value in metrics.items()} == content["metrics"]
+    assert set(names) <= set(content["metrics"]) and content.get("backend", "") in ("", "faster-coco-eval")
     assert [row["class"] for row in content["classes"]] == NAMES[task]
     pictures = ["test_images.png", "test_images.json"]
     assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task] + pictures)
     files = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
+
+
+def test_a_panoptic_metric_reads_and_reports():
+    """The folder of its maps is a path to read from, and its own metric takes the place of mmdet's."""
+    given = dict(type="mmdet.CocoPanopticMetric", ann_file="a/b.json", seg_prefix="a/maps", report="somewhere")
+    read = metric_of(given, "test_evaluator[0]")
+    assert read == {name: value for name, value in given.items() if name != "report"}
+    cfg = Config(dict(test_evaluator=[read]))
+    task_for(Config(dict(custom_imports=dict(imports=["detection"])))).use_test_files(cfg, "r", "out")
+    assert cfg.test_evaluator[0] == read | dict(
+        type="FullCocoPanopticMetric", report="r", outfile_prefix=str(Path("out/results"))
+    )
 
 
 def test_a_report_needs_the_metric_of_its_task():
@@ -326,3 +349,15 @@ def test_a_report_needs_the_metric_of_its_task():
     for metrics in ([dict(type="VOCMetric")], [dict(type="FullCocoMetric")] * 2):
         with pytest.raises(UserError, match="need one metric FullCocoMetric in test_evaluator; it has"):
             set_test_files(Config(dict(test_evaluator=metrics)), "CocoMetric", "FullCocoMetric", report="r")
+
+
+def test_a_config_takes_the_options_of_the_pages_too(models):
+    cfg, root = models["detection"]
+    options = {
+        option.replace(".0.", ".").partition("=")[0]: option.partition("=")[2] for option, _ in FURTHER["detection"]
+    }
+    parsed = parse_options([f"{name}={value}" for name, value in options.items()] + [f"data_root={root / 'data'}"])
+    evaluator = load_config(ROOT / CONFIGS["detection"], parsed).test_evaluator
+    assert evaluator.metric == ["bbox", "segm", "boundary"] and evaluator.backend == "faster-coco-eval"
+    assert evaluator.type == "FullCocoMetric" and list(evaluator.area_ranges) == ["tiny", "rest"]
+    assert evaluator.ann_file == cfg.test_evaluator.ann_file

@@ -51,4 +51,4 @@ val_dataloader = dict(
         ],
     ),
 )
-val_evaluator = dict(type="CocoPanopticMetric")
+val_evaluator = dict(type="FullCocoPanopticMetric")
