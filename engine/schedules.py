@@ -18,9 +18,15 @@ class CosineLR(_ParamScheduler):
 
     The rates of a schedule are those of the optimiser's ``lr``. A group with a part of ``lr``, as layer decay makes it,
     gets the same part of every rate.
+
+    Args:
+        optimizer: the optimiser's wrapper.
+        end: not used. mmengine's runner gives every schedule the number of the training's epochs as its end, also one
+            that counts iterations. The lengths of the subclass say where its curve ends.
+        **kwargs: arguments of mmengine's schedules.
     """
 
-    def __init__(self, optimizer: OptimWrapper, **kwargs: Any):
+    def __init__(self, optimizer: OptimWrapper, end: int | None = None, **kwargs: Any):
         self.lr = getattr(optimizer, "optimizer", optimizer).defaults["lr"]
         super().__init__(optimizer, "lr", **kwargs)
 

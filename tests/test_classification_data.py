@@ -252,7 +252,7 @@ def test_labels_of_a_table_that_are_no_class_of_training(tmp_path):
     cfg = option(root, "csv")
     assert cfg.model.num_classes == 2
     TASK.check_data(cfg, ("train",))
-    with pytest.raises(UserError, match=r"val\.csv, line 2: label 2; allowed: 0 to 1, since there are 2 classes"):
+    with pytest.raises(UserError, match=r"val\.csv, line 2: label '2' is no class; allowed: 0, 1"):
         TASK.check_data(cfg)
     (root / "val.csv").write_text("2.png,1\n3.png,zebra\n")
     with pytest.raises(UserError, match=r"val\.csv, line 2: label 'zebra' is no class"):
@@ -606,3 +606,73 @@ def test_a_table_with_other_columns_is_refused(tmp_path):
     (tmp_path / "train.csv").write_text("filename,class\na.png,cat\n")
     with pytest.raises(UserError, match=r"train\.csv, line 1: columns filename,class; allowed: path,label"):
         CsvImages(str(tmp_path), "train")
+
+
+def named(data):
+    """Name of an image -> name of its class."""
+    return {data.samples[i][0].rpartition(":")[2]: data.classes[data.samples[i][1]] for i in range(len(data))}
+
+
+def numbered_table(root):
+    write_table(root, "val", "0.png,2\n1.png,0\n2.png,1\n3.png,2\n")
+    return CsvImages, root
+
+
+def worded_table(root):
+    write_table(root, "val", "0.png,cow\n1.png,ant\n2.png,bee\n3.png,cow\n")
+    return CsvImages, root
+
+
+def class_folders_of(root):
+    for i, name in enumerate(("ant", "bee", "cow", "ant")):
+        (root / "val" / name).mkdir(parents=True, exist_ok=True)
+        picture(i).save(root / "val" / name / f"{i}.png")
+    return ImageFolder, root
+
+
+def numbered_shards(root):
+    pytest.importorskip("webdataset")
+    samples = [
+        (f"{i}.{end}", content)
+        for i in range(6)
+        for end, content in (("png", encoded(picture(i))), ("cls", b"%d" % (i % 3)))
+    ]
+    write_shard(root / "val/0000.tar", samples)
+    return ShardImages, root
+
+
+def named_shards(root):
+    (root / "classes.txt").write_text("cow\nant\nbee\n")
+    return numbered_shards(root)
+
+
+def cifar_of(root):
+    return CifarImages, write_cifar(root, 10)
+
+
+@pytest.mark.parametrize(
+    "make", [class_folders_of, numbered_table, worded_table, cifar_of, numbered_shards, named_shards]
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_chosen_classes_keep_their_images(make, order, tmp_path):
+    """In any order, a choice of classes leaves the other images out and changes the class of none."""
+    kind, root = make(tmp_path)
+    whole = kind(root, "val", WHOLE)
+    there = sorted(set(named(whole).values()))
+    chosen = there[1:3][::order] or there
+    part = kind(root, "val", WHOLE, classes=chosen, skip_others=True)
+    assert part.classes == chosen
+    assert named(part) == {image: name for image, name in named(whole).items() if name in chosen}
+    again = kind(root, "val", WHOLE, classes=whole.classes[::-1])
+    assert named(again) == named(whole)
+
+
+@pytest.mark.parametrize("write", [write_map, write_mat, write_kaggle, write_indices, write_names])
+@pytest.mark.parametrize("order", [1, -1])
+def test_chosen_classes_of_a_flat_folder_keep_their_images(write, order, flat):
+    labels = write(flat) or {}
+    whole = IlsvrcImages(flat, "val", WHOLE, **labels)
+    chosen = whole.classes[1:][::order]
+    part = IlsvrcImages(flat, "val", WHOLE, classes=chosen, skip_others=True, **labels)
+    assert named(part) == {name: label for name, label in named(whole).items() if label in chosen}
+    assert named(IlsvrcImages(flat, "val", WHOLE, classes=whole.classes[::-1], **labels)) == named(whole)

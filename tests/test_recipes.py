@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, build_optim_wrapper
-from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from mmengine.registry import HOOKS, MODELS, PARAM_SCHEDULERS
+from PIL import Image
 from timm.scheduler import CosineLRScheduler
 
 from backbones import list_archs
 from backbones.registry import family_of
 from engine.config import load_config
+from engine.run import build_training
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "classification/configs"
@@ -298,3 +301,55 @@ def test_every_arch_takes_a_step_of_its_recipe(arch, cut_depths):
     assert bool(logged["loss"].isfinite())
     means = {name: wrapper.optimizer.state[value]["exp_avg"] for name, value in model.named_parameters()}
     assert [name for name, mean in means.items() if not mean.any()] == []  # AdamW's mean of the gradients so far
+
+
+@HOOKS.register_module(force=True)
+class Rates(Hook):
+    """Collects the learning rate of every step."""
+
+    def __init__(self):
+        self.values = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.values.append(runner.optim_wrapper.optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("base", ["hornet_in1k", "van_in1k", "vvt_in1k"])
+def test_a_run_has_the_rates_of_its_recipe(base, tmp_path, cut_depths):
+    """Three epochs of four batches, run by build_training; the first epoch is the warm-up."""
+    for split, count in (("train", 8), ("val", 1)):
+        for name in ("cat", "dog"):
+            for i in range(count // 2 or 1):
+                path = tmp_path / "data" / split / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(np.full((32, 32, 3), 100, np.uint8)).save(path)
+    cut_depths("van_b0", (1, 1, 1, 1))
+    leaf = next(path for path in PUBLISHED if base_of(path) == base)
+    step = config(leaf).param_scheduler.type == "StepCosineLR"
+    options = {
+        "data_root": str(tmp_path / "data"),
+        "input_size": 32,
+        "model.backbone.arch": "van_b0",
+        "train_cfg.max_epochs": 3,
+        "train_dataloader.batch_size": 2,
+        "train_dataloader.sampler": dict(_delete_=True, type="DefaultSampler", shuffle=True),
+        "auto_scale_lr.enable": False,
+        "param_scheduler.epochs": 3,
+        f"param_scheduler.warmup{'_epochs' * step}": 1,
+        "custom_hooks": [dict(type="Rates")],
+        "default_hooks.checkpoint.interval": -1,
+        **{f"{split}_dataloader.num_workers": 0 for split in ("train", "val")},
+        **{f"{split}_dataloader.persistent_workers": False for split in ("train", "val")},
+    }
+    options["optim_wrapper.accumulative_counts"] = 1
+    cfg = load_config(leaf, options)
+    runner = build_training(cfg, tmp_path / "run", device="cpu")
+    runner.train()
+    (rates,) = (hook.values for hook in runner.hooks if isinstance(hook, Rates))
+    lr, schedule, recipe = cfg.optim_wrapper.optimizer.lr, cfg.param_scheduler, recipe_of(leaf)
+    if step:
+        wanted = convnext_rates(lr, 3, 1, schedule.eta_min, 4)
+    else:
+        wanted = timm_rates(lr, 3, 1, recipe["warmup_lr"], recipe["min_lr"], 0, schedule.get("lag", 0), 4)
+    assert len(rates) == 12 and max(rates) > 0.9 * min(lr, max(wanted))
+    np.testing.assert_allclose(rates, wanted, rtol=1e-12, atol=1e-18)

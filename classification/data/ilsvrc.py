@@ -51,7 +51,8 @@ class IlsvrcImages(SplitImages):
         if self.folder == "train" or (self.labels is None and has_folders(images)):
             classes = classes or class_folders(images)
             return classes, list_samples(images, classes, skip_others)
-        return flat_samples(images, label_file(root, self.labels), classes or known_classes(root) or [], skip_others)
+        known = known_classes(root) or []
+        return flat_samples(images, label_file(root, self.labels), classes or known, known, skip_others)
 
 
 def image_folder(root: Path, folder: str) -> Path:
@@ -82,19 +83,22 @@ def label_file(root: Path, given: str | None) -> Path:
     return found
 
 
-def flat_samples(images: Path, file: Path, classes: list[str], skip_others: bool = False) -> tuple[list[str], Samples]:
+def flat_samples(
+    images: Path, file: Path, classes: list[str], known: list[str], skip_others: bool = False
+) -> tuple[list[str], Samples]:
     """The classes, and (path, class index) of every image of a flat folder.
 
     Args:
         images: the folder.
         file: the label file.
         classes: the synsets, in the order of their indices. Without any the file's own synsets count, sorted.
+        known: all synsets of the data, sorted, to which class indices in the file refer. Without any, ``classes``.
         skip_others: leave out images of other classes.
     """
     paths = [path for path in images_below(images) if path.parent == images]
     if not paths:
         raise UserError(f"no images in {images}")
-    named = named_labels(file, classes) if file.name not in TRUTHS else devkit_labels(file, paths)
+    named = named_labels(file, known or classes) if file.name not in TRUTHS else devkit_labels(file, paths)
     by_stem = {path.stem: path for path in paths}
     absent = [stem for stem in named if stem not in by_stem]
     unlabelled = [path.name for stem, path in by_stem.items() if stem not in named]

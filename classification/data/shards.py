@@ -30,7 +30,8 @@ class ShardImages(SplitImages):
 
     ``folder`` is a pattern such as ``"imagenet-train-{0000..0146}.tar"`` or ``"train-*.tar"``. ``"train"`` stands for
     ``train/*.tar``, or else for ``*train*.tar``. For ``"val"`` also ``validation`` is looked for. Without
-    ``classes.txt`` the first name of ``classes`` is that of index 0, and so on. Other arguments and errors:
+    ``classes.txt`` numbers in ``classes`` are class indices. Of other names there, the first is that of index 0, and so
+    on. Other arguments and errors:
     :class:`SplitImages`. A message about an image names shard and key.
     """
 
@@ -38,6 +39,8 @@ class ShardImages(SplitImages):
         self.shards = find_shards(Path(self.data_root), self.folder)
         index = indexed(self.shards)
         names = written_classes(self.shards)
+        if names is None and classes and all(name.isdecimal() for name in classes):
+            names = shard_classes(self.shards, index)
         classes = classes or shard_classes(self.shards, index)
         known = len(classes) if names is None else len(names)
         outside = np.flatnonzero((index.label < 0) | (index.label >= known))

@@ -28,7 +28,8 @@ class CsvImages(SplitImages):
 
     A first line with both words is a header: further columns are then allowed, in any order. Without it the file has
     two columns. A relative path lies in ``data_root``. A label is the name of a class, or the class index from 0. The
-    classes are the different labels, sorted; if all labels are whole numbers, they are 0 to the largest one.
+    classes are the different labels, sorted; if all labels are whole numbers, they are 0 to the largest one. Of chosen
+    ``classes`` that are numbers, each is the label itself.
 
     ``folder`` is the file, with or without ``.csv``: ``"train"`` is ``data_root/train.csv``. Arguments and errors:
     :class:`SplitImages`. A message about a row names file and line.
@@ -85,16 +86,19 @@ def table_classes(rows: Sequence[Row], where: str) -> list[str]:
 
 
 def row_labels(rows: Sequence[Row], classes: Sequence[str], file: Path, skip_others: bool = False) -> list[int]:
-    """The class index of each row: of the name that its label is, else its label as a number. -1 skips a row.
+    """The class index of each row. -1 skips a row.
+
+    A label is the name of a class. Where no class has a number as its name, a number is the index of a class.
 
     Raises:
         UserError: a label is no name and no index of a class, and ``skip_others`` is false.
     """
     index = {name: i for i, name in enumerate(classes)}
+    are_numbers = any(name.isdecimal() for name in classes)
     found = []
     for row in rows:
         label = index.get(row.label, -1)
-        if label < 0 and row.label.removeprefix("-").isdecimal():
+        if label < 0 and not are_numbers and row.label.removeprefix("-").isdecimal():
             label = int(row.label)
             check_label(label, len(classes), f"{file}, line {row.line}")
         elif label < 0 and not skip_others:
