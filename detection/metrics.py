@@ -75,7 +75,7 @@ class FullCocoMetric(CocoMetric):
         if backend not in BACKENDS:
             raise unknown("backend", backend, BACKENDS)
         super().__init__(ann_file, metric="bbox", **kwargs)
-        self.metrics, self.report = kinds, report
+        self.ann_file, self.metrics, self.report = ann_file, kinds, report
         self.rules = Rules(
             np.sort(np.atleast_1d(iou_thrs)) if iou_thrs is not None else Rules().iou_thresholds,
             sorted(proposal_nums),
@@ -86,7 +86,7 @@ class FullCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float | None]:
         images, predictions = zip(*results)
-        content = self._coco_api.dataset if self._coco_api is not None else self.loaded_truth(images)
+        content = self.loaded_truth(images) if self.ann_file is None else load(self.ann_file)
         classes = [str(name) for name in self.dataset_meta["classes"]]
         image_ids = [image["img_id"] for image in images]
         with_masks = any(kind != "bbox" for kind in self.metrics)

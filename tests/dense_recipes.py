@@ -99,7 +99,7 @@ def recipe_of(path):
     """The recipe of a leaf, with the fields of its variant, or None for a leaf that nobody published."""
     name, (_, arch, rest) = recipe_id(path), name_parts(path)
     recipe = RECIPES.get(name)
-    if recipe is None:
+    if recipe is None or (name in PAPERS and "3x" in rest and arch != "van_b2"):  # 36 epochs of B2 alone
         return None
     pretrain = "ImageNet-22K" if "in22k" in rest else "ImageNet-1K"
     rows = [row for row in recipe["variants"] if isinstance(row, dict)]

@@ -1,9 +1,11 @@
-"""Helpers of several test files: small archs, networks in the state after training, a loss, tools in this process."""
+"""Helpers of several test files: small archs, networks after training, tools in this process, the course of a run."""
 
 import sys
 
 import pytest
 import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 
 from backbones import FAMILIES
 from engine.cli import run_tool
@@ -34,3 +36,29 @@ def run(tool, argv, monkeypatch, capsys):
         run_tool(tool.main)
     captured = capsys.readouterr()
     return stop.value.code or 0, captured.out, captured.err
+
+
+@HOOKS.register_module(force=True)
+class Losses(Hook):
+    """Collects the loss of every step."""
+
+    def __init__(self):
+        self.values = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.values.append(outputs["loss"].item())
+
+
+def same(ours, theirs, name=""):
+    """Asserts that two trees of tensors and plain values are equal, bit for bit."""
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), name
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), name
+        for key in ours:
+            same(ours[key], theirs[key], f"{name}.{key}")
+    elif isinstance(ours, list | tuple):
+        for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            same(a, b, f"{name}.{i}")
+    else:
+        assert ours == theirs, name

@@ -53,13 +53,13 @@ def test_the_page_of_configs_is_current():
     assert (ROOT / "docs/configs.md").read_text() == page
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
-def test_builds_with_the_channels_of_its_backbone(path):
+def check_channels(path):
     cfg = config(path).model
     channels = [info.channels for info in model(path).backbone.feature_info]
     if cfg.get("neck"):
-        wanted = channels[-1] if cfg.neck.type == "SimpleFeaturePyramid" else channels
-        assert cfg.neck.in_channels == wanted
+        neck = cfg.neck[0] if isinstance(cfg.neck, list) else cfg.neck
+        wanted = channels[-1] if neck.type == "SimpleFeaturePyramid" else channels
+        assert neck.in_channels == wanted
         return
     for head in filter(None, (cfg.get(key) for key in ("decode_head", "auxiliary_head", "panoptic_head"))):
         index = head.get("in_index", list(range(len(channels))))
@@ -67,18 +67,16 @@ def test_builds_with_the_channels_of_its_backbone(path):
         assert head.in_channels == wanted
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
-def test_sets_no_key_that_nothing_reads(path):
+def check_keys(path):
+    """A run reads every key that the leaf sets."""
     assert set(config(path)) <= READ_KEYS | names_used(path)
 
 
-@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
-def test_is_short(path):
+def check_length(path):
     assert len(path.read_text().splitlines()) <= (20 if path.parent.name == "demo" else 14)
 
 
-@pytest.mark.parametrize("path", WHOLE_LEAVES, ids=lambda path: path.stem)
-def test_name_matches_content(path):
+def check_name(path):
     cfg = config(path)
     head, arch, rest = name_parts(path)
     kind = (cfg.model.get("decode_head") or cfg.model).type
@@ -110,8 +108,7 @@ def test_name_matches_content(path):
         assert "3x" not in rest
 
 
-@pytest.mark.parametrize("path", OTHER_LEAVES, ids=lambda path: path.stem)
-def test_says_where_its_recipe_is_from(path):
+def check_origin(path):
     """Who published it; else it differs from VAN's config of the same head in the backbone alone."""
     text = path.read_text()
     if "raoyongming/HorNet@ac9e210" in text:
@@ -123,3 +120,15 @@ def test_says_where_its_recipe_is_from(path):
     theirs = load_config(van, {"model.backbone.arch": name_parts(path)[1]}).to_dict()
     theirs["model"]["backbone"]["drop_path_rate"] = cfg["model"]["backbone"]["drop_path_rate"]
     assert cfg == theirs
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=lambda path: path.stem)
+def test_a_leaf_fits_its_network_and_its_name(path):
+    """All checks of a leaf in one test, so that one process loads it."""
+    check_keys(path)
+    check_length(path)
+    check_channels(path)
+    if path in WHOLE_LEAVES:
+        check_name(path)
+    if path in OTHER_LEAVES:
+        check_origin(path)

@@ -10,7 +10,7 @@ import dense_data
 import pytest
 import torch
 from conftest import ROOT
-from test_exact_resume import Losses, same
+from helpers import Losses, same
 
 from engine.config import load_config
 from engine.run import build_training

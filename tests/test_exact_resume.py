@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 import torch
 import train as train_tool
-from helpers import run
-from mmengine.hooks import Hook
-from mmengine.registry import HOOKS, MODELS
+from helpers import Losses, run, same
+from mmengine.registry import MODELS
 from PIL import Image
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -33,17 +32,6 @@ from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_item
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = ROOT / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
 EPOCH = 6  # batches
-
-
-@HOOKS.register_module(force=True)
-class Losses(Hook):
-    """Collects the loss of every step."""
-
-    def __init__(self):
-        self.values = []
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.values.append(outputs["loss"].item())
 
 
 @pytest.fixture(autouse=True)
@@ -94,20 +82,6 @@ def train(images, work_dir, resume=None, **options):
     losses = next(hook.values for hook in runner.hooks if isinstance(hook, Losses))
     last = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))[-1]
     return losses, torch.load(last, weights_only=True)
-
-
-def same(ours, theirs, name=""):
-    if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs), name
-    elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys(), name
-        for key in ours:
-            same(ours[key], theirs[key], f"{name}.{key}")
-    elif isinstance(ours, list | tuple):
-        for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            same(a, b, f"{name}.{i}")
-    else:
-        assert ours == theirs, name
 
 
 @pytest.fixture(scope="module")

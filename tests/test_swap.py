@@ -32,7 +32,14 @@ RARE = {
     "hamnet": "segmentation/configs/van/hamnet_van_b2_512x512_160k_ade20k.py",
     "gn_upernet": "segmentation/configs/hornet/gn_upernet_gf_hornet_small_7x7_512x512_160k_ade20k.py",
     "horfpn": "detection/configs/hornet/mask_rcnn_hornet_small_7x7_horfpn_gf_1x_coco.py",
+    "rtmdet": "detection/configs/van/rtmdet_van_b2_300e_coco.py",
+    "dino": "detection/configs/van/dino_van_b2_12e_coco.py",
+    "panoptic": "detection/configs/van/mask2former_van_b2_lsj_50e_coco_panoptic.py",
+    "mask2former": "segmentation/configs/van/mask2former_van_b2_512x512_160k_ade20k.py",
+    "segformer": "segmentation/configs/van/segformer_van_b2_512x512_160k_ade20k.py",
+    "deeplabv3plus": "segmentation/configs/van/deeplabv3plus_van_b2_512x512_160k_ade20k.py",
 }
+FROM_8 = ("retinanet", "atss", "gfl", "rtmdet", "dino")  # heads of maps from stride 8 on
 PAIRS = [(head, arch) for head in LEAVES for arch in list_archs()] + [(head, arch) for head in RARE for arch in SMALL]
 LEAVES |= RARE
 
@@ -63,7 +70,7 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
     else:
         assert cfg.model.backbone.get("pretrained") is None
         mean_and_std = FAMILY_INPUT[arch.split("_")[0]]
-    if f"_{arch}_" in LEAVES[head] and "ade20k" in LEAVES[head]:
+    if f"_{arch}_" in LEAVES[head] and "_base_/recipes/van" in Path(LEAVES[head]).read_text():
         mean_and_std = FAMILY_INPUT["hornet"]  # ImageNet's, typed in these leaves for their own arch
     for name, values in zip(("mean", "std"), mean_and_std, strict=True):
         unit = 255 if dense else 1
@@ -76,11 +83,12 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
         assert model(image).shape == (2, 1000)
         return
     maps = model.extract_feat(image)
-    first = 1 if head in ("retinanet", "atss", "gfl") else 0
-    strides = [4, 8, 8, 8] if head == "hamnet" and arch.startswith("van") else [4, 8, 16, 32]
+    first = 1 if head in FROM_8 else 0
+    typed = {"hamnet": [4, 8, 8, 8], "deeplabv3plus": [4, 8, 16, 16]} if arch.startswith("van") else {}
+    strides = typed.get(head, [4, 8, 16, 32])
     assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == strides[first:]
     for part in ("rpn_head", "bbox_head", "decode_head", "auxiliary_head"):
-        if hasattr(model, part):
+        if hasattr(model, part) and head not in ("dino", "mask2former"):  # these heads take more than maps
             getattr(model, part)(maps)
 
 
@@ -209,7 +217,7 @@ def test_vigs_blocks_become_scales(head, blocks, capsys):
     assert cfg.model.neck == plain.neck
     model = build(cfg)
     maps = model.extract_feat(torch.empty(2, 3, 96, 64, device="meta"))
-    first = 1 if head in ("retinanet", "atss", "gfl") else 0
+    first = 1 if head in FROM_8 else 0
     assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == [4, 8, 16, 32][first:]
     again = cfg.copy()
     complete(again)

@@ -1,7 +1,9 @@
 # mmsegmentation's recipe of Mask2Former (configs/mask2former, *_8xb2-160k_ade20k-512x512): 8 GPUs x 2 crops, 160,000
-# iterations, a tenth of the rate for the backbone. Short sides are 256 to 1024 pixels.
+# iterations, a tenth of the rate for the backbone, no weight decay of norms. Short sides are 256 to 1024 pixels.
+# Of several parts of a name the longest counts, so the norms' parts count before "backbone".
 _base_ = ["../models/mask2former.py", "../data/ade20k.py", "../schedules/schedule_160k.py", "../runtime.py"]
 
+norms = [f".{norm}.{part}" for norm in ("norm", "norm1", "norm2") for part in ("weight", "bias")]
 train_dataloader = dict(
     dataset=dict(
         pipeline=[
@@ -29,6 +31,7 @@ optim_wrapper = dict(
             "query_embed": dict(decay_mult=0.0),
             "query_feat": dict(decay_mult=0.0),
             "level_embed": dict(decay_mult=0.0),
+            **{name: dict(lr_mult=0.1, decay_mult=0.0) for name in norms},
         },
         norm_decay_mult=0.0,
     ),
@@ -37,3 +40,4 @@ optim_wrapper = dict(
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=0, end=160000)]
 train_cfg = dict(val_interval=5000)
 default_hooks = dict(checkpoint=dict(interval=5000))
+del norms

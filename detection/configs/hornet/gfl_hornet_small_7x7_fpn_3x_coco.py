@@ -1,0 +1,4 @@
+# Ours, unpublished. 8 GPUs x 2 images, 36 epochs, multi-scale: VAN's recipe.
+_base_ = "../_base_/recipes/gfl_3x.py"
+
+model = dict(backbone=dict(arch="hornet_small_7x7", drop_path_rate=0.6))

@@ -1,0 +1,4 @@
+# Ours, unpublished. 8 GPUs x 2 images, 50 epochs, large-scale jitter: mmdetection's recipe of Mask2Former.
+_base_ = "../_base_/recipes/mask2former_panoptic.py"
+
+model = dict(backbone=dict(arch="hornet_base_7x7", drop_path_rate=0.7))

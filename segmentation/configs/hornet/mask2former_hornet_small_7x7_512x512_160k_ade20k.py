@@ -1,0 +1,4 @@
+# Ours, unpublished. 8 GPUs x 2 crops, 160,000 iterations: mmsegmentation's recipe of Mask2Former.
+_base_ = "../_base_/recipes/mask2former_160k.py"
+
+model = dict(backbone=dict(arch="hornet_small_7x7", drop_path_rate=0.3))
