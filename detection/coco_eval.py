@@ -93,6 +93,13 @@ def twelve_numbers(curves: Curves) -> dict[str, float | None]:
     return numbers | {f"AR_{name}@{most}": curves.average_recall(size=i) for name, i in sizes.items()}
 
 
+def twelve_names(rules: Rules) -> list[str]:
+    """The names of :func:`twelve_numbers`."""
+    shape = (len(rules.iou_thresholds), 1, 1 + len(rules.areas), len(rules.max_dets))
+    nothing = Curves(-np.ones((shape[0], 1, *shape[1:])), -np.ones(shape), rules)
+    return list(twelve_numbers(nothing))
+
+
 def evaluate(kind: str, truth: dict[str, Any], found: Sequence[dict[str, Any]], rules: Rules) -> Curves:
     """Scores predictions by COCO's rules.
 

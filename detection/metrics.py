@@ -21,6 +21,7 @@ from detection.coco_eval import (
     Rules,
     evaluate,
     source_of,
+    twelve_names,
     twelve_numbers,
 )
 from detection.coco_truth import found_of, results_of, truth_of
@@ -50,7 +51,8 @@ class FullCocoMetric(CocoMetric):
             them.
         format_only: writes the predictions and scores nothing.
         report: the folder to write :func:`detection.report.write_report` to.
-        **kwargs: as for CocoMetric.
+        metric_items: the numbers to give, such as ("mAP", "AR@100"); all by default.
+        **kwargs: as for CocoMetric. ``use_mp_eval`` changes nothing.
 
     Raises:
         UserError: an option is not allowed; also when the metrics are computed, as :func:`truth_of`, ``found_of`` and
@@ -66,6 +68,7 @@ class FullCocoMetric(CocoMetric):
         area_ranges: Mapping[str, Sequence[float]] | None = None,
         backend: str = BACKENDS[0],
         report: str | None = None,
+        metric_items: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         kinds = [metric] if isinstance(metric, str) else list(metric)
@@ -82,6 +85,11 @@ class FullCocoMetric(CocoMetric):
             checked_ranges(COCO_AREAS if area_ranges is None else area_ranges),
             backend,
         )
+        known = twelve_names(self.rules)
+        for name in metric_items or ():
+            if name not in known:
+                raise unknown("metric item", name, known)
+        self.items = known if metric_items is None else list(metric_items)
         self.noted = False
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float | None]:
@@ -100,7 +108,8 @@ class FullCocoMetric(CocoMetric):
         if self.format_only:
             return {}
         curves = {kind: evaluate(kind, truth, found[source_of(kind)], self.rules) for kind in self.metrics}
-        numbers = {f"{kind}_{name}": value for kind in curves for name, value in twelve_numbers(curves[kind]).items()}
+        scored = {kind: twelve_numbers(one) for kind, one in curves.items()}
+        numbers = {f"{kind}_{name}": one[name] for kind, one in scored.items() for name in self.items}
         self.tell(numbers, curves, truth, {str(one["name"]) for one in content["categories"]})
         if self.report:
             write_report(Path(self.report), numbers, curves, truth, found)

@@ -267,6 +267,7 @@ def test_other_sizes_than_cocos(tmp_path):
     [
         (dict(metric="proposal"), "unknown metric 'proposal'; .*segm"),
         (dict(backend="fast"), "unknown backend 'fast'; .*faster-coco-eval"),
+        (dict(metric_items=["mAP", "AR100"]), "unknown metric item 'AR100'; .*AR@100"),
         (dict(area_ranges={"s": (9, 1)}), "area_ranges=.*; allowed: names with the least and largest area"),
         (dict(area_ranges=[1, 2]), "area_ranges=.*; allowed"),
     ],
@@ -308,6 +309,14 @@ def test_a_class_that_the_file_lacks_is_named_and_the_others_keep_their_numbers(
     )
     assert computed(metric_of(predictions, ann_file=lacking)) == whole
     assert "no category for the classes eel" in capsys.readouterr().err
+
+
+def test_some_numbers_alone(tmp_path):
+    content, predictions = scenes()
+    path = write(content, tmp_path)
+    whole = computed(metric_of(predictions, ann_file=path))
+    some = computed(metric_of(predictions, ann_file=path, metric_items=("AR@10", "mAP_s")))
+    assert some == {name: whole[name] for name in ("coco/bbox_mAP_s", "coco/bbox_AR@10")}
 
 
 def test_annotation_ids_of_zero_count(tmp_path):

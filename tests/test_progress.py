@@ -148,6 +148,7 @@ def test_main_metrics_come_first_beside_those_of_the_trained_weights():
     metrics = {"coco/bbox_mAP": 0.4, "raw_coco/bbox_mAP": 0.375, "coco/bbox_mAP_s": 0.1, "text": "x"}
     assert main_scores(metrics, ["coco/bbox_mAP"]) == "bbox_mAP 0.4  raw_bbox_mAP 0.375"
     assert main_scores({f"m{i}": i for i in range(9)}, ["top1"]) == "m0 0  m1 1  m2 2  m3 3"
+    assert main_scores({"coco/bbox_mAP_s": None, "other": 1}, ["coco/bbox_mAP_s"]) == "bbox_mAP_s none"
 
 
 @pytest.mark.parametrize("task", TASKS)
