@@ -33,6 +33,7 @@ class Classification(Task):
 
     name, scope, result_type = "classification", "mmengine", Scores
     main_metrics = ("top1", "top5", "unreadable")
+    images_hook = ImagesHook.__name__
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -73,7 +74,7 @@ class Classification(Task):
             raise UserError("--results is for detection and segmentation; tools/predict.py --csv lists classifications")
         if report:
             use_report(cfg, report, names)
-            show_images_in(cfg, ImagesHook, report)
+            show_images_in(cfg, self.images_hook, report)
         if images:
             use_images(cfg, images, names)
         if real_labels:

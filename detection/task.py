@@ -28,6 +28,7 @@ class Detection(Task):
 
     name, scope, result_type = "detection", "mmdet", Instances
     main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
+    images_hook = ObjectImagesHook.__name__
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -63,7 +64,7 @@ class Detection(Task):
         theirs = "CocoPanopticMetric" if panoptic else "CocoMetric"
         set_test_files(cfg, theirs, f"Full{theirs}", report=report, outfile_prefix=prefix)
         if report:
-            show_images_in(cfg, ObjectImagesHook, report)
+            show_images_in(cfg, self.images_hook, report)
 
     def describe(self, result):
         content = {

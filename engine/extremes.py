@@ -168,8 +168,8 @@ class ExtremesHook(Hook):
         self.drawn = time.monotonic()
 
 
-def show_images_in(cfg: Any, hook: type[ExtremesHook], folder: str | Path) -> None:
-    """Makes a config's test write its best and worst images into a folder, in place; ``hook`` is that of the task."""
+def show_images_in(cfg: Any, hook: str, folder: str | Path) -> None:
+    """Makes a config's test write its best and worst images into a folder, in place; ``hook`` is the task's type."""
     hooks = cfg.get("default_hooks") or {}
-    images = {**(hooks.get("images") or {}), "type": hook.__name__, "folder": str(folder)}
+    images = {**(hooks.get("images") or {}), "type": hook, "folder": str(folder)}
     cfg.default_hooks = {**hooks, "images": images}

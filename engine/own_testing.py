@@ -15,6 +15,7 @@ from engine.num_classes import set_num_classes
 from engine.own_config import config_from, naming, part
 from engine.places import place_of
 from engine.registered import check_type, only_registered
+from engine.tasks import task_for
 
 PATHS = (  # to read from
     "data_root",
@@ -62,6 +63,9 @@ def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple
         if key.split(".")[0].startswith(("train_", "val_")):
             raise UserError(f"option {key} changes nothing in a test; allowed: the same with test_ in front")
     apply_options(cfg, options, Path(source))
+    hook = task_for(cfg).images_hook
+    if hook is not None:
+        cfg.default_hooks = {"images": {"type": hook}}
     cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs/test") / place_of(source))
     names = names_of(content, own, source)
     with naming(source):

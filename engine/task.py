@@ -32,12 +32,14 @@ class Task(ABC):
         scope: the mm library whose registries hold its models, data sets and transforms, e.g. ``"mmdet"``.
         result_type: the class of its results, e.g. ``Instances``.
         main_metrics: the metrics that the console shows for an epoch, the most important first.
+        images_hook: the type of the hook that shows a test's best and worst images; None for a task without one.
     """
 
     name: str
     scope: str
     result_type: type[Result]
     main_metrics: tuple[str, ...] = ()
+    images_hook: str | None = None
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:

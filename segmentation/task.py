@@ -18,6 +18,7 @@ class Segmentation(Task):
 
     name, scope, result_type = "segmentation", "mmseg", ClassMap
     main_metrics = ("mIoU", "mAcc")
+    images_hook = MapImagesHook.__name__
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -49,7 +50,7 @@ class Segmentation(Task):
     def use_test_files(self, cfg, report, results):
         set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)
         if report:
-            show_images_in(cfg, MapImagesHook, report)
+            show_images_in(cfg, self.images_hook, report)
 
     def describe(self, result):
         indices, names = result.class_map, result.names

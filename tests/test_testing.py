@@ -257,6 +257,7 @@ def test_a_checkpoint_without_its_config_gives_the_same_metrics(task, models, to
     assert status == 0 and len(out.splitlines()) == (3 if task == "classification" else 2), (out, err)
     found = json.loads((tmp_path / "m.json").read_text())
     assert found == pytest.approx(expected, nan_ok=True) and found
+    assert (tmp_path / "without/test_images.png").is_file()
 
 
 def test_a_carried_config_keeps_to_reading(models, tmp_path):
