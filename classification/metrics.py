@@ -7,6 +7,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from backbones.checks import check_int
 from backbones.errors import UserError
 from classification.data.unreadable import UNSCORED
 
@@ -81,7 +82,7 @@ class Accuracy(ScoredImages):
 
     def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: Any):
         super().__init__(**kwargs)
-        self.topk = tuple(topk)
+        self.topk = tuple(check_int("val_evaluator.topk", k, 1, None) for k in topk)
 
     def entries(self, data_samples: Sequence[dict[str, Any]]) -> list[dict[int, bool]]:
         scores, truth = self.scored(data_samples)

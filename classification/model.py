@@ -17,6 +17,7 @@ from backbones.checks import check_int
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
+from classification.augmentation import check_erasing, check_mixup, check_share
 from classification.heads import build_head
 from classification.pretrained import check_classes, fit_head, load_pretrained
 
@@ -75,6 +76,7 @@ class Classifier(BaseModel):
         head_init_scale: factor on the initial weights of the layer that gives the logits.
         class_map: how a head of other classes is taken from the backbone's ``pretrained``, as for ``class_rows``.
         reset_head: start with a new head, whatever ``pretrained`` or ``load_from`` hold.
+        data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
 
     Attributes:
         class_names: of the training data, in the order of the outputs. ``engine.run`` sets them. A checkpoint of other
@@ -82,7 +84,6 @@ class Classifier(BaseModel):
 
     Raises:
         UserError: an argument is out of range, or both ``class_map`` and ``reset_head`` are given.
-        data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Classifier(BaseModel):
             last = {} if "out_blocks" in backbone else {"out_indices": (-1,)}
             backbone = MODELS.build({**last, **backbone})
         self.num_classes = check_int("num_classes", num_classes, 1, None)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_share("model.label_smoothing", label_smoothing, below=True)
+        mixup = check_mixup(mixup)
         self.mixup = mixup and Mixup(**mixup, label_smoothing=label_smoothing, num_classes=num_classes)
         self.backbone = backbone
         self.head = build_head(backbone, num_classes, head_init_scale)
@@ -185,7 +187,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         random_erasing: arguments of timm's ``RandomErasing`` (probability, mode, max_count), or None.
 
     Raises:
-        UserError: images have another number of channels than ``mean``.
+        UserError: images have another number of channels than ``mean``, or an argument of ``random_erasing`` is wrong.
     """
 
     def __init__(
@@ -197,7 +199,7 @@ class BatchPreprocessor(BaseDataPreprocessor):
         super().__init__(non_blocking=True)
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1) * 255, persistent=False)
-        self.random_erasing = random_erasing
+        self.random_erasing = check_erasing(random_erasing)
 
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         data = self.cast_data(data)

@@ -54,7 +54,10 @@ class Classification(Task):
         return run
 
     def counted_size(self, cfg):
-        side = cfg.test_dataloader.dataset.transform.input_size
+        """The crops of testing, else of training; 224 pixels for data that do not say."""
+        loaders = (cfg.get(name) or {} for name in ("test_dataloader", "train_dataloader"))
+        sizes = [((one.get("dataset") or {}).get("transform") or {}).get("input_size") for one in loaders]
+        side = next((size for size in sizes if size), 224)
         return side, side
 
     def result(self, output, names):

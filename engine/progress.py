@@ -54,10 +54,11 @@ class ProgressHook(Hook):
             self.say(line)
         self.start_iter = runner.iter
         self.started = time.monotonic()
-        left = runner.max_iters - runner.iter
+        left = iterations_left(runner)
+        self.total = self.start_iter + left
         work = f"training for {left}" if left > 0 else f"nothing left to train after {runner.iter}"
         self.say(f"{work} iterations; log: {runner.logger.log_file}")
-        self.open_bar("train", runner.max_iters, runner.iter)
+        self.open_bar("train", self.total, runner.iter)
 
     def before_train_epoch(self, runner: Any) -> None:
         self.end_epoch(runner)
@@ -72,11 +73,11 @@ class ProgressHook(Hook):
             facts = joined(epoch, self.learned(runner, self.interval), self.times(runner, self.interval))
             self.bars[-1].set_postfix_str(facts, refresh=False)
             self.bars[-1].update()
-        elif self.is_due() or (not by_epoch(runner) and done in (self.start_iter + 1, runner.max_iters)):
-            place = f"train {done:>{len(str(runner.max_iters))}}/{runner.max_iters}"
+        elif self.is_due() or (not by_epoch(runner) and done in (self.start_iter + 1, self.total)):
+            place = f"train {done:>{len(str(self.total))}}/{self.total}"
             epoch = epoch_of(runner) if by_epoch(runner) else ""
             facts = self.learned(runner, self.interval), self.times(runner, self.interval)
-            self.say(joined(place, epoch, *facts, self.eta(runner, done)))
+            self.say(joined(place, epoch, *facts, self.eta(done)))
         if done % self.interval == 0:
             self.blame_loader(runner)
 
@@ -91,7 +92,7 @@ class ProgressHook(Hook):
             epoch, learned, times = self.epoch_line
             found = main_scores(metrics, self.metrics) if metrics else ""
             took = f"took {clock(time.monotonic() - self.epoch_began)}"
-            self.say(joined(epoch, learned, found, times, took, self.eta(runner, runner.iter)))
+            self.say(joined(epoch, learned, found, times, took, self.eta(runner.iter)))
             self.epoch_line = None
 
     def blame_loader(self, runner: Any) -> None:
@@ -146,10 +147,10 @@ class ProgressHook(Hook):
         found = step_times(runner, window)
         return "step {:.3f} s  loader {:.3f} s".format(*found) if found else ""
 
-    def eta(self, runner: Any, done: int) -> str:
+    def eta(self, done: int) -> str:
         """The time until the end of the training, at the pace of this process since its start."""
         pace = (time.monotonic() - self.started) / max(1, done - self.start_iter)
-        return f"eta {clock(pace * (runner.max_iters - done))}"
+        return f"eta {clock(pace * (self.total - done))}"
 
     def is_due(self) -> bool:
         """Whether it is time for a line in between."""
@@ -193,6 +194,14 @@ def loaded_lines(model: nn.Module) -> list[str]:
             facts = f"{len(report.loaded)} tensors from {module.pretrained} ({report.source}{place}){left_out}"
             lines.append(f"{module.arch}: {facts}")
     return lines
+
+
+def iterations_left(runner: Any) -> int:
+    """The iterations until the end of a training. Epochs may have been of another length before a resume."""
+    if not by_epoch(runner):
+        return runner.max_iters - runner.iter
+    skipped = getattr(runner.train_dataloader.batch_sampler, "skip", 0)  # of an epoch that a resumed run goes on with
+    return (runner.max_epochs - runner.epoch) * len(runner.train_dataloader) - skipped
 
 
 def by_epoch(runner: Any) -> bool:

@@ -206,3 +206,42 @@ def test_accuracy_with_fewer_classes_than_k():
     metric = Accuracy()
     metric.process(None, [dict(scores=torch.tensor([0.9, 0.1]), label=1)])
     assert metric.evaluate(size=1) == {"top1": 0.0}  # among the best five of two classes is every answer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(mixup=dict(mode="foo")), r"unknown model\.mixup\.mode 'foo'.*batch"),
+        (dict(mixup=dict(mixup_alpha=-1)), r"model\.mixup\.mixup_alpha is -1; allowed: 0 and up"),
+        (dict(mixup=dict(cutmix_alpha="x")), r"model\.mixup\.cutmix_alpha is 'x'; allowed: 0 and up"),
+        (dict(mixup=dict(prob=2)), r"model\.mixup\.prob is 2; allowed: 0 to 1"),
+        (dict(mixup=1), r"model\.mixup is 1; allowed: None, or a dict"),
+        (dict(label_smoothing=1), r"model\.label_smoothing is 1; allowed: 0 to below 1"),
+        (dict(label_smoothing=-0.1), r"model\.label_smoothing is -0\.1; allowed: 0 to below 1"),
+    ],
+)
+def test_bad_augmentation_of_batches_is_named(arguments, message):
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        Classifier(dict(type="Backbone", arch="van_b0"), num_classes=3, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("erasing", "message"),
+    [
+        (dict(probability=3), r"random_erasing\.probability is 3; allowed: 0 to 1"),
+        (dict(mode="foo"), r"unknown model\.data_preprocessor\.random_erasing\.mode 'foo'"),
+        (dict(max_count=0), r"random_erasing\.max_count is 0; allowed: integers from 1 up"),
+    ],
+)
+def test_bad_erasing_is_named(erasing, message):
+    with pytest.raises(UserError, match=message):
+        BatchPreprocessor(random_erasing=erasing)
+
+
+def test_bad_transforms_and_metrics_are_named(images):
+    with pytest.raises(UserError, match=r"unknown transform\.interpolation 'foo'.*bicubic"):
+        ImageFolder(images, "train", dict(interpolation="foo"))
+    with pytest.raises(UserError, match=r"transform .*auto_augment.*foo"):
+        ImageFolder(images, "train", dict(is_training=True, auto_augment="foo"))
+    with pytest.raises(UserError, match=r"val_evaluator\.topk is 0; allowed: integers from 1 up"):
+        Accuracy(topk=(1, 0))

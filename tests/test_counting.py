@@ -11,6 +11,7 @@ from dense_leaves import ROOT, config, model
 from helpers import run
 
 from backbones import UserError
+from engine.config import load_config
 from engine.counting import count_config
 
 LEAF = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
@@ -52,3 +53,12 @@ def test_unknown_heads_of_regions_are_named(monkeypatch):
     cfg.model.roi_head.type = "PISARoIHead"
     with pytest.raises(UserError, match=r"roi_head PISARoIHead cannot be counted; allowed: StandardRoIHead, Cascade"):
         count_config(cfg, 64, 96)
+
+
+@pytest.mark.parametrize(
+    ("config", "side"),
+    [("van/van_b4_64xb64_in22k", 224), ("demo/van_b0_distill_digits", 224), ("vvt/vvt_tiny_8xb64_in1k_384", 384)],
+)
+def test_classifiers_are_counted_with_and_without_validation(config, side):
+    counted, size = count_config(load_config(ROOT / f"classification/configs/{config}.py"))
+    assert size == (side, side) and counted.macs > 1e8

@@ -105,12 +105,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, step
         same(ours[part], last[part], part)
 
 
-def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, straight, tmp_path):
+def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, straight, tmp_path, capsys):
     """After an epoch the next epoch is whole. After four of six batches of 2, one batch of 4 is left."""
     folder = straight[2]
     options = {"train_dataloader.batch_size": 4}
     losses, last = train(images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
     assert len(losses) == 1 + 3 and last["meta"]["epoch"] == 1
+    assert "training for 4 iterations" in capsys.readouterr().out
     options |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=-1, save_best=None)}
     first = tmp_path / "first"
     build_training(
@@ -118,8 +119,11 @@ def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, st
     ).train()
     cfg = load_config(RECIPE, options_for(images, **options))
     runner = build_training(cfg, tmp_path / "second", resume=first / "epoch_1.pth", device="cpu")
+    capsys.readouterr()
     runner.train()
     assert len(next(hook.values for hook in runner.hooks if isinstance(hook, Losses))) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("training for 3 iterations") and lines[-2].endswith("eta 0:00")
 
 
 def test_another_seed_is_another_run(images, straight, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from mmengine.logging import MessageHub
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from engine import progress
 from engine.config import load_config
@@ -89,7 +90,7 @@ def runner(monkeypatch):
     hub.update_scalar("train/loss", 2.0)
     return SimpleNamespace(
         message_hub=hub, model=None, clock=clock, epochs=True, epoch=0, max_epochs=2, iter=0, max_iters=8, work_dir="w",
-        logger=SimpleNamespace(log_file="x.log"), val_dataloader=range(3),
+        logger=SimpleNamespace(log_file="x.log"), train_dataloader=DataLoader(range(8), 2), val_dataloader=range(3),
     )  # fmt: skip
 
 

@@ -36,6 +36,11 @@ CONFIGS = [
         ("train_cfg.val_interval=0", 1),
         ("optim_wrapper.accumulative_counts=0", 1),
         ("optim_wrapper.accumulative_counts='2'", 1),
+        ("default_hooks.checkpoint.interval=0", 1),
+        ("default_hooks.checkpoint.interval=1.5", 1),
+        ("default_hooks.checkpoint.max_keep_ckpts=0", 1),
+        ("default_hooks.logger.interval=0", 1),
+        ("log_processor.window_size=0", 1),
     ],
 )
 def test_a_bad_number_is_named_as_it_was_typed(option, least, tmp_path, config=CONFIGS[0]):
@@ -53,8 +58,16 @@ def test_every_task_checks_its_numbers(config, tmp_path):
     test_a_bad_number_is_named_as_it_was_typed("train_dataloader.batch_size=0", 1, tmp_path, config)
 
 
+@pytest.mark.parametrize("seed", ["-1", "1.5", "abc", str(2**32)])
+def test_a_seed_is_one_that_all_libraries_take(seed, tmp_path):
+    with pytest.raises(UserError, match=r"^randomness\.seed is '?[-\w.]+'?; allowed: integers from 0 to 4294967295$"):
+        load_config(ROOT / CONFIGS[0], [f"data_root={tmp_path}", f"randomness.seed={seed}"])
+
+
 def test_numbers_at_their_least_are_allowed(tmp_path):
     options = ["train_dataloader.num_workers=0", "val_dataloader.batch_size=1", "train_cfg.val_interval=1"]
+    options += ["default_hooks.checkpoint.interval=-1", "default_hooks.checkpoint.max_keep_ckpts=-1"]
+    options += ["randomness.seed=None"]
     cfg = load_config(ROOT / CONFIGS[0], [f"data_root={tmp_path}", *options])
     assert cfg.train_dataloader.num_workers == 0 and cfg.test_dataloader.batch_size == 1
 

@@ -1,5 +1,6 @@
 """Trains any config: classification, detection or segmentation."""
 
+from backbones import UserError
 from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
 
 
@@ -11,6 +12,8 @@ def main() -> None:
     options = [*args.cfg_options, *track_options(args), *(["model.reset_head=True"] if args.reset_head else [])]
     cfg = load_config(args.config, options)
     how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
+    if args.replay is not None and (args.resume or args.overwrite):
+        raise UserError("--replay stands alone; allowed: no --resume and no --overwrite beside it")
     if args.replay is not None:
         print(f"{args.replay}: the loss is {replay(cfg, args.replay, **how)}")
     else:

@@ -86,7 +86,10 @@ def find_layout(root: Path) -> tuple[Path, Layout]:
         packed = sorted(path.name for path in root.glob("cifar*.tar.gz")) if root.is_dir() else []
         hint = f"; unpack {packed[0]}" if packed and not found else ""
         number = "two data sets" if found else "no CIFAR files"
-        raise UserError(f"{number} in {root}{hint}; allowed: the folder {wanted}, or the folder above it")
+        raise UserError(
+            f"{number} in {root}{hint}; allowed: the folder {wanted}, or the folder above it; "
+            "data_format=folders is for a folder of images for each class"
+        )
     return found[0]
 
 

@@ -9,10 +9,20 @@ from PIL import Image
 from timm.data import auto_augment, create_transform
 from torch import Tensor
 
+from backbones.errors import UserError, shown, unknown
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
+
 
 def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
     """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised."""
-    transform = create_transform(**{"interpolation": "bicubic", **options}, use_prefetcher=True)
+    options = {"interpolation": "bicubic", **options}
+    if options["interpolation"] not in INTERPOLATIONS:
+        raise unknown("transform.interpolation", options["interpolation"], INTERPOLATIONS)
+    try:
+        transform = create_transform(**options, use_prefetcher=True)
+    except (AssertionError, ValueError) as error:
+        raise UserError(f"transform {shown(options)}: {error or type(error).__name__}") from None
     for step in augmentations(transform):
         if step.aug_fn is auto_augment.posterize:
             step.aug_fn = posterize
