@@ -71,8 +71,7 @@ class VAN(PyramidBackbone):
             self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=self.norm_eps or NORM_EPS)))
 
     def arguments(self) -> dict[str, Any]:
-        strides = {} if self.STRIDES == VAN.STRIDES else {"output_stride": self.STRIDES[-1]}
-        return super().arguments() | {"norm_eps": self.stages[0].norm.eps} | strides
+        return super().arguments() | {"norm_eps": self.stages[0].norm.eps, "output_stride": self.STRIDES[-1]}
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
         if self.norm_eps is None and structure.get("norm_eps") is not None:

@@ -14,8 +14,7 @@ default_hooks = dict(
 # custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]
 log_processor = dict(window_size=50, by_epoch=True)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))  # inputs have one shape
-vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
-visualizer = dict(type="Visualizer", vis_backends=vis_backends)
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])
 log_level = "INFO"
 load_from = None
 resume = False
