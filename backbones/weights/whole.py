@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from backbones.weights.fit import check_computed, same_shape
+from backbones.weights.fit import check_computed, needed, same_shape
 from backbones.weights.network import Network, is_network
 from backbones.weights.source import open_source
 
@@ -38,7 +38,7 @@ def with_our_names(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
     """The tensors of a whole model, those of its networks by our names and in our shapes.
 
     The authors' detectors and segmenters name the tensors of a network in their own way. Tensors that only their code
-    needs are left out. All other tensors are kept as they are.
+    needs, and of maps that the network does not return, are left out. All other tensors are kept as they are.
 
     Args:
         model: a detector, segmenter, classifier or backbone, with the structure of the checkpoint.
@@ -59,6 +59,8 @@ def with_our_names(model: nn.Module, state: Mapping[str, Tensor], where: str) ->
         target = network.state_dict()
         renamed = {}
         for key, name in found.names.items():
+            if name not in target and not needed(network, name):
+                continue
             value = opened.found.tensors[key]
             fits = name in target and same_shape(value, target[name])
             renamed[prefix + name] = value.reshape(target[name].shape) if fits else value
