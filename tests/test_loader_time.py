@@ -40,7 +40,7 @@ def runner(monkeypatch):
 
 def lines(runner, capsys, steps, interval=10):
     hook = ProgressHook(interval, pause=0)
-    hook.start_iter, hook.started, hook.out = 0, 0.0, sys.stdout
+    hook.start_iter, hook.total, hook.started, hook.out = 0, steps, 0.0, sys.stdout
     for runner.iter in range(steps):
         hook.after_train_iter(runner, 0)
     return capsys.readouterr().out.splitlines()
