@@ -15,7 +15,8 @@ from backbones.gated_conv import GatedConv
 from backbones.layers import DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, GlobalFilter, conv_gelu
 from backbones.ops.global_filter import resized_filter
-from backbones.pyramid import PyramidBackbone, Stage
+from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 
 SCALE = 1 / 3  # factor on every gate of the backbone
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
 from backbones.layers import ConvNorm
-from backbones.pyramid import PyramidBackbone, Stage
+from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 
 
 class PViGArch(NamedTuple):

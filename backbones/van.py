@@ -13,7 +13,8 @@ from backbones.errors import UserError
 from backbones.fuse import fold_norm_before, norm_affine
 from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
-from backbones.pyramid import PyramidBackbone, Stage
+from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 
 
 class VANArch(NamedTuple):

@@ -14,7 +14,8 @@ from backbones.checks import resolve_out_indices
 from backbones.errors import UserError
 from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
 from backbones.memory_format import in_format_of
-from backbones.pyramid import PyramidBackbone, Stage
+from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 
 
 class ViGArch(NamedTuple):

@@ -12,7 +12,8 @@ from backbones.layers import ConvMLP, DropPath, LayerNorm2d
 from backbones.memory_format import channels_last
 from backbones.ops import Conv1x1, vicinity_attention
 from backbones.ops.vicinity import clamped_product
-from backbones.pyramid import PyramidBackbone, Stage
+from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 
 
 class VVTArch(NamedTuple):

@@ -6,7 +6,7 @@ from helpers import SMALL, trained_norms
 
 from backbones import create_backbone
 from backbones.ops import Conv1x1, conv_gelu
-from backbones.pyramid import Stage
+from backbones.stage import Stage
 
 GRAPHS = [(arch, {"conv": conv}) for arch in ("pvig_tiny", "vig_tiny") for conv in ("edge", "sage", "gin")]
 

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/semantic_fpn.py",
     "_base_/digit_scenes.py",
     "_base_/schedule_500i.py",
-    "../_base_/runtime.py",
+    "_base_/runtime.py",
 ]
 
 loss_decode = dict(class_weight=[0.2] + [1.0] * 10)  # nine pixels in ten are background; the digits count
@@ -14,5 +14,3 @@ model = dict(
     neck=dict(out_channels=64),
     decode_head=dict(in_channels=[64, 64, 64, 64], channels=64, loss_decode=loss_decode),
 )
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500))
-log_processor = dict(window_size=20)

@@ -4,7 +4,7 @@ _base_ = [
     "../_base_/models/upernet.py",
     "_base_/digit_scenes.py",
     "_base_/schedule_500i.py",
-    "../_base_/runtime.py",
+    "_base_/runtime.py",
 ]
 
 loss_decode = dict(class_weight=[0.2] + [1.0] * 10)  # nine pixels in ten are background; the digits count
@@ -15,5 +15,3 @@ model = dict(
     decode_head=dict(channels=64, pool_scales=(2, 4), loss_decode=loss_decode),
     auxiliary_head=dict(channels=64, loss_decode=loss_decode),
 )
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500))
-log_processor = dict(window_size=20)

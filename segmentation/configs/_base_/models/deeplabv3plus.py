@@ -1,5 +1,4 @@
-# DeepLabV3+ (arXiv 1802.02611) with an FCN head on stage 3 as auxiliary loss. It needs a last map of stride 16. A leaf
-# gives model.backbone.arch. For words and norms see upernet.py.
+# DeepLabV3+ (arXiv 1802.02611) with an FCN head on stage 3 as auxiliary loss. It needs a last map of stride 16.
 _base_ = "upernet.py"
 
 model = dict(

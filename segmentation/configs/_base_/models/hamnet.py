@@ -1,5 +1,4 @@
 # HamNet (arXiv 2109.04553): a matrix decomposition of the last map, with an FCN head on stage 3 as auxiliary loss.
-# A leaf gives model.backbone.arch. For words see upernet.py.
 _base_ = "light_ham.py"
 
 model = dict(

@@ -1,17 +1,7 @@
 # Light-Ham (arXiv 2109.04553, 2209.08575): a matrix decomposition of the maps from stride 8 on, with group norms.
-# A leaf gives model.backbone.arch. For words see upernet.py.
+_base_ = "segmenter.py"
+
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean="weights",
-        std="weights",
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
     decode_head=dict(
         type="LightHamHead",
         in_channels="backbone",
@@ -25,6 +15,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
 )

@@ -1,17 +1,7 @@
-# Mask2Former (arXiv 2112.01527) for semantic maps. Parts of mmdetection's make the head. A leaf gives
-# model.backbone.arch. For words see upernet.py.
+# Mask2Former (arXiv 2112.01527) for semantic maps. Parts of mmdetection's make the head.
+_base_ = "segmenter.py"
+
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean="weights",
-        std="weights",
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
     decode_head=dict(
         type="Mask2FormerHead",
         in_channels="backbone",
@@ -108,6 +98,4 @@ model = dict(
             sampler=dict(type="mmdet.MaskPseudoSampler"),
         ),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
 )

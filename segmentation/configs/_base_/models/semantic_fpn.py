@@ -1,16 +1,7 @@
-# Semantic FPN (arXiv 1901.02446). A leaf gives model.backbone.arch. For words and norms see upernet.py.
+# Semantic FPN (arXiv 1901.02446).
+_base_ = "segmenter.py"
+
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean="weights",
-        std="weights",
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(type="Backbone", out_indices=(0, 1, 2, 3), pretrained=True),
     neck=dict(type="FPN", in_channels="backbone", out_channels=256, num_outs=4),
     decode_head=dict(
         type="FPNHead",
@@ -24,6 +15,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
 )
