@@ -8,7 +8,8 @@ from mmdet.registry import TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection import coco, panoptic  # noqa: F401, which register their formats
+from detection import panoptic  # noqa: F401, which registers its format
+from detection.coco import check_size_of
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -80,4 +81,16 @@ class FixedClasses(Format):
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
-    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""
+    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file.
+
+    Raises:
+        UserError: as ``OneReader``; the image has another size than its annotations say.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        loaded = super().transform(results)
+        if loaded is not None and {"width", "height"} <= set(loaded):
+            height, width = loaded["ori_shape"]
+            said = (loaded["width"], loaded["height"])
+            check_size_of(loaded["img_path"], (width, height), said, "its annotations")
+        return loaded
