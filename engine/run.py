@@ -11,6 +11,7 @@ from mmengine.config import Config
 from backbones.errors import UserError
 from engine.added_hooks import add_hooks
 from engine.batch_of_one import check_batches_of_one
+from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to, prints_to_log
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
@@ -62,6 +63,7 @@ def build_training(
         check_parts(cfg, needed="train")
         choose_precision(cfg, amp, device)
         check_data(cfg, ("train", "val"))
+        settle_class_weights(cfg)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
