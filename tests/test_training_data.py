@@ -217,6 +217,19 @@ def test_the_log_says_which_images_repeat(rare, tmp_path, capsys):
     assert len(runner.train_dataloader.dataset) == 50
 
 
+def test_images_of_several_scales_are_cropped_as_in_detr(coco):
+    """All images are squares of 64 pixels. Those that are not cropped stay squares; half are cropped."""
+    data = training_set(config(ROOT / "detection/configs/van/dino_van_b1_12e_coco.py", coco))
+    shapes = [data[SampleIndex(0, seed)]["data_samples"] for seed in range(16)]
+    squares = [one.img_shape[0] for one in shapes if one.img_shape[0] == one.img_shape[1]]
+    assert 3 < len(squares) < 13 and len(set(squares)) > 2 and set(squares) <= set(range(480, 801, 32))
+    for one in shapes:
+        short, long = sorted(one.img_shape)
+        assert short in range(480, 801, 32) or long == 1333
+        boxes = one.gt_instances.bboxes.tensor
+        assert (boxes >= 0).all() and (boxes[:, 2::4] <= one.img_shape[1]).all()
+
+
 def test_a_limit_of_objects_draws_other_objects_each_time(coco):
     data = training_set(config(MASKS, coco, max_objects=1, **{"train_dataloader.dataset.pipeline": plain_steps()}))
     drawn = [data[SampleIndex(0, seed)]["data_samples"].gt_instances for seed in range(8)]

@@ -1,6 +1,7 @@
 """Averaged weights, clipped gradients, recomputed activations, norms over processes: one option each, dense tasks."""
 
 import copy
+import re
 
 import dense_data
 import pytest
@@ -10,6 +11,7 @@ from mmengine.hooks import EMAHook
 from mmengine.model import MomentumAnnealingEMA
 
 from backbones import UserError
+from backbones.errors import arguments_of
 from engine.complete import complete
 from engine.config import load_config
 from engine.run import build_training
@@ -156,3 +158,28 @@ def test_norms_are_synchronised_over_gpus_alone(data, tmp_path):
     kinds = {type(module).__name__ for module in runner.model.decode_head.modules() if "Norm" in type(module).__name__}
     assert kinds and not any("Sync" in kind for kind in kinds)
     runner.train()
+
+
+@both
+def test_options_of_the_readme_are_taken(task, data):
+    text = (ROOT / task / "README.md").read_text().split("## Training options")[1].split("\n## ")[0]
+    options = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
+    leaf = ROOT / "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py" if task == "detection" else LEAVES[task]
+    root = f"data_root={data[task]}"
+    options += re.findall(r"class_weight=\[.*?\]", text)
+    classes = ["classes=[box,disc,background]"] if task == "segmentation" else []
+    assert len(options) > 5 and "class_weight=[" in options[-1]
+    for option in options:
+        load_config(leaf, [root, option, *classes])
+
+
+def test_losses_that_take_weights_are_all_named():
+    from mmseg.models import losses
+
+    text = (ROOT / "segmentation/README.md").read_text().split("Losses that take weights are")[1].split(".")[0]
+    takers = {
+        name
+        for name, kind in vars(losses).items()
+        if isinstance(kind, type) and issubclass(kind, torch.nn.Module) and "class_weight" in arguments_of(kind)
+    }
+    assert set(re.findall(r"`(\w+)`", text)) == takers
