@@ -13,6 +13,7 @@ from engine.added_hooks import add_hooks
 from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to, prints_to_log
+from engine.formatted_once import format_configs_once
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast
@@ -139,6 +140,7 @@ def build_testing(
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:
     """Joins the group of processes, and builds the runner of a checked config. The config is changed in place."""
     cfg.work_dir, cfg.launcher, cfg.device = str(folder.path), launcher, device
+    format_configs_once()
     wrapper_class(cfg.get("model_wrapper_cfg"))  # a bad wrapper is refused in a single process, too
     init_processes(launcher, device)
     # mmengine keeps loggers, visualizers and scopes by this name for the whole process.
