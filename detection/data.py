@@ -8,7 +8,7 @@ from mmdet.registry import TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection import coco, panoptic  # noqa: F401, which register their formats
+from detection import coco, masks, panoptic  # noqa: F401, which register formats, and how masks are loaded
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
