@@ -12,6 +12,7 @@ from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
@@ -113,6 +114,12 @@ class Detection(Task):
 
     def counted_pass(self, model, images):
         return counted_pass(model, images)
+
+    def random_data(self, cfg):
+        classes = len(self.class_names(cfg))
+        head = cfg.model.get("panoptic_head") or {}
+        things = head.get("num_things_classes", classes)
+        return dict(type=RandomScenes.__name__, things=things, classes=things + head.get("num_stuff_classes", 0))
 
     def with_truth(self, dataset, cfg):
         """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""
