@@ -8,7 +8,7 @@ from mmdet.registry import TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection import panoptic  # noqa: F401, which registers its format
+from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
 from detection.coco import check_size_of
 from detection.training_data import use_data_options
 from engine.draw import make_palette
