@@ -12,14 +12,16 @@ from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
+from detection.training_data import tell_data_options
 from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
-from engine.splits import SPLITS
+from engine.splits import SPLITS, datasets_of
 from engine.task import Task
 from engine.test_files import set_test_files
 
@@ -75,6 +77,9 @@ class Detection(Task):
         for split in splits:
             check_scored_masks(cfg, split)
 
+    def check_training(self, cfg, model, loader):
+        tell_data_options(cfg, loader)
+
     def use_test_files(self, cfg, report, results):
         prefix = str(Path(results) / "results") if results else None
         metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list | tuple) else [cfg.test_evaluator]
@@ -110,11 +115,20 @@ class Detection(Task):
     def counted_pass(self, model, images):
         return counted_pass(model, images)
 
+    def random_data(self, cfg):
+        classes = len(self.class_names(cfg))
+        head = cfg.model.get("panoptic_head") or {}
+        things = head.get("num_things_classes", classes)
+        return dict(type=RandomScenes.__name__, things=things, classes=things + head.get("num_stuff_classes", 0))
+
     def with_truth(self, dataset, cfg):
         """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""
-        steps = dataset.get("pipeline")
+        for inner in (*(dataset.get("datasets") or ()), dataset.get("dataset")):
+            if inner is not None:
+                self.with_truth(inner, cfg)
+        steps = None if "dataset" in dataset else dataset.get("pipeline")
         if steps and not any(kind_of(step) in LOADERS for step in steps):
-            training = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+            training = next(datasets_of(cfg, "train"), {})
             loaders = [step for step in training.get("pipeline", []) if kind_of(step) in LOADERS]
             masks = any(step.get("with_mask") for step in loaders)
             kind = loaders[0]["type"] if loaders else "LoadAnnotations"

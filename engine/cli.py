@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -74,6 +75,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def count(text: str) -> int:
+    """The type of an option: integers from 1."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
+    return int(text)
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """The type of an option: height and width in pixels, such as 800x1344."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
+    height, width = text.split("x")
+    return int(height), int(width)
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:

@@ -197,6 +197,14 @@ class Task(ABC):
         """
         return model(images)
 
+    def random_data(self, cfg: Any) -> dict[str, Any]:
+        """The config of a data set of random samples for a config's model, but for ``number``, ``height``, ``width``.
+
+        Raises:
+            UserError: the task has no such data set.
+        """
+        raise UserError(f"{self.name} has no random data; allowed: a measurement on the config's own data")
+
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
         """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.
 

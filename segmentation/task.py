@@ -10,6 +10,7 @@ from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
 
@@ -43,6 +44,9 @@ class Segmentation(Task):
 
     def counted_pass(self, model, images):
         return model(images, mode="tensor")
+
+    def random_data(self, cfg):
+        return dict(type=RandomAreas.__name__, classes=len(self.class_names(cfg)))
 
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()

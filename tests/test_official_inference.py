@@ -88,7 +88,7 @@ def ours(task, leaf, slim, tmp_path):
         cfg.model.test_cfg.update({key: small(cfg.model.test_cfg[key]) for key in ("crop_size", "stride")})
     path = tmp_path / "weights.pth"
     state = small_heads.built(cfg).state_dict()
-    state |= {key: 30 * value for key, value in state.items() if key.endswith("fc_cls.weight")}  # a few sure objects
+    state |= {key: 5 * value for key, value in state.items() if key.endswith("fc_cls.weight")}  # a few sure objects
     torch.save({"state_dict": state}, path)
     return engine.Predictor(cfg, path), cfg
 
@@ -119,7 +119,7 @@ def test_detectors(name, photo, tmp_path):
     ]
     wanted = inference_detector(model, photo, Compose([LoadImageFromFile(), *steps])).pred_instances.numpy()
     found = predictor(photo)
-    assert len(found.boxes) > 3
+    assert len(found.boxes) > 1
     np.testing.assert_array_equal(found.boxes, wanted.bboxes)
     np.testing.assert_array_equal(found.scores, wanted.scores)
     np.testing.assert_array_equal(found.labels, wanted.labels)

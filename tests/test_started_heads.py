@@ -4,8 +4,7 @@ import dense_data
 import numpy as np
 import pytest
 import torch
-from small_heads import STARTED_DETECTORS as DETECTORS
-from small_heads import STARTED_SEGMENTERS as SEGMENTERS
+from slim_heads import DETECTORS, SEGMENTERS
 
 from engine.config import load_config
 from engine.run import build_training
