@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from backbones.errors import UserError
 
@@ -126,6 +127,34 @@ def add_track_option(parser: argparse.ArgumentParser) -> None:
 def track_options(args: argparse.Namespace) -> list[str]:
     """``--track`` in the form of ``--cfg-options``."""
     return [f"track=[{','.join(args.track)}]"] if args.track else []
+
+
+def add_tile_options(parser: argparse.ArgumentParser) -> None:
+    """``--tile`` and ``--tile-overlap``, for every tool that predicts. :func:`given_tiles` checks them."""
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="for images larger than those of the training: overlapping tiles with sides of this length. Detection: "
+        "tiles of the image, and what they show of an object is joined. Segmentation: tiles of the image after the "
+        "config's resize, and scores are averaged where they overlap (mmseg's mode 'slide')",
+    )
+    parser.add_argument(
+        "--tile-overlap",
+        type=float,
+        metavar="SHARE",
+        help="the share of a tile that its neighbour also shows (default: 0.25). Objects up to this size are whole in "
+        "some tile",
+    )
+
+
+def given_tiles(args: argparse.Namespace) -> Any:
+    """The ``engine.tiles.Tiles`` of the options; None without them. UserError if they are not allowed."""
+    from engine.tiles import tiles_of
+
+    if args.tile is None and args.tile_overlap is None:
+        return None
+    return tiles_of(args.tile, args.tile_overlap, ("--tile", "--tile-overlap"))
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ from engine.draw import Colour, make_palette
 from engine.formats import formats_of
 from engine.results import Result
 from engine.splits import SPLITS
+from engine.tiles import Tiles
 from engine.tta import use_tta
 
 
@@ -105,6 +106,14 @@ class Task(ABC):
         if views is not None:
             raise UserError(f"--tta {views}: {self.name} has no choice of views; allowed: --tta alone")
         use_tta(cfg)
+
+    def use_tiles(self, cfg: Any, tiles: Tiles) -> None:
+        """Changes a config in place to predict on tiles of an image. With :meth:`use_tta`, this comes second.
+
+        Raises:
+            UserError: the task or the config's model cannot do this.
+        """
+        raise UserError(f"tiles are for detection and segmentation, and this is {self.name}")
 
     def use_test_options(
         self,

@@ -190,6 +190,16 @@ class MaskFolderFormat(Format):
         for _, mask in files[::step]:
             read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
 
+    def counts(self, dataset: Any) -> list[int]:
+        """How many pixels each class has. All masks are read."""
+        prefix, number = dataset.data_prefix, len(classes_of(dataset))
+        files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
+        total = np.zeros(IGNORE + 1, np.int64)
+        for _, mask in files:
+            labels = read_mask(mask, number, dataset.get("reduce_zero_label", True))
+            total += np.bincount(labels.ravel(), minlength=len(total))
+        return total[:number].tolist()
+
 
 def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     """Pairs (image, mask) of the same relative name, sorted.

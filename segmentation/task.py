@@ -12,6 +12,7 @@ from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
 from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
+from segmentation.windows import use_windows
 
 
 class Segmentation(Task):
@@ -50,6 +51,9 @@ class Segmentation(Task):
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()
         return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])
+
+    def use_tiles(self, cfg, tiles):
+        use_windows(cfg, tiles)
 
     def use_test_files(self, cfg, report, results):
         set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)

@@ -115,6 +115,11 @@ def test_every_step_calls_a_tool_and_a_config_that_exist(tmp_path):
 def test_finished_data_is_used_again_and_a_folder_of_the_user_is_refused(tmp_path):
     (tmp_path / "demo_data.json").write_text("{}")
     demo.check_data_folder(tmp_path)
+    (older,) = demo.plan(tmp_path, tmp_path, "cpu")[0].commands()
+    assert older.argv == ["tools/make_demo_data.py", "--out", str(tmp_path), "--complete"]
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    for split in ("train", "val"):
+        (tmp_path / f"coco/annotations/panoptic_{split}2017.json").write_text("{}")
     assert demo.plan(tmp_path, tmp_path, "cpu")[0].commands() == []
     (tmp_path / "demo_data.json").rename(tmp_path / "thesis.tex")
     with pytest.raises(UserError, match="other things"):

@@ -1,4 +1,4 @@
-"""The demo data: valid in the formats of ImageNet, COCO and ADE20K, truly held out, the same bytes every time.
+"""The demo data: valid in their formats, COCO's panoptic one included, truly held out, the same bytes every time.
 
 The folder is either unchanged or a complete set. The tool replaces only sets that it wrote itself.
 """
@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -78,6 +79,47 @@ def test_ade_masks_are_the_coco_masks(root, split, ade_split):
         assert scene == (root / f"coco/{split}2017/{stem}.jpg").read_bytes()
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_panoptic_maps_are_the_digits_and_their_photograph(root, split):
+    data = coco(root, split)
+    panoptic = json.loads((root / f"coco/annotations/panoptic_{split}2017.json").read_text())
+    kinds = [category["isthing"] for category in panoptic["categories"]]
+    assert kinds == sorted(kinds, reverse=True) and sum(kinds) == 10, "things come before stuff"
+    names = {category["id"]: category["name"] for category in panoptic["categories"]}
+    assert [image["id"] for image in panoptic["images"]] == list(data.imgs)
+    for one in panoptic["annotations"]:
+        colours = np.asarray(Image.open(root / f"coco/annotations/panoptic_{split}2017" / one["file_name"]), int)
+        ids = colours @ [1, 256, 256**2]
+        *things, stuff = one["segments_info"]
+        truth = data.imgToAnns[one["image_id"]]
+        for segment, digit in zip(things, truth, strict=True):
+            np.testing.assert_array_equal(ids == segment["id"], data.annToMask(digit) > 0)
+            assert names[segment["category_id"]] == data.cats[digit["category_id"]]["name"]
+            assert (segment["bbox"], segment["area"]) == (digit["bbox"], digit["area"])
+        assert stuff["area"] == (ids == stuff["id"]).sum() == ids.size - sum(digit["area"] for digit in truth)
+        photo = demo.PHOTOS[demo.scene_start(split, one["image_id"] - 1, seed=0)[1]]
+        assert names[stuff["category_id"]] == (photo if photo in ("brick", "grass", "gravel") else "photograph")
+
+
+def test_the_stuff_is_the_photograph_that_was_painted_on(monkeypatch):
+    painted = []
+    monkeypatch.setattr(demo, "photo_crop", lambda rng, photo, size: painted.append(photo) or np.zeros((size, size, 3)))
+    for index in range(12):
+        demo.make_scene("val", index, 64, seed=0)
+        assert painted[-1] is demo.photos("val")[demo.scene_start("val", index, seed=0)[1]]
+
+
+def test_a_set_of_an_older_version_is_completed(root, tmp_path):
+    shutil.copytree(root, tmp_path / "old", ignore=shutil.ignore_patterns("panoptic_*"))
+    maps = tmp_path / "old/coco/annotations/panoptic_val2017"  # of a call that was interrupted
+    maps.mkdir()
+    (maps / "000000000009.png").touch()
+    assert digests(demo.complete_demo_data(tmp_path / "old")) == digests(root)
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="no demo data"):
+        demo.complete_demo_data(tmp_path)
+
+
 def test_validation_shares_no_scan_and_no_photo_pixel_with_training(monkeypatch):
     train, val = ({scan.tobytes() for scan in demo.scans(split, seed=0)[0]} for split in ("train", "val"))
     assert len(train) > 3 * len(val) > 300
@@ -92,10 +134,11 @@ def test_validation_shares_no_scan_and_no_photo_pixel_with_training(monkeypatch)
     monkeypatch.setattr(demo, "photo", lambda name: half_black())
     demo.photos.cache_clear()
     try:
+        black, white = demo.photos("train")[0], demo.photos("val")[0]
         for seed in range(50):
-            assert np.ptp(demo.photo_crop(np.random.default_rng(seed), "train", 64)) == 0
-            assert np.ptp(demo.photo_crop(np.random.default_rng(seed), "val", 64)) == 0
-            assert demo.photo_crop(np.random.default_rng(seed), "val", 64).mean() > 0.3
+            assert np.ptp(demo.photo_crop(np.random.default_rng(seed), black, 64)) == 0
+            assert np.ptp(demo.photo_crop(np.random.default_rng(seed), white, 64)) == 0
+            assert demo.photo_crop(np.random.default_rng(seed), white, 64).mean() > 0.3
     finally:
         demo.photos.cache_clear()
 

@@ -5,12 +5,14 @@ Scanned handwritten digits (scikit-learn's 8x8 scans) are painted on crops of ph
     OUT/digits/{train,val}/{0..9}/*.png                     one digit a picture, ImageNet layout
     OUT/coco/{train2017,val2017}/*.jpg                      scenes of one to five digits
     OUT/coco/annotations/instances_{train,val}2017.json     their boxes and masks, categories "0".."9"
+    OUT/coco/annotations/panoptic_{train,val}2017.json      digits and what is behind them, maps in a folder
     OUT/ade/images/{training,validation}/*.jpg              the same scenes
     OUT/ade/annotations/{training,validation}/*.png         uint8: 0 unlabelled, 1 background, 2..11 digits 0..9
     OUT/photographs/*.jpg                                   a photograph, and the same with held-out digits
     OUT/demo_data.json                                      the options that the set was made with
 
 Validation uses scans and parts of the photographs that training never sees. The same options give the same bytes.
+A set of an older version has no panoptic files. --complete adds them, and leaves all other files as they are.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from scenes.panoptic_maps import SPLITS, has_panoptic, write_panoptic
 
 from backbones import UserError
 
@@ -32,7 +35,6 @@ PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "brick", "grass"
 TRAIN_SHARE = 0.7  # part of each photograph's width for training; the rest is for validation
 TRAIN_SCANS = 0.8  # part of each digit's scans for training
 BRIGHTNESS = (0.35, 0.65)  # photographs are dimmed by a factor in this range, so the digits stand out
-SPLITS = ("train", "val")
 
 
 def main():
@@ -47,9 +49,18 @@ def main():
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choices (default: 0)")
     parser.add_argument("--overwrite", action="store_true", help="replace a set this tool wrote before")
-    args = parser.parse_args()
-    out = make_demo_data(**vars(args))
-    print(f"{out}: {args.digits_train} + {args.digits_val} digits, {args.num_train} + {args.num_val} scenes")
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="only add to OUT what an older version did not write",
+    )
+    args = vars(parser.parse_args())
+    if args.pop("complete"):
+        print(f"{complete_demo_data(args['out'])}: complete")
+        return
+    out = make_demo_data(**args)
+    digits, scenes = (f"{args[f'{kind}_train']} + {args[f'{kind}_val']}" for kind in ("digits", "num"))
+    print(f"{out}: {digits} digits, {scenes} scenes")
 
 
 def make_demo_data(
@@ -82,6 +93,7 @@ def make_demo_data(
         for split in SPLITS:
             write_digits(beside / "digits", split, counts[f"digits_{split}"], size // 2, seed)
             write_scenes(beside, split, counts[f"num_{split}"], size, seed)
+            write_panoptic(beside, split, lambda index, split=split: PHOTOS[scene_start(split, index, seed)[1]])
         write_photographs(beside / "photographs", seed)
         (beside / MANIFEST).write_text(json.dumps(dict(counts, size=size, seed=seed), indent=2) + "\n")
         check_target(out, overwrite)
@@ -90,6 +102,22 @@ def make_demo_data(
         os.replace(beside, out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+    return out
+
+
+def complete_demo_data(out) -> Path:
+    """Adds the panoptic files to a set of an older version, and returns `out` as a Path.
+
+    Raises:
+        UserError: the folder holds no demo data.
+    """
+    out = Path(out)
+    if not (out / MANIFEST).is_file():
+        raise UserError(f"{out}: no demo data to complete there; without --complete they are made")
+    if not has_panoptic(out):
+        seed = json.loads((out / MANIFEST).read_text())["seed"]
+        for split in SPLITS:
+            write_panoptic(out, split, lambda index, split=split: PHOTOS[scene_start(split, index, seed)[1]])
     return out
 
 
@@ -112,7 +140,7 @@ def write_digits(root: Path, split: str, count: int, size: int, seed: int):
         (root / split / str(digit)).mkdir(parents=True)
     for index in range(count):
         rng = np.random.default_rng([seed, SPLITS.index(split), 0, index])
-        canvas = photo_crop(rng, split, size)
+        canvas = photo_crop(rng, photos(split)[rng.integers(len(PHOTOS))], size)
         k = index % len(labels)
         alpha = digit_alpha(rng, images[k], height=size * rng.uniform(0.6, 0.9), max_width=size - 4)
         top, left = (rng.integers(0, size - side + 1) for side in alpha.shape)
@@ -166,9 +194,9 @@ def write_photographs(folder: Path, seed: int):
 
 def make_scene(split: str, index: int, size: int, seed: int):
     """A scene (size, size, 3) in 0..1, and one to five digits as [(digit, visible mask (size, size) bool)]."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), 1, index])
+    rng, which = scene_start(split, index, seed)
     images, labels = scans(split, seed)
-    canvas = photo_crop(rng, split, size)
+    canvas = photo_crop(rng, photos(split)[which], size)
     instances, taken = [], np.zeros((size, size), bool)
     wanted = rng.integers(1, 6)
     for _attempt in range(60):
@@ -191,6 +219,12 @@ def make_scene(split: str, index: int, size: int, seed: int):
     return canvas, instances
 
 
+def scene_start(split: str, index: int, seed: int):
+    """The generator of a scene's random numbers, and the number of its photograph in PHOTOS, which is drawn first."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), 1, index])
+    return rng, rng.integers(len(PHOTOS))
+
+
 def annotation(annotation_id: int, image_id: int, digit: int, mask) -> dict:
     """A COCO annotation: uncompressed RLE (column by column), and the box x, y, width, height in pixels around it."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -208,9 +242,8 @@ def annotation(annotation_id: int, image_id: int, digit: int, mask) -> dict:
     )
 
 
-def photo_crop(rng, split: str, size: int) -> np.ndarray:
-    """A square piece of a photograph, dimmed, (size, size, 3) in 0..1, from the split's part of the photograph."""
-    photo = photos(split)[rng.integers(len(PHOTOS))]
+def photo_crop(rng, photo: Image.Image, size: int) -> np.ndarray:
+    """A square piece of a photograph, dimmed, (size, size, 3) in 0..1."""
     longest = min(photo.size)
     side = rng.uniform(min(size, longest), longest)
     x, y = rng.uniform(0, photo.width - side), rng.uniform(0, photo.height - side)

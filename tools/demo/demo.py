@@ -119,7 +119,9 @@ def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
         return command("features", *argv, "--out", work_dir / "features", "--device", device)
 
     def make_data() -> list[Command]:
-        return [] if has_data(data) else [command("data", "tools/make_demo_data.py", "--out", data)]
+        if is_complete(data):
+            return []
+        return [command("data", "tools/make_demo_data.py", "--out", data, *(["--complete"] if has_data(data) else []))]
 
     def report() -> list[Command]:
         return [command("report", "tools/demo/report.py", work_dir, "--data", data)]
@@ -168,6 +170,12 @@ def check_data_folder(data: Path) -> None:
 
 def has_data(data: Path) -> bool:
     return (data / "demo_data.json").is_file()  # written last, and the folder appears only when complete
+
+
+def is_complete(data: Path) -> bool:
+    """Whether the data have their panoptic files too, which an older version did not write."""
+    files = (data / f"coco/annotations/panoptic_{split}2017.json" for split in ("train", "val"))
+    return has_data(data) and all(file.is_file() for file in files)
 
 
 def run_step(step: Step, headline: str, logs: Path) -> bool:
