@@ -58,8 +58,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     path = Path(path)
     check_is_config(path)
     try:
-        # A run writes its config six times. Where classes have colours, yapf takes seconds each time to format it.
-        cfg = Config.fromfile(path, format_python_code=False)
+        cfg = Config.fromfile(path)
     except UserError:
         raise
     except Exception as error:  # a config is a program, and can raise any error
