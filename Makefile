@@ -55,17 +55,17 @@ docs: setup
 	@.venv/bin/python tools/docs/frozen_table.py --write
 	@.venv/bin/python tools/model_info.py --published > docs/models.md
 	@.venv/bin/python tools/docs/dense_models_table.py --write
-	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 	@.venv/bin/python tools/bench/distillation.py --page docs/distillation.json > docs/distillation.md
 	@.venv/bin/python tools/demo/full.py --page docs/demo_full.json > docs/demo_full.md
 
 bench: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
-	@.venv/bin/python tools/bench/benchmark.py --out docs/benchmarks/backbones_cpu.json
+	@.venv/bin/python tools/bench/benchmark_backbones.py --out docs/benchmarks/backbones_cpu.json
 	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
 	@.venv/bin/python tools/bench/benchmark_loop.py --out docs/benchmarks/loop_cpu.json
-	@.venv/bin/python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 gpu-report: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock

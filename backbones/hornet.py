@@ -15,6 +15,7 @@ from backbones.gated_conv import GatedConv
 from backbones.layers import DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, GlobalFilter, conv_gelu
 from backbones.ops.global_filter import resized_filter
+from backbones.output_stride import OutputStride
 from backbones.pyramid import PyramidBackbone
 from backbones.stage import Stage
 
@@ -43,7 +44,7 @@ ARCHS = {
 }
 
 
-class HorNet(PyramidBackbone):
+class HorNet(OutputStride, PyramidBackbone):
     """Four-stage convolutional pyramid of recursive gated convolutions, with 7x7 or global filters.
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 round down at each stride.
@@ -55,6 +56,7 @@ class HorNet(PyramidBackbone):
         filter_sizes: (height, width) of the stored global filters, one for each stage, e.g. ``(None, None, (14, 8),
             (7, 4))``. A stage of 7x7 filters has None. A load resizes filters of other sizes, as the official detection
             and segmentation code does. None for all, the default: decided by the loaded weights, else by the arch.
+        output_stride: the largest stride of a map, see :class:`backbones.output_stride.OutputStride`.
         out_norm: whether a LayerNorm ends each returned map, as in the official detection and segmentation backbones.
             None (default): decided by the loaded weights.
 
@@ -82,7 +84,7 @@ class HorNet(PyramidBackbone):
         dims, filters = arch.embed_dims, check_filters(self.filter_sizes, arch.filters)
         self.stem = nn.Sequential(nn.Conv2d(self.in_chans, dims[0], 4, stride=4), LayerNorm2d(dims[0], eps=1e-6))
         for i in range(num_stages):
-            downsample = nn.Identity() if i == 0 else Downsample(dims[i - 1], dims[i])
+            downsample = nn.Identity() if i == 0 else Downsample(dims[i - 1], dims[i], self.step(i))
             blocks = [HorNetBlock(dims[i], arch.orders[i], filters[i], rate) for rate in drop_path_rates[i]]
             self.stages.append(Stage(downsample, blocks, nn.Identity()))
         self.out_norms = nn.ModuleDict()
@@ -194,12 +196,17 @@ def is_filter_for(size: tuple[int | None, ...] | None, published: tuple[int, int
 
 
 class Downsample(nn.Sequential):
-    """LayerNorm, then a 2x2 convolution of stride 2: (B, in_dim, H, W) to (B, dim, H // 2, W // 2)."""
+    """LayerNorm, then a 2x2 convolution of stride 2: (B, in_dim, H, W) to (B, dim, H // 2, W // 2).
 
-    def __init__(self, in_dim: int, dim: int):
+    With stride 1 a row and a column of zeros follow the map, which keeps its size, as in timm's ConvNeXt.
+    """
+
+    def __init__(self, in_dim: int, dim: int, stride: int):
         super().__init__()
         self.norm = LayerNorm2d(in_dim, eps=1e-6)
-        self.conv = nn.Conv2d(in_dim, dim, 2, stride=2)
+        if stride == 1:
+            self.pad = nn.ZeroPad2d((0, 1, 0, 1))
+        self.conv = nn.Conv2d(in_dim, dim, 2, stride)
 
 
 class HorNetBlock(nn.Module):

@@ -43,6 +43,17 @@ def read_image(path: str | Path, content: bytes | None = None, channels: int = 3
         return to_channels(image, channels, str(path))
 
 
+def upright_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of the image that :func:`read_image` gives. No pixels are decoded.
+
+    Raises:
+        UserError: the file is absent or no image.
+    """
+    with opened(path) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(ORIENTATION, 1) > 4 else (width, height)  # 5 to 8: a quarter turn
+
+
 def to_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
     """A PIL image of any mode in 8 bits with a number of channels: 1 is grey, 3 is RGB, 4 is RGBA or CMYK as stored.
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from backbones.graph_layers import GraphOptions, GraphStem, ViGBlock, init_graph_module
 from backbones.layers import ConvNorm
+from backbones.output_stride import OutputStride
 from backbones.pyramid import PyramidBackbone
 from backbones.stage import Stage
 
@@ -29,7 +30,7 @@ RATIOS = (4, 2, 1, 1)  # by which each stage pools its candidates
 NATIVE = (56, 28, 14, 7)  # sides of each stage's map at 224x224, the size of the published position tables
 
 
-class PViG(PyramidBackbone):
+class PViG(OutputStride, PyramidBackbone):
     """Four-stage pyramid of graph convolutions between positions that look alike.
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
@@ -44,6 +45,8 @@ class PViG(PyramidBackbone):
 
     Args:
         conv, relative_position, stochastic, budget: see :class:`backbones.graph_layers.GraphOptions`.
+        output_stride: the largest stride of a map, see :class:`backbones.output_stride.OutputStride`. Graphs of finer
+            maps take more time, by the fourth power of the ratio.
 
     For the other arguments see :class:`backbones.PyramidBackbone`.
     """
@@ -72,7 +75,7 @@ class PViG(PyramidBackbone):
         dims = arch.embed_dims
         self.stem = GraphStem(self.in_chans, (dims[0] // 2, dims[0]), NATIVE[0])
         for i in range(num_stages):
-            downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=2)
+            downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=self.step(i))
             blocks = []
             for j, rate in enumerate(drop_path_rates[i], start=sum(arch.depths[:i])):
                 dilation = min(j // 4 + 1, MAX_DILATION)

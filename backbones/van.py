@@ -13,6 +13,7 @@ from backbones.errors import UserError
 from backbones.fuse import fold_norm_before, norm_affine
 from backbones.layers import BatchNorm2d, ConvMLP, ConvNorm, DropPath, LayerNorm2d
 from backbones.ops import Conv1x1, DepthwiseConv2d, conv_gelu
+from backbones.output_stride import OutputStride
 from backbones.pyramid import PyramidBackbone
 from backbones.stage import Stage
 
@@ -33,10 +34,9 @@ ARCHS = {
     "van_b6": VANArch((6, 6, 90, 6), (96, 192, 384, 768)),
 }
 NORM_EPS = 1e-6
-OUTPUT_STRIDES = (8, 16, 32)
 
 
-class VAN(PyramidBackbone):
+class VAN(OutputStride, PyramidBackbone):
     """Four-stage convolutional pyramid with large kernel attention.
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
@@ -46,8 +46,7 @@ class VAN(PyramidBackbone):
     Args:
         norm_eps: eps of the LayerNorms that end the stages, 0 to 1. None (default): decided by the loaded weights. It
             is 1e-5 for weights of mmpretrain, mmseg and the official segmentation repository. It is 1e-6 otherwise.
-        output_stride: the largest stride of a map: 8, 16 or 32. Below 32 the later downsamplings keep the size of the
-            map, and no convolution is dilated, as in the official HamNet.
+        output_stride: the largest stride of a map, see :class:`backbones.output_stride.OutputStride`.
 
     For the other arguments see :class:`backbones.PyramidBackbone`.
     """
@@ -55,24 +54,20 @@ class VAN(PyramidBackbone):
     ARCHS = ARCHS
     SETTLED_BY_WEIGHTS = ("norm_eps",)
 
-    def __init__(self, arch: str, *args: Any, norm_eps: float | None = None, output_stride: int = 32, **kwargs: Any):
+    def __init__(self, arch: str, *args: Any, norm_eps: float | None = None, **kwargs: Any):
         self.norm_eps = norm_eps if norm_eps is None else check_eps(norm_eps)
-        if isinstance(output_stride, bool) or output_stride not in OUTPUT_STRIDES:
-            raise UserError(f"output_stride is {output_stride!r}; allowed: {', '.join(map(str, OUTPUT_STRIDES))}")
-        self.STRIDES = tuple(min(stride, output_stride) for stride in VAN.STRIDES)
         super().__init__(arch, *args, **kwargs)
 
     def build(self, arch: VANArch, num_stages: int, drop_path_rates: list[list[float]]) -> None:
         dims, mlp_ratios = arch.embed_dims, arch.mlp_ratios
         self.stem = ConvNorm(self.in_chans, dims[0], kernel_size=7, stride=4)
         for i in range(num_stages):
-            stride = self.STRIDES[i] // self.STRIDES[i - 1]
-            downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=stride)
+            downsample = nn.Identity() if i == 0 else ConvNorm(dims[i - 1], dims[i], kernel_size=3, stride=self.step(i))
             blocks = [VANBlock(dims[i], mlp_ratios[i], rate) for rate in drop_path_rates[i]]
             self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=self.norm_eps or NORM_EPS)))
 
     def arguments(self) -> dict[str, Any]:
-        return super().arguments() | {"norm_eps": self.stages[0].norm.eps, "output_stride": self.STRIDES[-1]}
+        return super().arguments() | {"norm_eps": self.stages[0].norm.eps}
 
     def match_structure(self, structure: Mapping[str, Any]) -> None:
         if self.norm_eps is None and structure.get("norm_eps") is not None:

@@ -12,6 +12,7 @@ from backbones.layers import ConvMLP, DropPath, LayerNorm2d
 from backbones.memory_format import channels_last
 from backbones.ops import Conv1x1, vicinity_attention
 from backbones.ops.vicinity import clamped_product
+from backbones.output_stride import OutputStride
 from backbones.pyramid import PyramidBackbone
 from backbones.stage import Stage
 
@@ -31,7 +32,7 @@ ARCHS = {
 }
 
 
-class VVT(PyramidBackbone):
+class VVT(OutputStride, PyramidBackbone):
     """Four-stage pyramid transformer with vicinity attention over all positions of each map.
 
     Input:  (B, in_chans, H, W), H and W from 32 up; sides that are not a multiple of 32 are rounded up at each stride.
@@ -40,7 +41,10 @@ class VVT(PyramidBackbone):
 
     No parameter depends on the size of the training images: positions are fractions of the height and of the width.
 
-    For the arguments see :class:`backbones.PyramidBackbone`.
+    Args:
+        output_stride: the largest stride of a map, see :class:`backbones.output_stride.OutputStride`.
+
+    For the other arguments see :class:`backbones.PyramidBackbone`.
     """
 
     ARCHS = ARCHS
@@ -49,7 +53,7 @@ class VVT(PyramidBackbone):
         dims = arch.embed_dims
         self.stem = PatchEmbed(self.in_chans, dims[0], kernel_size=7, stride=4)
         for i in range(num_stages):
-            downsample = nn.Identity() if i == 0 else PatchEmbed(dims[i - 1], dims[i], kernel_size=3, stride=2)
+            downsample = nn.Identity() if i == 0 else PatchEmbed(dims[i - 1], dims[i], 3, stride=self.step(i))
             blocks = [VVTBlock(dims[i], arch.num_heads[i], arch.mlp_ratios[i], rate) for rate in drop_path_rates[i]]
             self.stages.append(Stage(downsample, blocks, LayerNorm2d(dims[i], eps=1e-6)))
 

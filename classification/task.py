@@ -11,6 +11,7 @@ from classification.extremes import ImagesHook
 from classification.imagenet import word_of
 from classification.model import Classifier
 from classification.published import predicting_config
+from classification.random_data import RandomImages
 from classification.real_labels import use_real_labels
 from classification.report import use_report
 from classification.test_sets import metrics_of, use_images
@@ -59,6 +60,9 @@ class Classification(Task):
         sizes = [((one.get("dataset") or {}).get("transform") or {}).get("input_size") for one in loaders]
         side = next((size for size in sizes if size), 224)
         return side, side
+
+    def random_data(self, cfg):
+        return dict(type=RandomImages.__name__, classes=cfg.model.get("num_classes", 1))
 
     def result(self, output, names):
         scores = output["scores"].cpu().numpy()

@@ -1,21 +1,23 @@
 """COCO's format: the classes of an annotation file, and checks of its entries and images before a run starts."""
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmdet.datasets import CocoDataset, LVISV05Dataset
 
 from backbones import UserError
 from backbones.errors import shorten
-from backbones.images import SUFFIXES
+from backbones.images import SUFFIXES, upright_size
+from detection.coco_entries import Annotations, summary
+from engine.console import say_note
 from engine.formats import Format, class_of, register_format
 from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
+IMAGES_LOOKED_AT = 50  # images of each data set whose size is checked before a run
 
 
 @register_format(CocoDataset)
@@ -30,6 +32,11 @@ class CocoFormat(Format):
         ann_file = under_root(dataset, dataset.ann_file)
         return read_annotations(ann_file).categories if ann_file.is_file() else None
 
+    def counts(self, dataset: Any) -> list[int]:
+        """How many objects each class has, without crowds and what is not trained on."""
+        found = read_annotations(under_root(dataset, dataset.ann_file)).counts
+        return [found.get(name, 0) for name in classes_of(dataset)]
+
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
         """Gives a CocoMetric its annotation file, which the metric reads itself."""
         if str(evaluator.get("type")).endswith("CocoMetric") and evaluator.get("ann_file") is None:
@@ -39,17 +46,19 @@ class CocoFormat(Format):
         """Checks the annotation file, its images, and the classes and masks that the config needs.
 
         Raises:
-            UserError: an image folder or annotation file is missing, empty or not COCO; images are absent; classes are
-                not among the categories; annotations name unknown images or categories, or lack masks that the
-                pipeline loads. Test sets need no annotations.
+            UserError: an image folder or annotation file is missing, empty or not COCO; images are absent, or of
+                another size than the file says; classes are not among the categories; annotations name unknown images
+                or categories, or lack masks that the pipeline loads, or none is left to train on. Test sets need no
+                annotations.
         """
-        check_dataset(dataset, needs_annotations=split != "test")
+        check_dataset(dataset, split)
 
 
 register_format(LVISV05Dataset)(Format)  # derived from CocoDataset, but its files have other entries
 
 
-def check_dataset(dataset: Any, needs_annotations: bool) -> None:
+def check_dataset(dataset: Any, split: str) -> None:
+    needs_annotations = split != "test"
     root = Path(dataset.get("data_root") or ".")
     if not root.is_dir():
         raise UserError(f"no data folder {root}; set data_root=FOLDER")
@@ -61,22 +70,26 @@ def check_dataset(dataset: Any, needs_annotations: bool) -> None:
         raise UserError(f"{ann_file}: no annotations in it")
 
     min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0)
-    if needs_annotations and not dataset.get("test_mode") and max(coco.short_sides) < min_size:
+    if needs_annotations and not dataset.get("test_mode") and max(map(min, coco.sizes)) < min_size:
         raise UserError(
-            f"{ann_file}: all {len(coco.short_sides)} images are too small, by their width and height in the file; "
+            f"{ann_file}: all {len(coco.sizes)} images are too small, by their width and height in the file; "
             f"allowed: {min_size}x{min_size} pixels and larger"
         )
 
     folder = under_root(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
     check_images(coco, ann_file, folder)
-    classes = (dataset.get("metainfo") or {}).get("classes") or own_classes(dataset)
-    check_classes(coco, ann_file, [classes] if isinstance(classes, str) else list(classes))
+    check_sizes(coco, ann_file, folder)
+    check_classes(coco, ann_file, classes_of(dataset))
+    if split == "train":
+        check_used(coco, ann_file)
     loads_masks = any(t.get("with_mask") for t in dataset.get("pipeline", []) if t.get("type") == "LoadAnnotations")
     if loads_masks and coco.without_mask:
         raise UserError(
             f"{ann_file}: {coco.without_mask} annotations have no segmentation; "
             "use a detector without masks (retinanet_*), or add segmentations"
         )
+    if loads_masks:
+        check_masks(coco, ann_file)
 
 
 def check_scored_masks(cfg: Any, split: str) -> None:
@@ -90,7 +103,9 @@ def check_scored_masks(cfg: Any, split: str) -> None:
         kinds = metric.get("metric", "bbox")
         scores_masks = bool({"segm", "boundary"} & {*([kinds] if isinstance(kinds, str) else kinds)})
         if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
-            without = read_annotations(Path(metric.ann_file)).without_mask
+            coco = read_annotations(Path(metric.ann_file))
+            check_masks(coco, Path(metric.ann_file))
+            without = coco.without_mask
             if without:
                 raise UserError(
                     f"{metric.ann_file}: {without} annotations have no segmentation, and {split}_evaluator scores "
@@ -98,12 +113,36 @@ def check_scored_masks(cfg: Any, split: str) -> None:
                 )
 
 
+def check_masks(coco: Annotations, ann_file: Path) -> None:
+    if coco.bad_masks:
+        raise UserError(
+            f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
+            "points, or run lengths of the image's size"
+        )
+
+
+def check_used(coco: Annotations, ann_file: Path) -> None:
+    """Says how many annotations are not trained on. Raises UserError if none is left."""
+    if not coco.unused:
+        return
+    why = "their boxes have a side below one pixel or no area, or lie outside the image"
+    if not coco.counts:
+        raise UserError(f"{ann_file}: no annotation is left to train on; {why}: {shorten(coco.unused)}")
+    say_note(f"{ann_file}: left out of the training: {len(coco.unused)} annotations; {why}: {shorten(coco.unused)}")
+
+
+def classes_of(dataset: Any) -> list[str]:
+    """The classes in a data set's config; the default classes if it has none."""
+    classes = (dataset.get("metainfo") or {}).get("classes") or own_classes(dataset)
+    return [classes] if isinstance(classes, str) else list(classes)
+
+
 def own_classes(dataset: Any) -> tuple[str, ...]:
     """The default classes of the data set's class: COCO's, or those of a subclass."""
     return class_of(dataset, "mmdet").METAINFO["classes"]
 
 
-def check_images(coco: "Annotations", ann_file: Path, folder: Path) -> None:
+def check_images(coco: Annotations, ann_file: Path, folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"no image folder {folder}; set data_root or data_prefix.img of the data set")
     there: dict[Path, set[str]] = {}  # one listing per folder: asking for each file takes minutes on network discs
@@ -121,7 +160,23 @@ def check_images(coco: "Annotations", ann_file: Path, folder: Path) -> None:
         raise UserError(f"{ann_file}: {of}: {shorten(absent)}")
 
 
-def check_classes(coco: "Annotations", ann_file: Path, classes: list[str]) -> None:
+def check_sizes(coco: Annotations, ann_file: Path, folder: Path) -> None:
+    """Compares up to 50 images, evenly spread, with the sizes in the file. Each image is compared when it is loaded."""
+    step = -(-len(coco.sizes) // IMAGES_LOOKED_AT)
+    for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
+        check_size_of(folder / name, upright_size(folder / name), size, str(ann_file))
+
+
+def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> None:
+    """Raises UserError for an image whose (width, height) is not the one that the annotations belong to."""
+    if tuple(found) != tuple(said):
+        raise UserError(
+            f"{path} has {found[0]}x{found[1]} pixels, and by {where} {said[0]:g}x{said[1]:g}; allowed: the same size, "
+            "since the boxes belong to it"
+        )
+
+
+def check_classes(coco: Annotations, ann_file: Path, classes: list[str]) -> None:
     unknown = [name for name in classes if name not in coco.categories]
     if unknown:
         raise UserError(
@@ -135,26 +190,6 @@ def check_classes(coco: "Annotations", ann_file: Path, classes: list[str]) -> No
             f"{ann_file}: the classes are in another order than its categories: {shorten(classes, 5)}; "
             f"allowed: {shorten(in_file_order, 5)}"
         )
-
-
-class Annotations(NamedTuple):
-    """The parts of a COCO file that the checks need.
-
-    Attributes:
-        categories: names, in the order of the file.
-        file_names: of the images, below the image folder.
-        short_sides: the smaller of width and height of each image, in pixels.
-        has_annotations: whether there is any annotation.
-        without_mask: number of annotations without a segmentation.
-        problem: the message for a malformed file, or None.
-    """
-
-    categories: tuple[str, ...]
-    file_names: tuple[str, ...]
-    short_sides: tuple[float, ...]
-    has_annotations: bool
-    without_mask: int
-    problem: str | None
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -193,35 +228,5 @@ def parse(path: Path, mtime: int, size: int, summarise: Callable[[dict], Any]) -
             raise UserError(f"{path}: the list {key} is empty")
     try:
         return summarise(data)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not COCO json; an entry is malformed ({type(error).__name__}: {error})") from None
-
-
-def summary(data: dict) -> Annotations:
-    image_ids = {image["id"] for image in data["images"]}
-    category_ids = {category["id"] for category in data["categories"]}
-    names = tuple(str(category["name"]) for category in data["categories"])
-    annotations = data.get("annotations") or []
-    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in image_ids})
-    lost_categories = sorted({str(a["category_id"]) for a in annotations if a["category_id"] not in category_ids})
-    malformed = [a["id"] for a in annotations if len(a["bbox"]) != 4]
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    problem = None
-    if repeated:
-        problem = f"several categories have the name {shorten(repeated)}"
-    elif lost_images:
-        problem = f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
-    elif lost_categories:
-        problem = f"annotations name category ids that are not in the list of categories: {shorten(lost_categories)}"
-    elif malformed:
-        problem = f"bbox must be [x, y, width, height]; not so in the annotations {shorten(malformed)}"
-    elif len({a["id"] for a in annotations}) < len(annotations):
-        problem = "annotations share ids; each needs its own"
-    return Annotations(
-        categories=names,
-        file_names=tuple(image["file_name"] for image in data["images"]),
-        short_sides=tuple(min(image["width"], image["height"]) for image in data["images"]),
-        has_annotations=bool(annotations),
-        without_mask=sum(not a.get("segmentation") for a in annotations),
-        problem=problem,
-    )

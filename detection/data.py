@@ -8,7 +8,9 @@ from mmdet.registry import TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection import coco, panoptic  # noqa: F401, which register their formats
+from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
+from detection.coco import check_size_of
+from detection.training_data import use_data_options
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -21,13 +23,17 @@ SCOPE = "mmdet"
 def prepare_config(cfg: Any) -> None:
     """Completes a config in place: data roots, the test set, the evaluators' annotation files, classes, num_classes.
 
+    The options of the training data become steps and wrappers of its data set.
+
     The classes are the first of these that is given: ``cfg.classes``, ``metainfo`` of a data set, the classes in the
     files of the first data set that exists. A config without any of these keeps its num_classes.
 
     Raises:
-        UserError: an annotation file is not of its format, or ``cfg.classes`` is no list of names.
+        UserError: an annotation file is not of its format, ``cfg.classes`` is no list of names, or an option of the
+            training data does not fit.
     """
     prepare_splits(cfg)
+    use_data_options(cfg)
     for split in SPLITS:
         evaluators = cfg.get(f"{split}_evaluator") or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
@@ -80,4 +86,16 @@ class FixedClasses(Format):
 
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
-    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""
+    """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file.
+
+    Raises:
+        UserError: as ``OneReader``; the image has another size than its annotations say.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
+        loaded = super().transform(results)
+        if loaded is not None and {"width", "height"} <= set(loaded):
+            height, width = loaded["ori_shape"]
+            said = (loaded["width"], loaded["height"])
+            check_size_of(loaded["img_path"], (width, height), said, "its annotations")
+        return loaded

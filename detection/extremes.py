@@ -10,6 +10,7 @@ from pycocotools import mask as coco_mask
 
 from detection.coco_truth import box_of, run_lengths_of
 from detection.errors import ERRORS, Errors, judge_image
+from detection.run_lengths import run_lengths
 from engine.draw import draw_instances, make_palette
 from engine.extremes import ExtremesHook, Judged
 from engine.sheet import Tile
@@ -83,9 +84,7 @@ def shown(predictions: Any, score: float) -> dict[str, Any]:
     """The predictions of mmdet's ``pred_instances`` from a score up; of masks the run lengths."""
     kept = predictions[predictions.scores >= score].cpu()
     boxes = kept.bboxes
-    masks = None
-    if "masks" in kept:
-        masks = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(kept.masks)]
+    masks = run_lengths(kept.masks) if "masks" in kept else None
     return dict(
         boxes=np.asarray(getattr(boxes, "tensor", boxes), float).tolist(),
         labels=kept.labels.tolist(),

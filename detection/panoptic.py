@@ -1,21 +1,47 @@
-"""COCO's panoptic format: classes of an annotation file, and checks of its entries, images and maps before a run."""
+"""COCO's panoptic format: classes of an annotation file, and checks of its entries, images and maps before a run.
+
+Heads number things before stuff. A file may list its categories in any order.
+"""
 
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import CocoPanopticDataset
+from mmdet import datasets
+from mmdet.datasets.api_wrappers import COCOPanoptic
+from mmdet.registry import DATASETS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection.coco import Annotations, check_images, read_content
+from detection.coco import check_images, check_sizes, read_content
+from detection.coco_entries import Annotations, is_box, is_number, repeated_entries
 from engine.formats import Format, class_of, register_format
 from engine.splits import under_root
 
-COCO_CLASSES = CocoPanopticDataset.METAINFO["classes"]
+COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]
 
 
-@register_format(CocoPanopticDataset)
+def things_first(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The categories of a file, all things before all stuff, and otherwise in the file's order."""
+    return sorted(categories, key=lambda category: not category["isthing"])
+
+
+class ThingsFirst(COCOPanoptic):
+    """mmdet's index of a panoptic file, whose categories are in the order of the labels."""
+
+    def createIndex(self) -> None:
+        self.dataset["categories"] = things_first(self.dataset["categories"])
+        super().createIndex()
+
+
+@DATASETS.register_module(force=True)  # in place of mmdet's, which numbers classes in the file's order
+class CocoPanopticDataset(datasets.CocoPanopticDataset):
+    """mmdet's CocoPanopticDataset for files that list things and stuff in any order."""
+
+    COCOAPI = ThingsFirst
+
+
+@register_format(datasets.CocoPanopticDataset)
 class PanopticFormat(Format):
     """A json file of segments and a folder of maps, whose colours are the segments' ids, for CocoPanopticDataset."""
 
@@ -44,6 +70,11 @@ class PanopticFormat(Format):
             stuff = tuple(name for name in names if name not in things)
             dataset.metainfo.update(thing_classes=things, stuff_classes=stuff)
 
+    def counts(self, dataset: Any) -> list[int]:
+        """How many segments each class has, without crowds."""
+        content, _ = read_panoptic(under_root(dataset, dataset.ann_file))
+        return [content.counts.get(name, 0) for name in content.categories]
+
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
         """Gives a CocoPanopticMetric its annotation file and the folder of its maps."""
         if str(evaluator.get("type")).endswith("CocoPanopticMetric"):
@@ -55,18 +86,17 @@ class PanopticFormat(Format):
         """Checks the annotation file, its images and maps.
 
         Raises:
-            UserError: the file is missing or is no panoptic json; an image or map is absent; a thing follows stuff.
+            UserError: the file is missing or is no panoptic json; an image or map is absent; an image has another size
+                than the file says.
         """
         ann_file, prefix = under_root(dataset, dataset.ann_file), dataset.data_prefix
-        content, things = read_panoptic(ann_file)
+        content, _ = read_panoptic(ann_file)
         if content.problem:
             raise UserError(f"{ann_file}: {content.problem}")
         if split != "test" and not content.has_annotations:
             raise UserError(f"{ann_file}: no segments in it")
-        if content.categories[: len(things)] != things:
-            late = [name for name in things if name not in content.categories[: len(things)]]
-            raise UserError(f"{ann_file}: the categories {shorten(late)} are things; allowed: all things before stuff")
         check_images(content, ann_file, under_root(dataset, prefix["img"]))
+        check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
         if split != "test":
             check_maps(content, ann_file, under_root(dataset, prefix["seg"]))
 
@@ -92,30 +122,28 @@ def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
 
 
 def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
-    names = tuple(str(category["name"]) for category in data["categories"])
-    things = tuple(str(category["name"]) for category in data["categories"] if category["isthing"])
-    images, ids = {image["id"] for image in data["images"]}, {category["id"] for category in data["categories"]}
+    ordered = things_first(data["categories"])
+    sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
+    names = {category["id"]: str(category["name"]) for category in ordered}
     annotations = data.get("annotations") or []
     segments = [segment for annotation in annotations for segment in annotation["segments_info"]]
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in images})
-    lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in ids})
-    malformed = [s["id"] for s in segments if len(s["bbox"]) != 4 or "area" not in s]
-    problem = None
-    if repeated:
-        problem = f"several categories have the name {shorten(repeated)}"
-    elif lost_images:
+    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
+    lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
+    malformed = [s["id"] for s in segments if not is_box(s["bbox"]) or not is_number(s.get("area"))]
+    problem = next(repeated_entries(data), None)
+    if problem is None and lost_images:
         problem = f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
-    elif lost_categories:
+    elif problem is None and lost_categories:
         problem = f"segments name category ids that are not in the list of categories: {shorten(lost_categories)}"
-    elif malformed:
+    elif problem is None and malformed:
         problem = f"a segment needs an area and bbox=[x, y, width, height]; not so in the segments {shorten(malformed)}"
     content = Annotations(
-        categories=names,
+        categories=tuple(str(category["name"]) for category in ordered),
         file_names=tuple(image["file_name"] for image in data["images"]),
-        short_sides=tuple(min(image["width"], image["height"]) for image in data["images"]),
+        sizes=tuple(sizes.values()),
         has_annotations=bool(segments),
         without_mask=0,
         problem=problem,
+        counts={} if problem else dict(Counter(names[s["category_id"]] for s in segments if not s.get("iscrowd"))),
     )
-    return content, things
+    return content, tuple(str(category["name"]) for category in ordered if category["isthing"])

@@ -10,6 +10,7 @@ from mmdet.registry import METRICS
 
 from backbones.errors import UserError, shorten
 from backbones.files import write_json
+from detection.panoptic import things_first
 from detection.panoptic_quality import PQStat
 from engine.console import say_note
 from engine.tables import write_dicts
@@ -39,6 +40,8 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
         super().__init__(*args, **kwargs)
         if self.tmp_dir is None and self._coco_api is None:
             raise UserError("panoptic predictions are written with the ids of an annotation file; set ann_file")
+        if self._coco_api is not None:
+            self._coco_api.dataset["categories"] = things_first(self._coco_api.dataset["categories"])
         self.report = report
         self.noted = False
 

@@ -4,19 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
-from pycocotools import mask as coco_mask
 
+from backbones.errors import UserError
 from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.random_data import RandomScenes
+from detection.run_lengths import RunLengths, as_text, run_lengths
+from detection.tiles import is_panoptic, use_tiles
+from detection.training_data import tell_data_options
 from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances
-from engine.splits import SPLITS
+from engine.splits import SPLITS, datasets_of
 from engine.task import Task
 from engine.test_files import set_test_files
 
@@ -42,20 +47,38 @@ class Detection(Task):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
 
     def result(self, output, names):
-        found = output.pred_instances.cpu().numpy()
+        found = output.pred_instances.cpu()
+        found = found[torch.argsort(found.scores, descending=True, stable=True)].numpy()  # Mask2Former gives any order
+        masks = found.get("masks")
+        if masks is not None:
+            is_packed = isinstance(masks, list)
+            masks = RunLengths(masks, tuple(output.ori_shape)) if is_packed else masks.astype(bool)
         return Instances(
             size=tuple(output.ori_shape),
             boxes=found.bboxes.astype(np.float32),
             scores=found.scores.astype(np.float32),
             labels=found.labels.astype(np.int64),
             names=[str(names[i]) for i in found.labels],
-            masks=found.masks.astype(bool) if "masks" in found else None,
+            masks=masks,
         )
+
+    def use_tta(self, cfg, views=None):
+        if is_panoptic(cfg.model):
+            raise UserError(
+                "--tta: panoptic maps of several views cannot be joined; allowed: detectors of boxes or masks"
+            )
+        super().use_tta(cfg, views)
+
+    def use_tiles(self, cfg, tiles):
+        use_tiles(cfg, tiles)
 
     def check_data(self, cfg, splits=SPLITS):
         super().check_data(cfg, splits)
         for split in splits:
             check_scored_masks(cfg, split)
+
+    def check_training(self, cfg, model, loader):
+        tell_data_options(cfg, loader)
 
     def use_test_files(self, cfg, report, results):
         prefix = str(Path(results) / "results") if results else None
@@ -76,7 +99,7 @@ class Detection(Task):
             "categories": result.names,
         }
         if result.masks is not None:
-            content["masks"] = [run_lengths(mask) for mask in result.masks]
+            content["masks"] = [as_text(mask) for mask in run_lengths(result.masks)]
         return content
 
     def draw(self, image, result, palette):
@@ -92,11 +115,20 @@ class Detection(Task):
     def counted_pass(self, model, images):
         return counted_pass(model, images)
 
+    def random_data(self, cfg):
+        classes = len(self.class_names(cfg))
+        head = cfg.model.get("panoptic_head") or {}
+        things = head.get("num_things_classes", classes)
+        return dict(type=RandomScenes.__name__, things=things, classes=things + head.get("num_stuff_classes", 0))
+
     def with_truth(self, dataset, cfg):
         """Adds the loading of boxes to a test pipeline, which has none: the evaluator reads the annotation file."""
-        steps = dataset.get("pipeline")
+        for inner in (*(dataset.get("datasets") or ()), dataset.get("dataset")):
+            if inner is not None:
+                self.with_truth(inner, cfg)
+        steps = None if "dataset" in dataset else dataset.get("pipeline")
         if steps and not any(kind_of(step) in LOADERS for step in steps):
-            training = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+            training = next(datasets_of(cfg, "train"), {})
             loaders = [step for step in training.get("pipeline", []) if kind_of(step) in LOADERS]
             masks = any(step.get("with_mask") for step in loaders)
             kind = loaders[0]["type"] if loaders else "LoadAnnotations"
@@ -115,12 +147,6 @@ class Detection(Task):
             [tuple(palette[label]) for label in labels],
             masks=truth.masks.to_ndarray().astype(bool) if "masks" in truth else None,
         )
-
-
-def run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """A bool (H, W) mask in COCO's compressed run-length form: a dict with ``size`` (H, W) and ``counts``."""
-    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(map(int, encoded["size"])), "counts": encoded["counts"].decode("ascii")}
 
 
 TASK = Detection()

@@ -15,6 +15,22 @@ class InstanceTTA(DetTTAModel):
     DetTTAModel. mmdet's class refuses masks.
     """
 
+    def test_step(self, data):
+        """The joined predictions. The detector is not told that a view is mirrored.
+
+        Otherwise Cascade Mask R-CNN would mirror the masks of its stages back, which fails, and is done here anyway.
+        """
+        predictions = []
+        for inputs, samples in zip(data["inputs"], data["data_samples"], strict=True):
+            flips = [dict(flip=one.get("flip", False), flip_direction=one.get("flip_direction")) for one in samples]
+            for sample in samples:
+                sample.set_metainfo(dict(flip=False, flip_direction=None))
+            outputs = self.module.test_step(dict(inputs=inputs, data_samples=samples))
+            for output, flip in zip(outputs, flips, strict=True):
+                output.set_metainfo(flip)
+            predictions.append(outputs)
+        return self.merge_preds(list(zip(*predictions, strict=True)))
+
     def _merge_single_sample(self, data_samples):
         views = [in_image_frame(sample) for sample in data_samples]
         joined = views[0].cat(views)

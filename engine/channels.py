@@ -16,6 +16,8 @@ from engine.console import say_note
 
 BACKBONE = "backbone"
 PYRAMID_CHANNELS = 256  # channels of each scale of a simple pyramid
+# mmdet's necks that take the maps in another way: from the coarsest on, or the coarsest alone.
+FROM_COARSEST, COARSEST = ("YOLOV3Neck",), ("CTResNetNeck", "DilatedEncoder")
 
 
 def complete_channels(owner: ConfigDict, net: PyramidBackbone) -> None:
@@ -126,7 +128,9 @@ def wanted(part: ConfigDict, role: str, maps: list[int]) -> int | list[int]:
             return [maps[i] for i in index]
     except IndexError:
         raise UserError(f"{role}.in_index is {index}; allowed: maps 0 to {len(maps) - 1}") from None
-    if part.get("type") == "SimpleFeaturePyramid" or role in ("decode_head", "auxiliary_head"):
+    if part.get("type") in FROM_COARSEST:
+        return maps[::-1]
+    if part.get("type") in ("SimpleFeaturePyramid", *COARSEST) or role in ("decode_head", "auxiliary_head"):
         return list(maps) if "pixel_decoder" in part else maps[-1]
     if role.endswith("head") and "pixel_decoder" not in part:
         if len(set(maps)) > 1:

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from backbones.errors import UserError
 
@@ -75,6 +77,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
+def count(text: str) -> int:
+    """The type of an option: integers from 1."""
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
+    return int(text)
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """The type of an option: height and width in pixels, such as 800x1344."""
+    if not re.fullmatch(r"[1-9]\d*x[1-9]\d*", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
+    height, width = text.split("x")
+    return int(height), int(width)
+
+
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that training and testing have in common."""
     parser.add_argument("--work-dir", metavar="DIR", help="the run's folder; default: work_dirs/<config name>")
@@ -110,6 +127,34 @@ def add_track_option(parser: argparse.ArgumentParser) -> None:
 def track_options(args: argparse.Namespace) -> list[str]:
     """``--track`` in the form of ``--cfg-options``."""
     return [f"track=[{','.join(args.track)}]"] if args.track else []
+
+
+def add_tile_options(parser: argparse.ArgumentParser) -> None:
+    """``--tile`` and ``--tile-overlap``, for every tool that predicts. :func:`given_tiles` checks them."""
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="for images larger than those of the training: overlapping tiles with sides of this length. Detection: "
+        "tiles of the image, and what they show of an object is joined. Segmentation: tiles of the image after the "
+        "config's resize, and scores are averaged where they overlap (mmseg's mode 'slide')",
+    )
+    parser.add_argument(
+        "--tile-overlap",
+        type=float,
+        metavar="SHARE",
+        help="the share of a tile that its neighbour also shows (default: 0.25). Objects up to this size are whole in "
+        "some tile",
+    )
+
+
+def given_tiles(args: argparse.Namespace) -> Any:
+    """The ``engine.tiles.Tiles`` of the options; None without them. UserError if they are not allowed."""
+    from engine.tiles import tiles_of
+
+    if args.tile is None and args.tile_overlap is None:
+        return None
+    return tiles_of(args.tile, args.tile_overlap, ("--tile", "--tile-overlap"))
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:

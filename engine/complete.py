@@ -4,6 +4,7 @@
 - ``mean="weights"`` and ``std="weights"`` become the statistics of the loaded weights.
 - ``pretrained=True`` becomes the name of the arch's first weights.
 - Schedules and averages that count optimiser steps learn how many batches a step accumulates.
+- Options of one word, such as ``class_weight`` and ``ema``, become the parts of the config that carry them out.
 
 A typed number stays. A run whose config was not completed fails, since no module takes a word. The completed config
 holds plain values, so mm's own tools can run it with its ``custom_imports``.
@@ -23,11 +24,13 @@ from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
+from engine.class_weights import use_class_weights
 from engine.mistakes import type_hint
 from engine.rates import follow_accumulation
 from engine.register import build_any
 from engine.splits import complete_loaders
 from engine.tasks import task_for
+from engine.training_options import average_weights, check_options_of_task
 from engine.values import check_values
 
 WEIGHTS = "weights"
@@ -42,14 +45,17 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
         options: the dotted keys that options have set. Errors about them do not blame the config's bases.
 
     Raises:
-        UserError: the data are not of their format; a number is out of range, as in ``check_values``; the backbone's
-            arch, arguments or weights do not exist or do not belong together; a typed number of channels is not the
-            network's; a word cannot be replaced.
+        UserError: the data are not of their format; a number is out of range, as in ``check_values``; an option is of
+            another task, or does not fit; the backbone's arch, arguments or weights do not exist or do not belong
+            together; a typed number of channels is not the network's; a word cannot be replaced.
     """
     task = task_for(cfg)
+    check_options_of_task(cfg, task.name)
     task.complete(cfg)
     check_values(cfg)
     complete_loaders(cfg)
+    use_class_weights(cfg)
+    average_weights(cfg)
     follow_accumulation(cfg)
     nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):

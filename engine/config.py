@@ -19,6 +19,7 @@ from engine.data_root import follow_data_root, move_data_root
 from engine.inherited import check_names, check_options
 from engine.options import flat, parse_options
 from engine.tasks import TASKS
+from engine.training_options import OPTIONS
 
 WEIGHT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -38,6 +39,7 @@ READ_KEYS = (
     | {"train_pipeline", "test_pipeline"}
     | {"data_root", "data_format", "classes", "input_size", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
+    | set(OPTIONS)
 )
 
 
@@ -56,8 +58,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     path = Path(path)
     check_is_config(path)
     try:
-        # A run writes its config six times. Where classes have colours, yapf takes seconds each time to format it.
-        cfg = Config.fromfile(path, format_python_code=False)
+        cfg = Config.fromfile(path)
     except UserError:
         raise
     except Exception as error:  # a config is a program, and can raise any error

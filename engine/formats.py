@@ -54,6 +54,14 @@ class Format:
             colours = kept if len(kept) == len(names) else palette
             dataset.metainfo = dict(given, classes=tuple(names), palette=colours)
 
+    def counts(self, dataset: Any) -> list[int] | None:
+        """How many labels each class has in the files, in the order of the classes; None if this is not known.
+
+        Raises:
+            UserError: the files are not of this format.
+        """
+        return None
+
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
         """Writes into an evaluator's config the values that follow from its data set, such as the annotation file."""
 

@@ -55,5 +55,8 @@ def is_rgb(preprocessor: nn.Module, cfg: Config) -> bool:
 
     mm's transforms read files as BGR. Only ``bgr_to_rgb`` changes the order.
     """
-    given = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
+    model = cfg.model
+    while "module" in model:  # in test-time augmentation
+        model = model["module"]
+    given = model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     return bool(given.get("bgr_to_rgb")) or not isinstance(preprocessor, ImgDataPreprocessor)

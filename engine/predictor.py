@@ -30,6 +30,7 @@ from engine.published import published_model
 from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
+from engine.tiles import tiles_of
 
 
 class Predictor:
@@ -53,6 +54,10 @@ class Predictor:
             classes and the network's structure.
         batch_size: number of images that are computed at a time, 1 or more. A batch has images of one size after
             preprocessing, so no result depends on the other images.
+        tile: the side of overlapping tiles in pixels, 32 or more, for images larger than those of the training. A
+            detector gets tiles of the image, ``batch_size`` at a time. A segmenter gets tiles of the resized image, in
+            mmseg's mode "slide". None takes whole images.
+        tile_overlap: the share of a tile that its neighbour also shows, from 0 to less than 1; 0.25 by default.
 
     Attributes:
         task: the config's task, an ``engine.task.Task``.
@@ -63,7 +68,8 @@ class Predictor:
 
     Raises:
         UserError: a file is absent or cannot be read, a checkpoint carries no config or one that would run code,
-            weights do not fit, an option contradicts the checkpoint, or the device is not available.
+            weights do not fit, an option contradicts the checkpoint, the device is not available, or the model cannot
+            take tiles.
     """
 
     def __init__(
@@ -73,8 +79,11 @@ class Predictor:
         device: str | torch.device | None = None,
         cfg_options: list[str] | dict[str, Any] | None = None,
         batch_size: int = 1,
+        tile: int | None = None,
+        tile_overlap: float | None = None,
     ):
         self.batch_size = check_int("batch_size", batch_size, 1, None)
+        self.tiles = None if tile is None and tile_overlap is None else tiles_of(tile, tile_overlap)
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
@@ -126,6 +135,10 @@ class Predictor:
             set_num_classes(self.cfg.model, len(names))
         self.names = [self.task.shown_name(str(name)) for name in names or self.task.class_names(self.cfg)]
         self.palette = self.task.palette(self.cfg, len(self.names))
+        if self.tiles is not None:
+            if self.cfg.get("test_dataloader"):
+                self.cfg.test_dataloader.batch_size = self.batch_size
+            self.task.use_tiles(self.cfg, self.tiles)
         self.model = self.task.build_model(self.cfg)
         with self.task.scoped(self.cfg):
             self.prepare = self.task.preprocessing(self.cfg)

@@ -1,6 +1,7 @@
 """The results of a prediction, as arrays in the pixels of the given image."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,8 @@ class Instances:
         scores: (N,) float32, 0..1.
         labels: (N,) int64, class indices.
         names: N class names.
-        masks: (N, height, width) bool, or None from a detector without masks.
+        masks: (N, height, width) bool, or None from a detector without masks. Of tiles they are
+            ``detection.run_lengths.RunLengths``, which has the same indices and needs less memory.
     """
 
     size: tuple[int, int]
@@ -38,7 +40,7 @@ class Instances:
     scores: np.ndarray
     labels: np.ndarray
     names: list[str]
-    masks: np.ndarray | None = None
+    masks: Any = None
 
     def above(self, score: float) -> "Instances":
         """The objects whose score is at least ``score``."""

@@ -11,7 +11,9 @@ from mmengine.config import Config
 from backbones.errors import UserError
 from engine.added_hooks import add_hooks
 from engine.batch_of_one import check_batches_of_one
+from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to, prints_to_log
+from engine.formatted_once import format_configs_once
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast
@@ -62,6 +64,7 @@ def build_training(
         check_parts(cfg, needed="train")
         choose_precision(cfg, amp, device)
         check_data(cfg, ("train", "val"))
+        settle_class_weights(cfg)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
@@ -137,6 +140,7 @@ def build_testing(
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:
     """Joins the group of processes, and builds the runner of a checked config. The config is changed in place."""
     cfg.work_dir, cfg.launcher, cfg.device = str(folder.path), launcher, device
+    format_configs_once()
     wrapper_class(cfg.get("model_wrapper_cfg"))  # a bad wrapper is refused in a single process, too
     init_processes(launcher, device)
     # mmengine keeps loggers, visualizers and scopes by this name for the whole process.

@@ -21,6 +21,7 @@ from engine.draw import Colour, make_palette
 from engine.formats import formats_of
 from engine.results import Result
 from engine.splits import SPLITS
+from engine.tiles import Tiles
 from engine.tta import use_tta
 
 
@@ -106,6 +107,14 @@ class Task(ABC):
             raise UserError(f"--tta {views}: {self.name} has no choice of views; allowed: --tta alone")
         use_tta(cfg)
 
+    def use_tiles(self, cfg: Any, tiles: Tiles) -> None:
+        """Changes a config in place to predict on tiles of an image. With :meth:`use_tta`, this comes second.
+
+        Raises:
+            UserError: the task or the config's model cannot do this.
+        """
+        raise UserError(f"tiles are for detection and segmentation, and this is {self.name}")
+
     def use_test_options(
         self,
         cfg: Any,
@@ -187,6 +196,14 @@ class Task(ABC):
             images: (1, 3, H, W) on the meta device.
         """
         return model(images)
+
+    def random_data(self, cfg: Any) -> dict[str, Any]:
+        """The config of a data set of random samples for a config's model, but for ``number``, ``height``, ``width``.
+
+        Raises:
+            UserError: the task has no such data set.
+        """
+        raise UserError(f"{self.name} has no random data; allowed: a measurement on the config's own data")
 
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
         """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.

@@ -16,7 +16,10 @@ These operators equal the compiled ones exactly or within 1e-5 (float32), forwar
     boxes.py      nms, softnms, nms_match, bbox_overlaps
     roi.py        roi_align, roi_pool
     deform.py     deform_conv, modulated_deform_conv
+    deform_roi.py deform_roi_pool
+    lines.py      line_nms
     losses.py     sigmoid_focal_loss, softmax_focal_loss
+    sync_bn.py    sync_bn
     attention.py  ms_deform_attn
     upsample.py   carafe, carafe_naive
     masks.py      masked_im2col, masked_col2im, psamask
@@ -26,9 +29,10 @@ Any other name is a callable that raises NotImplementedError with the operator's
 Known differences from the compiled operators:
 
 - Equal scores: nms and nms_match visit the lower index first, on every device. The compiled order is not defined.
+- line_nms visits the lines by score. The compiled CUDA kernel of mmcv 2.3.6 does so only for lines that are sorted.
 - float16 and bfloat16 are computed in float32, and rounded once at the end.
-- Operators that a compiled CPU build lacks (focal losses, roi_pool, carafe, ms_deform_attn, masked convolution) run on
-  the CPU as on CUDA.
+- Operators that a compiled CPU build lacks (focal losses, roi_pool, deform_roi_pool, line_nms, sync_bn, carafe,
+  ms_deform_attn, masked convolution) run on the CPU as on CUDA.
 """
 
 from mmcv_ops.finder import install

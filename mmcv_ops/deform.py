@@ -8,6 +8,9 @@ Shapes:
     mask     (B, deform groups * kh * kw, OH, OW)
     output   (B, O, OH, OW)
 
+The modulated convolution also takes larger offset and mask maps, as DyHead gives them. As in the compiled operators,
+the first values of an image's map are then read as if they lay in a map of the output's size.
+
 Semantics: mmcv/ops/csrc/pytorch/deform_conv.cpp, modulated_deform_conv.cpp and their CPU kernels.
 """
 
@@ -192,30 +195,63 @@ def modulated_deform_conv_backward(
 
 
 def _convolve(input, weight, offset, mask, bias, geometry) -> Tensor:
-    operands = _operands(input, weight, offset, mask, bias)
+    operands = _operands(input, weight, offset, mask, bias, geometry)
     return torch.ops.torchvision.deform_conv2d(*operands, *geometry, mask is not None)
 
 
 def _gradients(grad, input, weight, offset, mask, bias, geometry) -> tuple[Tensor, ...]:
     """Gradients of input, weight, offset, mask, bias."""
-    operands = _operands(input, weight, offset, mask, bias)
+    operands = _operands(input, weight, offset, mask, bias, geometry)
     grads = torch.ops.torchvision._deform_conv2d_backward(
         at_least_float32(grad), *operands, *geometry, mask is not None
     )
     grad_input, grad_weight, grad_offset, grad_mask, grad_bias = grads
     kernel = weight.shape[2:]
     grad_offset = grad_offset.masked_fill(_on_outer_edge(operands[2], kernel, geometry), 0)
+    if mask is not None:
+        grad_offset, grad_mask = _in_layout_of(offset, grad_offset), _in_layout_of(mask, grad_mask)
     return grad_input, grad_weight, grad_offset, grad_mask, grad_bias
 
 
-def _operands(input, weight, offset, mask, bias) -> list[Tensor]:
+def _operands(input, weight, offset, mask, bias, geometry) -> list[Tensor]:
     """The operands of torchvision's operators, in their order. An absent mask or bias becomes a tensor of zeros."""
     input = at_least_float32(input)
     if mask is None:
         mask = input.new_zeros(len(input), 1)
+    else:
+        size = _output_size(input, weight, geometry)
+        taps = geometry[-1] * weight.shape[2] * weight.shape[3]
+        offset, mask = _in_layout_of_output(offset, 2 * taps, size), _in_layout_of_output(mask, taps, size)
     if bias is None:
         bias = input.new_zeros(weight.shape[0])
     return [input, *(tensor.to(input.dtype) for tensor in (weight, offset, mask, bias))]
+
+
+def _output_size(input: Tensor, weight: Tensor, geometry) -> tuple[int, int]:
+    strides, pads, dilations = geometry[:2], geometry[2:4], geometry[4:6]
+    return tuple(
+        (side + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+        for side, pad, dilation, kernel, stride in zip(
+            input.shape[2:], pads, dilations, weight.shape[2:], strides, strict=True
+        )
+    )
+
+
+def _in_layout_of_output(map: Tensor, channels: int, size: tuple[int, int]) -> Tensor:
+    """The first values of each image's map (B, C, H, W) as a map (B, channels, *size). A smaller map stays as it is."""
+    count = channels * size[0] * size[1]
+    if map.shape[1] != channels or map.shape[2:] == size or map[0].numel() < count:
+        return map  # torchvision refuses a map that does not fit
+    return map.reshape(len(map), -1)[:, :count].reshape(len(map), channels, *size)
+
+
+def _in_layout_of(map: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of a map from that of :func:`_in_layout_of_output`; 0 for values that were not read."""
+    if map.shape == grad.shape:
+        return grad
+    whole = grad.new_zeros(len(map), map[0].numel())
+    whole[:, : grad[0].numel()] = grad.flatten(1)
+    return whole.view(map.shape)
 
 
 def _on_outer_edge(offset: Tensor, kernel, geometry) -> Tensor:

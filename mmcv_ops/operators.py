@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from mmcv_ops import attention, boxes, deform, losses, masks, roi, upsample
+from mmcv_ops import attention, boxes, deform, deform_roi, lines, losses, masks, roi, sync_bn, upsample
 
 
 def _operator(function):
@@ -34,15 +34,23 @@ OPERATORS = {
         boxes.softnms,
         boxes.nms_match,
         boxes.bbox_overlaps,
+        lines.line_nms_forward,
         roi.roi_align_forward,
         roi.roi_align_backward,
         roi.roi_pool_forward,
         roi.roi_pool_backward,
+        deform_roi.deform_roi_pool_forward,
+        deform_roi.deform_roi_pool_backward,
         deform.deform_conv_forward,
         deform.deform_conv_backward_input,
         deform.deform_conv_backward_parameters,
         deform.modulated_deform_conv_forward,
         deform.modulated_deform_conv_backward,
+        sync_bn.sync_bn_forward_mean,
+        sync_bn.sync_bn_forward_var,
+        sync_bn.sync_bn_forward_output,
+        sync_bn.sync_bn_backward_param,
+        sync_bn.sync_bn_backward_data,
         losses.sigmoid_focal_loss_forward,
         losses.sigmoid_focal_loss_backward,
         losses.softmax_focal_loss_forward,

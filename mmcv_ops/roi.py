@@ -3,16 +3,15 @@
 Outputs are (K, C, PH, PW). Semantics: mmcv/ops/csrc/pytorch/cpu/roi_align.cpp and the CUDA kernels of both.
 """
 
-from collections.abc import Iterator
-
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
+from mmcv_ops import roi_products
 from mmcv_ops.precision import as_float, at_least_float32
+from mmcv_ops.regions import divided, first_bins, neighbours, planes, same_size
 
 MAX = 0  # pool_mode; 1 is average
-CHUNK = 2**23  # number of values that are sampled at a time
 FLT_MAX = torch.finfo(torch.float32).max
 
 
@@ -40,14 +39,15 @@ def roi_align_forward(
     input = at_least_float32(input)
     rois = rois.to(input.dtype)
     if pool_mode != MAX:
-        output.copy_(torch.ops.torchvision.roi_align(input, rois, scale, *pooled, sampling_ratio, aligned))
+        by = roi_products.averages if roi_products.is_faster(input, rois, scale) else plain_averages
+        output.copy_(by(input, rois, pooled, scale, sampling_ratio, aligned))
         return
     _, channels, height, width = input.shape
     pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)
-    starts, bins = _bins(rois, scale, pooled, aligned)
+    starts, bins = first_bins(rois, scale, pooled, aligned)
     grids = torch.full_like(bins, sampling_ratio) if sampling_ratio > 0 else bins.float().ceil().clamp(min=0)
     lowest = -FLT_MAX if input.is_cuda else -10000.0  # where the compiled search for the maximum starts
-    for chosen, (grid_h, grid_w) in _same_size(grids, channels * aligned_height * aligned_width):
+    for chosen, (grid_h, grid_w) in same_size(grids, channels * aligned_height * aligned_width):
         if grid_h * grid_w == 0:
             output[chosen], argmax_y[chosen], argmax_x[chosen] = lowest, -1, -1
             continue
@@ -83,33 +83,37 @@ def roi_align_backward(
         return
     grad = at_least_float32(grad_output)
     rois = rois.to(grad.dtype)
-    batch, channels, height, width = grad_input.shape
+    _, channels, height, width = grad_input.shape
     if pool_mode != MAX:
-        pooled = (aligned_height, aligned_width)
-        grad_input += torch.ops.torchvision._roi_align_backward(
-            grad,
-            rois,
-            as_float(spatial_scale),
-            *pooled,
-            batch,
-            channels,
-            height,
-            width,
-            sampling_ratio,
-            aligned,
-        )
+        scale = as_float(spatial_scale)
+        by = roi_products.gradient if roi_products.is_faster(grad_input, rois, scale) else plain_gradient
+        grad_input += by(grad, rois, grad_input.shape, scale, sampling_ratio, aligned)
         return
     y, x = at_least_float32(argmax_y), at_least_float32(argmax_x)
-    y_low, y_high, y_weights = _neighbours(y, height)
-    x_low, x_high, x_weights = _neighbours(x, width)
+    y_low, y_high, y_weights = neighbours(y, height)
+    x_low, x_high, x_weights = neighbours(x, width)
     grad = grad * (y != -1)  # -1 marks an empty bin
-    plane = _planes(rois, channels) * height
+    plane = planes(rois, channels) * height
     gathered = grad.new_zeros(grad_input.numel())
     for y_at, y_weight in zip((y_low, y_high), y_weights, strict=True):
         for x_at, x_weight in zip((x_low, x_high), x_weights, strict=True):
             at = (plane + y_at) * width + x_at
             gathered.index_add_(0, at.flatten(), (grad * (y_weight * x_weight)).flatten())
     grad_input += gathered.view_as(grad_input)
+
+
+def plain_averages(
+    maps: Tensor, rois: Tensor, pooled: tuple[int, int], scale: float, ratio: int, aligned: bool
+) -> Tensor:
+    """torchvision's RoIAlign: (K, C, PH, PW)."""
+    return torch.ops.torchvision.roi_align(maps, rois, scale, *pooled, ratio, aligned)
+
+
+def plain_gradient(
+    grad: Tensor, rois: Tensor, size: tuple[int, ...], scale: float, ratio: int, aligned: bool
+) -> Tensor:
+    """torchvision's gradient of the maps, of shape ``size``."""
+    return torch.ops.torchvision._roi_align_backward(grad, rois, scale, *grad.shape[2:], *size, ratio, aligned)
 
 
 def roi_pool_forward(
@@ -136,12 +140,12 @@ def roi_pool_forward(
     starts, ends = rois[:, [2, 1]] * scale, (rois[:, [4, 3]] + 1) * scale  # (y, x)
     sizes = ends - starts
     (y_first, y_last), (x_first, x_last) = (
-        _pool_edges(starts[:, axis], _divided(sizes[:, axis], bins), bins, limit)
+        _pool_edges(starts[:, axis], divided(sizes[:, axis], bins), bins, limit)
         for axis, (bins, limit) in enumerate(((pooled_height, height), (pooled_width, width)))
     )
     extents = torch.stack([(y_last - y_first).amax(1), (x_last - x_first).amax(1)], dim=1).clamp(min=0)
     sound = (sizes > 0).all(dim=1)
-    for chosen, (rows, columns) in _same_size(extents, channels * pooled_height * pooled_width, sound):
+    for chosen, (rows, columns) in same_size(extents, channels * pooled_height * pooled_width, sound):
         if rows * columns == 0:
             output[chosen], argmax[chosen] = 0, -1
             continue
@@ -173,34 +177,9 @@ def roi_pool_backward(
         return
     _, channels, height, width = grad_input.shape
     grad = at_least_float32(grad_output) * (argmax != -1)
-    at = _planes(rois, channels) * (height * width) + argmax.clamp(min=0)
+    at = planes(rois, channels) * (height * width) + argmax.clamp(min=0)
     gathered = grad.new_zeros(grad_input.numel()).index_add_(0, at.flatten(), grad.flatten())
     grad_input += gathered.view_as(grad_input)
-
-
-def _bins(rois: Tensor, scale: float, pooled: tuple[int, int], aligned: bool) -> tuple[Tensor, Tensor]:
-    """Start and size (K, 2) of each region's first bin, as (y, x) on the feature map."""
-    shift = 0.5 if aligned else 0.0
-    starts, ends = rois[:, [2, 1]] * scale - shift, rois[:, [4, 3]] * scale - shift
-    sizes = ends - starts
-    if not aligned:
-        sizes = sizes.clamp(min=1)
-    return starts, sizes / sizes.new_tensor(pooled)
-
-
-def _same_size(
-    sizes: Tensor, values_per_sample: int, usable: Tensor | None = None
-) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Groups of regions with equal rows of `sizes` (K, 2), at most CHUNK values each: their indices, and the row."""
-    for size in sizes.unique(dim=0):
-        same = (sizes == size).all(dim=1)
-        if usable is not None:
-            same &= usable
-        rows, columns = (int(side) for side in size)
-        run = max(1, CHUNK // max(1, values_per_sample * rows * columns))
-        for chosen in same.nonzero().flatten().split(run):
-            if chosen.numel():
-                yield chosen, (rows, columns)
 
 
 def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
@@ -208,18 +187,13 @@ def _samples(start: Tensor, size: Tensor, bins: int, grid: int) -> Tensor:
     step = torch.arange(bins, device=start.device, dtype=start.dtype)
     point = torch.arange(grid, device=start.device, dtype=start.dtype) + 0.5
     first = start[:, None] + step * size[:, None]
-    return first[:, :, None] + _divided(point * size[:, None], grid)[:, None]
-
-
-def _divided(values: Tensor, by: int) -> Tensor:
-    """The exact quotient. CUDA divides by a number as a product with its reciprocal, which rounds differently."""
-    return values / torch.full_like(values, by)
+    return first[:, :, None] + divided(point * size[:, None], grid)[:, None]
 
 
 def _bilinear(pixels: Tensor, row: Tensor, ys: Tensor, xs: Tensor, height: int, width: int) -> Tensor:
     """Values (K, PH, grid_h, PW, grid_w, C) of `pixels` (B * H * W, C); `row` (K,) is the first row of each map."""
-    y_low, y_high, y_weights = _neighbours(ys, height)
-    x_low, x_high, x_weights = _neighbours(xs, width)
+    y_low, y_high, y_weights = neighbours(ys, height)
+    x_low, x_high, x_weights = neighbours(xs, width)
     total = 0
     for y_at, y_weight in zip((y_low, y_high), y_weights, strict=True):
         for x_at, x_weight in zip((x_low, x_high), x_weights, strict=True):
@@ -229,30 +203,12 @@ def _bilinear(pixels: Tensor, row: Tensor, ys: Tensor, xs: Tensor, height: int, 
     return total
 
 
-def _neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """The two pixels around each coordinate, clamped at the border, and their weights, 0 beyond a pixel outside."""
-    inside = (at >= -1) & (at <= size)
-    at = at.where(inside, 0.0).clamp(min=0)
-    low = at.long()
-    last = low >= size - 1
-    low = low.clamp(max=size - 1)
-    high = (low + 1).clamp(max=size - 1)
-    fraction = (at - low).where(~last, 0.0)
-    return low, high, ((1 - fraction) * inside, fraction * inside)
-
-
 def _pool_edges(start: Tensor, size: Tensor, bins: int, limit: int) -> tuple[Tensor, Tensor]:
     """First pixel of each bin and the one after its last, (K, bins), within 0 and `limit`."""
     step = torch.arange(bins + 1, device=start.device, dtype=start.dtype)
     edges = (step * size[:, None] + start[:, None]).float()  # the kernel rounds with floorf and ceilf
     first, last = edges[:, :-1].floor(), edges[:, 1:].ceil()
     return first.clamp(0, limit).long(), last.clamp(0, limit).long()
-
-
-def _planes(rois: Tensor, channels: int) -> Tensor:
-    """Index (K, C, 1, 1) of the (H, W) plane that a channel of a region came from."""
-    plane = rois[:, :1].long() * channels + torch.arange(channels, device=rois.device)
-    return plane[:, :, None, None]
 
 
 def _pick(values: Tensor, where: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
+from segmentation.windows import use_windows
 
 
 class Segmentation(Task):
@@ -43,9 +45,15 @@ class Segmentation(Task):
     def counted_pass(self, model, images):
         return model(images, mode="tensor")
 
+    def random_data(self, cfg):
+        return dict(type=RandomAreas.__name__, classes=len(self.class_names(cfg)))
+
     def result(self, output, names):
         indices = output.pred_sem_seg.data[0].cpu().numpy()
         return ClassMap(indices.astype(np.uint8 if len(names) <= 256 else np.uint16), [str(name) for name in names])
+
+    def use_tiles(self, cfg, tiles):
+        use_windows(cfg, tiles)
 
     def use_test_files(self, cfg, report, results):
         set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)

@@ -115,17 +115,27 @@ def test_filter_sizes_are_integers(size):
 
 
 @pytest.mark.parametrize("stride", [8, 16])
-def test_vans_later_downsamplings_keep_the_size_of_the_map(stride, cut_depths):
-    cut_depths("van_b0", (1, 1, 1, 1))
-    net, plain = create_backbone("van_b0", output_stride=stride), create_backbone("van_b0")
+@pytest.mark.parametrize("arch", [arch for arch in SMALL if arch != "vig_tiny"])
+def test_later_downsamplings_keep_the_size_of_the_map(arch, stride, cut_depths):
+    cut_depths(arch, (1, 1, 1, 1))
+    net, plain = create_backbone(arch, output_stride=stride).eval(), create_backbone(arch).eval()
     assert [info.stride for info in net.feature_info] == [min(s, stride) for s in (4, 8, 16, 32)]
-    assert load_weights(net, plain.state_dict()).missing == []
+    assert load_weights(net, plain.state_dict()).missing == [] and net.arguments()["output_stride"] == stride
     x = torch.randn(1, 3, 75, 64)
     maps = net(x)
-    assert [tuple(m.shape[2:]) for m in maps] == [(-(-75 // i.stride), 64 // i.stride) for i in net.feature_info]
+    rounded = (lambda side, by: side // by) if arch.startswith("hornet") else (lambda side, by: -(-side // by))
+    assert [tuple(m.shape[2:]) for m in maps] == [(rounded(75, i.stride), 64 // i.stride) for i in net.feature_info]
     same = (4, 8, 16).index(stride)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(maps[: same + 1], plain(x), strict=False))
-    assert net.stages[3].downsample.conv.dilation == (1, 1)
+    assert {module.dilation for module in net.stages[3].downsample.modules() if hasattr(module, "dilation")} == {(1, 1)}
+    # Every second position is the plain network's.
+    ours, theirs = (one.stages[same + 1].downsample(maps[same]) for one in (net, plain))
+    torch.testing.assert_close(ours[:, :, ::2, ::2][..., : theirs.shape[2], : theirs.shape[3]], theirs)
+
+
+def test_vig_has_one_stride():
+    with pytest.raises(UserError, match="unknown argument of ViG: 'output_stride'"):
+        create_backbone("vig_tiny", output_stride=16)
 
 
 @pytest.mark.parametrize("value", [4, 64, "8", True, None])

@@ -2,7 +2,7 @@
 
 import json
 
-import benchmark
+import benchmark_backbones
 import benchmark_loader
 import pytest
 from helpers import run
@@ -24,7 +24,7 @@ def test_figures_and_tables(tmp_path, monkeypatch, capsys):
     assert all(ms > 0 for ms in report["steps"].values()) and all(speed > 0 for speed in report["loader"].values())
     effects = {row["name"]: row["effect"] for row in report["tried"]}
     assert effects["decode by torchvision"] == effects["decode by OpenCV"] == "the same pixels"
-    status, out, _ = run(benchmark, ["--tables", tmp_path], monkeypatch, capsys)
+    status, out, _ = run(benchmark_backbones, ["--tables", tmp_path], monkeypatch, capsys)
     assert (
         status == 0
         and "## Data loader, " in out

@@ -150,6 +150,21 @@ model = dict(
     assert model.panoptic_head.in_channels == model.panoptic_head.pixel_decoder.in_channels == [96] * 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "channels"), [("YOLOV3Neck", [256, 160, 64]), ("CTResNetNeck", 256), ("DilatedEncoder", 256)]
+)
+def test_necks_that_start_from_the_coarsest_map(kind, channels, tmp_path):
+    def neck(typed):
+        text = f"neck=dict(type={kind!r}, in_channels={typed!r})"
+        backbone = 'backbone=dict(type="VAN", arch="van_b0", out_indices=(1, 2, 3))'
+        return model_of(f'model = dict(type="Mine", {backbone}, {text})', tmp_path).model.neck
+
+    assert neck("backbone").in_channels == neck(channels).in_channels == channels
+    if kind == "YOLOV3Neck":
+        with pytest.raises(UserError, match=r"is \[64, 160, 256\], and the backbone.s maps have \[256, 160"):
+            neck([64, 160, 256])
+
+
 def test_heads_without_a_neck_take_the_maps_that_in_index_names(tmp_path):
     cfg = model_of(
         """

@@ -8,8 +8,10 @@ import shutil
 
 import dense_data
 import pytest
+from PIL import Image
 
 from backbones import UserError
+from backbones.images import ORIENTATION
 from engine.config import load_config
 
 CONFIG = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
@@ -154,11 +156,79 @@ def test_classes_in_another_order_would_swap_the_labels(coco):
         (lambda c: c["categories"][0].update(name="disc"), "several categories"),
         (lambda c: c["annotations"].clear(), "no annotations"),
         (lambda c: c["annotations"][0].pop("image_id"), "malformed"),
+        (lambda c: c["annotations"][2].update(bbox=[9, 9, -3, 4]), "not so in the annotations 3"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 3]), "bbox must be"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, "3", 3]), "bbox must be"),
+        (lambda c: c["annotations"][4].pop("area"), "no area in square pixels: 5"),
+        (lambda c: c["images"][1].update(id=1), "several images have the id 1"),
+        (lambda c: c["categories"][1].update(id=7), "several categories have the id 7"),
+        (lambda c: c["annotations"][0]["segmentation"].update(size=[64, 63]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 9]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0].update(segmentation=[[]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0].update(segmentation=[1, 1, 9, 9, 1, 9]), "bad masks of the annotations 1;"),
+        (lambda c: [a.update(bbox=[5, 5, 0, 7]) for a in c["annotations"]], "no annotation is left to train on"),
     ],
 )
 def test_flawed_annotations(coco, edit, words):
     change(coco, "train", edit)
     assert words in error_of(coco)
+
+
+def test_boxes_without_an_area_are_left_out_and_counted(coco, capsys):
+    """The numbers in the note are those of mmdet's data set."""
+    from mmdet.registry import DATASETS
+
+    from detection import TASK
+
+    boxes = {1: [5, 5, 0, 9], 4: [5, 5, 9, 0.5], 5: [70, 3, 9, 9], 6: [-3, -3, 9, 9]}  # the last is partly inside
+
+    def edit(content):
+        for annotation in content["annotations"]:
+            annotation["bbox"] = boxes.get(annotation["id"], annotation["bbox"])
+        content["annotations"][6]["area"] = 0
+        content["annotations"][7]["iscrowd"] = 1
+
+    change(coco, "train", edit)
+    cfg = load_config(BOXES_ONLY, {"data_root": str(coco)})
+    TASK.check_data(cfg)
+    assert "left out of the training: 4 annotations; their boxes have" in capsys.readouterr().err
+    with TASK.scoped(cfg):
+        data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
+    found = [one for i in range(len(data)) for one in data.get_data_info(i)["instances"]]
+    assert len(found) == 4 and sum(one["ignore_flag"] for one in found) == 1
+    wanted = [sum(one["bbox_label"] == label and not one["ignore_flag"] for one in found) for label in (0, 1)]
+    from detection.coco import CocoFormat
+
+    assert CocoFormat().counts(cfg.train_dataloader.dataset) == wanted
+
+
+def test_crowds_are_no_objects_in_training(coco):
+    from detection import TASK
+
+    change(coco, "train", lambda content: content["annotations"][0].update(iscrowd=1))
+    cfg = load_config(CONFIG, {"data_root": str(coco)})
+    sample = TASK.build_dataset(cfg, "train")[0]["data_samples"]
+    assert sample.gt_instances.labels.tolist() == [1] and sample.ignored_instances.labels.tolist() == [0]
+    assert len(sample.gt_instances.masks) == 1
+
+
+def test_images_of_another_size_than_the_file_says(coco):
+    """Said before the run, or where the image is loaded; what counts is the upright image."""
+    from detection import TASK
+
+    path = coco / "train2017/0002.png"
+    change(coco, "train", lambda content: content["images"][2].update(width=32, height=128))
+    message = error_of(coco, BOXES_ONLY)
+    assert f"{path} has 64x64 pixels, and by {coco}" in message and "json 32x128; allowed: the same size" in message
+    cfg = load_config(BOXES_ONLY, {"data_root": str(coco)})
+    data = TASK.build_dataset(cfg, "train")
+    with pytest.raises(UserError, match=r"0002\.png has 64x64 pixels, and by its annotations 32x128; allowed"):
+        data[2]
+    turned = Image.new("RGB", (128, 32))
+    turned.getexif()[ORIENTATION] = 6
+    turned.save(path, exif=turned.getexif())
+    TASK.check_data(cfg)
+    assert data[2]["data_samples"].ori_shape == (128, 32)
 
 
 def test_images_that_are_all_too_small_to_train_on(coco):

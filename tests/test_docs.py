@@ -14,7 +14,7 @@ import statistics
 import sys
 from pathlib import Path
 
-import benchmark
+import benchmark_backbones
 import frozen_table
 import numpy as np
 import pytest
@@ -315,7 +315,7 @@ def test_page_of_frozen_features_is_the_generated_one():
 
 def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    status, out, _ = run(benchmark, ["--tables", "docs/benchmarks"], monkeypatch, capsys)
+    status, out, _ = run(benchmark_backbones, ["--tables", "docs/benchmarks"], monkeypatch, capsys)
     assert status == 0 and out == Path("docs/benchmarks.md").read_text()
 
 

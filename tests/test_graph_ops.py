@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmark import peak_memory
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones import PViG, UserError, ViG, create_backbone
 from backbones.graph_layers import GRAPH_CONVS, Grapher, GraphOptions
 from backbones.ops import graph
+from engine.memory import peak_of_tensors
 
 pytestmark = pytest.mark.numeric
 
@@ -83,8 +83,8 @@ def test_all_similarities_at_a_time_stay_within_the_budget():
     codes = (torch.randn(4000, 8), torch.randn(1000, 8))
     rows = 2 * x.nbytes + y.nbytes + 4 * 4000 * 8  # normalised nodes, their candidates, what is found
     budget = 1 << 22
-    assert peak_memory(lambda: graph.nearest(x, y, 4, codes, budget), torch.device("cpu")) < budget + 2 * rows
-    assert peak_memory(lambda: graph.nearest(x, y, 4, codes, 8 * budget), torch.device("cpu")) > 4 * budget
+    assert peak_of_tensors(lambda: graph.nearest(x, y, 4, codes, budget), torch.device("cpu")) < budget + 2 * rows
+    assert peak_of_tensors(lambda: graph.nearest(x, y, 4, codes, 8 * budget), torch.device("cpu")) > 4 * budget
 
 
 @pytest.mark.parametrize("operation", [graph.gathered_max, graph.gather])

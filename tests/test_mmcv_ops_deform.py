@@ -188,3 +188,30 @@ def test_gradients_are_those_of_the_forward(geometry):
     assert gradcheck(lambda x, o, m, w: ops.modulated_deform_conv2d(x, o, m, w, None, *rest), leaves, fast_mode=True)
     del leaves[2]
     assert gradcheck(lambda x, o, w: ops.deform_conv2d(x, o, w, *rest), leaves, fast_mode=True)
+
+
+def test_larger_offset_and_mask_maps_are_read_from_their_start():
+    """DyHead gives the offsets of a finer map: compiled operators read them with the strides of the output."""
+    geometry = GEOMETRIES[1]
+    x, offset, mask, weight, grad = operands(geometry, torch.float64, "cpu", "spread")
+    larger = [torch.randn(2, t.shape[1], t.shape[2] + 2, t.shape[3] + 3, dtype=torch.float64) for t in (offset, mask)]
+    laid = [t.flatten(1)[:, : s[0].numel()].view(s.shape) for t, s in zip(larger, (offset, mask), strict=True)]
+    expected = loop_convolution(*(t.numpy() for t in (x, *laid, weight)), geometry, grad.numpy())
+    leaves = [t.requires_grad_() for t in (x, *larger, weight)]
+    _, stride, padding, dilation, groups, deform_groups = geometry
+    out = ops.modulated_deform_conv2d(*leaves, None, stride, padding, dilation, groups, deform_groups)
+    grads = torch.autograd.grad(out, leaves, grad)
+    check([out, grads[0], grads[3]], [expected[0], expected[1], expected[4]], 1e-12)
+    for got, wanted in zip(grads[1:3], expected[2:4], strict=True):
+        read = wanted[0].size
+        check([got.flatten(1)[:, :read]], [wanted.reshape(2, -1)], 1e-12)
+        assert not got.flatten(1)[:, read:].any() and got.flatten(1)[:, read:].numel()
+
+
+def test_maps_that_are_too_small_or_of_other_channels_are_refused():
+    x, offset, mask, weight, _ = operands(GEOMETRIES[0], torch.float32, "cpu", "spread")
+    for bad in ((offset[..., :-1], mask), (offset, mask[:, :, 1:]), (torch.cat([offset, offset], 1), mask)):
+        with pytest.raises(RuntimeError):
+            ops.modulated_deform_conv2d(x, *bad, weight, None, 1, 1)
+    with pytest.raises(RuntimeError):  # compiled operators check the plain convolution's offsets
+        ops.deform_conv2d(x, torch.nn.functional.pad(offset, (0, 1)), weight, 1, 1)

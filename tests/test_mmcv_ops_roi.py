@@ -243,7 +243,7 @@ def test_small_chunks_change_nothing(device, monkeypatch):
     rois = rois.repeat(3, 1)
     layers = ops.RoIAlign((2, 2), SCALE, 0, "max"), ops.RoIPool((2, 2), SCALE)
     whole = [layer(maps, rois) for layer in layers]
-    monkeypatch.setattr("mmcv_ops.roi.CHUNK", 1)
+    monkeypatch.setattr("mmcv_ops.regions.CHUNK", 1)
     for layer, expected in zip(layers, whole, strict=True):
         assert torch.equal(layer(maps, rois), expected)
 

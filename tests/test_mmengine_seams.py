@@ -4,17 +4,21 @@ These are private names, overridden methods, and functions whose frames are read
 """
 
 import ast
+import copy
 import importlib
 import inspect
 
 import pytest
 from conftest import ROOT
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
+from yapf.yapflib import yapf_api
 
 from engine import mistakes
 from engine.checkpoints import LateRemoval, SafeCheckpointHook
+from engine.formatted_once import format_configs_once
 from engine.hooks import BuffersHook
 from engine.progress import ProgressHook
 from engine.runner import SafeRunner
@@ -31,7 +35,9 @@ PRIVATE = {
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
+    "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
+    "_process_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
@@ -130,3 +136,22 @@ def test_mmengine_removes_outdated_checkpoints_through_its_file_backend(tmp_path
         assert path.exists()
     backend.finish()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_config_is_formatted_once_for_all_its_readers(monkeypatch):
+    """And mmengine still asks yapf's own function, by the name that remembers."""
+    calls = []
+
+    def format_code(text, **options):
+        calls.append((text, options))
+        return text.upper(), True
+
+    monkeypatch.setattr(yapf_api, "FormatCode", format_code)
+    format_configs_once()
+    format_configs_once()
+    cfg = Config(dict(a=1, b=dict(c=[1, 2])))
+    first = cfg.pretty_text
+    assert first == copy.deepcopy(cfg).pretty_text == cfg.pretty_text and "A=1" in first
+    assert len(calls) == 1 and calls[0][1]["style_config"]["based_on_style"] == "pep8"
+    cfg.a = 2
+    assert "A=2" in cfg.pretty_text and len(calls) == 2

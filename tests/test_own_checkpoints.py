@@ -35,7 +35,10 @@ ARGUMENTS = [
     {"arch": "hornet_tiny_gf", "filter_sizes": FILTERS, "out_norm": True},
     {"arch": "hornet_tiny_gf", "out_indices": [0, 2]},
     {"arch": "hornet_tiny_7x7", "out_norm": True},
+    {"arch": "hornet_tiny_gf", "output_stride": 8},
     {"arch": "pvig_tiny", "conv": "edge", "relative_position": "grid"},
+    {"arch": "pvig_tiny", "output_stride": 16},
+    {"arch": "vvt_tiny", "output_stride": 8},
     {"arch": "vig_tiny", "conv": "sage", "out_blocks": [1, 2]},
     {"arch": "vig_tiny", "out_indices": [0, 1]},
     {"arch": "vvt_tiny", "in_chans": 1},
@@ -276,7 +279,8 @@ def test_settled_arguments_are_known_before_there_is_a_network(tmp_path):
     """Which is how a config is completed."""
     donor = create_backbone("hornet_tiny_gf", filter_sizes=FILTERS, out_norm=True, in_chans=4)
     path = save_own(donor, tmp_path / "w.pth")
-    assert settled_arguments("hornet_tiny_gf", path) == {"filter_sizes": FILTERS, "out_norm": True, "in_chans": 4}
+    settled = {"filter_sizes": FILTERS, "out_norm": True, "in_chans": 4, "output_stride": 32}
+    assert settled_arguments("hornet_tiny_gf", path) == settled
     assert settled_arguments("van_b0", None) == {}
 
 

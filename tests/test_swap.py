@@ -84,7 +84,7 @@ def test_the_arch_is_the_whole_change(head, arch, cut_depths):
         return
     maps = model.extract_feat(image)
     first = 1 if head in FROM_8 else 0
-    typed = {"hamnet": [4, 8, 8, 8], "deeplabv3plus": [4, 8, 16, 16]} if arch.startswith("van") else {}
+    typed = {} if arch.startswith("vig") else {"hamnet": [4, 8, 8, 8], "deeplabv3plus": [4, 8, 16, 16]}
     strides = typed.get(head, [4, 8, 16, 32])
     assert [-(-96 // m.shape[2]) for m in maps[: 4 - first]] == strides[first:]
     for part in ("rpn_head", "bbox_head", "decode_head", "auxiliary_head"):
@@ -107,7 +107,7 @@ B4 = "segmentation/configs/van/upernet_van_b4_in22k_512x512_160k_ade20k.py"
     [
         (LARGE, "van_b0", "filter_sizes"),
         (LARGE, "hornet_tiny_7x7", "filter_sizes"),
-        (LEAVES["hamnet"], "pvig_tiny", "output_stride"),
+        (LEAVES["hamnet"], "vig_tiny", "output_stride"),
     ],
 )
 def test_arguments_typed_for_a_leafs_own_arch_are_left_out(leaf, arch, left, capsys):

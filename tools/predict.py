@@ -28,7 +28,15 @@ from tqdm import tqdm
 from backbones import UserError
 from backbones.checks import check_int
 from backbones.images import list_images, output_stems
-from engine.cli import CONFIG_SUFFIXES, Parser, add_config_options, output_folder, run_tool
+from engine.cli import (
+    CONFIG_SUFFIXES,
+    Parser,
+    add_config_options,
+    add_tile_options,
+    given_tiles,
+    output_folder,
+    run_tool,
+)
 from engine.places import place_of
 
 BEST = 5  # classes of an image in the table
@@ -51,6 +59,7 @@ def main() -> int:
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     options = dict(device=pick_device(args.device), cfg_options=args.cfg_options, batch_size=args.batch_size)
+    options |= dict(tile=args.tile, tile_overlap=args.tile_overlap)
     predictor = Predictor(*model, **options)
     output_folder(Path(args.csv).parent if args.csv else out, "--csv" if args.csv else "--out")
     results = shown(predictor.each(paths, args.workers), len(paths))
@@ -147,8 +156,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="detection: leave out boxes below (default: 0.3)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
+    add_tile_options(parser)
     add_config_options(parser)
     args = parser.parse_args()
+    given_tiles(args)
     if not 0 <= args.score_thr <= 1:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
     check_int("--batch-size", args.batch_size, 1, None)

@@ -1,6 +1,6 @@
 """Evaluates a checkpoint on test data.
 
-python tools/test.py CONFIG CHECKPOINT [--tta] [--out FILE] [--report DIR] [--results DIR]
+python tools/test.py CONFIG CHECKPOINT [--tta] [--tile PIXELS] [--out FILE] [--report DIR] [--results DIR]
                                                                 with the data and the preprocessing of the config
 python tools/test.py CHECKPOINT                                 a checkpoint of this project carries its config
 python tools/test.py WEIGHTS [--tta VIEWS] [--report DIR] [--images DIR] [--real-labels [FILE]]
@@ -15,13 +15,22 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from engine.cli import CONFIG_SUFFIXES, Parser, add_run_options, output_folder, run_tool
+from engine.cli import (
+    CONFIG_SUFFIXES,
+    Parser,
+    add_run_options,
+    add_tile_options,
+    given_tiles,
+    output_folder,
+    run_tool,
+)
 
 VIEWS = ("flip", "five", "ten")
 
 
 def main() -> None:
     args = parse_args()
+    tiles = given_tiles(args)
     from backbones.files import write_json
     from engine.console import prints_to_log
     from engine.run import build_testing
@@ -39,6 +48,8 @@ def main() -> None:
         task.use_test_options(cfg, names or task.class_names(cfg), **further)
     if args.tta:
         task.use_tta(cfg, None if args.tta is True else args.tta)
+    if tiles is not None:
+        task.use_tiles(cfg, tiles)
     with guard:
         runner = build_testing(cfg, checkpoint, args.work_dir, launcher=args.launcher, device=args.device)
         with prints_to_log(runner):
@@ -112,6 +123,7 @@ def parse_args() -> argparse.Namespace:
         "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
         "corners and centre (five), or over both (ten)",
     )
+    add_tile_options(parser)
     parser.add_argument("--out", metavar="FILE", help="JSON file to write the metrics to")
     parser.add_argument(
         "--report",

@@ -23,7 +23,6 @@ import numpy as np
 import PIL
 import torch
 import torch.nn.functional as F
-from benchmark import count, machine, size
 from mmengine.dataset import default_collate
 from PIL import Image, ImageOps
 from skimage import data as photographs
@@ -35,8 +34,9 @@ from torchvision.transforms.functional import resized_crop
 from backbones.images import read_image
 from classification import TASK
 from classification.data import as_tensor
-from engine.cli import Parser, output_folder, run_tool
+from engine.cli import Parser, count, height_and_width, output_folder, run_tool
 from engine.config import load_config
+from engine.machine import machine
 
 CONFIG = "classification/configs/van/van_b0_8xb128_in1k.py"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -48,7 +48,9 @@ TIMES = 5  # that a worker passes over the images, since starting it takes as lo
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("config", nargs="?", default=CONFIG, help=f"config of a training (default: {CONFIG})")
-    parser.add_argument("--size", type=size, default=(375, 500), metavar="HxW", help="of images (default: 375x500)")
+    parser.add_argument(
+        "--size", type=height_and_width, default=(375, 500), metavar="HxW", help="of images (default: 375x500)"
+    )
     parser.add_argument("--images", type=count, default=120, help="number of images (default: 120)")
     parser.add_argument("--repeats", type=count, default=15, help="timed runs of each part (default: 15)")
     parser.add_argument("--out", type=Path, help="JSON file to write the figures to")

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from benchmark import count, machine, paired
+from benchmark_backbones import paired
 from torch import Tensor
 
 from backbones.features import check_device
 from backbones.ops.depthwise import dilated_as_dense
-from engine.cli import Parser, run_tool
+from engine.cli import Parser, count, run_tool
+from engine.machine import machine
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""The peers of benchmark.py: other implementations of our networks, with the same weights."""
+"""The peers of benchmark_backbones.py: other implementations of our networks, with the same weights."""
 
 from torch import Tensor, nn
 from vvt_reference import vvt_maps

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark import machine
 
 from backbones import UserError
 from backbones.files import replaced_file
@@ -28,6 +27,7 @@ from classification.frozen.extract import features_of
 from classification.frozen.knn import knn
 from classification.frozen.source import Source
 from engine.cli import Parser, run_tool
+from engine.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = "van_b0"

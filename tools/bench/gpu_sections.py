@@ -231,7 +231,7 @@ class Setting(NamedTuple):
 
 def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision: bool) -> None:
     """One arch, unfused and fused, beside its peer and optionally torchvision's two. Ratios are to the first."""
-    import benchmark
+    import benchmark_backbones
 
     x = torch.rand(setting.batch, 3, setting.height, setting.width, device=DEVICE) * 2 - 1
     calls: dict[str, dict[str, Callable[[], Any]]] = {"inference": {}, "training": {}}
@@ -243,9 +243,9 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
             net = make().to(DEVICE)
             run = torch.compile(net) if setting.compiles else net
             precision = PRECISIONS[setting.precision]
-            of = {"inference": benchmark.inference(net, run, x, precision)}
+            of = {"inference": benchmark_backbones.inference(net, run, x, precision)}
             if name != "fused":
-                of["training"] = benchmark.training_step(net, run, x, precision)
+                of["training"] = benchmark_backbones.training_step(net, run, x, precision)
             for what, call in of.items():
                 call()  # compiles the network, and raises if it cannot run
                 calls[what][name] = call
@@ -255,7 +255,7 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
     for what, group in calls.items():
         if not group or findings.time_is_over():
             return
-        for name, figures in benchmark.paired(group, torch.device(DEVICE), setting.rounds).items():
+        for name, figures in benchmark_backbones.paired(group, torch.device(DEVICE), setting.rounds).items():
             findings.row(
                 **dict(arch=arch, network=name, what=what),
                 **setting.columns(),
@@ -268,12 +268,12 @@ def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision:
 
 def networks(arch: str, beside_torchvision: bool) -> dict[str, Callable[[], nn.Module]]:
     """The networks to compare, by name. The peer comes first."""
-    import benchmark
+    import benchmark_backbones
     import torchvision
     from benchmark_peers import make_peer
 
     torch.manual_seed(0)
-    ours = benchmark.made_as_the_peer(arch)
+    ours = benchmark_backbones.made_as_the_peer(arch)
     found = {
         "peer": partial(make_peer, ours),
         "ours": lambda: ours,

@@ -81,7 +81,7 @@ def loop_table(report: dict[str, Any]) -> str:
 
 
 def backbones_table(report: dict[str, Any]) -> str:
-    """Ratios, or times and memory, of backbones, by benchmark.py."""
+    """Ratios, or times and memory, of backbones, by benchmark_backbones.py."""
     mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
     title = f"Backbones, {machine_of(report)}, {mode}, torch {report['machine']['torch']}"
     if "peer" in report["rows"][0]["inference"]:

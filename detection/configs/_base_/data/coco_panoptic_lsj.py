@@ -1,7 +1,7 @@
 # COCO's panoptic maps, with large-scale jitter: images are resized by 0.1 to 2 and cropped to 1024x1024.
 # For your own maps in COCO's panoptic format set the three keys of coco_detection.py, and
 #   train_dataloader.dataset.data_prefix.seg=...      the folder of the maps; the same for val_dataloader
-# Classes, and which of them are things, follow the annotation file. It lists things before stuff.
+# Classes, and which of them are things, follow the annotation file.
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 
 data_root = "data/coco"

@@ -4,7 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
-import benchmark
+import benchmark_backbones
 import pytest
 import torch
 from benchmark_peers import make_peer
@@ -12,6 +12,7 @@ from helpers import run
 
 from backbones import UserError, create_backbone
 from backbones.vvt import VVT
+from engine.memory import peak_of_tensors
 
 
 @pytest.fixture
@@ -38,10 +39,10 @@ class Here:
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_figures_and_tables(small, alone, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(benchmark.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Here))
+    monkeypatch.setattr(benchmark_backbones.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=Here))
     argv = ["vvt_tiny", "--sizes", "64x96", "32x32", "--batch", 2, "--repeats", 2, "--threads", 1]
     argv += ["--out", tmp_path / "cpu.json", *(["--alone"] if alone else [])]
-    status, out, err = run(benchmark, argv, monkeypatch, capsys)
+    status, out, err = run(benchmark_backbones, argv, monkeypatch, capsys)
     assert (status, err) == (0, "") and out.count("vvt_tiny") == 2
     report = json.loads((tmp_path / "cpu.json").read_text())
     for row, size in zip(report["rows"], ([64, 96], [32, 32]), strict=True):
@@ -58,16 +59,16 @@ def test_figures_and_tables(small, alone, tmp_path, monkeypatch, capsys):
         for row in report["rows"]:
             row["inference"] = {name: found for name, found in row["inference"].items() if bound or name != "bound"}
         (tmp_path / "cpu.json").write_text(json.dumps(report))
-        status, out, _ = run(benchmark, ["--tables", tmp_path], monkeypatch, capsys)
+        status, out, _ = run(benchmark_backbones, ["--tables", tmp_path], monkeypatch, capsys)
         assert status == 0 and out.count("| vvt_tiny | ") == 2 and "| 64x96 | " in out
         assert len({line.count("|") for line in out.splitlines() if line.startswith("|")}) == 1
 
 
 def test_different_outputs_are_not_timed(small, monkeypatch):
-    monkeypatch.setattr(benchmark, "difference", lambda *_: 0.5)
+    monkeypatch.setattr(benchmark_backbones, "difference", lambda *_: 0.5)
     args = SimpleNamespace(device="cpu", threads=1, batch=1, alone=False)
     with pytest.raises(UserError, match="vvt_tiny: outputs differ by 5"):
-        benchmark.measure("vvt_tiny", 64, 64, args)
+        benchmark_backbones.measure("vvt_tiny", 64, 64, args)
 
 
 def test_memory_is_what_the_call_holds_at_most():
@@ -77,7 +78,7 @@ def test_memory_is_what_the_call_holds_at_most():
         del a
         return b * 2
 
-    assert benchmark.peak_memory(call, torch.device("cpu")) == pytest.approx(8 << 20, rel=0.01)
+    assert peak_of_tensors(call, torch.device("cpu")) == pytest.approx(8 << 20, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_memory_is_what_the_call_holds_at_most():
 def test_mistakes_are_named(argv, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a/folder").mkdir(parents=True)
-    status, _, err = run(benchmark, argv, monkeypatch, capsys)
+    status, _, err = run(benchmark_backbones, argv, monkeypatch, capsys)
     assert status == 2 and words in err and err.count("\n") == 1
 
 

@@ -1,25 +1,20 @@
 """Times backbones against their peers: onedl-mmpretrain's classes with the same weights.
 
-python tools/bench/benchmark.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile]
+python tools/bench/benchmark_backbones.py [van_b0 'hornet_tiny*' ...] [--device cpu] [--precision fp32] [--compile]
     [--out cpu.json]
-python tools/bench/benchmark.py pvig_small --alone --sizes 800x1344 --batch 1
-python tools/bench/benchmark.py --tables docs/benchmarks > docs/benchmarks.md
+python tools/bench/benchmark_backbones.py pvig_small --alone --sizes 800x1344 --batch 1
+python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 Both networks run in turn, in one process, on any device. Their outputs are compared first. The ratio of their times is
 the result: seconds depend on the machine and on its other work. mmpretrain has no VVT. The peer of VVT is a literal
 reading of its official forward pass, tools/bench/vvt_reference.py.
 """
 
-import argparse
 import contextlib
 import copy
 import json
 import multiprocessing
 import os
-import platform
-import re
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,20 +25,22 @@ import torch.nn.functional as F
 from benchmark_peers import make_peer
 from tables import page
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import PyramidBackbone, UserError, create_backbone, list_archs
 from backbones.features import check_device
 from backbones.registry import family_of
-from engine.cli import Parser, output_folder, run_tool
+from engine.benchmark import PRECISIONS, autocast
+from engine.cli import Parser, count, height_and_width, output_folder, run_tool
+from engine.machine import machine
+from engine.memory import peak_of_tensors
+from engine.timing import in_turn, seconds
 
 # The smallest of each kind, and one of the common size.
 DEFAULT = (
     *("van_b0", "van_b2", "hornet_tiny_7x7", "hornet_tiny_gf", "hornet_small_7x7", "hornet_small_gf"),
     *("pvig_tiny", "pvig_small", "vig_tiny", "vvt_tiny", "vvt_small"),
 )
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 TIMERS: dict[tuple[str, str], Callable[[], float]] = {}  # in a worker: (network, "inference" or "training") -> timer
 AGREEMENT = 1e-5  # relative difference in float64; Fourier transforms may be in float32
 
@@ -59,7 +56,12 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="time ours only, at sizes that the peer cannot take")
     parser.add_argument("--batch", type=count, default=8, help="images in a batch (default: 8)")
     parser.add_argument(
-        "--sizes", nargs="+", type=size, default=[(224, 224)], metavar="HxW", help="of images (default: 224x224)"
+        "--sizes",
+        nargs="+",
+        type=height_and_width,
+        default=[(224, 224)],
+        metavar="HxW",
+        help="of images (default: 224x224)",
     )
     parser.add_argument(
         "--threads", type=count, default=os.cpu_count(), help="of PyTorch on a CPU (default: one for each core)"
@@ -237,10 +239,6 @@ def products_alone(net: nn.Module, x: Tensor, precision: torch.dtype | None) -> 
     return call
 
 
-def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(device.type, precision, enabled=precision is not None)
-
-
 def fewer(repeats: int) -> int:
     """The number of repeats for training steps, which take longer."""
     return max(2, repeats // 2 + 1)
@@ -250,94 +248,8 @@ def paired(calls: dict[str, Callable[[], Any]], device: torch.device, repeats: i
     """:func:`in_turn` for calls, with MiB of working memory besides."""
     found = in_turn({name: partial(seconds, call, device) for name, call in calls.items()}, repeats)
     for name, call in calls.items():
-        found[name]["mib"] = round(peak_memory(call, device) / 2**20, 1)
+        found[name]["mib"] = round(peak_of_tensors(call, device) / 2**20, 1)
     return found
-
-
-def in_turn(timers: dict[str, Callable[[], float]], repeats: int) -> dict[str, dict[str, float]]:
-    """Median milliseconds (``ms``) of each, and how many times faster than the first it is (``ratio``).
-
-    The ratio is the median over pairs of calls.
-
-    Args:
-        timers: functions that return the seconds of one call.
-        repeats: counted calls of each, after one call that does not count.
-    """
-    times = [{name: timer() for name, timer in timers.items()} for _ in range(repeats + 1)][1:]
-    first = next(iter(timers))
-    return {
-        name: {
-            "ms": round(1e3 * statistics.median(t[name] for t in times), 2),
-            "ratio": round(statistics.median(t[first] / t[name] for t in times), 2),
-        }
-        for name in timers
-    }
-
-
-def seconds(call: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    start = time.perf_counter()
-    call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - start
-
-
-def peak_memory(call: Callable[[], Any], device: torch.device) -> int:
-    """The largest number of bytes in tensors at a time, beyond the tensors before the call."""
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        call()
-        return torch.cuda.max_memory_allocated(device) - before
-    with no_stderr(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        call()
-    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
-    held = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
-        most = max(most, held)
-    return most
-
-
-@contextlib.contextmanager
-def no_stderr() -> Iterator[None]:
-    """Drops the output to stderr. The profiler's library writes there, past Python, when it starts and stops."""
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """The machine of the figures: device, Python, torch."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-        names = [text.split(":", 1)[1].strip() for text in info.splitlines() if text.startswith("model name")]
-        name = names[0] if names else platform.processor()
-    return {"device": name, "python": platform.python_version(), "torch": torch.__version__}
-
-
-def count(text: str) -> int:
-    """The type of an option: integers from 1."""
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
-    return int(text)
-
-
-def size(text: str) -> tuple[int, int]:
-    """The type of an option: height and width, such as 800x1344."""
-    if not re.fullmatch(r"\d+x\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: height and width in pixels, such as 224x224")
-    height, width = text.split("x")
-    return int(height), int(width)
 
 
 def line(row: dict[str, Any]) -> str:

@@ -1,0 +1,117 @@
+"""The entries of a COCO annotation file, as far as checks before a run need them."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from backbones.errors import shorten
+
+
+class Annotations(NamedTuple):
+    """The parts of a COCO file that the checks need.
+
+    Attributes:
+        categories: names, in the order of the file; of a panoptic file the things first.
+        file_names: of the images, below the image folder.
+        sizes: (width, height) of each image, in pixels.
+        has_annotations: whether there is any annotation.
+        without_mask: number of annotations without a segmentation.
+        problem: the message for a malformed file, or None.
+        counts: how many objects of each category there are to train on. Crowds are none.
+        unused: ids of annotations that mmdet does not train on: a side of the box is below one pixel, the area is 0,
+            or the box lies outside the image.
+        bad_masks: ids of annotations whose mask is neither polygons of three or more points nor run lengths of the
+            image's size.
+    """
+
+    categories: tuple[str, ...]
+    file_names: tuple[str, ...]
+    sizes: tuple[tuple[float, float], ...]
+    has_annotations: bool
+    without_mask: int
+    problem: str | None
+    counts: dict[str, int]
+    unused: tuple[Any, ...] = ()
+    bad_masks: tuple[Any, ...] = ()
+
+
+def summary(data: dict) -> Annotations:
+    """Raises KeyError, TypeError, ValueError or AttributeError for an entry of another form."""
+    sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
+    names = {category["id"]: str(category["name"]) for category in data["categories"]}
+    annotations = data.get("annotations") or []
+    problem = next(problems(data, annotations, sizes, names), None)
+    unused = [] if problem else [a for a in annotations if not is_used(a, *sizes[a["image_id"]])]
+    ids = {a["id"] for a in unused}
+    used = [] if problem else [a for a in annotations if a["id"] not in ids and not a.get("iscrowd")]
+    masks = [] if problem else [a for a in annotations if a.get("segmentation")]
+    return Annotations(
+        categories=tuple(str(category["name"]) for category in data["categories"]),
+        file_names=tuple(image["file_name"] for image in data["images"]),
+        sizes=tuple(sizes.values()),
+        has_annotations=bool(annotations),
+        without_mask=sum(not a.get("segmentation") for a in annotations),
+        problem=problem,
+        counts=dict(Counter(names[a["category_id"]] for a in used)),
+        unused=tuple(a["id"] for a in unused),
+        bad_masks=tuple(a["id"] for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])),
+    )
+
+
+def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: dict[Any, str]) -> Iterator[str]:
+    """A message for each kind of flaw that makes a file useless."""
+    yield from repeated_entries(data)
+    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
+    lost_categories = sorted({str(a["category_id"]) for a in annotations if a["category_id"] not in names})
+    malformed = [a["id"] for a in annotations if not is_box(a["bbox"])]
+    if lost_images:
+        yield f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
+    if lost_categories:
+        yield f"annotations name category ids that are not in the list of categories: {shorten(lost_categories)}"
+    if malformed:
+        yield (
+            "bbox must be [x, y, width, height] in pixels, width and height from 0 up; not so in the annotations "
+            f"{shorten(malformed)}"
+        )
+    if len({a["id"] for a in annotations}) < len(annotations):
+        yield "annotations share ids; each needs its own"
+    without_area = [a["id"] for a in annotations if not is_number(a.get("area"))]
+    if without_area:
+        yield f"annotations have no area in square pixels: {shorten(without_area)}; width x height of the box will do"
+
+
+def repeated_entries(data: dict) -> Iterator[str]:
+    """A message for images or categories of one id, and for categories of one name."""
+    for what in ("images", "categories"):
+        repeated = twice(entry["id"] for entry in data[what])
+        if repeated:
+            yield f"several {what} have the id {shorten(repeated)}"
+    repeated = twice(str(category["name"]) for category in data["categories"])
+    if repeated:
+        yield f"several categories have the name {shorten(repeated)}"
+
+
+def twice(values: Iterable[Any]) -> list[Any]:
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_box(box: Any) -> bool:
+    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and min(box[2:]) >= 0
+
+
+def is_used(annotation: dict, width: float, height: float) -> bool:
+    """Whether mmdet's CocoDataset trains on an annotation, or takes it as a crowd."""
+    x, y, w, h = annotation["bbox"]
+    inside = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
+    return inside and w >= 1 and h >= 1 and annotation["area"] > 0 and not annotation.get("ignore")
+
+
+def is_mask(mask: Any, width: float, height: float) -> bool:
+    if isinstance(mask, dict):
+        return list(mask.get("size") or []) == [height, width] and bool(mask.get("counts"))
+    return isinstance(mask, list) and all(isinstance(one, list) and len(one) > 5 and len(one) % 2 == 0 for one in mask)
