@@ -75,7 +75,7 @@ def test_patterns_choose_heads_and_archs():
     cells = plan(["mask*"], ["pvig_*", "van_b0"])
     assert {cell.arch for cell in cells} == {arch for arch in list_archs() if arch.startswith("pvig_")} | {"van_b0"}
     assert {cell.head for cell in cells} - {CLASSIFIER} == {head for head in HEADS if head.startswith("mask")}
-    assert plan(["deep*"], [])[-1:] == [Cell("deeplabv3plus", "van_b0")]
+    assert plan(["deep*"], []) == [Cell(CLASSIFIER, "van_b0"), Cell("deeplabv3plus", "van_b0")]
     for heads, archs, words in [
         (["yolo"], [], "--heads yolo: matches nothing; allowed: patterns of "),
         ([], ["resnet*"], r"--archs resnet\*: matches nothing"),
