@@ -85,6 +85,19 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             write_json(Path(self.report) / "report.json", content)
         return numbers
 
+    def _parse_predictions(self, pred: dict[str, Any], img_id: Any, segm_file: str, label2cat: Any = None) -> dict:
+        """A prediction's segments, and its map in a file, by mmdet's method.
+
+        mmdet names the file by the image without its folder, and changes the prediction. Here images of one name in two
+        folders have a map each, and the prediction stays.
+        """
+        if self._coco_api is not None:
+            image = Path(self._coco_api.imgs[img_id]["file_name"])
+            segm_file = "_".join(image.with_suffix(".png").parts)
+        found = pred["pred_panoptic_seg"]
+        pred = {**pred, "pred_panoptic_seg": {**found, "sem_seg": found["sem_seg"].clone()}}
+        return super()._parse_predictions(pred, img_id, segm_file, label2cat)
+
     def write_results(self, results: list[Any]) -> None:
         """Writes the predictions by mmdet's method. Their categories become the ids of the annotation file."""
         scoring, self.format_only = self.format_only, True

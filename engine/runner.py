@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.runner import Runner
@@ -32,6 +33,7 @@ from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
+from engine.unreadable import SHARE, ScoredEvaluator, skip_unreadable
 from engine.work_dir import WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -81,9 +83,16 @@ class SafeRunner(Runner):
         trains = isinstance(dataloader, dict) and dataloader == self.cfg.get("train_dataloader")
         config = seeded_batches(dataloader) if trains else dataloader
         loader = super().build_dataloader(config, seed, diff_rank_seed)
+        if trains or (self.cfg.get("train_dataloader") and dataloader == self.cfg.get("val_dataloader")):
+            skip_unreadable(loader.dataset, self.cfg.get("max_unreadable", SHARE))
         if isinstance(loader.batch_sampler, SeededBatches):
             with_seeded_items(loader.dataset)
         return loader
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """An evaluator as mmengine builds it, which leaves out what stands for unreadable images."""
+        built = super().build_evaluator(evaluator)
+        return ScoredEvaluator(built.metrics) if type(built) is Evaluator else built
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to this run's device. Several processes get it in the wrapper of ``model_wrapper_cfg``.

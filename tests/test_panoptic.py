@@ -166,6 +166,27 @@ def test_the_quality_of_each_class_is_reported(written, tmp_path, capsys):
         assert len(list((tmp_path / "out/all.panoptic").glob("*.png"))) == len(samples)
 
 
+def test_images_of_one_name_in_two_folders_have_a_map_each(tmp_path):
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    names, _, samples = panoptic_case(tmp_path, images=2)
+    content = json.loads((tmp_path / "truth.json").read_text())
+    for image, sample, folder in zip(content["images"], samples, "ab", strict=True):
+        (tmp_path / "maps" / folder).mkdir()
+        (tmp_path / "maps" / image["file_name"]).with_suffix(".png").rename(tmp_path / "maps" / folder / "0.png")
+        image["file_name"] = sample["img_path"] = f"{folder}/0.jpg"
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    given = dict(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    metric = FullCocoPanopticMetric(**given, outfile_prefix=str(tmp_path / "out"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    before = copy.deepcopy(samples)
+    metric.process({}, samples)
+    assert metric.evaluate(2)["coco_panoptic/PQ"] > 20
+    assert sorted(path.name for path in (tmp_path / "out.panoptic").iterdir()) == ["a_0.png", "b_0.png"]
+    for sample, earlier in zip(samples, before, strict=True):
+        assert torch.equal(sample["pred_panoptic_seg"]["sem_seg"], earlier["pred_panoptic_seg"]["sem_seg"])
+
+
 def slim(data, iters=2):
     """Options for Mask2Former at 64 pixels, with 64 channels and two layers of each kind."""
     size, head = (dense_data.SIZE, dense_data.SIZE), "model.panoptic_head"
