@@ -11,6 +11,7 @@ WORK_DIR/report.json and WORK_DIR/report.html have all finished cells. The exit 
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -29,7 +30,7 @@ from backbones.files import write_json
 from engine.cli import Parser, run_tool
 
 EXIT_CELL_FAILED = 1
-THREADS = min(MAX_THREADS, cores())
+THREADS = int(os.environ.get("OMP_NUM_THREADS") or min(MAX_THREADS, cores()))
 
 
 def main() -> int:
