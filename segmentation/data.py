@@ -187,6 +187,8 @@ class MaskFolderFormat(Format):
     def check(self, dataset: Any, split: str) -> None:
         """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
 
+        An unreadable image has no size here. Its loading says so, and a run may go on without it.
+
         Raises:
             UserError: a folder is missing or empty, images have no mask, or a mask is unreadable, has another size than
                 its image, or holds values outside the classes.
@@ -200,7 +202,11 @@ class MaskFolderFormat(Format):
         step = -(-len(files) // MASKS_LOOKED_AT)
         for image, mask in files[::step]:
             labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
-            check_same_size(mask, labels, *upright_size(image)[::-1])
+            try:
+                width, height = upright_size(image)
+            except UserError:
+                continue
+            check_same_size(mask, labels, height, width)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
