@@ -179,7 +179,7 @@ def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, f
     if tuple(found) != tuple(said):
         raise UserError(
             f"{path} has {found[0]}x{found[1]} pixels, and by {where} {said[0]:g}x{said[1]:g}; allowed: the same size, "
-            "since the boxes belong to it"
+            "since the annotations belong to it"
         )
 
 

@@ -3,9 +3,12 @@
 import contextlib
 import copy
 import io
+import multiprocessing
 import statistics
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +137,18 @@ def measure_training(setting: Setting) -> dict[str, Any]:
             "parts": parts,
             **memory.figures(),
         }
+
+
+def in_fresh_process(measure: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    """A measurement in a process that ends after it, whose memory is that of the measurement alone."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, setting).result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"{setting.config}: the system ended the process, as it does when memory is short; allowed: a smaller "
+                "--size or --batch"
+            ) from None
 
 
 @contextlib.contextmanager

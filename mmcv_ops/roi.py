@@ -7,6 +7,7 @@ import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
 
+from mmcv_ops import roi_products
 from mmcv_ops.precision import as_float, at_least_float32
 from mmcv_ops.regions import divided, first_bins, neighbours, planes, same_size
 
@@ -38,7 +39,8 @@ def roi_align_forward(
     input = at_least_float32(input)
     rois = rois.to(input.dtype)
     if pool_mode != MAX:
-        output.copy_(torch.ops.torchvision.roi_align(input, rois, scale, *pooled, sampling_ratio, aligned))
+        by = roi_products.averages if roi_products.is_faster(input, rois, scale) else plain_averages
+        output.copy_(by(input, rois, pooled, scale, sampling_ratio, aligned))
         return
     _, channels, height, width = input.shape
     pixels = input.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -81,21 +83,11 @@ def roi_align_backward(
         return
     grad = at_least_float32(grad_output)
     rois = rois.to(grad.dtype)
-    batch, channels, height, width = grad_input.shape
+    _, channels, height, width = grad_input.shape
     if pool_mode != MAX:
-        pooled = (aligned_height, aligned_width)
-        grad_input += torch.ops.torchvision._roi_align_backward(
-            grad,
-            rois,
-            as_float(spatial_scale),
-            *pooled,
-            batch,
-            channels,
-            height,
-            width,
-            sampling_ratio,
-            aligned,
-        )
+        scale = as_float(spatial_scale)
+        by = roi_products.gradient if roi_products.is_faster(grad_input, rois, scale) else plain_gradient
+        grad_input += by(grad, rois, grad_input.shape, scale, sampling_ratio, aligned)
         return
     y, x = at_least_float32(argmax_y), at_least_float32(argmax_x)
     y_low, y_high, y_weights = neighbours(y, height)
@@ -108,6 +100,20 @@ def roi_align_backward(
             at = (plane + y_at) * width + x_at
             gathered.index_add_(0, at.flatten(), (grad * (y_weight * x_weight)).flatten())
     grad_input += gathered.view_as(grad_input)
+
+
+def plain_averages(
+    maps: Tensor, rois: Tensor, pooled: tuple[int, int], scale: float, ratio: int, aligned: bool
+) -> Tensor:
+    """torchvision's RoIAlign: (K, C, PH, PW)."""
+    return torch.ops.torchvision.roi_align(maps, rois, scale, *pooled, ratio, aligned)
+
+
+def plain_gradient(
+    grad: Tensor, rois: Tensor, size: tuple[int, ...], scale: float, ratio: int, aligned: bool
+) -> Tensor:
+    """torchvision's gradient of the maps, of shape ``size``."""
+    return torch.ops.torchvision._roi_align_backward(grad, rois, scale, *grad.shape[2:], *size, ratio, aligned)
 
 
 def roi_pool_forward(

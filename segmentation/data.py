@@ -10,7 +10,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from backbones.images import SUFFIXES, opened
+from backbones.images import SUFFIXES, opened, upright_size
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
@@ -64,13 +64,15 @@ class LoadMask(transforms.BaseTransform):
     An image without ``seg_map_path`` passes unchanged: mmseg's inferencers send images alone through this pipeline.
 
     Raises:
-        UserError: see ``read_mask``.
+        UserError: see ``read_mask``; also, the mask has another size than its image.
     """
 
     def transform(self, results: dict) -> dict:
         if "seg_map_path" not in results:
             return results
         mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
+        if "ori_shape" in results:
+            check_same_size(results["seg_map_path"], mask, *results["ori_shape"][:2])
         results["gt_seg_map"] = mask
         results["seg_fields"].append("gt_seg_map")
         return results
@@ -100,6 +102,15 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
             f"allowed: {first} to {last}, and {also} for unlabelled pixels"
         )
     return np.where(known, mask.astype(np.int64) - first, IGNORE).astype(np.uint8)
+
+
+def check_same_size(path: str | Path, mask: np.ndarray, height: int, width: int) -> None:
+    """Raises UserError for a mask (H, W) that does not have the height and width of its image."""
+    if mask.shape != (height, width):
+        raise UserError(
+            f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels, and its image {width}x{height}, upright as its EXIF "
+            "data say; allowed: the same size"
+        )
 
 
 def prepare_config(cfg: Any) -> None:
@@ -177,8 +188,8 @@ class MaskFolderFormat(Format):
         """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
 
         Raises:
-            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable or holds values
-                outside the classes.
+            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable, has another size than
+                its image, or holds values outside the classes.
         """
         root = Path(dataset.get("data_root") or ".")
         if not root.is_dir():
@@ -187,8 +198,9 @@ class MaskFolderFormat(Format):
         files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
         classes = classes_of(dataset)
         step = -(-len(files) // MASKS_LOOKED_AT)
-        for _, mask in files[::step]:
-            read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+        for image, mask in files[::step]:
+            labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+            check_same_size(mask, labels, *upright_size(image)[::-1])
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
@@ -231,5 +243,14 @@ def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
 
 
 def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
+    """The files below a folder by their relative names without suffix; UserError for two files of one name."""
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in files:
+            raise UserError(
+                f"{path} differs from {files[name].name} in its suffix alone; allowed: one file of a name, since masks "
+                "are found by it"
+            )
+        files[name] = path
+    return files

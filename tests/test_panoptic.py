@@ -324,6 +324,25 @@ def test_absent_maps_are_named(data):
     PanopticFormat().check(dataset, "test")
 
 
+def test_maps_of_another_size_and_classes_that_the_data_lack(data, tmp_path):
+    from PIL import Image
+
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    path = data / "annotations/panoptic_val2017/0001.png"
+    Image.open(path).crop((0, 0, 64, 60)).save(path)
+    with pytest.raises(UserError, match=r"0001\.png has 64x60 pixels, and by .*json 64x64; allowed: the same size"):
+        PanopticFormat().check(load_config(LEAF, {"data_root": str(data)}).val_dataloader.dataset, "val")
+
+    names, _, samples = panoptic_case(tmp_path)
+    metric = FullCocoPanopticMetric(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    metric.process({}, copy.deepcopy(samples[:1]))
+    samples[1]["pred_panoptic_seg"]["sem_seg"][0, 0, 0] = 5
+    with pytest.raises(UserError, match="the model predicts class 5, counted from 0, and the data have 4 classes"):
+        metric.process({}, samples[1:])
+
+
 def test_a_choice_of_classes_is_refused(data):
     with pytest.raises(
         UserError, match=r"classes=.box.: a panoptic data set takes all categories; allowed: classes=None"

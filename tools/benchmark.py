@@ -10,11 +10,7 @@ its libraries: weights, gradients, the optimiser's state, activations, and what 
 """
 
 import argparse
-import multiprocessing
 import os
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ import torch
 
 from backbones import UserError
 from backbones.files import write_json
-from engine.benchmark import PRECISIONS, Setting, measure_inference, measure_training
+from engine.benchmark import PRECISIONS, Setting, in_fresh_process, measure_inference, measure_training
 from engine.cli import Parser, add_config_options, count, height_and_width, output_folder, run_tool
 from engine.config import load_config
 from engine.machine import machine
@@ -92,18 +88,6 @@ def parse_args() -> argparse.Namespace:
     if args.size and args.own_data:
         raise UserError("--size and --own-data exclude each other: the config's pipeline sets the size of its data")
     return args
-
-
-def in_fresh_process(measure: Callable[[Setting], dict[str, Any]], setting: Setting) -> dict[str, Any]:
-    """A measurement in a process that ends after it, whose memory is that of the measurement alone."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, setting).result()
-        except BrokenProcessPool:
-            raise UserError(
-                f"{setting.config}: the system ended the process, as it does when memory is short; allowed: a smaller "
-                "--size or --batch"
-            ) from None
 
 
 def text_of(report: dict[str, Any]) -> str:
