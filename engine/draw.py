@@ -88,10 +88,7 @@ def draw_segments(
         RGB with the legend below. A small image is enlarged by a whole number.
     """
     canvas, scale = enlarged(image)
-    canvas = tinted(canvas, ((segments == number, colour) for number, _, colour in classes), opacity)
-    pixels, large = np.asarray(canvas).copy(), segments.repeat(scale, 0).repeat(scale, 1)
-    pixels[:, 1:][large[:, 1:] != large[:, :-1]] = INK
-    pixels[1:][large[1:] != large[:-1]] = INK
+    canvas = tint_segments(canvas, segments.repeat(scale, 0).repeat(scale, 1), classes, opacity)
     counts = np.bincount(segments.ravel(), minlength=max((number for number, *_ in classes), default=0) + 1)
     areas: dict[tuple[str, Colour], list[int]] = {}
     for number, name, colour in classes:
@@ -100,7 +97,18 @@ def draw_segments(
     for (name, colour), found in sorted(areas.items(), key=lambda one: -sum(one[1])):
         count = f" x {len(found)}" if len(found) > 1 else ""
         lines.append((f"{name}{count}  {percent(sum(found) / segments.size)}", colour))
-    return with_legend(Image.fromarray(pixels), lines)
+    return with_legend(canvas, lines)
+
+
+def tint_segments(
+    image: Image.Image, segments: np.ndarray, classes: Sequence[tuple[int, str, Colour]], opacity: float
+) -> Image.Image:
+    """The image with each segment tinted and outlined. The arguments are those of :func:`draw_segments`."""
+    tints = ((segments == number, colour) for number, _, colour in classes)
+    pixels = np.asarray(tinted(image, tints, opacity)).copy()
+    pixels[:, 1:][segments[:, 1:] != segments[:, :-1]] = INK
+    pixels[1:][segments[1:] != segments[:-1]] = INK
+    return Image.fromarray(pixels)
 
 
 def draw_scores(image: Image.Image, names: Sequence[str], scores: Sequence[float]) -> Image.Image:
