@@ -200,7 +200,11 @@ class MaskFolderFormat(Format):
         step = -(-len(files) // MASKS_LOOKED_AT)
         for image, mask in files[::step]:
             labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
-            check_same_size(mask, labels, *upright_size(image)[::-1])
+            try:
+                width, height = upright_size(image)
+            except UserError:  # its loading says so, and a run may go on without the image
+                continue
+            check_same_size(mask, labels, height, width)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
