@@ -204,7 +204,7 @@ class MaskFolderFormat(Format):
             labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
             try:
                 width, height = upright_size(image)
-            except UserError:
+            except UserError:  # its loading says so, and a run may go on without the image
                 continue
             check_same_size(mask, labels, height, width)
 

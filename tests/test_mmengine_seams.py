@@ -37,6 +37,10 @@ PRIVATE = {
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
+    "_parse_predictions": (
+        "mmdet.evaluation.CocoPanopticMetric",
+        ["self", "pred", "img_id", "segm_file", "label2cat"],
+    ),
     "_process_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
