@@ -37,6 +37,8 @@ def at_root(monkeypatch, cut_depths, request):
 
 def config_of(task, root, **options):
     options |= {"data_root": str(root), "model.backbone.pretrained": None, **dense_data.SMALL_LOADERS}
+    if task == "detection":
+        options |= {"model.test_cfg.rpn.max_per_img": 20, "model.test_cfg.rcnn.max_per_img": 10}
     if task == "segmentation":
         options |= {"classes": ["box", "disc", "ground"], "model.decode_head.loss_decode.class_weight": None}
         options |= {f"{split}_dataloader.dataset.metainfo": None for split in ("train", "val")}
