@@ -47,7 +47,8 @@ PRIVATE = {
     "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
 }
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
-NOT_OF_MM = {"_exit", "_gts", "_dts"}  # os._exit, which Python documents; annotations in pycocotools' COCOeval
+# os._exit and NamedTuple's _replace, which Python documents; annotations in pycocotools' COCOeval.
+NOT_OF_MM = {"_exit", "_replace", "_gts", "_dts"}
 
 
 def private_names():

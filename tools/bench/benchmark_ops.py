@@ -13,13 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import torchvision
 from benchmark_backbones import paired
 from torch import Tensor
 
+import mmcv_ops
 from backbones.features import check_device
 from backbones.ops.depthwise import dilated_as_dense
 from engine.cli import Parser, count, run_tool
 from engine.machine import machine
+
+mmcv_ops.install()
+
+from mmcv.ops import roi_align as mmcv_roi_align  # noqa: E402
 
 
 class Case(NamedTuple):
@@ -32,6 +38,29 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
+    return [*depthwise(), *roi_aligns()]
+
+
+def roi_aligns() -> list[Case]:
+    """RoIAlign of Mask R-CNN's heads, for a 512x512 image and for the demo's images, beside torchvision's."""
+    found = []
+    for regions, channels, side, bins, ratio in ((512, 256, 128, 7, 0), (64, 256, 128, 14, 0), (128, 64, 32, 7, 2)):
+        corners = torch.rand(regions, 2, generator=torch.Generator().manual_seed(0)) * side * 0.75
+        sides = torch.rand(regions, 2, generator=torch.Generator().manual_seed(1)) * side * 0.25 + 1
+        rois = torch.cat([torch.zeros(regions, 1), corners, corners + sides], dim=1)
+        arguments = (rois, (bins, bins), 1.0, ratio)
+        found.append(
+            Case(
+                f"RoIAlign {bins}x{bins}, {regions} regions, {channels} channels, {side}x{side}",
+                lambda channels=channels, side=side: (torch.randn(1, channels, side, side),),
+                lambda x, arguments=arguments: torchvision.ops.roi_align(x, *arguments, aligned=True),
+                lambda x, arguments=arguments: mmcv_roi_align(x, *arguments, "avg", True),
+            )
+        )
+    return found
+
+
+def depthwise() -> list[Case]:
     """VAN's dilated 7x7 depthwise convolution for 8 images of 224x224, in the four stages of VAN-B0 and VAN-B2."""
     found = []
     for dim, side in ((32, 56), (64, 28), (160, 14), (256, 7), (64, 56), (128, 28), (320, 14), (512, 7)):
