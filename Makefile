@@ -63,7 +63,7 @@ docs: setup
 bench: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
 	@.venv/bin/python tools/bench/benchmark_backbones.py --out docs/benchmarks/backbones_cpu.json
-	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --cases depthwise --out docs/benchmarks/ops_cpu.json
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
 	@.venv/bin/python tools/benchmark.py classification/configs/van/van_b0_8xb128_in1k.py --only training --size 224x224 \
 		--batch 16 --out docs/benchmarks/model_van_b0_cpu.json
@@ -77,11 +77,10 @@ bench-dense: setup
 		--threads 1 --repeats 20 --out docs/benchmarks/model_mask_rcnn_demo_cpu.json
 	@.venv/bin/python tools/benchmark.py segmentation/configs/demo/upernet_van_b0_digits.py --own-data --batch 4 \
 		--threads 1 --repeats 20 --out docs/benchmarks/model_upernet_demo_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --cases roi_align --out docs/benchmarks/ops_roi_align_cpu.json
 	@.venv/bin/python tools/bench/benchmark_masks.py --out docs/benchmarks/masks_cpu.json
 	@.venv/bin/python tools/bench/benchmark_memory.py --out docs/benchmarks/memory_cpu.json
 	@.venv/bin/python tools/bench/benchmark_detectors.py --out docs/benchmarks/detectors_cpu.json
-	@.venv/bin/python tools/bench/benchmark_detectors.py pvig_small --size 224x224 --batch 2 \
-		--out docs/benchmarks/detectors_pvig_cpu.json
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 gpu-report: setup

@@ -1,6 +1,7 @@
 """Times each fast path against the plain operation that the path replaces.
 
-python tools/bench/benchmark_ops.py [--device cpu] [--threads 1] [--repeats 15] [--out docs/benchmarks/ops_cpu.json]
+python tools/bench/benchmark_ops.py [--cases depthwise] [--device cpu] [--threads 1] [--repeats 15]
+    [--out docs/benchmarks/ops_cpu.json]
 
 Both take the same inputs, in turn, in one process. Their outputs are compared first. The ratio of their times is the
 result: seconds depend on the machine and on its other work.
@@ -35,10 +36,6 @@ class Case(NamedTuple):
     inputs: Callable[[], tuple[Tensor, ...]]
     plain: Callable[..., Tensor]
     fast: Callable[..., Tensor]
-
-
-def cases() -> list[Case]:
-    return [*depthwise(), *roi_aligns()]
 
 
 def roi_aligns() -> list[Case]:
@@ -80,8 +77,16 @@ def depthwise() -> list[Case]:
     return found
 
 
+CASES = {"depthwise": depthwise, "roi_align": roi_aligns}
+
+
+def cases(kinds: list[str]) -> list[Case]:
+    return [case for kind in kinds for case in CASES[kind]()]
+
+
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="operations (default: all)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--threads", type=count, default=1, help="of PyTorch on the CPU (default: 1)")
     parser.add_argument("--repeats", type=count, default=15, help="timed calls of each operation (default: 15)")
@@ -91,7 +96,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     rows = []
     print(f"{'plain / fast: how many times faster':<50}{'forward':>9}{'training':>10}")
-    for case in cases():
+    for case in cases(args.cases):
         rows.append(measure(case, device, args.repeats))
         print(f"{case.name:<50}{rows[-1]['forward']['ratio']:>9.1f}{rows[-1]['training']['ratio']:>10.1f}", flush=True)
     if args.out:

@@ -75,18 +75,19 @@ def model_table(report: dict[str, Any]) -> str:
     data = "the config's data" if of["own_data"] else "random images"
     first = next(report[what] for what in ("inference", "training") if what in report)
     said = f"`{of['config']}` on {data}, {first['params'] / 1e6:.1f} M parameters, torch {report['machine']['torch']}."
-    lines = ["| | pixels | images/s | ms a batch | MiB |", "|-|-|-|-|-|"]
+    clock = "cpu_ms" if of["device"] == "cpu" else "ms"  # CPU machines are shared
+    lines = [f"| | pixels | {clock.replace('cpu_ms', 'CPU ms')} a batch | MiB |", "|-|-|-|-|"]
     for what in ("inference", "training"):
         if what in report:
             row = report[what]
             size = "x".join(map(str, row["size"]))
-            lines.append(f"| {what} | {size} | {row['images_per_s']:.3g} | {row['ms']:.0f} | {row['mib']:.0f} |")
+            lines.append(f"| {what} | {size} | {row[clock]:.0f} | {row['mib']:.0f} |")
     if "training" in report:
         parts = report["training"]["parts"]
-        whole = sum(times["cpu_ms"] for times in parts.values())
-        lines += ["", "| part of a training step | CPU ms | share |", "|-|-|-|"]
+        whole = sum(times[clock] for times in parts.values())
+        lines += ["", "| part of a training step | ms | share |", "|-|-|-|"]
         for part, times in parts.items():
-            lines.append(f"| {PARTS[part]} | {times['cpu_ms']:.1f} | {times['cpu_ms'] / whole:.1%} |")
+            lines.append(f"| {PARTS[part]} | {times[clock]:.1f} | {times[clock] / whole:.1%} |")
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 

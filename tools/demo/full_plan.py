@@ -86,7 +86,7 @@ def options_of(cell: Cell, data: Path, weights: Path | None, iterations: int) ->
     options = {"model.backbone.arch": cell.arch, "randomness": {"seed": 0}, "log_processor.window_size": WINDOW}
     options |= {"default_hooks.logger.interval": WINDOW, "visualizer.vis_backends": [{"type": "LocalVisBackend"}]}
     options |= {f"{split}_dataloader.{key}": value for split in ("train", "val") for key, value in LOADER.items()}
-    if weights is None:
+    if cell.head == CLASSIFIER:
         return options | classification(data)
     options |= {"model.backbone.pretrained": str(weights), "model.backbone.drop_path_rate": 0.0}
     options |= {"val_dataloader.batch_size": BATCH, "val_dataloader.dataset.indices": SCORED}
