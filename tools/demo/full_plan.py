@@ -86,12 +86,12 @@ def options_of(cell: Cell, data: Path, weights: Path | None, iterations: int) ->
     options = {"model.backbone.arch": cell.arch, "randomness": {"seed": 0}, "log_processor.window_size": WINDOW}
     options |= {"default_hooks.logger.interval": WINDOW, "visualizer.vis_backends": [{"type": "LocalVisBackend"}]}
     options |= {f"{split}_dataloader.{key}": value for split in ("train", "val") for key, value in LOADER.items()}
-    if head.task == "classification":
+    if cell.head == CLASSIFIER:
         return options | classification(data)
     options |= {"model.backbone.pretrained": str(weights), "model.backbone.drop_path_rate": 0.0}
     options |= {"val_dataloader.batch_size": BATCH, "val_dataloader.dataset.indices": SCORED}
-    options |= detection(head, data) if head.task == "detection" else segmentation(data)
-    return options | head.options | schedule(head, iterations)
+    by_task = {"detection": detection, "segmentation": segmentation}
+    return options | by_task[head.task](head, data) | head.options | schedule(head, iterations)
 
 
 def as_text(options: dict[str, Any]) -> list[str]:
@@ -142,7 +142,7 @@ def detection(head: Head, data: Path) -> dict[str, Any]:
     }
 
 
-def segmentation(data: Path) -> dict[str, Any]:
+def segmentation(head: Head, data: Path) -> dict[str, Any]:
     masks, pack = {"type": "LoadMask"}, {"type": "PackSegInputs"}
     return {
         "data_root": str(data / "ade"),
