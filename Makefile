@@ -21,7 +21,7 @@ INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABI
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"
-	@echo "make demo-full  train every head on every family for a short while, which can be stopped and goes on (1 to 2 h on 2 cores)"
+	@echo "make demo-full  train every head on every family for a short while, can be stopped and goes on (about an hour on 2 cores)"
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make lint   check style and formatting with ruff"
