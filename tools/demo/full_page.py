@@ -19,9 +19,9 @@ TITLE = "Every head on every family, on the demo data"
 MAKING = "`python tools/demo/full.py --page docs/demo_full.json`, from a report of `make demo-full`."
 WORDS = """\
 Each cell is one process that trains and tests a leaf config of the family, with narrow heads and the family's smallest
-network. The classifiers see the demo's single digits once, at {digit_side} pixels, from random weights. Every other training
-starts from the classifier of its network. It takes {iterations} steps of {batch} scenes of {side} pixels. {scored}
-held-out scenes are scored.
+network. The classifiers see the demo's single digits once, at {digit_side} pixels, from random weights. Every other
+training starts from the classifier of its network. It takes {iterations} steps of {batch} scenes of {side} pixels.
+Then {scored} held-out scenes are scored.
 
 The figures of a cell show that the head trains, saves, loads and tests with the family. They rank nothing. The
 trainings are far too short for that, heads need different numbers of steps, and there is one seed. A segmenter that
