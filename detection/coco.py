@@ -28,7 +28,7 @@ class CocoFormat(Format):
         """All categories of the file. A subclass of CocoDataset with a METAINFO of its own gives the classes there."""
         own = own_classes(dataset)
         if own is not COCO_CLASSES:
-            return tuple(own)
+            return own and tuple(own)  # None of a data set that reads its classes from a file of its own
         ann_file = under_root(dataset, dataset.ann_file)
         return read_annotations(ann_file).categories if ann_file.is_file() else None
 
