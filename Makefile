@@ -17,7 +17,7 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
-.PHONY: help demo demo-full test test-numeric lint docs heads bench gpu-report gpu-wheels setup clean
+.PHONY: help demo demo-full test test-numeric lint docs heads bench bench-dense gpu-report gpu-wheels setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
+	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
 	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, models, heads, benchmarks, distillation, demo-full"
 	@echo "make heads  try every kind of model of mmdet and mmseg with our networks; writes docs/heads.md (half an hour on 2 cores)"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
@@ -69,9 +70,24 @@ heads: setup
 bench: setup
 	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
 	@.venv/bin/python tools/bench/benchmark_backbones.py --out docs/benchmarks/backbones_cpu.json
-	@.venv/bin/python tools/bench/benchmark_ops.py --out docs/benchmarks/ops_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --cases depthwise --out docs/benchmarks/ops_cpu.json
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
-	@.venv/bin/python tools/bench/benchmark_loop.py --out docs/benchmarks/loop_cpu.json
+	@.venv/bin/python tools/benchmark.py classification/configs/van/van_b0_8xb128_in1k.py --only training --size 224x224 \
+		--batch 16 --out docs/benchmarks/model_van_b0_cpu.json
+	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
+
+# Steps of the demo's detector and segmenter, loading of masks, memory of training, and detectors beside the peer's.
+bench-dense: setup
+	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-bench.lock
+	@test -f data/demo/demo_data.json || .venv/bin/python tools/make_demo_data.py --out data/demo
+	@.venv/bin/python tools/benchmark.py detection/configs/demo/mask_rcnn_van_b0_digits.py --own-data --batch 4 \
+		--threads 1 --repeats 20 --out docs/benchmarks/model_mask_rcnn_demo_cpu.json
+	@.venv/bin/python tools/benchmark.py segmentation/configs/demo/upernet_van_b0_digits.py --own-data --batch 4 \
+		--threads 1 --repeats 20 --out docs/benchmarks/model_upernet_demo_cpu.json
+	@.venv/bin/python tools/bench/benchmark_ops.py --cases roi_align --out docs/benchmarks/ops_roi_align_cpu.json
+	@.venv/bin/python tools/bench/benchmark_masks.py --out docs/benchmarks/masks_cpu.json
+	@.venv/bin/python tools/bench/benchmark_memory.py --out docs/benchmarks/memory_cpu.json
+	@.venv/bin/python tools/bench/benchmark_detectors.py --out docs/benchmarks/detectors_cpu.json
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 gpu-report: setup

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
-from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmengine.runner import Runner
@@ -33,7 +32,7 @@ from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
-from engine.unreadable import SHARE, ScoredEvaluator, skip_unreadable
+from engine.unreadable import SHARE, skip_unreadable
 from engine.work_dir import WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -88,11 +87,6 @@ class SafeRunner(Runner):
         if isinstance(loader.batch_sampler, SeededBatches):
             with_seeded_items(loader.dataset)
         return loader
-
-    def build_evaluator(self, evaluator: Any) -> Evaluator:
-        """An evaluator as mmengine builds it, which leaves out what stands for unreadable images."""
-        built = super().build_evaluator(evaluator)
-        return ScoredEvaluator(built.metrics) if type(built) is Evaluator else built
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Moves the model to this run's device. Several processes get it in the wrapper of ``model_wrapper_cfg``.

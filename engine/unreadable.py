@@ -110,6 +110,8 @@ class UnreadableHook(Hook):
             if record.flags is None:
                 record.allow(max(shares))
             record.is_scored, record.list_file = True, Path(runner.work_dir) / VAL_LIST
+        if runner.val_loop is not None:
+            runner.val_loop.evaluator = scored(runner.val_loop.evaluator)
 
     def after_train_epoch(self, runner: Any) -> None:
         for record in records(runner.train_dataloader.dataset):
@@ -202,6 +204,15 @@ class ScoredEvaluator(Evaluator):
             if isinstance(data_batch, dict):
                 data_batch = {name: [values[i] for i in kept] for name, values in data_batch.items()}
         super().process(data_samples, data_batch)
+
+
+def scored(evaluator: Any) -> Any:
+    """The same metrics in a :class:`ScoredEvaluator`. An evaluator of another kind than mmengine's own stays."""
+    if type(evaluator) is not Evaluator:
+        return evaluator
+    made = ScoredEvaluator(evaluator.metrics)
+    made.dataset_meta = evaluator.dataset_meta
+    return made
 
 
 def is_unscored(sample: Any) -> bool:

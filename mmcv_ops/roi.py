@@ -39,7 +39,7 @@ def roi_align_forward(
     input = at_least_float32(input)
     rois = rois.to(input.dtype)
     if pool_mode != MAX:
-        by = roi_products.averages if roi_products.is_faster(input, rois, scale) else plain_averages
+        by = roi_products.averages if roi_products.is_faster("averages", input, rois, scale) else plain_averages
         output.copy_(by(input, rois, pooled, scale, sampling_ratio, aligned))
         return
     _, channels, height, width = input.shape
@@ -86,7 +86,7 @@ def roi_align_backward(
     _, channels, height, width = grad_input.shape
     if pool_mode != MAX:
         scale = as_float(spatial_scale)
-        by = roi_products.gradient if roi_products.is_faster(grad_input, rois, scale) else plain_gradient
+        by = roi_products.gradient if roi_products.is_faster("gradient", grad_input, rois, scale) else plain_gradient
         grad_input += by(grad, rois, grad_input.shape, scale, sampling_ratio, aligned)
         return
     y, x = at_least_float32(argmax_y), at_least_float32(argmax_x)

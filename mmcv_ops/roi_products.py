@@ -13,13 +13,13 @@ from torch import Tensor
 
 from mmcv_ops.regions import first_bins, neighbours
 
-CHANNELS = 16  # with fewer, such as those of masks, torchvision's loop is as fast
+FEWEST = {"averages": 128, "gradient": 16}  # channels; with fewer, torchvision's loop is as fast
 FARTHEST = 10_000  # pixels of a map; regions beyond, or not finite, are left to torchvision
 
 
-def is_faster(maps: Tensor, rois: Tensor, scale: float) -> bool:
-    """Whether :func:`averages` and :func:`gradient` are the fast way for maps (B, C, H, W) and regions (K, 5)."""
-    if maps.device.type != "cpu" or maps.shape[1] < CHANNELS:
+def is_faster(what: str, maps: Tensor, rois: Tensor, scale: float) -> bool:
+    """Whether "averages" or "gradient" of this file is the fast way for maps (B, C, H, W) and regions (K, 5)."""
+    if maps.device.type != "cpu" or maps.shape[1] < FEWEST[what]:
         return False
     return bool((rois[:, 1:] * scale).abs().max() < FARTHEST)  # False for NaN
 

@@ -96,19 +96,14 @@ def config_of(task, name, slim, side=SIDE):
     return cfg
 
 
-def built(cfg, state=None):
-    """The model of a config, in eval mode: with random weights, or with those of ``state``."""
+def built(cfg):
+    """The model of a config with random weights, in eval mode."""
     torch.manual_seed(0)
     model = task_for(cfg).build_model(copy.deepcopy(cfg))
-    inner = getattr(model, "module", model)
-    inner = getattr(inner, "module", inner)
-    if state is None:
-        inner.init_weights()
-        for name, value in inner.named_parameters():
-            if value.ndim > 1 and "backbone" not in name:  # so that answers differ between places
-                value.data.add_(0.1 * torch.randn_like(value))
-    else:
-        inner.load_state_dict(state)
+    model.init_weights()
+    for name, value in model.named_parameters():
+        if value.ndim > 1 and "backbone" not in name:  # so that answers differ between places
+            value.data.add_(0.1 * torch.randn_like(value))
     return model.eval()
 
 

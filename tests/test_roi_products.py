@@ -45,7 +45,7 @@ def test_the_operator_takes_the_products_where_they_are_fast(monkeypatch):
         real = getattr(roi_products, name)
         monkeypatch.setattr(roi_products, name, lambda *args, n=name, real=real: (called.append(n), real(*args))[1])
     rois = regions(0.25).float()
-    for channels, expected in ((32, ["averages", "gradient"]), (1, [])):
+    for channels, expected in ((128, ["averages", "gradient"]), (32, ["gradient"]), (1, [])):
         maps = torch.randn(2, channels, 19, 23, requires_grad=True)
         called.clear()
         grad, values = [], []
@@ -62,7 +62,9 @@ def test_the_operator_takes_the_products_where_they_are_fast(monkeypatch):
 
 def test_regions_that_are_not_finite_are_left_to_torchvision():
     maps = torch.zeros(1, 32, 8, 8)
-    assert roi_products.is_faster(maps, torch.tensor([[0, 1, 1, 5, 5.0]]), 1.0)
+    assert roi_products.is_faster("gradient", maps, torch.tensor([[0, 1, 1, 5, 5.0]]), 1.0)
     for value in (float("nan"), float("inf"), 1e6):
-        assert not roi_products.is_faster(maps, torch.tensor([[0, 1, 1, 5, 5.0], [0, 1, 1, value, 5.0]]), 1.0)
-    assert not roi_products.is_faster(maps.to("meta"), torch.zeros(1, 5), 1.0)
+        assert not roi_products.is_faster(
+            "gradient", maps, torch.tensor([[0, 1, 1, 5, 5.0], [0, 1, 1, value, 5.0]]), 1.0
+        )
+    assert not roi_products.is_faster("gradient", maps.to("meta"), torch.zeros(1, 5), 1.0)

@@ -134,7 +134,7 @@ def test_benchmark_compares_before_it_times(tmp_path, monkeypatch, capsys):
         return sum(x.cos() for _ in range(50))
 
     case = benchmark_ops.Case("cosine", lambda: (torch.randn(200, 200),), torch.cos, slow_and_wrong)
-    monkeypatch.setattr(benchmark_ops, "cases", lambda: [case, case._replace(fast=torch.cos)])
+    monkeypatch.setattr(benchmark_ops, "cases", lambda _: [case, case._replace(fast=torch.cos)])
     status, out, _ = run(benchmark_ops, ["--repeats", 5, "--out", tmp_path / "b.json"], monkeypatch, capsys)
     wrong, right = json.loads((tmp_path / "b.json").read_text())["rows"]
     assert status == 0 and out.count("cosine") == 2

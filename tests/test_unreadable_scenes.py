@@ -25,6 +25,7 @@ WRITE = {
     "segmentation": lambda root, count: dense_data.write_masks(root, {"training": 2, "validation": count}),
 }
 IMAGES = {"detection": "val2017/{:04d}.png", "segmentation": "images/validation/{}.png"}
+TRAINED = {"detection": "train2017/{:04d}.png", "segmentation": "images/training/{}.png"}
 LIST = "unreadable_val.txt"
 
 
@@ -36,14 +37,16 @@ def at_root(monkeypatch, cut_depths, request):
 
 def config_of(task, root, **options):
     options |= {"data_root": str(root), "model.backbone.pretrained": None, **dense_data.SMALL_LOADERS}
+    if task == "detection":
+        options |= {"model.test_cfg.rpn.max_per_img": 20, "model.test_cfg.rcnn.max_per_img": 10}
     if task == "segmentation":
         options |= {"classes": ["box", "disc", "ground"], "model.decode_head.loss_decode.class_weight": None}
         options |= {f"{split}_dataloader.dataset.metainfo": None for split in ("train", "val")}
     return load_config(CONFIGS[task], options)
 
 
-def break_image(task, root, index):
-    path = root / IMAGES[task].format(index)
+def break_image(task, root, index, names=IMAGES):
+    path = root / names[task].format(index)
     path.write_bytes(path.read_bytes()[:200])
     return path.name
 
@@ -76,14 +79,18 @@ def test_the_next_image_stands_for_an_unreadable_one(task, workers, tmp_path):
 
 @pytest.mark.parametrize("task", CONFIGS)
 def test_a_validation_scores_the_other_images(task, tmp_path, capsys):
-    """Two runs without a step of learning: one has broken images among the others, one has the others alone."""
+    """Two runs without a step of learning: one has a broken image among the others, one has the others alone.
+
+    Both train with another image in the place of a broken one.
+    """
     found = {}
     for name, count in (("broken", 4), ("whole", 3)):
         root = WRITE[task](tmp_path / name, count)
+        break_image(task, root, 1, TRAINED)
         if name == "broken":
             break_image(task, root, 3)
         once = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=1, val_interval=1)
-        rates = {"optim_wrapper.optimizer.lr": 0.0, "param_scheduler": [], "train_cfg": once, "max_unreadable": 0.25}
+        rates = {"optim_wrapper.optimizer.lr": 0.0, "param_scheduler": [], "train_cfg": once, "max_unreadable": 0.5}
         logs = {"default_hooks.checkpoint.interval": -1, "default_hooks.logger.interval": 1}
         sampler = {"train_dataloader.sampler": dict(_delete_=True, type="InfiniteSampler", shuffle=False)}
         cfg = config_of(task, root, randomness=dict(seed=0), **rates, **logs, **sampler)
@@ -95,7 +102,10 @@ def test_a_validation_scores_the_other_images(task, tmp_path, capsys):
     assert found["broken"] == pytest.approx(found["whole"], abs=1e-6, nan_ok=True)
     listed = (tmp_path / "run/broken" / LIST).read_text().splitlines()
     assert [line.rsplit("/")[-1] for line in listed] == [IMAGES[task].format(3).rsplit("/")[-1]]
-    assert "1 of 4 validation images cannot be read" in capsys.readouterr().err
+    (trained,) = (tmp_path / "run/broken/unreadable.txt").read_text().splitlines()
+    assert trained.endswith(TRAINED[task].format(1))
+    said = capsys.readouterr().err
+    assert "1 of 4 validation images cannot be read" in said and "1 of 2 training images cannot be read" in said
     assert not (tmp_path / "run/whole" / LIST).is_file()
 
 

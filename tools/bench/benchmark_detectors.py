@@ -28,7 +28,7 @@ from engine.machine import machine
 from engine.tasks import task_for
 from engine.timing import cpu_seconds, seconds
 
-DEFAULT = ("van_b0", "van_b2", "hornet_tiny_7x7", "pvig_small")
+DEFAULT = ("van_b0", "van_b2", "hornet_tiny_7x7")
 CONFIG = "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py"
 LOSS_AGREEMENT = 1e-3  # relative difference in float32
 STEPS: dict[str, Any] = {}  # in a worker: "step" -> the function that runs a step

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from engine.step_times import PARTS
+
 HEADING = """# Benchmarks
 
-`make bench` measures the files in `docs/benchmarks/` and makes this page from them.
+`make bench` and `make bench-dense` measure the files in `docs/benchmarks/` and make this page from them.
 
 - **Peer**: onedl-mmpretrain's class with the same weights. mmpretrain has no VVT. The peer of VVT is a literal reading
   of its official forward pass.
@@ -28,10 +30,9 @@ def page(folder: Path) -> str:
 
 def table(report: dict[str, Any]) -> str:
     """A table of one file, of whichever benchmark wrote it."""
-    if "loader" in report:
-        return loader_table(report)
-    if "loop" in report:
-        return loop_table(report)
+    for key, made in TABLES.items():
+        if key in report:
+            return made(report)
     return operations_table(report) if "case" in report["rows"][0] else backbones_table(report)
 
 
@@ -67,16 +68,86 @@ def loader_table(report: dict[str, Any]) -> str:
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
-def loop_table(report: dict[str, Any]) -> str:
-    """The share of a training step that is not computing, by benchmark_loop.py."""
-    of = report["loop"]
-    title = f"Training loop, {machine_of(report)}, torch {report['machine']['torch']}"
+def model_table(report: dict[str, Any]) -> str:
+    """Speed and memory of a config's whole model, by tools/benchmark.py."""
+    of = report["model"]
+    title = f"{Path(of['config']).stem}, {machine_of(of | report)}, {of['precision']}, batch {of['batch']}"
+    data = "the config's data" if of["own_data"] else "random images"
+    first = next(report[what] for what in ("inference", "training") if what in report)
+    said = f"`{of['config']}` on {data}, {first['params'] / 1e6:.1f} M parameters, torch {report['machine']['torch']}."
+    clock = "cpu_ms" if of["device"] == "cpu" else "ms"  # CPU machines are shared
+    lines = [f"| | pixels | {clock.replace('cpu_ms', 'CPU ms')} a batch | MiB |", "|-|-|-|-|"]
+    for what in ("inference", "training"):
+        if what in report:
+            row = report[what]
+            size = "x".join(map(str, row["size"]))
+            lines.append(f"| {what} | {size} | {row[clock]:.0f} | {row['mib']:.0f} |")
+    if "training" in report:
+        parts = report["training"]["parts"]
+        whole = sum(times[clock] for times in parts.values())
+        lines += ["", "| part of a training step | ms | share |", "|-|-|-|"]
+        for part, times in parts.items():
+            lines.append(f"| {PARTS[part]} | {times[clock]:.1f} | {times[clock] / whole:.1%} |")
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+def memory_table(report: dict[str, Any]) -> str:
+    """Memory of training, with and without gradient checkpointing, by benchmark_memory.py."""
+    of = report["memory"]
+    size = "x".join(map(str, of["size"]))
+    title = f"Memory of training Mask R-CNN at {size}, batch {of['batch']}, on a CPU"
     said = (
-        f"`{of['config']}` on random images of {of['size']} pixels, batch {of['batch']}.\n"
-        "Overhead is all but forward, backward and optimiser step."
+        "MiB beyond the libraries: weights, gradients, AdamW's state, activations, and what the allocator keeps.\n"
+        "In brackets: resident memory of the whole process. Gradient checkpointing is\n"
+        "`model.backbone.grad_checkpointing=True`; the last column is what it costs in CPU time. The weights are\n"
+        "random, so fewer objects reach the mask head than in a trained detector."
     )
-    lines = ["| step, ms | overhead, ms | overhead |", "|-|-|-|"]
-    lines.append(f"| {of['step_ms']:.0f} | {of['overhead_ms']:.1f} | {of['overhead']:.2%} |")
+    lines = ["| config | parameters M | without checkpointing | with | CPU time of a step |", "|-|-|-|-|-|"]
+    by_config: dict[str, dict[bool, Any]] = {}
+    for row in report["rows"]:
+        by_config.setdefault(row["config"], {})[row["checkpointing"]] = row
+    for config, rows in by_config.items():
+        cells = [f"{row['mib']:.0f} ({row['process_mib']:.0f})" for _, row in sorted(rows.items())]
+        slower = rows[True]["cpu_ms"] / rows[False]["cpu_ms"]
+        lines.append(
+            f"| {Path(config).stem} | {rows[False]['params'] / 1e6:.1f} | {' | '.join(cells)} | x {slower:.2f} |"
+        )
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+def detectors_table(report: dict[str, Any]) -> str:
+    """Training steps of a detector with our backbone beside those with the peer's, by benchmark_detectors.py."""
+    of = report["detectors"]
+    size = "x".join(map(str, of["size"]))
+    title = f"Mask R-CNN beside the peer's backbone at {size}, batch {of['batch']}, {machine_of(report)}"
+    said = (
+        f"Training steps of `{of['config']}`\n"
+        "with another arch. Both detectors have the same weights and losses, run in a process each, and take turns.\n"
+        "The ratio is the time with the peer's backbone divided by that with ours. Neck and heads are the same code."
+    )
+    lines = ["| arch | ratio | ratio of CPU time | CPU ms, peer | CPU ms, ours |", "|-|-|-|-|-|"]
+    for row in report["rows"]:
+        ms = row["cpu_ms"]
+        lines.append(
+            f"| {row['arch']} | {row['ratio']:.2f} | {row['cpu_ratio']:.2f} | {ms['peer']:.0f} | {ms['ours']:.0f} |"
+        )
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+def masks_table(report: dict[str, Any]) -> str:
+    """Masks as run-length codes beside bitmaps, by benchmark_masks.py."""
+    of = report["masks"]
+    title = f"Loading of masks, {machine_of(report)}"
+    said = (
+        f"Images of {of['width']}x{of['height']} pixels with {of['objects']} objects, through the training pipelines\n"
+        "of these configs. Each figure is that of mmdetection's bitmaps, then that of run-length codes. Times are CPU\n"
+        "time. Sending is from a worker to the training. Targets are those of 128 regions for the mask head."
+    )
+    lines = ["| config | pipeline ms | sending ms | KiB sent for the truth | MiB for targets |", "|-|-|-|-|-|"]
+    for row in report["rows"]:
+        both = row["bitmaps"], row["codes"]
+        cells = [f"{both[0][key]:.4g}, {both[1][key]:.4g}" for key in both[0]]
+        lines.append(f"| {Path(row['config']).stem} | {' | '.join(cells)} |")
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
@@ -108,3 +179,13 @@ def backbones_table(report: dict[str, Any]) -> str:
             cells.append(" : ".join(f"{row[what][name]['mib']:.0f}" for name in ("ours", "peer") if name in row[what]))
         lines.append(f"| {row['arch']} | {'x'.join(map(str, row['size']))} | {' | '.join(cells)} |")
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
+# A key that only the files of one benchmark have -> its table.
+TABLES = {
+    "loader": loader_table,
+    "model": model_table,
+    "memory": memory_table,
+    "detectors": detectors_table,
+    "masks": masks_table,
+}

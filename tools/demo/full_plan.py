@@ -37,21 +37,24 @@ class Cell:
 
 
 def plan(heads: list[str], archs: list[str]) -> list[Cell]:
-    """The cells of the heads and archs that match patterns (fnmatch). The classifiers come first.
+    """The cells of the heads and archs that match patterns (fnmatch), arch by arch.
 
-    A family has a cell of a head if it has a leaf of the head. The classifier of an arch is always in the plan, since
-    the other cells of the arch start from its weights. No pattern of archs means the smallest arch of each family.
+    A family has a cell of a head if it has a leaf of the head. The first cell of an arch is its classifier, since the
+    others start from its weights. No pattern of archs means the smallest arch of each family.
 
     Raises:
         UserError: a pattern matches nothing, or no cell is left.
     """
     chosen_heads = chosen(heads or ["*"], list(HEADS), "--heads")
     chosen_archs = chosen(archs, list_archs(), "--archs") if archs else list(SMALLEST)
-    cells = [Cell(head, arch) for head in HEADS if head in chosen_heads for arch in chosen_archs]
-    cells = [cell for cell in cells if cell.head != CLASSIFIER and leaf_of(cell) is not None]
-    if not cells and CLASSIFIER not in chosen_heads:
+    cells: list[Cell] = []
+    for arch in chosen_archs:
+        found = [cell for cell in (Cell(head, arch) for head in chosen_heads if head != CLASSIFIER) if leaf_of(cell)]
+        if found or CLASSIFIER in chosen_heads:
+            cells += [Cell(CLASSIFIER, arch), *found]
+    if not cells:
         raise UserError(f"--heads {' '.join(heads)}: no family of {shorten(chosen_archs)} has a leaf of it")
-    return [*(Cell(CLASSIFIER, arch) for arch in chosen_archs), *cells]
+    return cells
 
 
 def chosen(patterns: list[str], names: list[str], option: str) -> list[str]:
@@ -83,12 +86,12 @@ def options_of(cell: Cell, data: Path, weights: Path | None, iterations: int) ->
     options = {"model.backbone.arch": cell.arch, "randomness": {"seed": 0}, "log_processor.window_size": WINDOW}
     options |= {"default_hooks.logger.interval": WINDOW, "visualizer.vis_backends": [{"type": "LocalVisBackend"}]}
     options |= {f"{split}_dataloader.{key}": value for split in ("train", "val") for key, value in LOADER.items()}
-    if head.task == "classification":
+    if cell.head == CLASSIFIER:
         return options | classification(data)
     options |= {"model.backbone.pretrained": str(weights), "model.backbone.drop_path_rate": 0.0}
     options |= {"val_dataloader.batch_size": BATCH, "val_dataloader.dataset.indices": SCORED}
-    options |= detection(head, data) if head.task == "detection" else segmentation(data)
-    return options | head.options | schedule(head, iterations)
+    by_task = {"detection": detection, "segmentation": segmentation}
+    return options | by_task[head.task](head, data) | head.options | schedule(head, iterations)
 
 
 def as_text(options: dict[str, Any]) -> list[str]:
@@ -139,7 +142,7 @@ def detection(head: Head, data: Path) -> dict[str, Any]:
     }
 
 
-def segmentation(data: Path) -> dict[str, Any]:
+def segmentation(head: Head, data: Path) -> dict[str, Any]:
     masks, pack = {"type": "LoadMask"}, {"type": "PackSegInputs"}
     return {
         "data_root": str(data / "ade"),
