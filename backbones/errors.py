@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class UnreadableImage(UserError):
+    """An image file cannot be read."""
+
+
 class Notice(UserWarning):
     """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
 

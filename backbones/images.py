@@ -44,10 +44,10 @@ def read_image(path: str | Path, content: bytes | None = None, channels: int = 3
 
 
 def upright_size(path: str | Path) -> tuple[int, int]:
-    """Width and height of the image that :func:`read_image` gives. No pixels are decoded.
+    """Width and height of the image that :func:`read_image` gives. Only PNG is decoded, where EXIF data may come last.
 
     Raises:
-        UserError: the file is absent or no image.
+        UserError: the file is absent, no image, or a PNG that is cut off.
     """
     with opened(path) as image:
         width, height = image.size

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from classification.data.unreadable import UNSCORED
+from classification.data.samples import UNSCORED
 from classification.imagenet import word_of
 from classification.metrics import ScoredImages
 from classification.real_labels import RealLabels

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backbones.checks import check_int
 from backbones.errors import UserError
-from classification.data.unreadable import UNSCORED
+from classification.data.samples import UNSCORED
 
 TINY = 1e-30  # the least probability that is left for the classes of a subset
 

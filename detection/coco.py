@@ -161,10 +161,17 @@ def check_images(coco: Annotations, ann_file: Path, folder: Path) -> None:
 
 
 def check_sizes(coco: Annotations, ann_file: Path, folder: Path) -> None:
-    """Compares up to 50 images, evenly spread, with the sizes in the file. Each image is compared when it is loaded."""
+    """Compares up to 50 images, evenly spread, with the sizes in the file. Each image is compared when it is loaded.
+
+    An unreadable image has no size here. Its loading says so, and a run may go on without it.
+    """
     step = -(-len(coco.sizes) // IMAGES_LOOKED_AT)
     for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
-        check_size_of(folder / name, upright_size(folder / name), size, str(ann_file))
+        try:
+            found = upright_size(folder / name)
+        except UserError:
+            continue
+        check_size_of(folder / name, found, size, str(ann_file))
 
 
 def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> None:
@@ -172,7 +179,7 @@ def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, f
     if tuple(found) != tuple(said):
         raise UserError(
             f"{path} has {found[0]}x{found[1]} pixels, and by {where} {said[0]:g}x{said[1]:g}; allowed: the same size, "
-            "since the boxes belong to it"
+            "since the annotations belong to it"
         )
 
 

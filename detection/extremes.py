@@ -8,6 +8,7 @@ from mmdet.registry import HOOKS
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from detection import panoptic_extremes
 from detection.coco_truth import box_of, run_lengths_of
 from detection.errors import ERRORS, Errors, judge_image
 from detection.run_lengths import run_lengths
@@ -22,7 +23,8 @@ class ObjectImagesHook(ExtremesHook):
     """Shows the images with the worst and the best predictions: image, ground truth and prediction side by side.
 
     The quality of an image is the F1 score of its boxes at IoU 0.5, in 0..1: found objects, twice, over all objects and
-    all predictions that are shown. It is 1 for an image without objects and predictions.
+    all predictions that are shown. It is 1 for an image without objects and predictions. A panoptic model has the PQ of
+    the image instead, see :func:`detection.panoptic_extremes.judged`.
 
     Args:
         count: as for ExtremesHook.
@@ -41,6 +43,13 @@ class ObjectImagesHook(ExtremesHook):
         self, loop: Any, outputs: Sequence[Any], indices: Sequence[int]
     ) -> list[tuple[float, dict[str, Any]] | None]:
         dataset = loop.dataloader.dataset
+        if all("pred_panoptic_seg" in output for output in outputs) and hasattr(dataset, "get_data_info"):
+            self.titles = panoptic_extremes.TITLES
+            infos = [dataset.get_data_info(index) for index in indices]
+            if any(not info.get("segments_info") or not info.get("seg_map_path") for info in infos):
+                return []
+            pairs = zip(outputs, infos, strict=True)
+            return [panoptic_extremes.judged(output, info, dataset.metainfo) for output, info in pairs]
         if not hasattr(dataset, "get_data_info") or any("pred_instances" not in output for output in outputs):
             return []
         judged = []
@@ -54,6 +63,9 @@ class ObjectImagesHook(ExtremesHook):
 
     def tile(self, dataset: Any, image: Judged) -> Tile:
         info, facts = dataset.get_data_info(image.index), image.facts
+        if "maps" in facts:
+            palette = dataset.metainfo.get("palette") or make_palette(len(dataset.metainfo["classes"]))
+            return panoptic_extremes.tile(info["img_path"], image.quality, facts, palette)
         found, classes = facts["found"], [str(name) for name in dataset.metainfo["classes"]]
         palette = dataset.metainfo.get("palette") or make_palette(len(classes))
         truth = [one for one in info["instances"] if not one["ignore_flag"]]
@@ -76,7 +88,8 @@ class ObjectImagesHook(ExtremesHook):
         return triptych(info["img_path"], drawings, [line, errors or "no errors"], good=image.quality >= 0.5)
 
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
-        counts = {name: image.facts[name] for name in ("objects", "hits", "errors")}
+        names = ("segments", "hits", "extra") if "maps" in image.facts else ("objects", "hits", "errors")
+        counts = {name: image.facts[name] for name in names}
         return {"image": dataset.get_data_info(image.index)["img_path"], **counts}
 
 

@@ -86,8 +86,8 @@ class PanopticFormat(Format):
         """Checks the annotation file, its images and maps.
 
         Raises:
-            UserError: the file is missing or is no panoptic json; an image or map is absent; an image has another size
-                than the file says.
+            UserError: the file is missing or is no panoptic json; an image or map is absent, or has another size than
+                the file says.
         """
         ann_file, prefix = under_root(dataset, dataset.ann_file), dataset.data_prefix
         content, _ = read_panoptic(ann_file)
@@ -104,12 +104,12 @@ class PanopticFormat(Format):
 def check_maps(content: Annotations, ann_file: Path, folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"no folder of panoptic maps {folder}; set data_root or data_prefix.seg of the data set")
-    absent = [
-        name for name in (Path(n).with_suffix(".png") for n in content.file_names) if not (folder / name).is_file()
-    ]
+    maps = [Path(name).with_suffix(".png") for name in content.file_names]
+    absent = [name for name in maps if not (folder / name).is_file()]
     if absent:
         of = f"{len(absent)} of {len(content.file_names)} maps are not in {folder}"
         raise UserError(f"{ann_file}: {of}: {shorten(map(str, absent))}")
+    check_sizes(content._replace(file_names=tuple(map(str, maps))), ann_file, folder)
 
 
 def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:

@@ -1,10 +1,11 @@
 """Panoptic quality of each class, with names for what the data lack, and a report."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmdet.evaluation import CocoPanopticMetric
+from mmdet.evaluation import INSTANCE_OFFSET, CocoPanopticMetric
 from mmdet.evaluation.functional import pq_compute_single_core
 from mmdet.registry import METRICS
 
@@ -33,7 +34,8 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             ``PREFIX.panoptic.json`` and maps in the folder ``PREFIX.panoptic``.
 
     Raises:
-        UserError: there is ``outfile_prefix``, but no ``ann_file``.
+        UserError: there is ``outfile_prefix``, but no ``ann_file``; also when predictions come that have a class which
+            the data lack.
     """
 
     def __init__(self, *args: Any, report: str | None = None, **kwargs: Any):
@@ -44,6 +46,17 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             self._coco_api.dataset["categories"] = things_first(self._coco_api.dataset["categories"])
         self.report = report
         self.noted = False
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        void = len(self.dataset_meta["classes"])  # the label of pixels without a segment
+        for sample in data_samples:
+            label = int((sample["pred_panoptic_seg"]["sem_seg"] % INSTANCE_OFFSET).max())
+            if label > void and label != sample["pred_panoptic_seg"].get("ignore_index"):
+                raise UserError(
+                    f"the model predicts class {label}, counted from 0, and the data have {void} classes; "
+                    "allowed: a checkpoint and data with the same classes"
+                )
+        super().process(data_batch, data_samples)
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float | None]:
         if self.tmp_dir is None:
@@ -71,6 +84,19 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             content = {"images": len(results), "metrics": numbers, "absent": absent, "classes": rows}
             write_json(Path(self.report) / "report.json", content)
         return numbers
+
+    def _parse_predictions(self, pred: dict[str, Any], img_id: Any, segm_file: str, label2cat: Any = None) -> dict:
+        """A prediction's segments, and its map in a file, by mmdet's method.
+
+        mmdet names the file by the image without its folder, and changes the prediction. Here images of one name in two
+        folders have a map each, and the prediction stays.
+        """
+        if self._coco_api is not None:
+            image = Path(self._coco_api.imgs[img_id]["file_name"])
+            segm_file = "_".join(image.with_suffix(".png").parts)
+        found = pred["pred_panoptic_seg"]
+        pred = {**pred, "pred_panoptic_seg": {**found, "sem_seg": found["sem_seg"].clone()}}
+        return super()._parse_predictions(pred, img_id, segm_file, label2cat)
 
     def write_results(self, results: list[Any]) -> None:
         """Writes the predictions by mmdet's method. Their categories become the ids of the annotation file."""

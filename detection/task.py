@@ -1,5 +1,6 @@
 """Detection, for tools, runs and ``engine.Predictor``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
@@ -20,7 +22,7 @@ from detection.weights import WEIGHTS
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
-from engine.results import Instances
+from engine.results import Instances, Panoptic
 from engine.splits import SPLITS, datasets_of
 from engine.task import Task
 from engine.test_files import set_test_files
@@ -47,20 +49,13 @@ class Detection(Task):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
 
     def result(self, output, names):
-        found = output.pred_instances.cpu()
-        found = found[torch.argsort(found.scores, descending=True, stable=True)].numpy()  # Mask2Former gives any order
-        masks = found.get("masks")
-        if masks is not None:
-            is_packed = isinstance(masks, list)
-            masks = RunLengths(masks, tuple(output.ori_shape)) if is_packed else masks.astype(bool)
-        return Instances(
-            size=tuple(output.ori_shape),
-            boxes=found.bboxes.astype(np.float32),
-            scores=found.scores.astype(np.float32),
-            labels=found.labels.astype(np.int64),
-            names=[str(names[i]) for i in found.labels],
-            masks=masks,
-        )
+        size = tuple(output.ori_shape)
+        objects = objects_of(output.pred_instances, size, names) if "pred_instances" in output else no_objects(size)
+        if "pred_panoptic_seg" not in output:
+            return Instances(**objects)
+        ids = output.pred_panoptic_seg.sem_seg[0].cpu().numpy()
+        panoptic_map, segments = segments_of(ids, names)
+        return Panoptic(**objects, panoptic_map=panoptic_map, segments=segments)
 
     def use_tta(self, cfg, views=None):
         if is_panoptic(cfg.model):
@@ -100,9 +95,13 @@ class Detection(Task):
         }
         if result.masks is not None:
             content["masks"] = [as_text(mask) for mask in run_lengths(result.masks)]
+        if isinstance(result, Panoptic):
+            content["segments"] = describe_segments(result)
         return content
 
     def draw(self, image, result, palette):
+        if isinstance(result, Panoptic):
+            return draw_panoptic(image, result, palette)
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
 
@@ -147,6 +146,28 @@ class Detection(Task):
             [tuple(palette[label]) for label in labels],
             masks=truth.masks.to_ndarray().astype(bool) if "masks" in truth else None,
         )
+
+
+def objects_of(found: Any, size: tuple[int, int], names: Sequence[str]) -> dict[str, Any]:
+    """The fields of ``Instances`` for mmdet's ``pred_instances``, which are in any order."""
+    found = found.cpu()
+    found = found[torch.argsort(found.scores, descending=True, stable=True)].numpy()
+    masks = found.get("masks")
+    if masks is not None:
+        masks = RunLengths(masks, size) if isinstance(masks, list) else masks.astype(bool)
+    return dict(
+        size=size,
+        boxes=found.bboxes.astype(np.float32),
+        scores=found.scores.astype(np.float32),
+        labels=found.labels.astype(np.int64),
+        names=[str(names[i]) for i in found.labels],
+        masks=masks,
+    )
+
+
+def no_objects(size: tuple[int, int]) -> dict[str, Any]:
+    boxes, scores, labels = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    return dict(size=size, boxes=boxes, scores=scores, labels=labels, names=[])
 
 
 TASK = Detection()

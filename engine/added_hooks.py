@@ -16,16 +16,18 @@ def add_hooks(cfg: Config) -> None:
     if saving is not None and saving.get("type", "CheckpointHook") == "CheckpointHook":
         default.checkpoint = dict(saving, type="SafeCheckpointHook")
     custom = list(cfg.get("custom_hooks") or [])
+    given = [*custom, *default.values()]
     ours = {
         "SeedHook": {},
         "NonFiniteHook": {},
         "BuffersHook": {},
         "SummaryHook": {},
+        "UnreadableHook": {},
         "ProgressHook": dict(
             interval=(default.get("logger") or {}).get("interval", 50), metrics=task_for(cfg).main_metrics
         ),
     }
     for name, arguments in ours.items():
-        if not any(isinstance(hook, dict) and hook.get("type") == name for hook in custom):
+        if not any(isinstance(hook, dict) and hook.get("type") == name for hook in given):
             custom.append(dict(arguments, type=name))
     cfg.custom_hooks = custom

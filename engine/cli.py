@@ -54,7 +54,7 @@ def find_user_error(error: BaseException | None) -> str | None:
 def last_line(message: str) -> str:
     """A message on one line. The exception of a worker has the worker's traceback as text: its last line is taken."""
     if "Traceback (most recent call last)" in message:
-        message = message.strip().splitlines()[-1].split("UserError: ", 1)[-1]
+        message = re.sub(r"^backbones\.errors\.\w+: ", "", message.strip().splitlines()[-1])
     return " ".join(message.split())
 
 

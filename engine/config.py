@@ -37,7 +37,7 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "data_format", "classes", "input_size", "track"}
+    | {"data_root", "data_format", "classes", "input_size", "max_unreadable", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
     | set(OPTIONS)
 )

@@ -73,6 +73,44 @@ def draw_classes(
     return with_legend(canvas, lines)
 
 
+def draw_segments(
+    image: Image.Image, segments: np.ndarray, classes: Sequence[tuple[int, str, Colour]], opacity: float = 0.6
+) -> Image.Image:
+    """Each segment tinted with the colour of its class and outlined, and a legend of the classes, largest first.
+
+    Args:
+        image: RGB, H x W.
+        segments: (H, W), the number of each pixel's segment. A number that ``classes`` lacks stays untinted.
+        classes: the number, class name and colour of each segment.
+        opacity: of the tint, in 0..1.
+
+    Returns:
+        RGB with the legend below. A small image is enlarged by a whole number.
+    """
+    canvas, scale = enlarged(image)
+    canvas = tint_segments(canvas, segments.repeat(scale, 0).repeat(scale, 1), classes, opacity)
+    counts = np.bincount(segments.ravel(), minlength=max((number for number, *_ in classes), default=0) + 1)
+    areas: dict[tuple[str, Colour], list[int]] = {}
+    for number, name, colour in classes:
+        areas.setdefault((name, colour), []).append(int(counts[number]))
+    lines = []
+    for (name, colour), found in sorted(areas.items(), key=lambda one: -sum(one[1])):
+        count = f" x {len(found)}" if len(found) > 1 else ""
+        lines.append((f"{name}{count}  {percent(sum(found) / segments.size)}", colour))
+    return with_legend(canvas, lines)
+
+
+def tint_segments(
+    image: Image.Image, segments: np.ndarray, classes: Sequence[tuple[int, str, Colour]], opacity: float
+) -> Image.Image:
+    """The image with each segment tinted and outlined. The arguments are those of :func:`draw_segments`."""
+    tints = ((segments == number, colour) for number, _, colour in classes)
+    pixels = np.asarray(tinted(image, tints, opacity)).copy()
+    pixels[:, 1:][segments[:, 1:] != segments[:, :-1]] = INK
+    pixels[1:][segments[1:] != segments[:-1]] = INK
+    return Image.fromarray(pixels)
+
+
 def draw_scores(image: Image.Image, names: Sequence[str], scores: Sequence[float]) -> Image.Image:
     """Names with bars for their scores (0..1) in a panel below the image."""
     canvas, _ = enlarged(image)

@@ -13,6 +13,7 @@ from torch.utils.data import SequentialSampler
 
 from backbones.files import replaced_file, write_json
 from engine.sheet import COLUMNS, SQUARE, Tile, draw_sheet
+from engine.unreadable import is_unscored
 
 PAUSE = 30.0  # seconds between two pictures of a training, so that drawing takes no noticeable part of it
 
@@ -142,7 +143,8 @@ class ExtremesHook(Hook):
             indices = self.order[self.place : self.place + len(outputs)]
             self.place += len(outputs)
             judged = self.judge(loop, outputs, indices)
-            pairs = [(index, one) for index, one in zip(indices, judged) if one is not None]
+            scored = [not is_unscored(output) for output in outputs]
+            pairs = [(index, one) for index, one, own in zip(indices, judged, scored) if own and one is not None]
             self.found.add(Judged(quality, index, facts) for index, (quality, facts) in pairs)
 
     def unite(self) -> None:

@@ -11,7 +11,7 @@ from mmengine import fileio
 from mmengine.dataset import Compose
 from PIL import Image
 
-from backbones.errors import UserError
+from backbones.errors import UnreadableImage, UserError
 from backbones.images import check_image, is_plain, read_image
 from engine.task import check_size
 
@@ -23,21 +23,23 @@ class OneReader:
     ``color_type`` or ``imdecode_backend``, mmcv decodes after ``check_image``.
 
     Raises:
-        UserError: as ``read_image``. With ``ignore_empty`` the image is dropped instead.
+        UnreadableImage: as the UserError of ``read_image``. With ``ignore_empty`` the image is dropped instead.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         path = results["img_path"]
-        if (self.color_type, self.imdecode_backend, self.file_client_args) != ("color", "cv2", None):
-            if "://" not in str(path):
-                check_image(path)
-            return super().transform(results)
+        by_mmcv = (self.color_type, self.imdecode_backend, self.file_client_args) != ("color", "cv2", None)
         try:
-            pixels = read_bgr(path, self.backend_args)
-        except UserError:
-            if self.ignore_empty:
+            if not by_mmcv:
+                pixels = read_bgr(path, self.backend_args)
+            elif "://" not in str(path):
+                check_image(path)
+        except UserError as error:
+            if self.ignore_empty and not by_mmcv:
                 return None
-            raise
+            raise UnreadableImage(str(error)) from error
+        if by_mmcv:
+            return super().transform(results)
         results["img"] = pixels.astype(np.float32) if self.to_float32 else pixels
         results["img_shape"] = results["ori_shape"] = pixels.shape[:2]
         return results

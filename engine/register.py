@@ -16,6 +16,7 @@ from engine import (  # noqa: F401
     seeding,
     summary,
     tracker_backends,
+    unreadable,
 )
 
 

@@ -1,7 +1,7 @@
 """The results of a prediction, as arrays in the pixels of the given image."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,39 @@ class Instances:
         )
 
 
+class Segment(NamedTuple):
+    """One segment of a panoptic map.
+
+    Attributes:
+        number: of its pixels in the map, 1 or more.
+        label: class index.
+        name: class name.
+        is_thing: whether it is an object that can be counted, and not stuff such as sky.
+        area: in pixels.
+    """
+
+    number: int
+    label: int
+    name: str
+    is_thing: bool
+    area: int
+
+
+@dataclass(frozen=True)
+class Panoptic(Instances):
+    """The objects of an image, and its division into segments of things and stuff.
+
+    Attributes:
+        panoptic_map: (height, width) int32, the number of each pixel's segment; 0 for a pixel without one.
+        segments: the segments, the largest first.
+        size, boxes, scores, labels, names, masks: as for ``Instances``. Objects may overlap, segments do not. There are
+            no objects if the model gives a map alone.
+    """
+
+    panoptic_map: Any = None
+    segments: tuple[Segment, ...] = ()
+
+
 @dataclass(frozen=True)
 class ClassMap:
     """The class of every pixel of an image.
@@ -68,4 +101,4 @@ class ClassMap:
     names: list[str]
 
 
-Result = Scores | Instances | ClassMap
+Result = Scores | Instances | Panoptic | ClassMap

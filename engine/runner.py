@@ -32,6 +32,7 @@ from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
+from engine.unreadable import SHARE, skip_unreadable
 from engine.work_dir import WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -81,6 +82,8 @@ class SafeRunner(Runner):
         trains = isinstance(dataloader, dict) and dataloader == self.cfg.get("train_dataloader")
         config = seeded_batches(dataloader) if trains else dataloader
         loader = super().build_dataloader(config, seed, diff_rank_seed)
+        if trains or (self.cfg.get("train_dataloader") and dataloader == self.cfg.get("val_dataloader")):
+            skip_unreadable(loader.dataset, self.cfg.get("max_unreadable", SHARE))
         if isinstance(loader.batch_sampler, SeededBatches):
             with_seeded_items(loader.dataset)
         return loader

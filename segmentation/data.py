@@ -10,16 +10,16 @@ from mmseg.registry import DATASETS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from backbones.images import SUFFIXES, opened
+from backbones.images import opened, upright_size
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
+from segmentation.pairs import matched_files
 
 SCOPE = "mmseg"
 IGNORE = 255
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
 MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
 
 
@@ -64,13 +64,15 @@ class LoadMask(transforms.BaseTransform):
     An image without ``seg_map_path`` passes unchanged: mmseg's inferencers send images alone through this pipeline.
 
     Raises:
-        UserError: see ``read_mask``.
+        UserError: see ``read_mask``; also, the mask has another size than its image.
     """
 
     def transform(self, results: dict) -> dict:
         if "seg_map_path" not in results:
             return results
         mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
+        if "ori_shape" in results:
+            check_same_size(results["seg_map_path"], mask, *results["ori_shape"][:2])
         results["gt_seg_map"] = mask
         results["seg_fields"].append("gt_seg_map")
         return results
@@ -100,6 +102,15 @@ def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np
             f"allowed: {first} to {last}, and {also} for unlabelled pixels"
         )
     return np.where(known, mask.astype(np.int64) - first, IGNORE).astype(np.uint8)
+
+
+def check_same_size(path: str | Path, mask: np.ndarray, height: int, width: int) -> None:
+    """Raises UserError for a mask (H, W) that does not have the height and width of its image."""
+    if mask.shape != (height, width):
+        raise UserError(
+            f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels, and its image {width}x{height}, upright as its EXIF "
+            "data say; allowed: the same size"
+        )
 
 
 def prepare_config(cfg: Any) -> None:
@@ -176,9 +187,11 @@ class MaskFolderFormat(Format):
     def check(self, dataset: Any, split: str) -> None:
         """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
 
+        An unreadable image has no size here. Its loading says so, and a run may go on without it.
+
         Raises:
-            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable or holds values
-                outside the classes.
+            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable, has another size than
+                its image, or holds values outside the classes.
         """
         root = Path(dataset.get("data_root") or ".")
         if not root.is_dir():
@@ -187,8 +200,13 @@ class MaskFolderFormat(Format):
         files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
         classes = classes_of(dataset)
         step = -(-len(files) // MASKS_LOOKED_AT)
-        for _, mask in files[::step]:
-            read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+        for image, mask in files[::step]:
+            labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+            try:
+                width, height = upright_size(image)
+            except UserError:  # its loading says so, and a run may go on without the image
+                continue
+            check_same_size(mask, labels, height, width)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
@@ -199,37 +217,3 @@ class MaskFolderFormat(Format):
             labels = read_mask(mask, number, dataset.get("reduce_zero_label", True))
             total += np.bincount(labels.ravel(), minlength=len(total))
         return total[:number].tolist()
-
-
-def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
-    """Pairs (image, mask) of the same relative name, sorted.
-
-    Raises:
-        UserError: a folder is missing or empty, or an image has no mask in a lossless format.
-    """
-    for what, folder in (("image", images), ("mask", masks)):
-        if not folder.is_dir():
-            raise UserError(f"no {what} folder {folder}; set data_root, or data_prefix of the data set")
-    found = files_by_name(images, SUFFIXES)
-    if not found:
-        raise UserError(f"no images in {images}; readable: {', '.join(SUFFIXES)}")
-    there = files_by_name(masks, MASK_SUFFIXES)
-    absent = [path for name, path in found.items() if name not in there]
-    if absent:
-        lossy = files_by_name(masks, tuple(suffix for suffix in SUFFIXES if suffix not in MASK_SUFFIXES))
-        if lossy.keys() >= {name for name in found if name not in there}:
-            first = next(iter(lossy.values()))
-            raise UserError(
-                f"masks in {masks} are {first.suffix} files, e.g. {first.name}, which blur class indices; "
-                f"allowed: {', '.join(MASK_SUFFIXES)}"
-            )
-        raise UserError(
-            f"{len(absent)} of {len(found)} images in {images} have no mask of the same name in {masks}: "
-            f"{shorten(path.name for path in absent)}"
-        )
-    return [(path, there[name]) for name, path in found.items()]
-
-
-def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}

@@ -31,6 +31,8 @@ class FullIoUMetric(IoUMetric):
         iou_metrics: one or several of "mIoU" (gives ``mIoU`` and ``mAcc``), "mDice" (``mDice`` and ``mAcc``) and
             "mFscore" (``mFscore``, ``mPrecision`` and ``mRecall``).
         report: the folder to write :func:`segmentation.report.write_report` to.
+        image_folders: of the data. The predictions lie in folders below ``output_dir`` that are named like those of the
+            images below ``image_folders``. Predictions of other images lie in ``output_dir`` itself.
         **kwargs: as for IoUMetric. ``output_dir`` is the folder for the predictions, one PNG of class indices an image.
             ``nan_to_num`` counts in place of a figure that is not defined.
 
@@ -38,14 +40,40 @@ class FullIoUMetric(IoUMetric):
         UserError: a metric is not one of these.
     """
 
-    def __init__(self, iou_metrics: str | Sequence[str] = ("mIoU",), report: str | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        iou_metrics: str | Sequence[str] = ("mIoU",),
+        report: str | None = None,
+        image_folders: Sequence[str] = (),
+        **kwargs: Any,
+    ):
         names = [iou_metrics] if isinstance(iou_metrics, str) else list(iou_metrics)
         for name in names:
             if name not in METRIC_NAMES:
                 raise unknown("metric", name, METRIC_NAMES)
         super().__init__(iou_metrics=names, **kwargs)
         self.report = report
+        self.image_folders = [Path(folder).resolve() for folder in image_folders]
         self.noted = False
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        if not self.output_dir:
+            super().process(data_batch, data_samples)
+            return
+        whole = self.output_dir
+        try:
+            for sample in data_samples:
+                folder = Path(whole) / self.place_of(Path(sample["img_path"]).resolve())
+                folder.mkdir(parents=True, exist_ok=True)
+                self.output_dir = str(folder)
+                super().process(data_batch, [sample])
+        finally:
+            self.output_dir = whole
+
+    def place_of(self, path: Path) -> Path:
+        """The folder of an image, seen from the one of ``image_folders`` that holds it."""
+        places = (path.parent.relative_to(folder) for folder in self.image_folders if path.is_relative_to(folder))
+        return next(places, Path())
 
     @staticmethod
     def intersect_and_union(

@@ -6,6 +6,7 @@ from engine.draw import draw_classes, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, through_pipeline
 from engine.results import ClassMap
+from engine.splits import datasets_of, under_root
 from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
@@ -56,7 +57,12 @@ class Segmentation(Task):
         use_windows(cfg, tiles)
 
     def use_test_files(self, cfg, report, results):
-        set_test_files(cfg, "IoUMetric", "FullIoUMetric", report=report, output_dir=results)
+        folders = None
+        if results:
+            prefixes = [(dataset, dataset.get("data_prefix") or {}) for dataset in datasets_of(cfg, "test")]
+            folders = [str(under_root(dataset, prefix.get("img_path") or "")) for dataset, prefix in prefixes]
+        options = dict(report=report, output_dir=results, image_folders=folders)
+        set_test_files(cfg, "IoUMetric", "FullIoUMetric", **options)
         if report:
             show_images_in(cfg, self.images_hook, report)
 

@@ -4,8 +4,7 @@ import copy
 
 import dense_data
 import numpy as np
-import test_rare_heads
-import test_started_heads
+import slim_heads
 import torch
 from mmengine.dataset import pseudo_collate
 from PIL import Image
@@ -13,6 +12,13 @@ from PIL import Image
 from engine.config import load_config
 from engine.tasks import task_for
 
+HAM = {"model.decode_head.channels": 32, "model.decode_head.ham_channels": 32, "model.decode_head.ham_kwargs.MD_R": 8}
+UPER = {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16}
+RARE_SEGMENTERS = {
+    "van/light_ham_van_b0_512x512_160k_ade20k": HAM,
+    "van/hamnet_van_b0_512x512_160k_ade20k": HAM | {"model.auxiliary_head.channels": 32},
+    "hornet/gn_upernet_7x7_hornet_small_7x7_512x512_160k_ade20k": UPER,
+}
 DENSE = {
     "model.neck.out_channels": 64,  # group norms of 32 groups need two values each on a 1x1 map
     "model.bbox_head.in_channels": 64,
@@ -21,6 +27,7 @@ DENSE = {
     "model.test_cfg.score_thr": 0.0,
     "model.test_cfg.max_per_img": 8,
 }
+FEW = {"model.test_cfg.max_per_img": 8}
 ROI = {
     "model.neck.out_channels": 32,
     "model.rpn_head.in_channels": 32,
@@ -39,31 +46,33 @@ THREE = {
     for i in range(3)
     for name in ("in_channels", "conv_out_channels", "fc_out_channels")
 }
-STARTED = test_started_heads.DETECTORS
 DETECTORS = {
     "mask_rcnn": ("van/mask_rcnn_van_b0_fpn_1x_coco", ROI | ONE),
     "cascade_mask_rcnn": ("van/cascade_mask_rcnn_van_b2_fpn_3x_coco", ROI | THREE),
     "retinanet": ("van/retinanet_van_b0_fpn_1x_coco", DENSE),
     "atss": ("van/atss_van_b2_fpn_3x_coco", DENSE),
     "gfl": ("van/gfl_van_b2_fpn_3x_coco", DENSE),
-    "rtmdet": ("van/rtmdet_van_b1_300e_coco", STARTED["rtmdet_van_b1_300e_coco"] | {"model.test_cfg.max_per_img": 8}),
-    "dino": ("van/dino_van_b1_12e_coco", STARTED["dino_van_b1_12e_coco"]),
-    "mask2former": ("van/mask2former_van_b1_lsj_50e_coco", STARTED["mask2former_van_b1_lsj_50e_coco"]),
+    "rtmdet": (
+        "van/rtmdet_van_b1_300e_coco",
+        slim_heads.DETECTORS["rtmdet_van_b1_300e_coco"] | {"model.test_cfg.max_per_img": 8},
+    ),
+    "dino": ("van/dino_van_b1_12e_coco", slim_heads.DETECTORS["dino_van_b1_12e_coco"]),
+    "mask2former": ("van/mask2former_van_b1_lsj_50e_coco", slim_heads.DETECTORS["mask2former_van_b1_lsj_50e_coco"]),
 }
 PANOPTIC = "van/mask2former_van_b2_lsj_50e_coco_panoptic"
 SEGMENTERS = {
-    "upernet": ("van/upernet_van_b0_512x512_160k_ade20k", test_rare_heads.UPER),
+    "upernet": ("van/upernet_van_b0_512x512_160k_ade20k", UPER),
     "semantic_fpn": (
         "van/semantic_fpn_van_b0_512x512_40k_ade20k",
         {"model.neck.out_channels": 32, "model.decode_head.in_channels": [32] * 4, "model.decode_head.channels": 32},
     ),
-    "gn_upernet": ("hornet/gn_upernet_7x7_hornet_small_7x7_512x512_160k_ade20k", test_rare_heads.UPER),
+    "gn_upernet": ("hornet/gn_upernet_7x7_hornet_small_7x7_512x512_160k_ade20k", UPER),
     **{
         name.split("/")[1].split("_van")[0]: (name, slim)
-        for name, slim in test_rare_heads.SEGMENTERS.items()
+        for name, slim in RARE_SEGMENTERS.items()
         if name.startswith("van")
     },
-    **{name.split("_van")[0]: (f"van/{name}", slim) for name, slim in test_started_heads.SEGMENTERS.items()},
+    **{name.split("_van")[0]: (f"van/{name}", slim) for name, slim in slim_heads.SEGMENTERS.items()},
 }
 CLASSES = {"detection": list(dense_data.CLASSES), "segmentation": ["box", "disc", "background"]}
 SIDE = 64  # of the images that the test pipelines make
@@ -87,19 +96,14 @@ def config_of(task, name, slim, side=SIDE):
     return cfg
 
 
-def built(cfg, state=None):
-    """The model of a config, in eval mode: with random weights, or with those of ``state``."""
+def built(cfg):
+    """The model of a config with random weights, in eval mode."""
     torch.manual_seed(0)
     model = task_for(cfg).build_model(copy.deepcopy(cfg))
-    inner = getattr(model, "module", model)
-    inner = getattr(inner, "module", inner)
-    if state is None:
-        inner.init_weights()
-        for name, value in inner.named_parameters():
-            if value.ndim > 1 and "backbone" not in name:  # so that answers differ between places
-                value.data.add_(0.1 * torch.randn_like(value))
-    else:
-        inner.load_state_dict(state)
+    model.init_weights()
+    for name, value in model.named_parameters():
+        if value.ndim > 1 and "backbone" not in name:  # so that answers differ between places
+            value.data.add_(0.1 * torch.randn_like(value))
     return model.eval()
 
 

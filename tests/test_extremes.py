@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, RandomSampler
 
 from classification import TASK
-from classification.data.unreadable import UNSCORED
+from classification.data.samples import UNSCORED
 from classification.extremes import ImagesHook, picture
 from classification.metrics import Accuracy
 from engine import extremes

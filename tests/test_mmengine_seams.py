@@ -35,13 +35,20 @@ PRIVATE = {
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
+    "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
+    "_parse_predictions": (
+        "mmdet.evaluation.CocoPanopticMetric",
+        ["self", "pred", "img_id", "segm_file", "label2cat"],
+    ),
+    "_process_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
 }
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
-NOT_OF_MM = {"_exit", "_gts", "_dts"}  # os._exit, which Python documents; annotations in pycocotools' COCOeval
+# os._exit and NamedTuple's _replace, which Python documents; annotations in pycocotools' COCOeval.
+NOT_OF_MM = {"_exit", "_replace", "_gts", "_dts"}
 
 
 def private_names():

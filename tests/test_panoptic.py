@@ -166,6 +166,27 @@ def test_the_quality_of_each_class_is_reported(written, tmp_path, capsys):
         assert len(list((tmp_path / "out/all.panoptic").glob("*.png"))) == len(samples)
 
 
+def test_images_of_one_name_in_two_folders_have_a_map_each(tmp_path):
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    names, _, samples = panoptic_case(tmp_path, images=2)
+    content = json.loads((tmp_path / "truth.json").read_text())
+    for image, sample, folder in zip(content["images"], samples, "ab", strict=True):
+        (tmp_path / "maps" / folder).mkdir()
+        (tmp_path / "maps" / image["file_name"]).with_suffix(".png").rename(tmp_path / "maps" / folder / "0.png")
+        image["file_name"] = sample["img_path"] = f"{folder}/0.jpg"
+    (tmp_path / "truth.json").write_text(json.dumps(content))
+    given = dict(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    metric = FullCocoPanopticMetric(**given, outfile_prefix=str(tmp_path / "out"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    before = copy.deepcopy(samples)
+    metric.process({}, samples)
+    assert metric.evaluate(2)["coco_panoptic/PQ"] > 20
+    assert sorted(path.name for path in (tmp_path / "out.panoptic").iterdir()) == ["a_0.png", "b_0.png"]
+    for sample, earlier in zip(samples, before, strict=True):
+        assert torch.equal(sample["pred_panoptic_seg"]["sem_seg"], earlier["pred_panoptic_seg"]["sem_seg"])
+
+
 def slim(data, iters=2):
     """Options for Mask2Former at 64 pixels, with 64 channels and two layers of each kind."""
     size, head = (dense_data.SIZE, dense_data.SIZE), "model.panoptic_head"
@@ -301,6 +322,25 @@ def test_absent_maps_are_named(data):
     with pytest.raises(UserError, match=r"1 of 2 maps are not in .*panoptic_val2017: 0001\.png"):
         PanopticFormat().check(dataset, "val")
     PanopticFormat().check(dataset, "test")
+
+
+def test_maps_of_another_size_and_classes_that_the_data_lack(data, tmp_path):
+    from PIL import Image
+
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    path = data / "annotations/panoptic_val2017/0001.png"
+    Image.open(path).crop((0, 0, 64, 60)).save(path)
+    with pytest.raises(UserError, match=r"0001\.png has 64x60 pixels, and by .*json 64x64; allowed: the same size"):
+        PanopticFormat().check(load_config(LEAF, {"data_root": str(data)}).val_dataloader.dataset, "val")
+
+    names, _, samples = panoptic_case(tmp_path)
+    metric = FullCocoPanopticMetric(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    metric.process({}, copy.deepcopy(samples[:1]))
+    samples[1]["pred_panoptic_seg"]["sem_seg"][0, 0, 0] = 5
+    with pytest.raises(UserError, match="the model predicts class 5, counted from 0, and the data have 4 classes"):
+        metric.process({}, samples[1:])
 
 
 def test_a_choice_of_classes_is_refused(data):

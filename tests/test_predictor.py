@@ -6,6 +6,7 @@ The results equal tools/test.py's bit for bit, for images in any form. An own ch
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import dense_data
 import numpy as np
@@ -410,6 +411,25 @@ def test_predictors_of_several_tasks_live_side_by_side(models, monkeypatch):
         assert isinstance(predictor(models[task][2][0]), RESULTS[task])
     assert DefaultScope.get_current_instance().scope_name == "mmengine"
     assert not said
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_tiles_of_a_large_image(task, models):
+    """An image that fits one tile has the answer of a whole pass. The answer for another one is of the whole image."""
+    cfg, checkpoint, (path, *_) = models[task]
+    for model in ([checkpoint], [cfg, checkpoint]):
+        tiled = engine.Predictor(*model, tile=256, batch_size=2)
+        one, whole = tiled(path), engine.Predictor(cfg, checkpoint)(path)
+        if task == "detection":
+            assert one.masks.shape == whole.masks.shape and len(one.above(0.3).masks) == len(one.above(0.3).boxes)
+            one = replace(one, masks=np.asarray(one.masks))
+        assert_equal(one, whole)
+    large = np.random.default_rng(0).integers(0, 256, (100, 150, 3), dtype=np.uint8)
+    tiled = engine.Predictor(cfg, checkpoint, tile=64, batch_size=2)
+    found = tiled(large)
+    assert tiled.draw(large, found).size == tiled.draw(large, engine.Predictor(cfg, checkpoint)(large)).size
+    if task == "detection":
+        assert [mask["size"] for mask in tiled.describe(found)["masks"]] == [[100, 150]] * len(found.boxes)
 
 
 @pytest.mark.parametrize("task", TASKS)

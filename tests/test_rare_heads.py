@@ -6,19 +6,12 @@ import pytest
 import torch
 from dense_data import SLIM_ROI
 from mmengine.registry import init_default_scope
+from small_heads import RARE_SEGMENTERS as SEGMENTERS
 from torch.nn import functional as F
 
 import segmentation  # noqa: F401
 from engine.config import load_config
 from engine.run import build_training
-
-HAM = {"model.decode_head.channels": 32, "model.decode_head.ham_channels": 32, "model.decode_head.ham_kwargs.MD_R": 8}
-UPER = {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16}
-SEGMENTERS = {
-    "van/light_ham_van_b0_512x512_160k_ade20k": HAM,
-    "van/hamnet_van_b0_512x512_160k_ade20k": HAM | {"model.auxiliary_head.channels": 32},
-    "hornet/gn_upernet_7x7_hornet_small_7x7_512x512_160k_ade20k": UPER,
-}
 
 
 @pytest.fixture(autouse=True)

@@ -72,6 +72,28 @@ def test_palette_images_count_by_index_not_colour(tmp_path):
     assert read_mask(tmp_path / "mask.png", 2, True).tolist() == [[0, 1]]
 
 
+def test_masks_of_another_size_than_their_image(masks):
+    """Said before the run, or where the mask is loaded, in training and in testing."""
+    from segmentation import TASK
+
+    path = masks / "annotations/training/3.png"
+    Image.fromarray(np.ones((32, 64), np.uint8)).save(path)
+    wanted = "3.png has 64x32 pixels, and its image 64x64, upright as its EXIF data say; allowed: the same size"
+    cfg = own(masks)
+    assert wanted in error_of(cfg)
+    cfg.val_dataloader.dataset.data_prefix = cfg.train_dataloader.dataset.data_prefix
+    for split in ("train", "val"):
+        with pytest.raises(UserError, match=wanted):
+            TASK.build_dataset(cfg, split)[3]
+
+
+@pytest.mark.parametrize("kind", ["images", "annotations"])
+def test_two_files_of_one_name(masks, kind):
+    image = Image.fromarray(np.ones((64, 64), np.uint8))
+    image.save(masks / kind / "training/2.tif")
+    assert "training/2.tif differs from 2.png in its suffix alone; allowed: one file of a name" in error_of(own(masks))
+
+
 @pytest.mark.parametrize(
     "values, reduce_zero_label, words",
     [
@@ -223,7 +245,7 @@ def test_the_check_reads_a_bounded_number_of_masks(tmp_path, monkeypatch):
     from segmentation import TASK, data
 
     root = dense_data.write_masks(tmp_path / "many", {"training": 120, "validation": 3})
-    read = []
-    monkeypatch.setattr(data, "read_mask", lambda path, *args: read.append(path))
+    read, read_mask = [], data.read_mask
+    monkeypatch.setattr(data, "read_mask", lambda path, *args: read.append(path) or read_mask(path, *args))
     TASK.check_data(own(root))
-    assert len(read) <= 50 + 3
+    assert 3 < len(read) <= 50 + 3

@@ -111,3 +111,15 @@ def test_predictions_can_be_written(tmp_path):
     assert computed(FullIoUMetric(output_dir=str(tmp_path), format_only=True), pairs) == {}
     for i, (_, guess) in enumerate(pairs):
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / f"{i}.png")), guess)
+
+
+def test_images_of_one_name_in_two_folders_have_a_prediction_each(tmp_path):
+    metric = FullIoUMetric(output_dir=str(tmp_path / "out"), image_folders=[str(tmp_path / "images")])
+    metric.dataset_meta = dict(classes=CLASSES)
+    pairs = maps(images=3)
+    for (true, guess), path in zip(pairs, ("images/a/0.jpg", "images/b/0.jpg", "elsewhere/0.jpg"), strict=True):
+        true, guess = (torch.from_numpy(one)[None] for one in (true, guess))
+        sample = dict(pred_sem_seg=dict(data=guess), gt_sem_seg=dict(data=true), img_path=str(tmp_path / path))
+        metric.process({}, [sample])
+    for (_, guess), name in zip(pairs, ("a/0.png", "b/0.png", "0.png"), strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / name)), guess)

@@ -331,6 +331,36 @@ def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool
     assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
 
 
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_tiles_as_large_as_the_images_change_no_metric(task, models, tool, tmp_path, monkeypatch, capsys):
+    """Smaller tiles are tested, too, with a report and results that hold the masks of whole images."""
+    _, root = models[task]
+    argv = [root / "epoch_1.pth", "--device", "cpu", "--out", tmp_path / "m.json", "--results", tmp_path / "results"]
+    found = []
+    for size in (None, 256, 48):
+        tiles = [] if size is None else ["--tile", size, "--report", tmp_path / "report"]
+        status, _, err = run(tool, [*argv, *tiles, "--cfg-options", ONE_PROCESS], monkeypatch, capsys)
+        assert status == 0, err
+        found.append(json.loads((tmp_path / "m.json").read_text()))
+    assert found[1] == pytest.approx(found[0], nan_ok=True)
+    assert (tmp_path / "report/test_images.png").is_file()
+    if task == "detection":
+        rows = json.loads((tmp_path / "results/results.segm.json").read_text())
+        assert rows and all(row["segmentation"]["size"] == [64, 64] for row in rows)
+
+
+def test_tiles_of_a_classifier_are_refused(models, tool, monkeypatch, capsys):
+    checkpoint = models["classification"][1] / "epoch_1.pth"
+    for argv, words in (
+        (["--tile", 64], "tiles are for detection and segmentation, and this is classification"),
+        (["--tile", 8], "--tile is 8; allowed: integers from 32 up"),
+        (["--tile-overlap", 0.5], "--tile-overlap is 0.5, without --tile"),
+        (["--tile", 64, "--tile-overlap", 1], "--tile-overlap is 1.0; allowed: from 0 to less than 1"),
+    ):
+        status, _, err = run(tool, [checkpoint, "--device", "cpu", *argv], monkeypatch, capsys)
+        assert status == 2 and words in err and err.count("\n") == 1
+
+
 def test_a_panoptic_metric_reads_and_reports():
     """The folder of its maps is a path to read from, and its own metric takes the place of mmdet's."""
     given = dict(type="mmdet.CocoPanopticMetric", ann_file="a/b.json", seg_prefix="a/maps", report="somewhere")

@@ -8,7 +8,12 @@ import copy
 import numpy as np
 import pytest
 import small_heads
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import MODELS
 from small_heads import built, config_of, image_of, predicted
+from torch.nn.functional import interpolate
 
 from backbones import UserError
 from engine.config import load_config
@@ -48,19 +53,32 @@ def changed(cfg, change):
     return cfg
 
 
+def adopted(cfg, model):
+    """The model of a config with the network of another, which is not built again."""
+
+    def made(part):
+        if "module" in part:
+            with task_for(cfg).scoped(cfg):
+                return MODELS.build({**part, "module": made(part["module"])}).eval()
+        network = copy.copy(model)
+        network.test_cfg = part.get("test_cfg")
+        return network
+
+    return made(cfg.model)
+
+
 @pytest.mark.parametrize(("task", "head"), HEADS, ids=[head for _, head in HEADS])
 def test_every_head_takes_tiles(task, head, models):
     cfg, model, whole = models(task, head)
-    state = model.state_dict()
 
     def by_tiles(size, image):
         other = changed(cfg, lambda task, cfg: task.use_tiles(cfg, Tiles(size, 0.5)))
-        return task_for(cfg).result(predicted(other, built(other, state), image), NAMES[task])
+        return task_for(cfg).result(predicted(other, adopted(other, model), image), NAMES[task])
 
     whole, one = task_for(cfg).result(whole, NAMES[task]), by_tiles(64, image_of())
     if task == "segmentation":
         np.testing.assert_array_equal(one.class_map, whole.class_map)
-        assert by_tiles(48, image_of(64, 96)).class_map.shape == (64, 96)
+        np.testing.assert_array_equal(by_tiles(48, image_of(64, 96)).class_map, by_mmseg(cfg, model, image_of(64, 96)))
         return
     assert len(whole.boxes) >= 2
     for name in ("boxes", "scores", "labels"):
@@ -72,11 +90,24 @@ def test_every_head_takes_tiles(task, head, models):
     assert several.size == (64, 96) and len(several.boxes) > 0 and (several.boxes[:, 2:] <= (96, 64)).all()
 
 
+def by_mmseg(cfg, model, image):
+    """The classes by mmseg's own sliding windows of 48 pixels, a half of which neighbours share."""
+    model = copy.copy(model)
+    model.test_cfg = ConfigDict(mode="slide", crop_size=(48, 48), stride=(24, 24))
+    with task_for(cfg).scoped(cfg):
+        sample = task_for(cfg).preprocessing(cfg)(image)
+    inputs = model.data_preprocessor(pseudo_collate([sample]))["inputs"]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        scores = model.slide_inference(inputs, [dict(img_shape=inputs.shape[2:])])
+    return interpolate(scores, image.shape[:2], mode="bilinear").argmax(1)[0].numpy()
+
+
 @pytest.mark.parametrize(("task", "head"), HEADS, ids=[head for _, head in HEADS])
 def test_every_head_takes_tta(task, head, models):
     cfg, model, whole = models(task, head)
     other = changed(cfg, lambda task, cfg: task.use_tta(cfg))
-    found = predicted(other, built(other, model.state_dict()), image_of())
+    found = predicted(other, adopted(other, model), image_of())
     names = NAMES[task]
     one, many = task_for(cfg).result(whole, names), task_for(cfg).result(found, names)
     if task == "segmentation":
@@ -86,11 +117,11 @@ def test_every_head_takes_tta(task, head, models):
         assert (many.masks is None) == (one.masks is None)
         if one.masks is None:
             mm = changed(cfg, lambda task, cfg: (cfg.tta_model.update(type="DetTTAModel"), task.use_tta(cfg)))
-            theirs = task_for(cfg).result(predicted(mm, built(mm, model.state_dict()), image_of()), names)
+            theirs = task_for(cfg).result(predicted(mm, adopted(mm, model), image_of()), names)
             np.testing.assert_array_equal(many.boxes, theirs.boxes)
             np.testing.assert_array_equal(many.scores, theirs.scores)
     both = changed(other, lambda task, cfg: task.use_tiles(cfg, Tiles(48)))
-    assert predicted(both, built(both, model.state_dict()), image_of()).ori_shape == (48, 64)
+    assert predicted(both, adopted(both, model), image_of()).ori_shape == (48, 64)
 
 
 def test_panoptic_models_are_refused():

@@ -11,6 +11,9 @@ python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--worker
     classification   <name>.png with the five best classes         <name>.json: labels, categories, scores
     detection        <name>.png with boxes and masks               <name>.json: boxes [x1, y1, x2, y2] in the image's
                                                                    pixels, scores, labels, categories, masks (COCO RLE)
+    of a panoptic    <name>.png with all segments                  <name>.json: also the segments: id, label, category,
+    model            panoptic/<name>.png, the ids in COCO's        isthing, area
+                     colours
     segmentation     <name>.png tinted by class, with a legend     <name>.json: the classes present and their share
                      masks/<name>.png, uint8 class indices
 
@@ -23,6 +26,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from backbones import UserError
@@ -52,7 +56,8 @@ def main() -> int:
     else:
         paths = without_results(paths, args.images, out)
         stems = output_stems(paths)
-        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in (out, out / "masks")])
+        folders = (out, out / "masks", out / "panoptic")
+        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in folders])
 
     from engine import Predictor
     from engine.processes import pick_device
@@ -125,7 +130,7 @@ def save(predictor, result, path: Path, score_thr: float, out: Path, stem: str) 
     """Writes the picture of a result, its JSON and its mask of class indices. Raises a result that is an error."""
     from PIL import Image
 
-    from engine.results import ClassMap, Instances
+    from engine.results import ClassMap, Instances, Panoptic
 
     if isinstance(result, UserError):
         raise result
@@ -135,6 +140,11 @@ def save(predictor, result, path: Path, score_thr: float, out: Path, stem: str) 
     if isinstance(result, ClassMap):
         (out / "masks").mkdir(exist_ok=True)
         Image.fromarray(result.class_map).save(out / "masks" / f"{stem}.png")
+    if isinstance(result, Panoptic):
+        (out / "panoptic").mkdir(exist_ok=True)
+        ids = result.panoptic_map
+        colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
+        Image.fromarray(colours).save(out / "panoptic" / f"{stem}.png")
     (out / f"{stem}.json").write_text(json.dumps({"image": str(path), **predictor.describe(result)}) + "\n")
 
 

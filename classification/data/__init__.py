@@ -9,7 +9,6 @@ from classification.data.images import LabelledImages, SplitImages
 from classification.data.shards import ShardImages
 from classification.data.table import CsvImages
 from classification.data.transforms import as_tensor, build_transform
-from classification.data.unreadable import UnreadableHook
 
 __all__ = [
     "CifarImages",
@@ -20,7 +19,6 @@ __all__ = [
     "LabelledImages",
     "ShardImages",
     "SplitImages",
-    "UnreadableHook",
     "as_tensor",
     "build_transform",
     "class_folders",

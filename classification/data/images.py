@@ -11,9 +11,9 @@ from torch.utils.data import Dataset
 
 from backbones.errors import UserError, shorten
 from backbones.images import read_image
-from classification.data.samples import Samples
+from classification.data.samples import UNSCORED, Samples
 from classification.data.transforms import as_tensor, build_transform
-from classification.data.unreadable import UNSCORED, Unreadable
+from engine.unreadable import Unreadable
 
 
 class LabelledImages(Dataset):

@@ -8,6 +8,8 @@ import numpy as np
 
 from backbones.errors import UserError, shorten
 
+UNSCORED = -1  # the label of an item whose own image cannot be read, so that metrics leave the item out
+
 
 class Samples(Sequence):
     """(name, class index) of every image. A name is a path, or another text that finds the image.

@@ -118,16 +118,11 @@ def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
         argv = ["tools/extract_features.py", ARCH, data / "photographs", "--pretrained", weights, "--pca"]
         return command("features", *argv, "--out", work_dir / "features", "--device", device)
 
-    def make_data() -> list[Command]:
-        if is_complete(data):
-            return []
-        return [command("data", "tools/make_demo_data.py", "--out", data, *(["--complete"] if has_data(data) else []))]
-
     def report() -> list[Command]:
         return [command("report", "tools/demo/report.py", work_dir, "--data", data)]
 
     return [
-        Step("data", f"make the demo data in {relative(data)}", make_data),
+        Step("data", f"make the demo data in {relative(data)}", lambda: data_commands(data)),
         Step("pretrain", "pretrain VAN-B0 on single digits", lambda: [train("classification", "classification")]),
         Step("detection", "fine-tune Mask R-CNN, pretrained beside scratch", lambda: fine_tune("detection")),
         Step("segmentation", "fine-tune UPerNet, pretrained beside scratch", lambda: fine_tune("segmentation")),
@@ -170,6 +165,13 @@ def check_data_folder(data: Path) -> None:
 
 def has_data(data: Path) -> bool:
     return (data / "demo_data.json").is_file()  # written last, and the folder appears only when complete
+
+
+def data_commands(data: Path) -> list[Command]:
+    """Makes the data, or completes those of an older version. Nothing is to be done for complete data."""
+    if is_complete(data):
+        return []
+    return [command("data", "tools/make_demo_data.py", "--out", data, *(["--complete"] if has_data(data) else []))]
 
 
 def is_complete(data: Path) -> bool:

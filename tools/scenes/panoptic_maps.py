@@ -78,7 +78,8 @@ def segments_of(digits: list[dict], shape: tuple[int, int], stuff: int) -> tuple
     ids = np.zeros(shape, np.uint8)
     segments = []
     for number, one in enumerate(digits, 1):
-        ids[coco_mask.decode(coco_mask.frPyObjects(one["segmentation"], *shape)) > 0] = number
+        mask = coco_mask.decode(coco_mask.frPyObjects(one["segmentation"], *shape))
+        ids[mask > 0] = number
         kept = {key: one[key] for key in ("category_id", "area", "bbox", "iscrowd")}
         segments.append(dict(id=number, **kept))
     around = ids == 0

@@ -10,8 +10,7 @@ default_hooks = dict(
     unreadable=dict(type="UnreadableHook"),
     images=dict(type="ImagesHook"),
 )
-# The line below tests and saves an averaged copy of the weights in place of the trained ones:
-# custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=2e-4)]
+# `ema = True` in a config tests and saves an averaged copy of the weights in place of the trained ones.
 log_processor = dict(window_size=50, by_epoch=True)
 env_cfg = dict(cudnn_benchmark=True, mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0))  # inputs have one shape
 visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")])

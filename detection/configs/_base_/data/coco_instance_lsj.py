@@ -1,4 +1,5 @@
-# coco_instance.py with large-scale jitter: images are resized by 0.1 to 2 and cropped to 1024x1024.
+# coco_instance.py with large-scale jitter: images are resized by 0.1 to 2 and cropped to 1024x1024. `copy_paste = True`
+# in a config also pastes objects of another image.
 _base_ = "coco_instance.py"
 
 train_dataloader = dict(

@@ -4,37 +4,39 @@ In training another image takes the place. In a validation the metrics leave the
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.structures import BaseDataElement
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UnreadableImage, UserError, shorten
 from backbones.files import replaced_file
-from classification.data.samples import Samples
 from engine.console import say_note
 
 LIST = "unreadable.txt"  # in the work dir: the names of all unreadable training images, one a line
 VAL_LIST = "unreadable_val.txt"  # the same for validation images
-UNSCORED = -1  # the label of an item whose own image cannot be read, so that metrics leave the item out
+SHARE = 0.001  # of the images of a data set of mm's that may be unreadable, if the config does not say
 
 
 class Unreadable:
     """The unreadable images of one data set. Workers of a data loader and their parent share the record.
 
     Args:
-        samples: all images of the data set.
+        samples: all images of the data set, tuples that begin with the name.
         share: the share of images that may be unreadable, from 0 to 1. None allows none.
 
     Raises:
         UserError: ``share`` is not from 0 to 1.
     """
 
-    def __init__(self, samples: Samples, share: float | None):
+    def __init__(self, samples: Sequence[Any], share: float | None):
         if share is not None and (isinstance(share, bool) or not 0 <= share <= 1):
             raise UserError(f"max_unreadable={share!r}; allowed: a share from 0 to 1, such as 0.001, or None")
         self.samples = samples
@@ -108,6 +110,8 @@ class UnreadableHook(Hook):
             if record.flags is None:
                 record.allow(max(shares))
             record.is_scored, record.list_file = True, Path(runner.work_dir) / VAL_LIST
+        if runner.val_loop is not None:
+            runner.val_loop.evaluator = scored(runner.val_loop.evaluator)
 
     def after_train_epoch(self, runner: Any) -> None:
         for record in records(runner.train_dataloader.dataset):
@@ -130,6 +134,90 @@ class UnreadableHook(Hook):
         if record.count > record.said and is_main_process():
             say_note(f"skipped: {record.described()}")
         record.said = record.count
+
+
+class SkippingItems:
+    """``prepare_data`` of a data set of mm's: the next image takes the place of an unreadable one.
+
+    In a validation the samples of such an item have ``unscored=True`` in their metainfo, and metrics leave them out.
+
+    Args:
+        dataset: an mmengine BaseDataset. Its ``unreadable`` is the record.
+    """
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __call__(self, index: int) -> Any:
+        dataset, record = self.dataset, self.dataset.unreadable
+        for step in range(len(dataset)):
+            place = (index + step) % len(dataset)
+            try:
+                item = type(dataset).prepare_data(dataset, place)
+            except UnreadableImage as error:
+                record.add(place, error)
+                continue
+            if step and record.is_scored:
+                samples = item["data_samples"]
+                for sample in samples if isinstance(samples, list) else [samples]:
+                    sample.set_metainfo(dict(unscored=True))
+            return item
+        raise UserError(f"none of {len(dataset)} images can be read, such as {record.samples[index][0]}")
+
+
+class ImagePaths(Sequence):
+    """The paths of the images of a data set of mm's, as tuples of one."""
+
+    def __init__(self, dataset: Any):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: Any) -> tuple[str]:
+        return (str(self.dataset.get_data_info(int(index))["img_path"]),)
+
+
+def skip_unreadable(dataset: Any, share: float | None) -> None:
+    """Lets data sets of mm's skip images, also inside wrappers, in place. Other data sets stay.
+
+    Args:
+        share: the share of images that may be unreadable; None allows none.
+    """
+    for part in [*(getattr(dataset, "datasets", None) or []), getattr(dataset, "dataset", None)]:
+        if part is not None:
+            skip_unreadable(part, share)
+    if isinstance(dataset, BaseDataset) and share is not None and not hasattr(dataset, "unreadable"):
+        dataset.unreadable = Unreadable(ImagePaths(dataset), share)
+        dataset.prepare_data = SkippingItems(dataset)
+
+
+class ScoredEvaluator(Evaluator):
+    """An evaluator whose metrics do not see what stands for unreadable images."""
+
+    def process(self, data_samples: Sequence[Any], data_batch: Any = None) -> None:
+        kept = [i for i, sample in enumerate(data_samples) if not is_unscored(sample)]
+        if len(kept) < len(data_samples):
+            if not kept:
+                return
+            data_samples = [data_samples[i] for i in kept]
+            if isinstance(data_batch, dict):
+                data_batch = {name: [values[i] for i in kept] for name, values in data_batch.items()}
+        super().process(data_samples, data_batch)
+
+
+def scored(evaluator: Any) -> Any:
+    """The same metrics in a :class:`ScoredEvaluator`. An evaluator of another kind than mmengine's own stays."""
+    if type(evaluator) is not Evaluator:
+        return evaluator
+    made = ScoredEvaluator(evaluator.metrics)
+    made.dataset_meta = evaluator.dataset_meta
+    return made
+
+
+def is_unscored(sample: Any) -> bool:
+    """Whether a prediction is of an image that stands for an unreadable one."""
+    return isinstance(sample, BaseDataElement) and bool(sample.get("unscored", False))
 
 
 def validated(runner: Any) -> Any:
