@@ -125,10 +125,12 @@ def run_cell(cell: Cell, order: dict[str, Any], headline: str, work_dir: Path) -
         write_json(folder / FIGURES, {"failure": reason})
         return False
     start = time.monotonic()
-    if train_apart(folder, order, THREADS):
+    status = train_apart(folder, order, THREADS)
+    if status == 0:
         print(f"{headline}: {time.monotonic() - start:.0f} s", flush=True)
         return True
-    reason = (tail(folder / LOG, 1) or ["ended without a word"])[-1].strip().removeprefix("error: ")
+    reason = (tail(folder / LOG, 1) or ["no word in its log"])[-1].strip().removeprefix("error: ")
+    reason = f"ended by signal {-status} after: {reason}" if status < 0 else reason
     print(f"{headline}: failed, {reason}", flush=True)
     write_json(folder / FIGURES, {"failure": reason})
     return False

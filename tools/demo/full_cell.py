@@ -25,8 +25,8 @@ IMPORTED = ["classification", "detection", "segmentation", "engine.run"]
 FIGURES, LOG = "figures.json", "log.txt"
 
 
-def train_apart(folder: Path, cell: dict[str, Any], threads: int) -> bool:
-    """Trains and tests a cell in a process of its own, and says whether that went well.
+def train_apart(folder: Path, cell: dict[str, Any], threads: int) -> int:
+    """Trains and tests a cell in a process of its own. Returns its exit status, or minus the signal that ended it.
 
     Args:
         folder: gets figures.json, the output log.txt, and the work dir ``run``.
@@ -40,7 +40,7 @@ def train_apart(folder: Path, cell: dict[str, Any], threads: int) -> bool:
     process = forks.Process(target=train, args=(folder, cell), daemon=True)  # ends with this process
     process.start()
     process.join()
-    return process.exitcode == 0
+    return process.exitcode
 
 
 def train(folder: Path, cell: dict[str, Any]) -> None:
