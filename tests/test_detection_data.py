@@ -207,6 +207,17 @@ def test_boxes_without_an_area_are_left_out_and_counted(coco, capsys):
     assert CocoFormat().counts(cfg.train_dataloader.dataset) == wanted
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_boxes_that_cannot_be_found_are_noted_before_a_test(split, coco, capsys):
+    from detection import TASK
+
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco)}), (split,))
+    assert "note" not in capsys.readouterr().err
+    change(coco, "val", lambda content: content["annotations"][1].update(bbox=[5, 5, 0, 0], area=0))
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco)}), (split,))
+    assert "instances_val2017.json: 1 annotations count in the metrics, and no training" in capsys.readouterr().err
+
+
 def test_crowds_are_no_objects_in_training(coco):
     from detection import TASK
 
