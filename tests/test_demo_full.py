@@ -143,7 +143,7 @@ def test_an_interrupted_cell_and_one_of_other_settings_run_again(stand_in, capsy
     (tmp_path / "work/cells/segformer-van_b0/figures.json").unlink()
     call(capsys, "--heads", "segformer")
     assert trained == ["segformer-van_b0"]
-    _, _, cells = call(capsys, "--heads", "segformer", "--iterations", "8")
+    _, _, cells = call(capsys, "--heads", "segformer", "--iterations", "12")
     assert trained == ["segformer-van_b0", "segformer-vig_tiny"] and cells["segformer", "van_b0"]["miou"] == 0.5
 
 
@@ -162,6 +162,14 @@ def test_the_page_is_that_of_the_kept_run():
     assert {(cell["head"], cell["arch"]) for cell in report["cells"]} == {(cell.head, cell.arch) for cell in CELLS}
 
 
-def test_a_report_that_is_none_is_named(tmp_path, monkeypatch, capsys):
-    status, _, err = run(full, ["--page", tmp_path / "none.json"], monkeypatch, capsys)
-    assert status == 2 and "none.json: no report of this tool" in err and err.count("\n") == 1
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--page", "none.json"], "none.json: no report of this tool"),
+        (["--iterations", "9"], "'9'; allowed: integers from 10"),
+        (["--heads", "yolo"], "--heads yolo: matches nothing"),
+    ],
+)
+def test_mistakes_are_one_line(argv, words, monkeypatch, capsys):
+    status, _, err = run(full, argv, monkeypatch, capsys)
+    assert status == 2 and words in err and err.count("\n") == 1

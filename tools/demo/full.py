@@ -30,7 +30,8 @@ from backbones.files import write_json
 from engine.cli import Parser, run_tool
 
 EXIT_CELL_FAILED = 1
-THREADS = int(os.environ.get("OMP_NUM_THREADS") or min(MAX_THREADS, cores()))
+SET = os.environ.get("OMP_NUM_THREADS", "")
+THREADS = int(SET) if SET.isdigit() else min(MAX_THREADS, cores())
 
 
 def main() -> int:
@@ -69,7 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--archs", nargs="+", default=[], metavar="PATTERN", help="default: the smallest of each family; e.g. 'pvig_*'"
     )
-    parser.add_argument("--iterations", type=positive, default=40, help="of each dense training (default: 40)")
+    parser.add_argument("--iterations", type=steps, default=40, help="of each dense training (default: 40)")
     parser.add_argument(
         "--work-dir", type=Path, default=ROOT / "work_dirs/demo-full", help="default: work_dirs/demo-full"
     )
@@ -81,9 +82,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 1")
+def steps(text: str) -> int:
+    if not text.isdigit() or int(text) < WINDOW:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from {WINDOW}")
     return int(text)
 
 
