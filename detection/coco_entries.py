@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from pycocotools import mask as coco_mask
+
 from backbones.errors import shorten
 
 
@@ -129,10 +131,16 @@ def is_polygon(points: Any) -> bool:
 
 
 def are_runs(counts: Any, size: list[int]) -> bool:
-    """Whether these are run lengths of all pixels of an image, or a text, whose content is not looked at."""
+    """Whether these are run lengths of all pixels of an image. Of compressed ones the extent alone is looked at.
+
+    With runs that go far beyond the image pycocotools would compare masks for minutes.
+    """
     if isinstance(counts, list):
         return has_finite_sum(counts) and sum(counts) == size[0] * size[1] and min(counts) >= 0
-    return isinstance(counts, str) and bool(counts)
+    if not isinstance(counts, str) or not counts.isascii():
+        return False
+    _, _, width, height = coco_mask.toBbox(mask := dict(size=size, counts=counts))
+    return bool(counts) and coco_mask.area(mask) <= size[0] * size[1] and height <= size[0] and width <= size[1]
 
 
 def has_finite_sum(values: list[Any]) -> bool:

@@ -167,6 +167,7 @@ def test_classes_in_another_order_would_swap_the_labels(coco):
         (lambda c: c["annotations"][0].update(segmentation=[[]]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, "9"]]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, None]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts="xx~~garbage"), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts=[9, 9]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts=[-9, 4105]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][2].update(iscrowd="no"), "iscrowd must be 0 or 1; not so in the annotations 3"),
