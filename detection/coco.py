@@ -18,6 +18,7 @@ from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is checked before a run
+UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
 
 
 @register_format(CocoDataset)
@@ -28,7 +29,7 @@ class CocoFormat(Format):
         """All categories of the file. A subclass of CocoDataset with a METAINFO of its own gives the classes there."""
         own = own_classes(dataset)
         if own is not COCO_CLASSES:
-            return tuple(own)
+            return own and tuple(own)  # None of a data set that reads its classes from a file of its own
         ann_file = under_root(dataset, dataset.ann_file)
         return read_annotations(ann_file).categories if ann_file.is_file() else None
 
@@ -82,6 +83,11 @@ def check_dataset(dataset: Any, split: str) -> None:
     check_classes(coco, ann_file, classes_of(dataset))
     if split == "train":
         check_used(coco, ann_file)
+    elif coco.unused:
+        say_note(
+            f"{ann_file}: {len(coco.unused)} annotations count in the metrics, and no training would use them; "
+            f"{UNUSED}: {shorten(coco.unused)}"
+        )
     loads_masks = any(t.get("with_mask") for t in dataset.get("pipeline", []) if t.get("type") == "LoadAnnotations")
     if loads_masks and coco.without_mask:
         raise UserError(
@@ -125,10 +131,9 @@ def check_used(coco: Annotations, ann_file: Path) -> None:
     """Says how many annotations are not trained on. Raises UserError if none is left."""
     if not coco.unused:
         return
-    why = "their boxes have a side below one pixel or no area, or lie outside the image"
     if not coco.counts:
-        raise UserError(f"{ann_file}: no annotation is left to train on; {why}: {shorten(coco.unused)}")
-    say_note(f"{ann_file}: left out of the training: {len(coco.unused)} annotations; {why}: {shorten(coco.unused)}")
+        raise UserError(f"{ann_file}: no annotation is left to train on; {UNUSED}: {shorten(coco.unused)}")
+    say_note(f"{ann_file}: left out of the training: {len(coco.unused)} annotations; {UNUSED}: {shorten(coco.unused)}")
 
 
 def classes_of(dataset: Any) -> list[str]:

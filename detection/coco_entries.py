@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from pycocotools import mask as coco_mask
+
 from backbones.errors import shorten
 
 
@@ -23,6 +25,8 @@ class Annotations(NamedTuple):
             or the box lies outside the image.
         bad_masks: ids of annotations whose mask is neither polygons of three or more points nor run lengths of the
             image's size.
+        map_names: of a panoptic file, the name of each image's map.
+        without_annotation: of a panoptic file, the names of images without an annotation.
     """
 
     categories: tuple[str, ...]
@@ -34,6 +38,8 @@ class Annotations(NamedTuple):
     counts: dict[str, int]
     unused: tuple[Any, ...] = ()
     bad_masks: tuple[Any, ...] = ()
+    map_names: tuple[str, ...] = ()
+    without_annotation: tuple[str, ...] = ()
 
 
 def summary(data: dict) -> Annotations:
@@ -76,6 +82,9 @@ def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: 
         )
     if len({a["id"] for a in annotations}) < len(annotations):
         yield "annotations share ids; each needs its own"
+    not_crowd = [a["id"] for a in annotations if a.get("iscrowd") not in (0, 1, None)]
+    if not_crowd:
+        yield f"iscrowd must be 0 or 1; not so in the annotations {shorten(not_crowd)}"
     without_area = [a["id"] for a in annotations if not is_number(a.get("area"))]
     if without_area:
         yield f"annotations have no area in square pixels: {shorten(without_area)}; width x height of the box will do"
@@ -113,5 +122,30 @@ def is_used(annotation: dict, width: float, height: float) -> bool:
 
 def is_mask(mask: Any, width: float, height: float) -> bool:
     if isinstance(mask, dict):
-        return list(mask.get("size") or []) == [height, width] and bool(mask.get("counts"))
-    return isinstance(mask, list) and all(isinstance(one, list) and len(one) > 5 and len(one) % 2 == 0 for one in mask)
+        return list(mask.get("size") or []) == [height, width] and are_runs(mask.get("counts"), mask["size"])
+    return isinstance(mask, list) and all(map(is_polygon, mask))
+
+
+def is_polygon(points: Any) -> bool:
+    return isinstance(points, list) and len(points) > 5 and len(points) % 2 == 0 and has_finite_sum(points)
+
+
+def are_runs(counts: Any, size: list[int]) -> bool:
+    """Whether these are run lengths of all pixels of an image. Of compressed ones the extent alone is looked at.
+
+    With runs that go far beyond the image pycocotools would compare masks for minutes.
+    """
+    if isinstance(counts, list):
+        return has_finite_sum(counts) and sum(counts) == size[0] * size[1] and min(counts) >= 0
+    if not isinstance(counts, str) or not counts.isascii():
+        return False
+    _, _, width, height = coco_mask.toBbox(mask := dict(size=size, counts=counts))
+    return bool(counts) and coco_mask.area(mask) <= size[0] * size[1] and height <= size[0] and width <= size[1]
+
+
+def has_finite_sum(values: list[Any]) -> bool:
+    """Whether all values are finite numbers; in one pass, since files have millions of points."""
+    try:
+        return math.isfinite(sum(values))
+    except TypeError:
+        return False

@@ -180,7 +180,7 @@ class LoadAnnotations(loading.LoadAnnotations):
         other = next((code["size"] for code in codes if tuple(code["size"]) != (height, width)), None)
         if other:
             path = results.get("img_path", "an image")
-            raise UserError(f"{path} has {height}x{width} pixels, and a mask of {other[0]}x{other[1]}")
+            raise UserError(f"{path} has {width}x{height} pixels, and a mask of {other[1]}x{other[0]}")
         results["gt_masks"] = EncodedMasks(codes, np.arange(height), np.arange(width))
 
 

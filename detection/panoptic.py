@@ -3,17 +3,21 @@
 Heads number things before stuff. A file may list its categories in any order.
 """
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmdet import datasets
 from mmdet.datasets.api_wrappers import COCOPanoptic
-from mmdet.registry import DATASETS
+from mmdet.datasets.transforms import loading
+from mmdet.registry import DATASETS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection.coco import check_images, check_sizes, read_content
+from backbones.images import opened
+from detection.coco import check_images, check_size_of, check_sizes, read_content
 from detection.coco_entries import Annotations, is_box, is_number, repeated_entries
 from engine.formats import Format, class_of, register_format
 from engine.splits import under_root
@@ -26,19 +30,74 @@ def things_first(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(categories, key=lambda category: not category["isthing"])
 
 
+def map_names(content: dict[str, Any]) -> dict[Any, str]:
+    """The file name of each image's map, by the image's id, as the annotations give it.
+
+    Without an annotation it is the name of the image, with the suffix .png.
+    """
+    names = {image["id"]: str(Path(image["file_name"]).with_suffix(".png")) for image in content["images"]}
+    given = {one["image_id"]: one.get("file_name") for one in content.get("annotations") or []}
+    return {number: given.get(number) or name for number, name in names.items()}
+
+
 class ThingsFirst(COCOPanoptic):
-    """mmdet's index of a panoptic file, whose categories are in the order of the labels."""
+    """mmdet's index of a panoptic file, whose categories are in the order of the labels. Any suffix of images fits."""
 
     def createIndex(self) -> None:
         self.dataset["categories"] = things_first(self.dataset["categories"])
         super().createIndex()
+        for number, name in map_names(self.dataset).items():
+            self.imgs[number]["segm_file"] = name
 
 
 @DATASETS.register_module(force=True)  # in place of mmdet's, which numbers classes in the file's order
 class CocoPanopticDataset(datasets.CocoPanopticDataset):
-    """mmdet's CocoPanopticDataset for files that list things and stuff in any order."""
+    """mmdet's CocoPanopticDataset for files that list things and stuff in any order, and name maps as they like."""
 
     COCOAPI = ThingsFirst
+
+    def parse_data_info(self, raw_data_info: dict[str, Any]) -> dict[str, Any]:
+        found = super().parse_data_info(raw_data_info)
+        if found["seg_map_path"] is not None:
+            found["seg_map_path"] = str(Path(self.data_prefix["seg"]) / raw_data_info["raw_img_info"]["segm_file"])
+        return found
+
+
+@TRANSFORMS.register_module(force=True)
+class LoadPanopticAnnotations(loading.LoadPanopticAnnotations):
+    """mmdet's LoadPanopticAnnotations, whose errors name the map.
+
+    Raises:
+        UserError: a map cannot be read, or has another size than its image.
+    """
+
+    def _load_masks_and_semantic_segs(self, results: dict[str, Any]) -> None:
+        path, size = results.get("seg_map_path"), results["ori_shape"]
+        with naming_map(path, size):
+            super()._load_masks_and_semantic_segs(results)
+            if "gt_seg_map" in results and results["gt_seg_map"].shape != size:
+                raise ValueError(f"the map's shape is {results['gt_seg_map'].shape}")
+
+
+@contextlib.contextmanager
+def naming_map(path: str | Path | None, size: tuple[int, int]) -> Iterator[None]:
+    """Lets an error inside the block name the map that is its cause. The map is read here after an error alone.
+
+    Args:
+        path: of the map; None for an image without a map.
+        size: (height, width) of its image.
+
+    Raises:
+        UserError: there was an error, and the map cannot be read, or has another size than its image.
+    """
+    try:
+        yield
+    except Exception:
+        if path is not None:
+            with opened(path, what="map") as image:
+                image.load()
+            check_size_of(path, image.size, size[::-1], "its image")
+        raise
 
 
 @register_format(datasets.CocoPanopticDataset)
@@ -95,6 +154,12 @@ class PanopticFormat(Format):
             raise UserError(f"{ann_file}: {content.problem}")
         if split != "test" and not content.has_annotations:
             raise UserError(f"{ann_file}: no segments in it")
+        if split != "test" and content.without_annotation:
+            number, total = len(content.without_annotation), len(content.file_names)
+            raise UserError(
+                f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
+                "allowed: one for each image"
+            )
         check_images(content, ann_file, under_root(dataset, prefix["img"]))
         check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
         if split != "test":
@@ -104,12 +169,12 @@ class PanopticFormat(Format):
 def check_maps(content: Annotations, ann_file: Path, folder: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"no folder of panoptic maps {folder}; set data_root or data_prefix.seg of the data set")
-    maps = [Path(name).with_suffix(".png") for name in content.file_names]
+    maps = content.map_names
     absent = [name for name in maps if not (folder / name).is_file()]
     if absent:
-        of = f"{len(absent)} of {len(content.file_names)} maps are not in {folder}"
-        raise UserError(f"{ann_file}: {of}: {shorten(map(str, absent))}")
-    check_sizes(content._replace(file_names=tuple(map(str, maps))), ann_file, folder)
+        of = f"{len(absent)} of {len(maps)} maps are not in {folder}"
+        raise UserError(f"{ann_file}: {of}: {shorten(absent)}")
+    check_sizes(content._replace(file_names=maps), ann_file, folder)
 
 
 def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
@@ -129,6 +194,7 @@ def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
     segments = [segment for annotation in annotations for segment in annotation["segments_info"]]
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
     lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
+    annotated = {annotation["image_id"] for annotation in annotations}
     malformed = [s["id"] for s in segments if not is_box(s["bbox"]) or not is_number(s.get("area"))]
     problem = next(repeated_entries(data), None)
     if problem is None and lost_images:
@@ -145,5 +211,7 @@ def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
         without_mask=0,
         problem=problem,
         counts={} if problem else dict(Counter(names[s["category_id"]] for s in segments if not s.get("iscrowd"))),
+        map_names=tuple(map_names(data).values()),
+        without_annotation=tuple(image["file_name"] for image in data["images"] if image["id"] not in annotated),
     )
     return content, tuple(str(category["name"]) for category in ordered if category["isthing"])

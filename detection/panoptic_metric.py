@@ -11,7 +11,7 @@ from mmdet.registry import METRICS
 
 from backbones.errors import UserError, shorten
 from backbones.files import write_json
-from detection.panoptic import things_first
+from detection.panoptic import map_names, naming_map, things_first
 from detection.panoptic_quality import PQStat
 from engine.console import say_note
 from engine.tables import write_dicts
@@ -44,6 +44,7 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             raise UserError("panoptic predictions are written with the ids of an annotation file; set ann_file")
         if self._coco_api is not None:
             self._coco_api.dataset["categories"] = things_first(self._coco_api.dataset["categories"])
+            self.map_names = map_names(self._coco_api.dataset)
         self.report = report
         self.noted = False
 
@@ -108,12 +109,28 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
 
     def scored_files(self, results: list[Any]) -> list[PQStat]:
         """The matches of predictions that :meth:`write_results` has written."""
-        pairs = []
-        for given, found in results:
-            number = given["image_id"]
-            name, segments = self._coco_api.imgs[number]["segm_file"], self._coco_api.imgToAnns[number]
-            pairs.append((dict(image_id=number, file_name=name, segments_info=segments), found))
-        return [pq_compute_single_core(0, pairs, self.seg_prefix, self.seg_out_dir, self.categories)]
+        return [self.matches(given["image_id"], found) for given, found in results]
+
+    def _compute_batch_pq_stats(self, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Adds the matches of predictions. mmdet looks for a map by the name of the image, without its folder."""
+        if self._coco_api is None:
+            super()._compute_batch_pq_stats(data_samples)
+            return
+        ids = self._coco_api.get_cat_ids(cat_names=self.dataset_meta["classes"])
+        for sample in data_samples:
+            found = self._parse_predictions(sample, sample["img_id"], "", dict(enumerate(ids)))
+            self.results.append(self.matches(sample["img_id"], found))
+
+    def matches(self, number: Any, found: dict[str, Any]) -> PQStat:
+        """The matches of an image, by its id, with a prediction whose map is a file.
+
+        Raises:
+            UserError: the map of the ground truth cannot be read, or has another size than the image.
+        """
+        image, name = self._coco_api.imgs[number], self.map_names[number]
+        given = dict(image_id=number, file_name=name, segments_info=self._coco_api.imgToAnns[number])
+        with naming_map(Path(self.seg_prefix) / name, (image["height"], image["width"])):
+            return pq_compute_single_core(0, [(given, found)], self.seg_prefix, self.seg_out_dir, self.categories)
 
 
 def class_rows(stat: PQStat, categories: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:

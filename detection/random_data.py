@@ -19,12 +19,11 @@ class RandomScenes(RandomSamples):
 
     Args:
         things: number of classes of objects. Where there are more classes, all other pixels belong to the next one.
-        classes: number of all classes, those of stuff included.
-        number, height, width: see ``engine.random_data.RandomSamples``.
+        classes, number, height, width: see ``engine.random_data.RandomSamples``.
     """
 
-    def __init__(self, things: int, classes: int, **size: int):
-        self.things, self.classes = things, classes
+    def __init__(self, things: int, **size: int):
+        self.things = things
         super().__init__(**size)
 
     def sample(self, rng, height, width):

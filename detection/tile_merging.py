@@ -96,13 +96,17 @@ def matches(
     shows less of the object. So the overlap with a whole box is the share of the cut one that lies inside, and of two
     cut boxes the share of the smaller one.
     """
-    of_tile = {tile: np.flatnonzero(tiles == tile) for tile in np.unique(tiles).tolist()}
+    order = np.argsort(tiles, kind="stable")
+    numbers, starts = np.unique(tiles[order], return_index=True)
+    of_tile = dict(zip(numbers.tolist(), np.split(order, starts[1:])))
     found: dict[int, list[tuple[float, int]]] = {}
-    for s in of_tile:
-        for t in of_tile:
-            common = np.concatenate([np.maximum(*windows[[s, t], :2]), np.minimum(*windows[[s, t], 2:])])
-            if s >= t or (common[2:] <= common[:2]).any():
-                continue
+    for place, s in enumerate(of_tile, 1):
+        later = numbers[place:]
+        shared = np.concatenate(
+            [np.maximum(windows[s, :2], windows[later, :2]), np.minimum(windows[s, 2:], windows[later, 2:])], 1
+        )
+        near = (shared[:, 2:] > shared[:, :2]).all(1)
+        for t, common in zip(later[near].tolist(), shared[near]):
             first, second = of_tile[s], of_tile[t]
             a, b = clipped(boxes[first], common), clipped(boxes[second], common)
             both = area(

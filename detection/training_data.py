@@ -190,7 +190,7 @@ def repeats_of(dataset: RepeatedImages) -> str:
         groups[count].append(index)
     groups.pop(1, None)
     parts = [
-        f"{count} times {len(groups[count])} ({shorten(name_of(dataset.dataset, i) for i in groups[count][:4])})"
+        f"{count} times {len(groups[count])} ({shorten(name_of(dataset.dataset, i) for i in groups[count])})"
         for count in sorted(groups)
     ]
     listed = ", ".join(parts[:GROUPS]) + (f", ... up to {max(groups)} times" if len(parts) > GROUPS else "")

@@ -53,8 +53,11 @@ def use_class_weights(cfg: Config) -> None:
     elif given == BALANCED:
         weights = None
     else:
-        shown = f"[{shorten(given)}]" if isinstance(given, list | tuple) else repr(given)
-        raise UserError(f"class_weight={shown}; allowed: a number from 0 up for each class, in a list, or {BALANCED}")
+        wrong = [one for one in given if not is_weight(one)] if isinstance(given, list | tuple) else [given]
+        found = repr(wrong[0]) if wrong else "no weight above 0"
+        raise UserError(
+            f"class_weight has {found}; allowed: a number from 0 up for each class, in a list, or {BALANCED}"
+        )
     task = task_for(cfg)
     with task.scoped(cfg), MODELS.switch_scope_and_registry(task.scope_of(cfg)) as registry:
         heads = list(weighed_heads(cfg.model, registry))
@@ -71,8 +74,8 @@ def use_class_weights(cfg: Config) -> None:
             if not takers:
                 kinds = " and ".join(loss.type for loss in listed(head[key]))
                 raise UserError(
-                    f"class_weight: the loss {kinds} of {head.type} takes no weights; allowed: a head whose {key} is "
-                    "CrossEntropyLoss, or class_weight=None"
+                    f"class_weight: the loss {kinds} of {head.type} takes no weights; take a head whose {key} is "
+                    "CrossEntropyLoss, or leave class_weight out"
                 )
             for loss in takers if weights is not None else ():
                 loss.class_weight = weights + other_weights(loss, key, number)

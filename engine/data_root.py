@@ -41,7 +41,7 @@ def settled(content: dict[str, Any], path: Path) -> dict[str, Any]:
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     for base in bases(path):
-        raw = Config.fromfile(base).to_dict()
+        raw = Config.fromfile(base, import_custom_modules=False).to_dict()
         before |= raw
         after |= settled(raw, base)
     new, old = content.get("data_root"), after.get("data_root")

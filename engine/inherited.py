@@ -129,7 +129,7 @@ def inherited_by(path: Path) -> dict[str, Any]:
     """The content of all bases of a file."""
     content: dict[str, Any] = {}
     for base in bases(path):
-        content |= Config.fromfile(base).to_dict()
+        content |= Config.fromfile(base, import_custom_modules=False).to_dict()
     return content
 
 

@@ -13,11 +13,13 @@ class RandomSamples(Dataset):
     """Random samples, made once. Each task has a subclass; ``Task.random_data`` gives its config.
 
     Args:
+        classes: number of all classes.
         number: of samples.
         height, width: of the images in pixels.
     """
 
-    def __init__(self, number: int, height: int, width: int):
+    def __init__(self, classes: int, number: int, height: int, width: int):
+        self.classes = classes
         self.samples = [self.sample(np.random.default_rng(i), height, width) for i in range(number)]
 
     @abstractmethod

@@ -1,8 +1,9 @@
-"""Numbers of a config that loaders, loops, optimiser wrappers and hooks need: checked before anything is built."""
+"""Values of a config that loaders, loops, optimiser wrappers and hooks need: checked before anything is built."""
 
 from typing import Any
 
 from backbones.checks import check_int
+from backbones.errors import UserError, shown
 from engine.splits import SPLITS
 
 LEAST: dict[str, dict[str, int]] = {
@@ -18,14 +19,21 @@ MOST = {"seed": 2**32 - 1}  # NumPy's largest
 # What stands for: not set.
 OFF = {"prefetch_factor": None, "max_epochs": None, "max_iters": None, "seed": None}
 OFF |= {"interval": -1, "max_keep_ckpts": -1}
+SYNC_BN = (None, False, "torch", "mmcv")
 
 
 def check_values(cfg: Any) -> None:
-    """Checks the numbers that ``LEAST`` lists, each with its least value. A number that the config leaves out is right.
+    """Checks the numbers that ``LEAST`` lists, each with its least value, the limits of gradients, and ``sync_bn``.
+
+    A value that the config leaves out is right.
 
     Raises:
-        UserError: a value is no integer, or is too small or large. The message has the option as one would type it.
+        UserError: a value is of another kind, or is too small or large. The message has the option as one would type
+            it.
     """
+    check_clipping(cfg)
+    if cfg.get("sync_bn") not in SYNC_BN:
+        raise UserError(f"sync_bn is {shown(cfg.sync_bn)}; allowed: torch, mmcv, None")
     for part, least in LEAST.items():
         given = cfg
         for key in part.split("."):
@@ -33,3 +41,17 @@ def check_values(cfg: Any) -> None:
         for name, low in least.items() if hasattr(given, "get") else ():
             if name in given and not (name in OFF and given[name] == OFF[name]):
                 check_int(f"{part}.{name}", given[name], low, MOST.get(name))
+
+
+def check_clipping(cfg: Any) -> None:
+    """Raises UserError for a limit of gradients that stops a training, or turns its steps round."""
+    wrapper = cfg.get("optim_wrapper")
+    given = wrapper.get("clip_grad") if hasattr(wrapper, "get") else None
+    for name in ("max_norm", "clip_value") if hasattr(given, "get") else ():
+        limit = given.get(name)
+        number = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if name in given and not (number and limit > 0):
+            raise UserError(
+                f"optim_wrapper.clip_grad.{name} is {shown(limit)}; allowed: numbers above 0, or "
+                "optim_wrapper.clip_grad=None"
+            )

@@ -11,12 +11,13 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened, upright_size
+from engine.console import say_note
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
-from segmentation.pairs import matched_files
+from segmentation.pairs import matched_files, say_lone_masks
 
 SCOPE = "mmseg"
 IGNORE = 255
@@ -187,6 +188,7 @@ class MaskFolderFormat(Format):
     def check(self, dataset: Any, split: str) -> None:
         """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
 
+        Notes name masks without an image, and say so if none of these masks has a labelled pixel.
         An unreadable image has no size here. Its loading says so, and a run may go on without it.
 
         Raises:
@@ -197,16 +199,21 @@ class MaskFolderFormat(Format):
         if not root.is_dir():
             raise UserError(f"no data folder {root}; set data_root=FOLDER")
         prefix = dataset.data_prefix
-        files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
-        classes = classes_of(dataset)
+        images, masks = under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"])
+        files = matched_files(images, masks)
+        say_lone_masks(files, masks)
+        classes, labelled = classes_of(dataset), False
         step = -(-len(files) // MASKS_LOOKED_AT)
         for image, mask in files[::step]:
             labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
+            labelled = labelled or bool((labels != IGNORE).any())
             try:
                 width, height = upright_size(image)
             except UserError:  # its loading says so, and a run may go on without the image
                 continue
             check_same_size(mask, labels, height, width)
+        if not labelled:
+            say_note(f"{masks}: no pixel of {len(files[::step])} masks has a label; see reduce_zero_label")
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""

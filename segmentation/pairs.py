@@ -5,6 +5,7 @@ from pathlib import Path
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES
+from engine.console import say_note
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
 
@@ -36,6 +37,17 @@ def matched_files(images: Path, masks: Path) -> list[tuple[Path, Path]]:
             f"{shorten(path.name for path in absent)}"
         )
     return [(path, there[name]) for name, path in found.items()]
+
+
+def say_lone_masks(pairs: list[tuple[Path, Path]], masks: Path) -> None:
+    """Says which masks of a folder have no image, since neither a training nor a test has them."""
+    used = {mask for _, mask in pairs}
+    lone = [path for path in files_by_name(masks, MASK_SUFFIXES).values() if path not in used]
+    if lone:
+        say_note(
+            f"{len(lone)} of {len(used) + len(lone)} masks in {masks} have no image of the same name, and are left "
+            f"out: {shorten(path.relative_to(masks) for path in lone)}"
+        )
 
 
 def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

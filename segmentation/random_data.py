@@ -12,16 +12,7 @@ SQUARE = 32  # pixels, the side of an area of one class
 
 @DATASETS.register_module(force=True)
 class RandomAreas(RandomSamples):
-    """Images that are made of squares, each of a random class.
-
-    Args:
-        classes: number of classes.
-        number, height, width: see ``engine.random_data.RandomSamples``.
-    """
-
-    def __init__(self, classes: int, **size: int):
-        self.classes = classes
-        super().__init__(**size)
+    """Images that are made of squares, each of a random class."""
 
     def sample(self, rng, height, width):
         coarse = rng.integers(0, self.classes, (-(-height // SQUARE), -(-width // SQUARE)))

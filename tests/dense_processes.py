@@ -10,7 +10,7 @@ from pathlib import Path
 import dense_data
 import slim_heads
 from conftest import ROOT
-from helpers import Losses
+from helpers import UNTESTED, Losses
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -80,12 +80,7 @@ def train(leaf, folder, launcher="none"):
         "randomness.seed": 0,
         "train_dataloader.batch_size": PROCESSES if whole else 1,
         "train_dataloader.sampler": dict(type="InfiniteSampler", shuffle=True),
-        "val_dataloader": None,
-        "val_cfg": None,
-        "val_evaluator": None,
-        "test_dataloader": None,
-        "test_cfg": None,
-        "test_evaluator": None,
+        **UNTESTED,
         "model.backbone.arch": "van_b0",
         "model.backbone.pretrained": None,
         "model.backbone.norm_eval": True,

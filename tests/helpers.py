@@ -11,6 +11,8 @@ from backbones import FAMILIES
 from engine.cli import run_tool
 
 SMALL = [*(next(iter(family.ARCHS)) for family in FAMILIES), "hornet_tiny_gf"]  # of each kind the least
+# Options of a training that nothing validates or tests.
+UNTESTED = {f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")}
 
 
 def trained_norms(net):

@@ -125,13 +125,13 @@ def test_every_head_gets_the_numbers(task, leaf, coco, masks):
     ("leaf", "value", "words"),
     [
         ("mask_rcnn_van_b0_fpn_1x_coco", [1, 2, 3], "class_weight has 3 values, and there are 2 classes: box, disc"),
-        ("mask_rcnn_van_b0_fpn_1x_coco", [1, -2], r"class_weight=\[1, -2\]; allowed: a number from 0 up"),
-        ("mask_rcnn_van_b0_fpn_1x_coco", "even", "class_weight='even'; allowed: .* or balanced"),
-        ("mask_rcnn_van_b0_fpn_1x_coco", [0, 0], "allowed: a number from 0 up for each class"),
+        ("mask_rcnn_van_b0_fpn_1x_coco", [1, -2], "class_weight has -2; allowed: a number from 0 up"),
+        ("mask_rcnn_van_b0_fpn_1x_coco", "even", "class_weight has 'even'; allowed: .* or balanced"),
+        ("mask_rcnn_van_b0_fpn_1x_coco", [0, 0], "class_weight has no weight above 0; allowed: a number"),
         (
             "retinanet_van_b0_fpn_1x_coco",
             "balanced",
-            "FocalLoss of RetinaHead takes no weights; allowed: a head",
+            "FocalLoss of RetinaHead takes no weights; take a head",
         ),
         ("gfl_van_b1_fpn_3x_coco", [1, 2], "the loss QualityFocalLoss of GFLHead takes no weights"),
         ("dino_van_b1_12e_coco", [1, 2], "the loss FocalLoss of DINOHead takes no weights"),

@@ -10,7 +10,7 @@ import dense_data
 import pytest
 import torch
 from conftest import ROOT
-from helpers import Losses, same
+from helpers import UNTESTED, Losses, same
 
 from engine.config import load_config
 from engine.run import build_training
@@ -65,12 +65,7 @@ def train(leaf, data, work_dir, workers, resume=None):
         "train_dataloader.batch_size": 2,
         "train_dataloader.num_workers": workers,
         "train_dataloader.persistent_workers": workers > 0,
-        "val_dataloader": None,
-        "val_cfg": None,
-        "val_evaluator": None,
-        "test_dataloader": None,
-        "test_cfg": None,
-        "test_evaluator": None,
+        **UNTESTED,
         "model.backbone.pretrained": None,
         "model.backbone.drop_path_rate": 0.5,
         "custom_hooks": [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")],

@@ -165,6 +165,12 @@ def test_classes_in_another_order_would_swap_the_labels(coco):
         (lambda c: c["annotations"][0]["segmentation"].update(size=[64, 63]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 9]]), "bad masks of the annotations 1;"),
         (lambda c: c["annotations"][0].update(segmentation=[[]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, "9"]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0].update(segmentation=[[1, 1, 9, 1, 9, None]]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts="xx~~garbage"), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=[9, 9]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][0]["segmentation"].update(counts=[-9, 4105]), "bad masks of the annotations 1;"),
+        (lambda c: c["annotations"][2].update(iscrowd="no"), "iscrowd must be 0 or 1; not so in the annotations 3"),
         (lambda c: c["annotations"][0].update(segmentation=[1, 1, 9, 9, 1, 9]), "bad masks of the annotations 1;"),
         (lambda c: [a.update(bbox=[5, 5, 0, 7]) for a in c["annotations"]], "no annotation is left to train on"),
     ],
@@ -200,6 +206,17 @@ def test_boxes_without_an_area_are_left_out_and_counted(coco, capsys):
     from detection.coco import CocoFormat
 
     assert CocoFormat().counts(cfg.train_dataloader.dataset) == wanted
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_boxes_that_cannot_be_found_are_noted_before_a_test(split, coco, capsys):
+    from detection import TASK
+
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco)}), (split,))
+    assert "note" not in capsys.readouterr().err
+    change(coco, "val", lambda content: content["annotations"][1].update(bbox=[5, 5, 0, 0], area=0))
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco)}), (split,))
+    assert "instances_val2017.json: 1 annotations count in the metrics, and no training" in capsys.readouterr().err
 
 
 def test_crowds_are_no_objects_in_training(coco):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import train as train_tool
-from helpers import Losses, run, same
+from helpers import UNTESTED, Losses, run, same
 from mmengine.registry import MODELS
 from PIL import Image
 from torch.utils.data import DataLoader, SequentialSampler
@@ -60,12 +60,7 @@ def options_for(images, workers=2, **options):
         "train_cfg.max_epochs": 2,
         "train_dataloader.batch_size": 2,
         "train_dataloader.num_workers": workers,
-        "val_dataloader": None,
-        "val_cfg": None,
-        "val_evaluator": None,
-        "test_dataloader": None,
-        "test_cfg": None,
-        "test_evaluator": None,
+        **UNTESTED,
         "model.backbone.drop_path_rate": 0.5,
         "param_scheduler": dict(epochs=2, warmup=1),
         "auto_scale_lr.enable": False,

@@ -122,5 +122,5 @@ def test_pipelines_load_them(both):
     assert np.array_equal(ours["gt_masks"].masks, plain["gt_masks"].masks)
     assert np.array_equal(ours["gt_ignore_flags"], plain["gt_ignore_flags"])
     results["instances"][1]["mask"]["size"] = [WIDTH, HEIGHT]
-    with pytest.raises(UserError, match=r"street\.jpg has 37x53 pixels, and a mask of 53x37"):
+    with pytest.raises(UserError, match=r"street\.jpg has 53x37 pixels, and a mask of 37x53"):
         TRANSFORMS.build(dict(type="mmdet.LoadAnnotations", **annotations))(results)

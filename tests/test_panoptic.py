@@ -171,7 +171,8 @@ def test_images_of_one_name_in_two_folders_have_a_map_each(tmp_path):
 
     names, _, samples = panoptic_case(tmp_path, images=2)
     content = json.loads((tmp_path / "truth.json").read_text())
-    for image, sample, folder in zip(content["images"], samples, "ab", strict=True):
+    for image, annotation, sample, folder in zip(content["images"], content["annotations"], samples, "ab", strict=True):
+        annotation["file_name"] = f"{folder}/0.png"
         (tmp_path / "maps" / folder).mkdir()
         (tmp_path / "maps" / image["file_name"]).with_suffix(".png").rename(tmp_path / "maps" / folder / "0.png")
         image["file_name"] = sample["img_path"] = f"{folder}/0.jpg"
@@ -272,6 +273,7 @@ def changed(data, change):
         (lambda c: c["annotations"][0]["segments_info"][0].pop("bbox"), "an entry is malformed .KeyError: 'bbox'"),
         (lambda c: c["categories"][0].pop("isthing"), "an entry is malformed .KeyError: 'isthing'"),
         (lambda c: c.update(annotations=[]), "no segments in it"),
+        (lambda c: c["annotations"].pop(1), "1 of 2 images have no annotation: 0001.jpg"),
         (lambda c: c["categories"][1].update(name="box"), "several categories have the name box"),
         (lambda c: c["images"][0].update(width=63), "0000.jpg has 64x64 pixels, and by .*val2017.json 63x64"),
     ],
@@ -341,6 +343,69 @@ def test_maps_of_another_size_and_classes_that_the_data_lack(data, tmp_path):
     samples[1]["pred_panoptic_seg"]["sem_seg"][0, 0, 0] = 5
     with pytest.raises(UserError, match="the model predicts class 5, counted from 0, and the data have 4 classes"):
         metric.process({}, samples[1:])
+
+
+def test_maps_are_found_by_the_names_in_the_file(data, tmp_path):
+    """Images may lie in folders and have any suffix, and maps may have names of their own."""
+    from PIL import Image
+
+    from detection import TASK
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    path = data / "annotations/panoptic_train2017.json"
+    content = json.loads(path.read_text())
+    (data / "train2017/a").mkdir()
+    for image, annotation in zip(content["images"], content["annotations"], strict=True):
+        (data / "train2017" / image["file_name"]).rename(data / f"train2017/a/{image['id']}.jpeg")
+        (data / "annotations/panoptic_train2017" / annotation["file_name"]).rename(
+            data / f"annotations/panoptic_train2017/map{image['id']}.png"
+        )
+        image["file_name"], annotation["file_name"] = f"a/{image['id']}.jpeg", f"map{image['id']}.png"
+    path.write_text(json.dumps(content))
+    cfg = load_config(LEAF, slim(data))
+    TASK.check_data(cfg, ("train",))
+    dataset = TASK.build_dataset(cfg, "train")
+    sample = dataset[0]["data_samples"]
+    assert sample.gt_sem_seg.sem_seg.unique().tolist() == [0, 1, 2, 255]
+
+    names = ("box", "disc", "background")
+    found = [dict(img_id=one["id"], img_path=f"{data}/train2017/{one['file_name']}") for one in content["images"]]
+    for i, one in enumerate(found):  # predictions that are the ground truth
+        colours = np.array(Image.open(data / f"annotations/panoptic_train2017/map{i + 1}.png"))
+        labels = {0: 3, 1: 1000, 2: 1001, 300: 2}
+        ids = np.vectorize(labels.get)(rgb2id(colours))
+        one["pred_panoptic_seg"] = dict(sem_seg=torch.from_numpy(ids)[None])
+    metric = FullCocoPanopticMetric(ann_file=str(path), seg_prefix=str(data / "annotations/panoptic_train2017"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    metric.process({}, found)
+    assert metric.evaluate(len(found))["coco_panoptic/PQ"] == pytest.approx(100)
+
+
+def test_broken_maps_are_named_when_they_are_loaded_and_scored(data, tmp_path):
+    from PIL import Image
+
+    from detection import TASK
+    from detection.panoptic_metric import FullCocoPanopticMetric
+
+    dataset = TASK.build_dataset(load_config(LEAF, slim(data)), "train")
+    names, _, samples = panoptic_case(tmp_path)
+    metric = FullCocoPanopticMetric(ann_file=str(tmp_path / "truth.json"), seg_prefix=str(tmp_path / "maps"))
+    metric.dataset_meta = dict(classes=names, thing_classes=names[:2], stuff_classes=names[2:])
+    scored = tmp_path / "maps" / json.loads((tmp_path / "truth.json").read_text())["annotations"][0]["file_name"]
+    loaded = data / "annotations/panoptic_train2017/0000.png"
+    for path, read in (
+        (loaded, lambda: dataset[0]),
+        (scored, lambda: metric.process({}, copy.deepcopy(samples[:1]))),
+    ):
+        read()
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(UserError, match=f"map cannot be read to its end: {path}"):
+            read()
+        path.write_bytes(whole)
+        Image.open(path).crop((0, 0, 40, 40)).save(path)
+        with pytest.raises(UserError, match=f"{path} has 40x40 pixels, and by its image "):
+            read()
 
 
 def test_a_choice_of_classes_is_refused(data):

@@ -197,6 +197,33 @@ def test_good_folders_pass(masks):
     TASK.check_data(own(masks))
 
 
+def test_masks_without_an_image_are_named(masks, capsys):
+    from segmentation import TASK
+
+    TASK.check_data(own(masks))
+    assert "note" not in capsys.readouterr().err
+    (masks / "images/validation/1.png").unlink()
+    TASK.check_data(own(masks))
+    folder = masks / "annotations/validation"
+    line = f"note: 1 of 2 masks in {folder} have no image of the same name, and are left out: 1.png\n"
+    assert capsys.readouterr().err == line
+
+
+def test_masks_without_a_label_are_noted(masks, capsys):
+    """As where 0 is the first class, and reduce_zero_label was not set."""
+    from segmentation import TASK
+
+    folder = masks / "annotations/training"
+    for path in list(folder.iterdir())[1:]:
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+    TASK.check_data(own(masks))
+    assert "note" not in capsys.readouterr().err
+    for path in folder.iterdir():
+        Image.fromarray(np.zeros((64, 64), np.uint8)).save(path)
+    TASK.check_data(own(masks))
+    assert capsys.readouterr().err == f"note: {folder}: no pixel of 4 masks has a label; see reduce_zero_label\n"
+
+
 def test_missing_and_empty_folders(masks, tmp_path):
     assert "no data folder" in error_of(own(tmp_path / "nowhere"))
     shutil.move(masks / "annotations/training/0.png", tmp_path / "0.png")

@@ -6,6 +6,7 @@ Each is one word of the config. It can be taken out again, and leaves data that 
 import copy
 import json
 import math
+from collections import Counter
 
 import dense_data
 import numpy as np
@@ -215,6 +216,15 @@ def test_the_log_says_which_images_repeat(rare, tmp_path, capsys):
         assert f"note: {line}\n" in lines
         assert line in next(tmp_path.glob("*/*.log")).read_text()
     assert len(runner.train_dataloader.dataset) == 50
+
+
+def test_the_log_counts_the_images_that_repeat(rare):
+    from detection.training_data import repeats_of
+
+    data = training_set(config(BOXES, rare[0], oversample_thr=1))
+    twice = [i for i, times in Counter(data.repeat_indices).items() if times == 2]
+    assert len(twice) > 40 and f"2 times {len(twice)} (" in repeats_of(data)
+    assert f", ... ({len(twice)} in all))" in repeats_of(data)
 
 
 def test_images_of_several_scales_are_cropped_as_in_detr(coco):

@@ -64,6 +64,27 @@ def test_a_seed_is_one_that_all_libraries_take(seed, tmp_path):
         load_config(ROOT / CONFIGS[0], [f"data_root={tmp_path}", f"randomness.seed={seed}"])
 
 
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "abc", "True", "None"])
+@pytest.mark.parametrize("name", ["max_norm", "clip_value"])
+def test_a_limit_of_gradients_is_above_zero(name, limit, tmp_path):
+    option = f"optim_wrapper.clip_grad.{name}={limit}"
+    with pytest.raises(UserError, match=rf"^optim_wrapper\.clip_grad\.{name} is '?{limit}'?; allowed: numbers above 0"):
+        load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", option])
+
+
+def test_limits_of_gradients_and_kinds_of_batch_norm_are_kept(tmp_path):
+    for option in ("clip_grad.max_norm=0.01", "clip_grad.max_norm=inf", "clip_grad=None"):
+        load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", f"optim_wrapper.{option}"])
+    for kind in ("torch", "mmcv", None, False):
+        assert load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", f"sync_bn={kind}"]).sync_bn == kind
+
+
+@pytest.mark.parametrize("kind", ["True", "apex", "1"])
+def test_a_batch_norm_of_several_gpus_is_known_before(kind, tmp_path):
+    with pytest.raises(UserError, match=rf"^sync_bn is '?{kind}'?; allowed: torch, mmcv, None$"):
+        load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", f"sync_bn={kind}"])
+
+
 def test_numbers_at_their_least_are_allowed(tmp_path):
     options = ["train_dataloader.num_workers=0", "val_dataloader.batch_size=1", "train_cfg.val_interval=1"]
     options += ["default_hooks.checkpoint.interval=-1", "default_hooks.checkpoint.max_keep_ckpts=-1"]
