@@ -119,7 +119,5 @@ def test_the_page_counts_its_files():
 
 
 def test_tests_over_every_arch_take_the_new_one(copy):
-    done = python(
-        copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "tests/test_backbones.py", "-k", "ridge_tiny"
-    )
+    done = python(copy, "-m", "pytest", "-x", "-p", "no:cacheprovider", "tests/test_backbones.py", "-k", "ridge_tiny")
     assert int(re.search(r"(\d+) passed", done)[1]) > 10

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import Evaluator
 from mmengine.model import MMDistributedDataParallel
 from mmengine.registry import MODELS, init_default_scope
 from PIL import Image
@@ -438,7 +439,7 @@ def test_the_best_checkpoint_stays_until_a_better_one_is_saved(images, tmp_path,
         save(content, path)
 
     monkeypatch.setattr(engine_runner, "save_safely", second_fails)
-    monkeypatch.setattr(run.val_loop.evaluator, "evaluate", lambda size: next(scores))
+    monkeypatch.setattr(Evaluator, "evaluate", lambda self, size: next(scores))
     with pytest.raises(OSError, match="disk full"):
         run.train()
     assert [path.name for path in tmp_path.glob("best_*")] == ["best_top1_iter_1.pth"]

@@ -70,6 +70,35 @@ def roi_pool(given: Inputs) -> Outputs:
     return with_gradients(ops.roi_pool(maps, given.rois(), (5, 4), 0.25), maps)
 
 
+def deform_roi_pool(given: Inputs) -> Outputs:
+    maps, offsets = given.randn(2, 5, 20, 24), given.randn(4, 2, 3, 2)
+    return with_gradients(ops.deform_roi_pool(maps, given.rois(), offsets, (3, 2), 0.25, 0, 0.1), maps, offsets)
+
+
+def line_nms(given: Inputs) -> Outputs:
+    """Lines of 77 numbers: the third is where a line starts, the fifth how many rows it has."""
+    lines = given.randn(40, 77).detach()
+    lines[:, 2], lines[:, 4] = given.scores(40) / 2, given.scores(40) * 36 + 1
+    return [*extension.line_nms_forward(lines, given.scores(40), 0.8, 10)]
+
+
+def sync_bn(given: Inputs) -> Outputs:
+    """By the operators' names, since mmcv's layer exchanges sums between processes."""
+    x, grad, weight, bias = (given.randn(*shape).detach() for shape in ((2, 3, 10), (2, 3, 10), (3,), (3,)))
+    mean, var, std, running_mean, running_var, grad_weight, grad_bias = (torch.ones_like(weight) for _ in range(7))
+    norm, output, grad_x = (torch.empty_like(x) for _ in range(3))
+    extension.sync_bn_forward_mean(x, mean)
+    extension.sync_bn_forward_var(x, mean, var)
+    filled = (norm, std, output)
+    running = (running_mean, running_var)
+    extension.sync_bn_forward_output(
+        x, mean, var, weight, bias, *running, *filled, eps=1e-5, momentum=0.1, group_size=1
+    )
+    extension.sync_bn_backward_param(grad, norm, grad_weight, grad_bias)
+    extension.sync_bn_backward_data(grad, weight, grad_weight, grad_bias, norm, std, grad_x)
+    return [output, *running, grad_weight, grad_bias, grad_x]
+
+
 def deform_conv(given: Inputs) -> Outputs:
     x, offsets, weight = given.randn(2, 4, 9, 8), given.randn(2, 18, 9, 8), given.randn(6, 4, 3, 3)
     return with_gradients(ops.deform_conv2d(x, offsets, weight, 1, 1), x, offsets, weight)
@@ -131,7 +160,8 @@ def psamask(given: Inputs) -> Outputs:
 
 
 CASES: tuple[Callable[[Inputs], Outputs], ...] = (
-    *(nms, soft_nms, nms_match, bbox_overlaps, roi_align, roi_pool, deform_conv, modulated_deform_conv),
+    *(nms, soft_nms, nms_match, bbox_overlaps, line_nms, roi_align, roi_pool, deform_roi_pool),
+    *(deform_conv, modulated_deform_conv, sync_bn),
     *(focal_losses, deformable_attention, carafe, carafe_naive, masked_convolution, psamask),
 )
 
