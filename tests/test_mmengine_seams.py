@@ -31,11 +31,16 @@ PRIVATE = {
         "mmengine.optim",
         ["optimizer", "param_name", "begin", "end", "last_step", "by_epoch", "verbose"],
     ),
+    "_compute_batch_pq_stats": ("mmdet.evaluation.CocoPanopticMetric", ["self", "data_samples"]),
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
+    "_load_masks_and_semantic_segs": (
+        "mmdet.datasets.transforms.loading.LoadPanopticAnnotations",
+        ["self", "results"],
+    ),
     "_merge_single_sample": ("mmdet.models.test_time_augs.DetTTAModel", ["self", "data_samples"]),
     "_parse_predictions": (
         "mmdet.evaluation.CocoPanopticMetric",
