@@ -11,7 +11,6 @@ from mmengine.config import Config
 from mmengine.registry import FUNCTIONS
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from backbones.checks import check_int
 from backbones.errors import UserError
@@ -22,6 +21,7 @@ from backbones.weights.fetch import locate
 from engine.arguments import check_given, device_of, names_of, options_of, pixels_of, refuse_contradictions
 from engine.checkpoints import content_of_run, load_published, load_state
 from engine.config import apply_options, load_config
+from engine.image_batches import batches_of
 from engine.mistakes import config_mistakes
 from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
@@ -184,31 +184,12 @@ class Predictor:
             An image's number in the input, and its result, or the error of an image that has none. An image comes when
             its batch is complete, so images of other sizes may come before it.
         """
-        for numbers, samples in self.batches(images, num_workers):
+        for numbers, samples in batches_of(images, self.sample, self.batch_size, num_workers):
             try:
                 results: list[Any] = [samples] if isinstance(samples, UserError) else self.predict(samples)
             except UserError as error:
                 results = [error] * len(numbers)
             yield from zip(numbers, results, strict=True)
-
-    def batches(
-        self, images: Iterable[ImageLike], num_workers: int = 0
-    ) -> Iterator[tuple[list[int], list[dict[str, Any]] | UserError]]:
-        """Batches of images: their numbers in the input, and their preprocessed samples, or the error of one image."""
-        waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
-        check_int("num_workers", num_workers, 0, None)
-        prepared = DataLoader(Samples(self, images), None, num_workers=num_workers) if num_workers else None
-        for number, sample in enumerate(prepared or map(self.sample, images)):
-            if isinstance(sample, UserError):
-                yield [number], sample
-                continue
-            size = tuple(sample["inputs"].shape)
-            numbers, samples = waiting.setdefault(size, ([], []))
-            numbers.append(number)
-            samples.append(sample)
-            if len(samples) == self.batch_size:
-                yield waiting.pop(size)
-        yield from waiting.values()
 
     def sample(self, image: ImageLike) -> dict[str, Any] | UserError:
         """The preprocessed sample of an image, or the error of an image that cannot be read."""
@@ -241,20 +222,6 @@ class Predictor:
     def describe(self, result: Result) -> dict[str, Any]:
         """A result as a dict of JSON's types."""
         return self.task.describe(result)
-
-
-class Samples(Dataset):
-    """The preprocessed images of a predictor, for the workers of a data loader."""
-
-    def __init__(self, predictor: Predictor, images: Sequence[ImageLike]):
-        self.sample = predictor.sample
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, number: int) -> dict[str, Any] | UserError:
-        return self.sample(self.images[number])
 
 
 def described(sample: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from backbones.weights import own_meta, save_safely
 from backbones.weights.own import from_json, to_json
 from engine.arguments import pixels_of
 from engine.config import load_config
+from engine.image_batches import batches_of
 from engine.own_config import config_from
 from engine.registered import NEEDLESS
 from engine.results import ClassMap, Instances, Scores
@@ -162,7 +163,7 @@ def test_only_images_of_one_size_share_a_batch(task, models):
     sizes = [(64, 64), (64, 96), (64, 64), (100, 70), (64, 96), (64, 64), (64, 64)]
     images = [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     predictor = engine.Predictor(cfg, checkpoint, batch_size=3)
-    batches = [numbers for numbers, _ in predictor.batches(images)]
+    batches = [numbers for numbers, _ in batches_of(images, predictor.sample, predictor.batch_size, 0)]
     if task == "classification":  # which resizes all images to one size
         assert batches == [[0, 1, 2], [3, 4, 5], [6]]
     else:

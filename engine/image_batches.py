@@ -1,0 +1,56 @@
+"""Batches of images of any sizes: each batch has images of one size after preprocessing."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from backbones.checks import check_int
+from backbones.errors import UserError
+from backbones.features import ImageLike
+
+Sample = dict[str, Any] | UserError
+
+
+def batches_of(
+    images: Iterable[ImageLike], prepare: Callable[[ImageLike], Sample], batch_size: int, num_workers: int
+) -> Iterator[tuple[list[int], list[dict[str, Any]] | UserError]]:
+    """Batches of images: their numbers in the input, and their preprocessed samples, or the error of one image.
+
+    Args:
+        images: one after the other. With workers a list.
+        prepare: gives the sample of an image, whose ``inputs`` are the tensor, or the image's error.
+        batch_size: images in a batch, 1 or more. Batches of the last images of a size may have fewer.
+        num_workers: processes that read and prepare images, 0 or more. 0 uses this process.
+
+    Raises:
+        UserError: ``num_workers`` is no integer from 0 up.
+    """
+    waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
+    check_int("num_workers", num_workers, 0, None)
+    prepared = DataLoader(Samples(prepare, images), None, num_workers=num_workers) if num_workers else None
+    for number, sample in enumerate(prepared or map(prepare, images)):
+        if isinstance(sample, UserError):
+            yield [number], sample
+            continue
+        size = tuple(sample["inputs"].shape)
+        numbers, samples = waiting.setdefault(size, ([], []))
+        numbers.append(number)
+        samples.append(sample)
+        if len(samples) == batch_size:
+            yield waiting.pop(size)
+    yield from waiting.values()
+
+
+class Samples(Dataset):
+    """Preprocessed images, for the workers of a data loader."""
+
+    def __init__(self, prepare: Callable[[ImageLike], Sample], images: Sequence[ImageLike]):
+        self.prepare = prepare
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.prepare(self.images[number])
