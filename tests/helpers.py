@@ -13,6 +13,15 @@ from engine.cli import run_tool
 SMALL = [*(next(iter(family.ARCHS)) for family in FAMILIES), "hornet_tiny_gf"]  # of each kind the least
 # Options of a training that nothing validates or tests.
 UNTESTED = {f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")}
+# Regions on two maps: inside, with adaptive grids of several sizes, partly and wholly off the map, of no width.
+REGIONS = [
+    [0, 2.0, 3.0, 20.0, 17.0],
+    [1, 0.0, 0.0, 31.0, 25.0],
+    [1, -12.0, -8.0, 9.0, 30.0],
+    [0, 20.0, 5.0, 60.0, 44.0],
+    [0, 100.0, 100.0, 130.0, 120.0],
+    [1, 8.0, 8.0, 8.0, 19.0],
+]
 
 
 def trained_norms(net):

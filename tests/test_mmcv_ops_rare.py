@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import REGIONS
 from torch import distributed
 from torch.autograd import gradcheck
 
@@ -19,16 +20,7 @@ from mmcv.ops.sync_bn import SyncBatchNorm  # noqa: E402
 pytestmark = pytest.mark.numeric
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-# Inside, adaptive grids of several sizes, partly and wholly off the map, of no width, turned around.
-ROIS = [
-    [0, 2.0, 3.0, 20.0, 17.0],
-    [1, 0.0, 0.0, 31.0, 25.0],
-    [1, -12.0, -8.0, 9.0, 30.0],
-    [0, 20.0, 5.0, 60.0, 44.0],
-    [0, 100.0, 100.0, 130.0, 120.0],
-    [1, 8.0, 8.0, 8.0, 19.0],
-    [0, 20.0, 9.0, 4.0, 3.0],
-]
+ROIS = [*REGIONS, [0, 20.0, 9.0, 4.0, 3.0]]  # the last one is turned around
 SCALE, GAMMA, POOLED = 0.25, 0.375, (2, 3)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import REGIONS
 from torch.autograd import gradcheck
 
 import mmcv_ops
@@ -18,16 +19,7 @@ from mmcv.ops.roi_align import ext_module as ext  # noqa: E402
 pytestmark = pytest.mark.numeric
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-# Inside, adaptive grids of several sizes, partly and wholly off the map, of no width, smaller than a pixel.
-ROIS = [
-    [0, 2.0, 3.0, 20.0, 17.0],
-    [1, 0.0, 0.0, 31.0, 25.0],
-    [1, -12.0, -8.0, 9.0, 30.0],
-    [0, 20.0, 5.0, 60.0, 44.0],
-    [0, 100.0, 100.0, 130.0, 120.0],
-    [1, 8.0, 8.0, 8.0, 19.0],
-    [0, 5.2, 6.1, 5.9, 6.6],
-]
+ROIS = [*REGIONS, [0, 5.2, 6.1, 5.9, 6.6]]  # the last one is smaller than a pixel
 SCALE = 0.25
 
 
