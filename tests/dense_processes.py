@@ -21,22 +21,16 @@ from engine.run import build_training
 from engine.seeding import seed_all
 
 STEPS, PROCESSES = 10, 2
-SLIM_DENSE = {
-    "model.neck.out_channels": slim_heads.WIDTH,
-    "model.bbox_head.in_channels": slim_heads.WIDTH,
-    "model.bbox_head.feat_channels": slim_heads.WIDTH,
-    "model.bbox_head.stacked_convs": 1,
-}
 GFL_SCORES = dict(type="Normal", layer="Conv2d", std=0.01)
 GROUPS = dict(type="GN", num_groups=8)
 SLIM_SEGMENTER = {"model.decode_head.channels": 16}
 # Each leaf with its options. A sum that all processes share, ATSS's and GFL's numbers of objects, is that of the whole
 # batch. Every other head divides by the numbers of its own images.
 CASES = {
-    "detection/configs/van/retinanet_van_b1_fpn_1x_coco.py": SLIM_DENSE,
-    "detection/configs/van/atss_van_b1_fpn_3x_coco.py": SLIM_DENSE,
+    "detection/configs/van/retinanet_van_b1_fpn_1x_coco.py": slim_heads.DENSE,
+    "detection/configs/van/atss_van_b1_fpn_3x_coco.py": slim_heads.DENSE,
     # GFL divides by a sum of scores, or by 1 where the sum is less. Scores of 0.5 at the start keep the sum above.
-    "detection/configs/van/gfl_van_b1_fpn_3x_coco.py": SLIM_DENSE | {"model.bbox_head.init_cfg": GFL_SCORES},
+    "detection/configs/van/gfl_van_b1_fpn_3x_coco.py": slim_heads.DENSE | {"model.bbox_head.init_cfg": GFL_SCORES},
     "detection/configs/van/mask_rcnn_van_b1_fpn_1x_coco.py": dense_data.SLIM_ROI
     | {"model.roi_head.bbox_head.in_channels": 32, "model.roi_head.bbox_head.fc_out_channels": 64},
     "detection/configs/van/dino_van_b1_12e_coco.py": slim_heads.DETECTORS["dino_van_b1_12e_coco"],

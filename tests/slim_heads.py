@@ -1,6 +1,12 @@
-"""Options that make the heads of the recommended starts small, by the names of their leaves."""
+"""Options that make dense heads small, and those of the recommended starts by the names of their leaves."""
 
 WIDTH = 64  # group norms of 32 groups need two values each on a 1x1 map
+DENSE = {
+    "model.neck.out_channels": WIDTH,
+    "model.bbox_head.in_channels": WIDTH,
+    "model.bbox_head.feat_channels": WIDTH,
+    "model.bbox_head.stacked_convs": 1,
+}
 ATTENTION = {"embed_dims": WIDTH, "num_heads": 4}
 FEED = {"embed_dims": WIDTH, "feedforward_channels": 32}
 

@@ -19,15 +19,7 @@ RARE_SEGMENTERS = {
     "van/hamnet_van_b0_512x512_160k_ade20k": HAM | {"model.auxiliary_head.channels": 32},
     "hornet/gn_upernet_7x7_hornet_small_7x7_512x512_160k_ade20k": UPER,
 }
-DENSE = {
-    "model.neck.out_channels": 64,  # group norms of 32 groups need two values each on a 1x1 map
-    "model.bbox_head.in_channels": 64,
-    "model.bbox_head.feat_channels": 64,
-    "model.bbox_head.stacked_convs": 1,
-    "model.test_cfg.score_thr": 0.0,
-    "model.test_cfg.max_per_img": 8,
-}
-FEW = {"model.test_cfg.max_per_img": 8}
+DENSE = slim_heads.DENSE | {"model.test_cfg.score_thr": 0.0, "model.test_cfg.max_per_img": 8}
 ROI = {
     "model.neck.out_channels": 32,
     "model.rpn_head.in_channels": 32,
