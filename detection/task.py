@@ -111,6 +111,19 @@ class Detection(Task):
     def counted_size(self, cfg):
         return 800, 1280
 
+    def training_size(self, cfg, asked):
+        """The training's crops if all have one size, as with large-scale jitter, else 800x1280."""
+        steps = next(datasets_of(cfg, "train"), {}).get("pipeline") or []
+        crops = [step for step in steps if kind_of(step) == "RandomCrop"]
+        crops = [step["crop_size"] for step in crops if step.get("crop_type", "absolute") == "absolute"]
+        size = asked or (tuple(crops[-1]) if crops else self.counted_size(cfg))
+        for step in (cfg.model.get("data_preprocessor") or {}).get("batch_augments") or []:
+            fixed = step.get("size") if kind_of(step) == "BatchFixedSizePad" else None
+            if fixed and not (size[0] <= fixed[0] and size[1] <= fixed[1]):
+                allowed = "x".join(map(str, fixed))
+                raise UserError(f"images of {size[0]}x{size[1]}: the config pads to {allowed}; allowed: sizes up to it")
+        return size
+
     def counted_pass(self, model, images):
         return counted_pass(model, images)
 

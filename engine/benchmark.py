@@ -39,7 +39,8 @@ class Setting(NamedTuple):
         config: a config's path.
         options: changes of the config, as of ``--cfg-options``.
         checkpoint: the model's weights, or None for random ones.
-        size: height and width of random images in pixels. None: those at which papers count such a model.
+        size: height and width of random images in pixels. None: for inference those at which papers count such a
+            model, for training the config's crops.
         batch: images in a batch.
         device: ``"cpu"`` or ``"cuda"``.
         precision: a key of ``PRECISIONS``. ``"bf16"`` is autocast.
@@ -78,7 +79,8 @@ def measure_inference(setting: Setting) -> dict[str, Any]:
             model = Predictor(cfg, setting.checkpoint, device=setting.device).model
         else:
             model = task.build_model(cfg).to(device).eval()
-        dataset = task.build_dataset(cfg, "test") if setting.own_data else random_set(cfg, setting)
+        size = setting.size or task.counted_size(cfg)
+        dataset = task.build_dataset(cfg, "test") if setting.own_data else random_set(cfg, setting, size)
         collate = FUNCTIONS.get(collate_name(cfg) if cfg.get("test_dataloader") else "pseudo_collate")
         batch = collate([dataset[i % len(dataset)] for i in range(setting.batch)])
         memory = PeakMemory(device, model)
@@ -174,7 +176,7 @@ def shorten_training(cfg: Config, setting: Setting) -> None:
     loader = cfg.train_dataloader
     loader.batch_size = setting.batch
     if not setting.own_data:
-        loader.dataset = random_config(cfg, setting)
+        loader.dataset = random_config(cfg, setting, task_for(cfg).training_size(cfg, setting.size))
         loader.sampler = dict(type="InfiniteSampler", shuffle=False)
         loader.update(num_workers=0, persistent_workers=False)
         loader.pop("prefetch_factor", None)
@@ -191,16 +193,14 @@ def shorten_training(cfg: Config, setting: Setting) -> None:
             cfg[f"{split}_{part}"] = None
 
 
-def random_config(cfg: Config, setting: Setting) -> dict[str, Any]:
+def random_config(cfg: Config, setting: Setting, size: tuple[int, int]) -> dict[str, Any]:
     """The config of the task's random data set, of as many images as a batch has."""
-    task = task_for(cfg)
-    height, width = setting.size or task.counted_size(cfg)
-    return dict(task.random_data(cfg), number=setting.batch, height=height, width=width)
+    return dict(task_for(cfg).random_data(cfg), number=setting.batch, height=size[0], width=size[1])
 
 
-def random_set(cfg: Config, setting: Setting) -> Any:
+def random_set(cfg: Config, setting: Setting, size: tuple[int, int]) -> Any:
     with task_for(cfg).scoped(cfg):
-        return DATASETS.build(random_config(cfg, setting))
+        return DATASETS.build(random_config(cfg, setting, size))
 
 
 def autocast(device: torch.device, precision: torch.dtype | None) -> torch.autocast:

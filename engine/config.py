@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     except UserError:
         raise
     except Exception as error:  # a config is a program, and can raise any error
-        raise UserError(f"config {path} cannot be read: {one_line(error)}") from error
+        raise UserError(f"config {path} cannot be read: {cause_and_place(error)}") from error
     check_names(cfg, path, READ_KEYS)
     follow_data_root(cfg, path)
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
@@ -78,6 +79,19 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     if not is_ours(path):
         note_kept(cfg, typed)
     return cfg
+
+
+def cause_and_place(error: Exception) -> str:
+    """An error that a config or one of its imports raised, on one line, with the imported file and line if any.
+
+    mmengine replaces the error of an import by one that lists the folders of ``sys.path``.
+    """
+    while isinstance(error, ImportError) and isinstance(error.__context__, Exception):
+        error = error.__context__
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
+    last = frames[-1]
+    imported = Path(last.filename).is_file() and "mmengine" not in Path(last.filename).parts
+    return one_line(error) + (f" ({last.filename}, line {last.lineno})" if imported else "")
 
 
 def check_is_config(path: Path) -> None:

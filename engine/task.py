@@ -188,6 +188,18 @@ class Task(ABC):
         """Height and width, in pixels, of the image at which papers count a config's model."""
         return 224, 224
 
+    def training_size(self, cfg: Any, asked: tuple[int, int] | None) -> tuple[int, int]:
+        """Height and width, in pixels, of random images to train a config's model on.
+
+        Args:
+            cfg: the config.
+            asked: the size that the user asks for, or None for that of the training's crops.
+
+        Raises:
+            UserError: the config does not train on images of the size asked for.
+        """
+        return asked or self.counted_size(cfg)
+
     def counted_pass(self, model: nn.Module, images: Tensor) -> Any:
         """The pass of a model that papers count: a test without what follows the last head, on the meta device.
 

@@ -38,10 +38,14 @@ class Segmentation(Task):
 
     def counted_size(self, cfg):
         """The height of the training crops, and four times their width: 512x2048, or 640x2560."""
-        steps = (cfg.get("train_dataloader") or {}).get("dataset", {}).get("pipeline") or []
-        crops = [step["crop_size"] for step in steps if step["type"] == "RandomCrop"]
-        height, width = crops[0] if crops else (512, 512)
+        height, width = self.training_size(cfg, None)
         return height, 4 * width
+
+    def training_size(self, cfg, asked):
+        """The training's crops, else 512x512."""
+        steps = (cfg.get("train_dataloader") or {}).get("dataset", {}).get("pipeline") or []
+        crops = [tuple(step["crop_size"]) for step in steps if step["type"] == "RandomCrop"]
+        return asked or next(iter(crops), (512, 512))
 
     def counted_pass(self, model, images):
         return model(images, mode="tensor")

@@ -1,5 +1,6 @@
 """Configs and the command line: one option moves the data, and every mistake is one line and exit status 2."""
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -87,6 +88,22 @@ def test_a_broken_config_is_one_line(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load_config(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("\n\nclass Half(None): pass", "TypeError: NoneType takes no arguments"),
+    ],
+)
+def test_an_import_of_a_config_that_fails_is_named_with_its_line(tmp_path, monkeypatch, code, message):
+    (tmp_path / "half_installed.py").write_text(code)
+    (tmp_path / "uses_it.py").write_text("custom_imports = dict(imports=['half_installed'])\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    place = f"{tmp_path / 'half_installed.py'}, line {code.count(chr(10)) + 1}"
+    with pytest.raises(UserError, match="cannot be read: " + re.escape(f"{message} ({place})") + "$"):
+        load_config(tmp_path / "uses_it.py")
 
 
 def test_data_root_moves_every_path_that_lies_in_it(tmp_path):

@@ -8,6 +8,7 @@ import fcntl
 import importlib
 import os
 import pickle
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -238,12 +239,14 @@ def test_too_few_images_for_a_batch(images, tmp_path):
         ({"model.backbone.out_indices": (0, 7)}, "out_indices is"),
     ],
 )
-def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message):
+def test_a_wrong_name_in_a_config_is_one_line(images, tmp_path, option, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmpretrain", None)  # which may be installed
     with pytest.raises(UserError, match=message):
         build_training(tiny(images, **option), tmp_path, device="cpu")
 
 
-def test_another_librarys_name_of_a_network_gets_a_hint_where_nothing_is_left_to_fill_in(images, tmp_path):
+def test_another_librarys_name_of_a_network_gets_a_hint_where_nothing_is_left_to_fill_in(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mmpretrain", None)  # which may be installed
     cfg = tiny(images)
     cfg.model.backbone.type = "mmpretrain.PyramidVig"
     with pytest.raises(UserError, match=r'mmpretrain.PyramidVig is not in the .*; use type="PViG" or type="Backbone"'):

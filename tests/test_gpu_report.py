@@ -77,7 +77,7 @@ def test_a_section_that_fails_or_takes_long_leaves_what_it_has(code, status, err
     program.write_text(start + """file.write('{"row": {"operator": "a"}}\\n')\n""" + code)
     monkeypatch.setattr(gpu_report, "__file__", str(tmp_path / "gpu_report.py"))
     monkeypatch.setattr(sys, "argv", ["gpu_report.py", "--data", str(tmp_path)])
-    found = gpu_report.run_section("operators", 8, tmp_path / "rows.jsonl", None, gpu_report.parse_args())
+    found = gpu_report.run_section("operators", 8, tmp_path / "rows.jsonl", [], gpu_report.parse_args())
     assert (found["status"], found.get("error"), len(found["rows"])) == (status, error, rows)
     report = {"small": False, "sections": {"operators": found}}
     gpu_report.write(report, tmp_path)

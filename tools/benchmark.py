@@ -3,10 +3,11 @@
 python tools/benchmark.py CONFIG [CHECKPOINT] [--only inference] [--size 800x1344] [--batch 2] [--device cuda]
     [--precision bf16] [--threads 2] [--repeats 5] [--own-data] [--out figures.json] [--cfg-options KEY=VALUE ...]
 
-The images are random, of the size at which papers count such a model, unless --size or --own-data say otherwise. Random
-weights find no objects, so inference then leaves out what follows the boxes; a CHECKPOINT finds some. Inference and
-training run in a fresh process each. Memory on a GPU is that of tensors. On a CPU it is what the process takes beyond
-its libraries: weights, gradients, the optimiser's state, activations, and what the allocator keeps.
+The images are random, unless --own-data says otherwise. Without --size they are, for inference, as large as those at
+which papers count such a model, and for training as large as the config's crops. Random weights find no objects, so
+inference then leaves out what follows the boxes; a CHECKPOINT finds some. Inference and training run in a fresh process
+each. Memory on a GPU is that of tensors. On a CPU it is what the process takes beyond its libraries: weights,
+gradients, the optimiser's state, activations, and what the allocator keeps.
 """
 
 import argparse
@@ -71,9 +72,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=MEASUREMENTS, help="what is measured (default: inference and training)"
     )
-    parser.add_argument(
-        "--size", type=height_and_width, metavar="HxW", help="of random images (default: see above, e.g. 800x1280)"
-    )
+    parser.add_argument("--size", type=height_and_width, metavar="HxW", help="of random images (default: see above)")
     parser.add_argument("--batch", type=count, default=1, help="images in a batch (default: 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 is autocast (default: fp32)")

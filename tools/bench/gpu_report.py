@@ -4,14 +4,16 @@ python tools/bench/gpu_report.py [--out DIR] [--seconds 480] [--wheels DIR | --s
 python tools/bench/gpu_report.py --small          a dry run on a CPU, in about a minute
 
 Sections: every operator of mmcv_ops against its CPU answer; the CUDA tests; training steps of each task in bfloat16 and
-float16, one process with NCCL; torch.compile of one arch of each family; speed and memory beside onedl-mmpretrain's
-classes and torchvision's Swin-T and ConvNeXt-T. Each section is a process of its own with a share of the time. A
-section that fails or runs out of time leaves its rows and a one-line error, and the other sections run. The files
-gpu_report.json and gpu_report.md in OUT are written anew after each section. The exit status is 1 if a section failed.
+float16, one process with NCCL; torch.compile of one arch of each family; speed and memory of whole detectors and
+segmentors; speed and memory beside onedl-mmpretrain's classes and torchvision's Swin-T and ConvNeXt-T. Each section is
+a process of its own with a share of the time. A section that fails or runs out of time leaves its rows and a one-line
+error, and the other sections run. The files gpu_report.json and gpu_report.md in OUT are written anew after each
+section. The exit status is 1 if a section failed.
 
 A machine without a network needs wheels beside its own PyTorch. On a machine with a network, `make gpu-wheels` collects
 them in the folder wheels/. --wheels installs the wheels into a temporary folder. --site names a folder with the wheels
-installed. --data is the demo data (tools/make_demo_data.py), which is made if missing. Without a network:
+installed. --data is the demo data (tools/make_demo_data.py); if missing, a few images
+of that kind are made. Without a network:
 
 python tools/bench/gpu_report.py --wheels wheels --data data/demo --out OUT
 """
@@ -28,7 +30,23 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 # Section -> the largest part of the whole time that the section may take. Time that is left goes to later sections.
-SHARES = {"operators": 0.1, "tests": 0.25, "training": 0.25, "compile": 0.2, "speed": 1.0}
+SHARES = {"operators": 0.1, "tests": 0.25, "training": 0.2, "compile": 0.15, "models": 0.2, "speed": 1.0}
+HIDES = """
+import sys
+from importlib import metadata
+
+sys.modules["{package}"] = None
+installed = metadata.distribution
+
+
+def distribution(name):
+    if name == "{package}":
+        raise metadata.PackageNotFoundError(name)
+    return installed(name)
+
+
+metadata.distribution = distribution
+"""
 
 
 def main() -> int:
@@ -36,7 +54,7 @@ def main() -> int:
     began = time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        site = args.site
+        site, hidden = args.site, hide("transformers", Path(folder) / "hidden")
         if args.wheels:
             site = Path(folder) / "site"
             install(args.wheels, site)
@@ -45,7 +63,7 @@ def main() -> int:
             left = args.seconds - (time.monotonic() - began)
             limit = min(left, SHARES[name] * args.seconds)
             rows = Path(folder) / f"{name}.jsonl"
-            report["sections"][name] = run_section(name, limit, rows, site, args)
+            report["sections"][name] = run_section(name, limit, rows, [hidden, *([site] if site else [])], args)
             report["machine"] = read_rows(rows, "machine") or report.get("machine")
             write(report, args.out)
             found = report["sections"][name]
@@ -75,8 +93,15 @@ def install(wheels: Path, site: Path) -> None:
     subprocess.run([*pip, *found], check=True)
 
 
-def run_section(name: str, limit: float, rows: Path, site: Path | None, args: argparse.Namespace) -> dict[str, Any]:
-    """Runs a section in a process of its own.
+def hide(package: str, folder: Path) -> Path:
+    """A folder that hides a package from Python: onedl-mmpretrain imports without transformers, not with release 5."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HIDES.format(package=package))
+    return folder
+
+
+def run_section(name: str, limit: float, rows: Path, paths: list[Path], args: argparse.Namespace) -> dict[str, Any]:
+    """Runs a section in a process of its own, which finds the project and ``paths`` before other packages.
 
     Returns:
         ``status`` ("done", "failed", or "stopped" at the time limit), ``seconds``, ``rows``, and ``error`` if any.
@@ -84,8 +109,8 @@ def run_section(name: str, limit: float, rows: Path, site: Path | None, args: ar
     began, error, status = time.monotonic(), None, "done"
     if limit < 5:
         return {"status": "stopped", "seconds": 0.0, "rows": [], "error": "no time was left"}
-    paths = [str(ROOT), *([str(site)] if site else []), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "GPU_REPORT_ENDS": str(time.time() + limit - 3)}
+    places = [str(ROOT), *map(str, paths), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(places), "GPU_REPORT_ENDS": str(time.time() + limit - 3)}
     command = [sys.executable, str(Path(__file__).with_name("gpu_sections.py")), name, str(rows), str(args.data)]
     if args.small:
         command.append("--small")
@@ -133,6 +158,8 @@ def tables(report: dict[str, Any]) -> str:
     """The report as Markdown: the machine, then a table for each section."""
     machine = report.get("machine") or {}
     lines = ["# GPU report", "", "Made by `make gpu-report`. " + ", ".join(f"{k} {v}" for k, v in machine.items()), ""]
+    if report.get("note"):
+        lines += [report["note"], ""]
     if report["small"]:
         lines += ["A dry run with tiny sizes: its figures mean nothing.", ""]
     for name, section in report["sections"].items():

@@ -15,6 +15,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,6 +34,18 @@ CONFIGS = (  # and the folder of the demo data
     ("detection/configs/demo/mask_rcnn_van_b0_digits.py", "coco"),
     ("segmentation/configs/demo/upernet_van_b0_digits.py", "ade"),
 )
+MODELS = {  # config of a whole model -> images in a batch of one GPU
+    "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py": 2,
+    "detection/configs/hornet/cascade_mask_rcnn_hornet_tiny_7x7_fpn_3x_coco.py": 2,
+    "detection/configs/pvig/mask_rcnn_pvig_small_fpn_1x_coco.py": 2,
+    "detection/configs/vig/mask_rcnn_vig_small_sfp_1x_coco.py": 2,
+    "detection/configs/vvt/mask_rcnn_vvt_small_fpn_1x_coco.py": 2,
+    "detection/configs/van/dino_van_b2_12e_coco.py": 2,
+    "detection/configs/van/mask2former_van_b2_lsj_50e_coco_panoptic.py": 2,
+    "segmentation/configs/van/upernet_van_b2_512x512_160k_ade20k.py": 4,
+    "segmentation/configs/hornet/upernet_hornet_tiny_gf_512x512_160k_ade20k.py": 2,
+    "segmentation/configs/vvt/upernet_vvt_small_512x512_160k_ade20k.py": 2,
+}
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 OPERATOR_TOLERANCE = 1e-4  # relative, float32: sums in another order, atomic additions
 COMPILED_TOLERANCE = 1e-3  # relative, float32 without TF32
@@ -80,11 +93,12 @@ def machine() -> dict[str, str]:
 
 
 def tests(findings: Findings, data: Path, small: bool) -> None:
-    """tests/test_cuda.py, then the operators' own tests, which run on both devices if there is a GPU."""
-    for file in ("test_cuda.py", *(() if small else ("test_mmcv_ops_*.py",))):
+    """The operators' own tests, which run on both devices if there is a GPU, then tests/test_cuda.py."""
+    processes = min(8, os.cpu_count() or 1)
+    for file in (*(() if small else ("test_mmcv_ops_*.py",)), "test_cuda.py"):
         files = sorted(str(path) for path in (ROOT / "tests").glob(file) if "install" not in path.name)
         with findings.one(tests=file) as found:
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", str(processes), *files]
             seconds = min(600.0, max(1.0, findings.ends - time.time()))
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
             summary = (done.stdout.strip().splitlines() or [""])[-1]
@@ -111,7 +125,17 @@ def training(findings: Findings, data: Path, small: bool) -> None:
         port = str(free.getsockname()[1])
     os.environ |= dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     if not (data / "demo_data.json").exists():
-        counts = ["--num-train", "16", "--num-val", "4", "--digits-train", "64", "--digits-val", "16"] if small else []
+        counts = [
+            "--num-train",
+            "16" if small else "64",
+            "--num-val",
+            "4",
+            "--digits-train",
+            "256",
+            "--digits-val",
+            "16",
+        ]
+        data = Path(tempfile.mkdtemp()) / "demo"
         subprocess.run([sys.executable, ROOT / "tools/make_demo_data.py", "--out", data, *counts], check=True)
     for precision in ("bfloat16", "float16") if DEVICE == "cuda" else ("bfloat16",):  # no loss scaling on a CPU
         for config, folder in CONFIGS:
@@ -122,8 +146,6 @@ def training(findings: Findings, data: Path, small: bool) -> None:
 
 
 def train(config: str, data: Path, precision: str, steps: int, found: dict[str, Any]) -> None:
-    import tempfile
-
     from engine.config import load_config
     from engine.run import build_training
 
@@ -185,6 +207,24 @@ def compiled(findings: Findings, data: Path, small: bool) -> None:
                 raise AssertionError(f"maps differ from eager ones by more than {COMPILED_TOLERANCE}")
 
 
+def models(findings: Findings, data: Path, small: bool) -> None:
+    """Whole models at the sizes at which papers count them, in bfloat16: images/s, and MiB of tensors."""
+    from engine.benchmark import Setting, measure_inference, measure_training
+
+    chosen = {"detection/configs/demo/mask_rcnn_van_b0_digits.py": 1} if small else MODELS
+    for config, batch in chosen.items():
+        if findings.time_is_over():
+            return
+        with findings.one(model=Path(config).stem, batch=batch) as found:
+            size, repeats = ((64, 64), 1) if small else (None, 8)
+            setting = Setting(config, [], None, size, batch, DEVICE, "bf16", 1, repeats, own_data=False)
+            for what, measure in {"inference": measure_inference, "training": measure_training}.items():
+                figures = measure(setting)
+                found |= {f"{what} {key}": figures[key] for key in ("size", "images_per_s", "mib")}
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+
+
 class Features(nn.Module):
     """torchvision's classifier without its head, as a network that returns maps."""
 
@@ -210,13 +250,13 @@ def speed(findings: Findings, data: Path, small: bool) -> None:
         for arch in archs:
             if findings.time_is_over():
                 return
-            setting = Setting(*size, precision, compiles, rounds=1 if small else 10)
+            setting = Comparison(*size, precision, compiles, rounds=1 if small else 10)
             compare(findings, arch, setting, beside_torchvision=arch == archs[0])
             if DEVICE == "cuda":
                 torch.cuda.empty_cache()
 
 
-class Setting(NamedTuple):
+class Comparison(NamedTuple):
     height: int
     width: int
     batch: int
@@ -229,7 +269,7 @@ class Setting(NamedTuple):
         return dict(size=size, batch=self.batch, precision=self.precision, compiled=self.compiles)
 
 
-def compare(findings: Findings, arch: str, setting: Setting, beside_torchvision: bool) -> None:
+def compare(findings: Findings, arch: str, setting: Comparison, beside_torchvision: bool) -> None:
     """One arch, unfused and fused, beside its peer and optionally torchvision's two. Ratios are to the first."""
     import benchmark_backbones
 
@@ -285,7 +325,14 @@ def networks(arch: str, beside_torchvision: bool) -> dict[str, Callable[[], nn.M
     return found
 
 
-SECTIONS = {"tests": tests, "operators": operators, "training": training, "compile": compiled, "speed": speed}
+SECTIONS = {
+    "operators": operators,
+    "tests": tests,
+    "training": training,
+    "compile": compiled,
+    "models": models,
+    "speed": speed,
+}
 
 
 def main() -> None:
@@ -294,6 +341,8 @@ def main() -> None:
     import mmcv_ops
 
     mmcv_ops.install()  # this Python may not be the one that the project is installed in
+    if section in ("operators", "compile"):
+        torch.backends.cudnn.allow_tf32 = False  # compared to more digits than TF32 has
     SECTIONS[section](findings, Path(data), bool(small))
 
 
