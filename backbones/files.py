@@ -1,21 +1,28 @@
 """Writing files whole or not at all, and knowing a file by its content."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 
 @contextlib.contextmanager
-def replaced_file(path: str | Path) -> Iterator[Path]:
+def replaced_file(path: str | Path, durable: bool = False) -> Iterator[Path]:
     """Gives a temporary path to write to, and renames that file to ``path`` when the block ends.
 
     A reader of ``path`` finds the old file or the whole new one. An error inside the block leaves the old file as it
-    was. A process that is killed inside the block leaves a file ``.<name>.<process id>.tmp`` in the same folder.
+    was. A process that is killed inside the block leaves a file ``.<name>.<random digits>.tmp`` in the same folder.
+
+    Args:
+        path: the file to write or replace.
+        durable: flush the new file, then the folder, to the disk. After a power cut ``path`` is then the old file or
+            the whole new one, too.
 
     Example::
 
@@ -24,12 +31,30 @@ def replaced_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Made here, so that a link that someone put at this name is not followed.
+    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield beside
+        if durable:
+            flush_to_disk(beside)
         beside.replace(path)
+        if durable:
+            flush_to_disk(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Waits until a file's content, or a folder's entries, are on the disk. Network folders that cannot are left."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(opened)
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -1,23 +1,19 @@
 """Checkpoints of a run: their content and its types, loading their weights, and removing old ones."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from backbones.errors import UserError, arguments_of, shorten, unknown
+from backbones.errors import UserError, shorten
 from backbones.weights import own_meta, tensors_of, with_our_names
 from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
 from engine.normalisation import statistics_of
 from engine.structure import follow_structure
 from engine.tasks import task_of
-from engine.work_dir import remove
 from engine.wrappers import unwrap
 
 
@@ -162,74 +158,3 @@ def load_published(model: nn.Module) -> None:
     missing = [name for name in model.backbone.load_report.missing if not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(f"{model.backbone.pretrained} is no whole model: it lacks {shorten(missing)}")
-
-
-class LateRemoval:
-    """A file backend of mmengine that removes files later: ``remove`` remembers a file, ``finish`` removes it."""
-
-    def __init__(self, backend: Any):
-        self.backend = backend
-        self.outdated: set[Path] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
-
-    def remove(self, path: str | Path) -> None:
-        self.outdated.add(Path(path).absolute())
-
-    rmtree = remove
-
-    def finish(self) -> None:
-        """Removes all remembered files."""
-        while self.outdated:
-            remove(self.outdated.pop())
-
-
-@HOOKS.register_module(force=True)
-class SafeCheckpointHook(CheckpointHook):
-    """mmengine's hook, except that an older checkpoint is removed only after the newer one and its record are written.
-
-    mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend waits until one of
-    the three ``after_`` methods calls ``finish``.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.file_backend: LateRemoval | None = None  # while a training runs
-        for name in self.args:
-            raise unknown("argument of CheckpointHook", name, arguments_of(CheckpointHook))
-
-    def is_due(self, runner: Any) -> bool:
-        """Whether this training iteration ends with a checkpoint."""
-        last = self.save_last and self.is_last_train_iter(runner)
-        return not self.by_epoch and (last or self.every_n_train_iters(runner, self.interval, self.save_begin))
-
-    def before_train(self, runner: Any) -> None:
-        super().before_train(runner)
-        self.file_backend = LateRemoval(self.file_backend)
-
-    def after_save_checkpoint(self, runner: Any, path: Path) -> None:
-        """Keeps a file that was outdated and has been written again."""
-        self.file_backend.outdated.discard(path)
-
-    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
-        super().after_train_iter(runner, *args, **kwargs)
-        self.file_backend.finish()
-
-    def after_train_epoch(self, runner: Any) -> None:
-        super().after_train_epoch(runner)
-        self.file_backend.finish()
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
-        """Saves the best checkpoint so far, if ``save_best`` is set.
-
-        Raises:
-            UserError: a name in ``save_best`` is not a metric of this validation.
-        """
-        if self.file_backend is None:
-            return
-        for name in self.key_indicators if self.save_best and metrics else ():
-            if name != "auto" and name not in metrics:
-                raise unknown("metric of save_best", name, metrics)
-        super().after_val_epoch(runner, metrics)
-        self.file_backend.finish()

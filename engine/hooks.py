@@ -10,7 +10,7 @@ from mmengine.registry import HOOKS
 from torch import nn
 
 from backbones.errors import unknown
-from engine.checkpoints import SafeCheckpointHook
+from engine.checkpoint_hook import SafeCheckpointHook
 
 
 @HOOKS.register_module(force=True)

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from backbones import FAMILIES, PyramidBackbone, SimpleFeaturePyramid
 from backbones.registry import family_of
 from engine import (  # noqa: F401
-    checkpoints,
+    checkpoint_hook,
     hooks,
     non_finite,
     optim,

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ from engine.checkpoints import (
 from engine.console import prints_to_log, say_note
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
+from engine.saving import Writer, copied
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
-from engine.work_dir import WorkDir
+from engine.work_dir import RESUMED, WorkDir
 from engine.wrappers import unwrap, wrap
 
 
@@ -47,13 +49,15 @@ class SafeRunner(Runner):
     folder: WorkDir | None = None  # the work dir, if engine.run locked it for a training
     start: dict[str, Any] | None = None  # the content of cfg.load_from, from building the model until loading it
     loaded = False  # whether a checkpoint was loaded
+    writer: Writer | None = None  # writes checkpoints, while a training runs
 
     def train(self) -> nn.Module:
         """Trains, releases the work dir's lock, and returns the trained model."""
         try:
-            with prints_to_log(self):
+            with prints_to_log(self), Writer() as self.writer:
                 return super().train()
         finally:
+            self.writer = None
             if self.folder is not None:
                 self.folder.release()
 
@@ -133,7 +137,7 @@ class SafeRunner(Runner):
         own = read_own_meta(content)
         content = content_of_run(content)
         if self.cfg.get("resume"):
-            if not {"meta", "optimizer", "message_hub"} <= set(content):
+            if not set(content) >= RESUMED:
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
             content["message_hub"] = without_history(content["message_hub"])
             # mmengine would run the text of a config in meta["config"].
@@ -189,16 +193,36 @@ class SafeRunner(Runner):
         """Writes weights, optimiser, schedulers and records in plain types, and renames the file into place.
 
         Hooks may change the content in ``before_save_checkpoint``. ``after_save_checkpoint`` gets the ``path`` of the
-        finished file.
+        finished file. A training goes on while a thread writes a copy of the content, and calls that hook.
+
+        Raises:
+            UserError: an earlier file could not be written.
         """
+        self.finish_saving()
         meta = dict(meta or {})
         meta.setdefault("epoch", self.epoch + by_epoch)
         meta.setdefault("iter", self.iter + (not by_epoch))
         content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
         self.call_hook("before_save_checkpoint", checkpoint=content)
         path = Path(out_dir).absolute() / filename
-        save_safely(content, path)
-        self.call_hook("after_save_checkpoint", path=path)
+        self.later(save_safely, content if self.writer is None else copied(content), path)
+        self.later(partial(self.call_hook, "after_save_checkpoint", path=path))
+
+    def later(self, job: Callable[..., Any], *args: Any) -> None:
+        """Does a job after those before it, in a training without waiting for it."""
+        if self.writer is None:
+            job(*args)
+        else:
+            self.writer.submit(job, *args)
+
+    def saving_failed(self) -> bool:
+        """Whether a job of :meth:`later` failed, which :meth:`finish_saving` then tells."""
+        return self.writer is not None and self.writer.has_failed()
+
+    def finish_saving(self) -> None:
+        """Waits until the jobs of :meth:`later` are done. Raises UserError if a file could not be written."""
+        if self.writer is not None:
+            self.writer.join()
 
     def checkpoint_content(
         self, meta: dict[str, Any], save_optimizer: bool = True, save_param_scheduler: bool = True

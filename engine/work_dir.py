@@ -11,8 +11,13 @@ from mmengine.hooks import Hook
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
+from backbones.weights import read_ahead
+from engine.console import say_note
 
 LOG_FOLDER = re.compile(r"\d{8}_\d{6}")  # mmengine names a run's log folder after the time of its start
+RECORD = "last_checkpoint"  # the file that holds the path of the newest checkpoint
+RESUMED = {"meta", "optimizer", "message_hub"}  # entries of a checkpoint without which a run cannot go on
+BEST = "best_"  # begins the name of a file of weights alone
 FAILED = "non_finite_"  # begins the name of the file of a step whose loss was not finite
 LEFTOVER = re.compile(r"\..+\.tmp")  # the file that a killed write leaves, see backbones.files
 
@@ -57,33 +62,38 @@ class WorkDir:
 
     def is_used(self) -> bool:
         """Whether the folder holds a checkpoint or the record of one."""
-        return (self.path / "last_checkpoint").exists() or any(self.path.glob("*.pth"))
+        return (self.path / RECORD).exists() or any(self.path.glob("*.pth"))
 
     def last_checkpoint(self) -> Path:
-        """The newest checkpoint of the run, even if the folder was moved.
+        """The newest checkpoint of the run that can be resumed, even if the folder was moved.
 
-        mmengine writes the record ``last_checkpoint`` in place, so a kill can leave an empty record. Then the newest
-        checkpoint file counts.
+        The recorded one comes first, then the others by their age. One that is gone or damaged is passed over, with a
+        note. Its content is read, and kept for the next reading.
 
         Raises:
-            UserError: there is no checkpoint, or the recorded one is gone.
+            UserError: no checkpoint can be resumed.
         """
-        record = self.path / "last_checkpoint"
-        name = record.read_text().strip() if record.is_file() else None
-        if name == "":
-            whole = [path for path in self.path.glob("*.pth") if not path.name.startswith(FAILED)]
-            name = max(whole, key=lambda path: path.stat().st_mtime, default=None)
-        if name is None:
+        record = self.path / RECORD
+        name = record.read_text(errors="replace").strip() if record.is_file() else ""
+        recorded = [Path(name) if Path(name).is_file() else self.path / Path(name).name] if name else []
+        others = [path for path in self.path.glob("*.pth") if not path.name.startswith((FAILED, BEST))]
+        others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        faults: list[str] = []
+        for path in dict.fromkeys([*recorded, *others]):
+            if fault := why_not_resumed(path):
+                faults.append(fault)
+                continue
+            if faults:
+                say_note(f"{'; '.join(faults)}; the run goes on from {path.name}")
+            return path
+        if not faults:
             raise UserError(f"nothing to resume in {self.path}: it holds no checkpoint; start without --resume")
-        path = Path(name) if Path(name).is_file() else self.path / Path(name).name
-        if not path.is_file():
-            raise UserError(f"nothing to resume in {self.path}: its last checkpoint {path.name} is gone")
-        return path
+        raise UserError(f"nothing to resume in {self.path}: {'; '.join(faults)}")
 
     def earlier_run(self) -> list[Path]:
         """The files that a training left in the folder: checkpoints, their record, logs. Other files are not listed."""
         logs = [path for path in self.path.iterdir() if path.is_dir() and LOG_FOLDER.fullmatch(path.name)]
-        return [*self.path.glob("*.pth"), *self.path.glob("last_checkpoint"), *logs]
+        return [*self.path.glob("*.pth"), *self.path.glob(RECORD), *logs]
 
     def sweep(self) -> None:
         """Removes half-written files of killed runs. Only the holder of the lock may do so."""
@@ -95,6 +105,23 @@ class WorkDir:
         """Writes the run's config beside its checkpoints, under the name of its file."""
         with replaced_file(self.path / (Path(cfg.filename).name if cfg.filename else "run.py")) as beside:
             beside.write_text(cfg.dump())
+
+
+def why_not_resumed(path: Path) -> str:
+    """Why a checkpoint cannot be resumed; "" if it can."""
+    if not path.is_file():
+        return f"the last checkpoint {path.name} is gone"
+    try:
+        content = read_ahead(path)
+    except UserError as error:
+        return str(error)
+    return "" if set(content) >= RESUMED else f"{path.name} holds weights only"
+
+
+def record_last(record: Path, checkpoint: str) -> None:
+    """Writes the path of the newest checkpoint, whole or not at all."""
+    with replaced_file(record, durable=True) as beside:
+        beside.write_text(checkpoint)
 
 
 def remove(path: Path) -> None:

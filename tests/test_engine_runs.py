@@ -4,6 +4,7 @@ Nothing in a work dir is lost unasked. Checkpoints are whole and plain, and read
 equals the uninterrupted one.
 """
 
+import errno
 import fcntl
 import importlib
 import os
@@ -348,14 +349,15 @@ def test_what_a_killed_write_left_is_swept_away(images, tmp_path):
 
 def test_a_record_that_a_kill_left_empty_means_the_newest_checkpoint(tmp_path):
     for i, name in enumerate(("iter_10.pth", "iter_9.pth")):
-        (tmp_path / name).touch()
+        torch.save({"meta": {}, "optimizer": {}, "message_hub": {}, "state_dict": {}}, tmp_path / name)
         os.utime(tmp_path / name, (i, i))
     (tmp_path / "last_checkpoint").touch()
     assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_9.pth"
     (tmp_path / "last_checkpoint").write_text("/elsewhere/iter_10.pth")
     assert WorkDir(tmp_path).last_checkpoint() == tmp_path / "iter_10.pth"
     (tmp_path / "iter_10.pth").unlink()
-    with pytest.raises(UserError, match=r"its last checkpoint iter_10\.pth is gone"):
+    (tmp_path / "iter_9.pth").unlink()
+    with pytest.raises(UserError, match=r"the last checkpoint iter_10\.pth is gone$"):
         WorkDir(tmp_path).last_checkpoint()
 
 
@@ -419,12 +421,12 @@ def test_a_failed_save_loses_nothing(images, tmp_path, monkeypatch):
 
     def second_fails(content, path):
         if saved:
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "No space left on device", path)
         saved.append(path)
         save(content, path)
 
     monkeypatch.setattr(engine_runner, "save_safely", second_fails)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"\.pth could not be written: No space left on device; earlier .* are kept"):
         run.train()
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_2.pth")
     torch.load(tmp_path / "iter_2.pth", weights_only=True)
@@ -438,12 +440,12 @@ def test_the_best_checkpoint_stays_until_a_better_one_is_saved(images, tmp_path,
 
     def second_fails(content, path):
         if list(tmp_path.glob("best_*")):
-            raise OSError("disk full")
+            raise OSError(errno.ENOSPC, "No space left on device", path)
         save(content, path)
 
     monkeypatch.setattr(engine_runner, "save_safely", second_fails)
     monkeypatch.setattr(Evaluator, "evaluate", lambda self, size: next(scores))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"\.pth could not be written: No space left on device; earlier .* are kept"):
         run.train()
     assert [path.name for path in tmp_path.glob("best_*")] == ["best_top1_iter_1.pth"]
 

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from yapf.yapflib import yapf_api
 
 from engine import mistakes
-from engine.checkpoints import LateRemoval, SafeCheckpointHook
+from engine.checkpoint_hook import LateRemoval, SafeCheckpointHook
 from engine.formatted_once import format_configs_once
 from engine.hooks import BuffersHook
 from engine.progress import ProgressHook
@@ -46,6 +46,7 @@ PRIVATE = {
         "mmdet.evaluation.CocoPanopticMetric",
         ["self", "pred", "img_id", "segm_file", "label2cat"],
     ),
+    "_save_checkpoint_with_step": ("mmengine.hooks.CheckpointHook", ["self", "runner", "step", "meta"]),
     "_process_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_substitute_env_variables": ("mmengine.config.Config", ["filename", "temp_config_name"]),
     "_substitute_predefined_vars": ("mmengine.config.Config", ["filename", "temp_config_name"]),
@@ -131,21 +132,21 @@ def test_builders_take_what_a_mistake_is_told_from(build):
 
 
 def test_mmengine_removes_outdated_checkpoints_through_its_file_backend(tmp_path):
-    """So that SafeCheckpointHook can make it wait; what is removed in before_train is not wanted by a resumed run."""
+    """So that SafeCheckpointHook can make it wait, and never remove a file that only a hostile record names.
+
+    What is removed in before_train is not wanted by a resumed run.
+    """
     removals = [
         node.func.value
         for node in ast.walk(ast.parse(inspect.getsource(importlib.import_module(CheckpointHook.__module__))))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("remove", "rmtree", "unlink")
     ]
     assert removals and {ast.unparse(owner) for owner in removals} == {"self.file_backend"}
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old.pth").touch()
-    backend = LateRemoval(None)
-    for path in (tmp_path / "old", tmp_path / "old.pth"):
+    elsewhere, old, new = tmp_path.parent / "other.pth", tmp_path / "old.pth", tmp_path / "new.pth"
+    backend = LateRemoval(None, tmp_path)
+    for path in (old, new, elsewhere, tmp_path / "notes.txt"):
         backend.remove(str(path))
-        assert path.exists()
-    backend.finish()
-    assert not list(tmp_path.iterdir())
+    assert backend.take([str(new), None]) == {old} and backend.take([]) == set()
 
 
 def test_a_config_is_formatted_once_for_all_its_readers(monkeypatch):

@@ -6,17 +6,21 @@ import struct
 import warnings
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from backbones.errors import UserError
+from backbones.errors import Notice, UserError, shorten
 from backbones.files import replaced_file
 from backbones.images import SUFFIXES
+from backbones.weights.archive import check_archive
+from backbones.weights.digest import KEY, changed_entries, sha256_of_content, with_digests
 from backbones.weights.own import from_json, to_json
 
+UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError, BadZipFile)
 # Identity of the one file that was read ahead -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -25,10 +29,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Reads a file onto the CPU, without running code from it. The suffix .safetensors is read as such, others as .pth.
 
     Training records of mmengine and options of a training script come back as empty objects. A .safetensors file gives
-    its tensors by name; a file of ours also gives ``meta``.
+    its tensors by name; a file of ours also gives ``meta``. A Notice says if somebody changed a file of ours.
 
     Raises:
-        UserError: the file is absent, cut off or of another format, or its pickle asks for code.
+        UserError: the file is absent, cut off, damaged or of another format, or its pickle asks for code.
     """
     path = Path(path)
     others = {"an image": SUFFIXES, "a config or another text": (".py", ".json", ".yaml", ".yml", ".txt", ".csv")}
@@ -64,6 +68,7 @@ def read_file(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
+        check_archive(path)
         with torch.serialization.safe_globals(harmless_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -76,10 +81,16 @@ def read_file(path: Path) -> dict[str, Any]:
         else:
             raise UserError(f"not a checkpoint, or cut off: {path}") from None
         raise UserError(f"refused: {path} is not only weights, {reason}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError) as error:
+    except UserError:
+        raise
+    except UNREADABLE as error:
         raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
+    except MemoryError:
+        raise UserError(f"not a checkpoint, or cut off: {path} (it declares more than the memory holds)") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
+    if changed := changed_entries(content):
+        warnings.warn(f"{path} was changed after it was written: {shorten(changed)}", Notice, stacklevel=3)
     return content
 
 
@@ -87,13 +98,21 @@ def read_safetensors(path: Path) -> dict[str, Any]:
     with safe_open(path, framework="pt") as file:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         metadata = file.metadata() or {}
+    if (
+        KEY in metadata
+        and sha256_of_content([dict(sorted(content.items())), metadata.get("ziggurat")]) != metadata[KEY]
+    ):
+        raise UserError(f"{path} is damaged: its tensors or their description are not what was written")
     if "ziggurat" in metadata:
         content["meta"] = {"ziggurat": from_json(metadata["ziggurat"])}
     return content
 
 
 def save_safely(content: dict[str, Any], path: str | Path) -> None:
-    """Writes a checkpoint beside ``path`` and renames it into place. A stop half-way leaves an old file as it was.
+    """Writes a checkpoint beside ``path``, flushes it to the disk and renames it into place.
+
+    A stop half-way leaves an old file as it was. A .safetensors file, and any other with ``meta``, gets checksums of
+    its content, which :func:`read_checkpoint` compares.
 
     Args:
         content: for .safetensors a flat dict of tensors, and optionally ``meta=dict(ziggurat=...)``, which becomes JSON
@@ -101,13 +120,15 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
         path: the file.
     """
     path = Path(path)
-    with replaced_file(path) as beside:
+    with replaced_file(path, durable=True) as beside:
         if path.suffix == ".safetensors":
             tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
             own = content.get("meta", {}).get("ziggurat")
-            save_file(tensors, beside, {"format": "pt"} | ({"ziggurat": to_json(own)} if own else {}))
+            described = {"ziggurat": to_json(own)} if own else {}
+            written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
+            save_file(tensors, beside, {"format": "pt"} | described | written)
         else:
-            torch.save(content, beside)
+            torch.save(with_digests(content), beside)
 
 
 def harmless_globals() -> list[Any]:

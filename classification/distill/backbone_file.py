@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from backbones.weights import save_safely
+from engine.saving import copied
 
 NAME = "backbone.safetensors"
 PREFIX = "backbone."
@@ -23,7 +24,7 @@ class BackboneFileHook(Hook):
         own = checkpoint["meta"]["ziggurat"] | dict(task=None, classes=None, config=None)
         state = checkpoint["state_dict"]
         tensors = {name.removeprefix(PREFIX): state[name] for name in state if name.startswith(PREFIX)}
-        self.content = {**tensors, "meta": {"ziggurat": own}}
+        self.content = copied({**tensors, "meta": {"ziggurat": own}})
 
     def after_save_checkpoint(self, runner: Any, path: Path) -> None:
         save_safely(self.content, Path(path).parent / NAME)

@@ -1,0 +1,125 @@
+"""The hook that saves a run's checkpoints, records the last one, and removes older ones."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+from backbones.errors import arguments_of, unknown
+from engine.work_dir import RECORD, record_last, remove
+
+
+class LateRemoval:
+    """A file backend of mmengine whose ``remove`` remembers a file, until ``take`` gives it to be removed.
+
+    Args:
+        backend: mmengine's backend.
+        folder: the only folder in which files are removed. The records of a checkpoint from elsewhere may name others.
+    """
+
+    def __init__(self, backend: Any, folder: str | Path):
+        self.backend, self.folder = backend, Path(folder).absolute()
+        self.outdated: set[Path] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str | Path) -> None:
+        path = Path(path).absolute()
+        if path.parent == self.folder and path.suffix == ".pth":
+            self.outdated.add(path)
+
+    rmtree = remove
+
+    def take(self, kept: Iterable[str | None]) -> set[Path]:
+        """Forgets the remembered files, and gives those of them that are not to be kept."""
+        outdated, self.outdated = self.outdated, set()
+        return outdated - {Path(path).absolute() for path in kept if path}
+
+
+@HOOKS.register_module(force=True)
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's hook, except that a new checkpoint is on the disk before its record, and its record before removals.
+
+    mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend remembers them.
+    Files are written and removed in order, by ``runner.later``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.file_backend: LateRemoval | None = None  # while a training runs
+        for name in self.args:
+            raise unknown("argument of CheckpointHook", name, arguments_of(CheckpointHook))
+
+    def is_due(self, runner: Any) -> bool:
+        """Whether this training iteration ends with a checkpoint."""
+        last = self.save_last and self.is_last_train_iter(runner)
+        return not self.by_epoch and (last or self.every_n_train_iters(runner, self.interval, self.save_begin))
+
+    def before_train(self, runner: Any) -> None:
+        super().before_train(runner)
+        self.file_backend = LateRemoval(self.file_backend, self.out_dir)
+
+    def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves if that is due. Raises UserError if an earlier file could not be written."""
+        if runner.saving_failed():
+            runner.finish_saving()
+        super().after_train_iter(runner, *args, **kwargs)
+        self.remove_outdated(runner)
+
+    def after_train_epoch(self, runner: Any) -> None:
+        super().after_train_epoch(runner)
+        self.remove_outdated(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
+        """Saves the best checkpoint so far, if ``save_best`` is set. A validation before the first step does not count.
+
+        Raises:
+            UserError: a name in ``save_best`` is not a metric of this validation.
+        """
+        if self.file_backend is None or runner.iter == 0:
+            return
+        for name in self.key_indicators if self.save_best and metrics else ():
+            if name != "auto" and name not in metrics:
+                raise unknown("metric of save_best", name, metrics)
+        super().after_val_epoch(runner, metrics)
+        self.remove_outdated(runner)
+
+    def after_train(self, runner: Any) -> None:
+        runner.finish_saving()  # mmengine reads the files that it publishes
+        super().after_train(runner)
+
+    def remove_outdated(self, runner: Any) -> None:
+        kept = (
+            self.last_ckpt,
+            getattr(self, "best_ckpt_path", None),
+            *getattr(self, "best_ckpt_path_dict", {}).values(),
+        )
+        for path in self.file_backend.take(kept):
+            runner.later(remove, path)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        """mmengine's method, except that the record ``last_checkpoint`` is replaced after the file is written."""
+        name = self.filename_tmpl.format(step)
+        if self.max_keep_ckpts > 0 and [step] != list(self.keep_ckpt_ids)[-1:]:
+            if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                oldest = self.filename_tmpl.format(self.keep_ckpt_ids.popleft())
+                if is_main_process():
+                    self.file_backend.remove(Path(self.out_dir) / oldest)
+            self.keep_ckpt_ids.append(step)
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        self.last_ckpt = str(Path(self.out_dir) / name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+        )
+        if is_main_process():
+            runner.later(record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
