@@ -20,6 +20,7 @@ def add_hooks(cfg: Config) -> None:
     ours = {
         "SeedHook": {},
         "NonFiniteHook": {},
+        "StopHook": {},
         "BuffersHook": {},
         "SummaryHook": {},
         "UnreadableHook": {},

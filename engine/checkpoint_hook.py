@@ -11,6 +11,8 @@ from mmengine.registry import HOOKS
 from backbones.errors import arguments_of, unknown
 from engine.work_dir import RECORD, record_last, remove
 
+BETWEEN = "checkpoint_between"  # the record of a checkpoint in addition to the regular ones
+
 
 class LateRemoval:
     """A file backend of mmengine whose ``remove`` remembers a file, until ``take`` gives it to be removed.
@@ -92,6 +94,32 @@ class SafeCheckpointHook(CheckpointHook):
         runner.finish_saving()  # mmengine reads the files that it publishes
         super().after_train(runner)
 
+    def save_between(self, runner: Any, finished: int) -> None:
+        """Saves a checkpoint in addition to the regular ones. The next regular one replaces it.
+
+        Args:
+            finished: the number of finished iterations, of which the file has its name.
+        """
+        path = Path(self.out_dir) / f"iter_{finished}.pth"
+        if str(path) != self.last_ckpt:
+            runner.message_hub.update_info(BETWEEN, str(path))
+        self.write(runner, path.name, dict(epoch=runner.epoch, iter=finished), by_epoch=False)
+
+    def write(self, runner: Any, name: str, meta: dict[str, Any], by_epoch: bool) -> None:
+        """Saves a whole checkpoint, and then records it as the last one."""
+        self.last_ckpt = str(Path(self.out_dir) / name)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=by_epoch,
+        )
+        if is_main_process():
+            runner.later(record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+
     def remove_outdated(self, runner: Any) -> None:
         kept = (
             self.last_ckpt,
@@ -111,15 +139,8 @@ class SafeCheckpointHook(CheckpointHook):
                     self.file_backend.remove(Path(self.out_dir) / oldest)
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
-        self.last_ckpt = str(Path(self.out_dir) / name)
-        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
-        runner.save_checkpoint(
-            self.out_dir,
-            name,
-            save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler,
-            meta=meta,
-            by_epoch=self.by_epoch,
-        )
-        if is_main_process():
-            runner.later(record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+        between = runner.message_hub.runtime_info.get(BETWEEN)
+        if between and is_main_process():
+            self.file_backend.remove(between)
+        runner.message_hub.update_info(BETWEEN, "")
+        self.write(runner, name, meta, self.by_epoch)

@@ -16,12 +16,17 @@ HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an er
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
-    """Runs a tool's ``main`` and exits: 0 or what it returns, 2 after a UserError (one line), 130 after Ctrl-C."""
+    """Runs a tool's ``main`` and exits: 0 or what it returns, 2 after a UserError (one line), 130 after Ctrl-C.
+
+    A training that a signal ended exits with 128 and the signal's number.
+    """
     try:
         status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
+    except SystemExit as stop:
+        status = stop.code
     except Exception as error:
         user_error = find_user_error(error)
         if user_error is None:

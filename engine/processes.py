@@ -1,9 +1,11 @@
 """The device of a process, and the group of processes: NCCL on GPUs, gloo on CPUs."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -42,6 +44,8 @@ def init_processes(launcher: str, device: str) -> None:
         return
     if launcher == "slurm":
         slurm_to_torch_env()
+    else:
+        end_with_parent()
     for name in VARIABLES:
         if name not in os.environ:
             raise UserError(f"--launcher {launcher}: {name} is not set; start with dist_train.sh or torchrun")
@@ -68,11 +72,17 @@ def leave_processes(status: int) -> None:
     if status == 0:
         distributed.barrier()  # the first process holds the store that the others use, so it must not leave early
     for worker in multiprocessing.active_children():
-        worker.terminate()
+        worker.kill()  # workers of loaders ignore SIGTERM
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def end_with_parent() -> None:
+    """Lets Linux send SIGTERM to this process when its parent ends: a killed launcher leaves no process behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def env_rank(launcher: str) -> int:

@@ -14,6 +14,7 @@ from engine import (  # noqa: F401
     progress,
     schedules,
     seeding,
+    signals,
     summary,
     tracker_backends,
     unreadable,

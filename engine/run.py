@@ -43,7 +43,8 @@ def build_training(
     Args:
         cfg: from ``load_config``; it is not changed.
         work_dir: default ``cfg.work_dir``, else ``work_dirs/<config name>``.
-        resume: True continues from the last checkpoint of ``work_dir``, a path from that checkpoint.
+        resume: True continues from the last checkpoint of ``work_dir``, a path from that checkpoint. ``"auto"`` is True
+            if ``work_dir`` holds a checkpoint, else False.
         overwrite: removes the earlier run in ``work_dir``, once the new run has saved a checkpoint.
         launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``. The latter two join the group of processes here.
         amp: True or ``"bfloat16"`` trains in bfloat16, ``"float16"`` in float16 with a scaled loss, on a GPU.
@@ -200,6 +201,7 @@ def choose_start(cfg: Config, folder: WorkDir, resume: bool | str | Path | None,
         UserError: the options exclude each other, a checkpoint is absent, or the folder holds a run.
     """
     resume = resume if resume is not None else cfg.get("resume", False)
+    resume = folder.is_used() if resume == "auto" else resume
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
     if resume is True and cfg.get("load_from"):

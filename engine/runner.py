@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from backbones.errors import UserError
+from backbones.errors import UserError, one_line
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.arguments import names_of
 from engine.checkpoints import (
@@ -33,6 +33,7 @@ from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.saving import Writer, copied
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
+from engine.signals import Request, Stopped, WorkerStart, caught, end_persistent_workers, end_workers
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
 from engine.work_dir import RESUMED, WorkDir
@@ -50,26 +51,48 @@ class SafeRunner(Runner):
     start: dict[str, Any] | None = None  # the content of cfg.load_from, from building the model until loading it
     loaded = False  # whether a checkpoint was loaded
     writer: Writer | None = None  # writes checkpoints, while a training runs
+    request: Request | None = None  # the signal that asks to stop, while a training runs
 
     def train(self) -> nn.Module:
-        """Trains, releases the work dir's lock, and returns the trained model."""
+        """Trains, releases the work dir's lock, and returns the trained model.
+
+        Raises:
+            Stopped: a signal asked for the end. A checkpoint was saved.
+        """
         try:
-            with prints_to_log(self), Writer() as self.writer:
-                return super().train()
+            with prints_to_log(self), Writer() as self.writer, caught() as self.request:
+                return self.train_until_stopped()
         finally:
-            self.writer = None
+            self.writer = self.request = None
             if self.folder is not None:
                 self.folder.release()
+
+    def train_until_stopped(self) -> nn.Module:
+        """Trains. An error after a signal, as when another process is gone already, ends the run as the signal does."""
+        try:
+            trained = super().train()
+            end_persistent_workers(self.train_loop, self.val_loop)
+            return trained
+        except BaseException as error:
+            end_workers()
+            if not isinstance(error, Exception) or not self.request.number:
+                raise
+            say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
+            raise Stopped(self.request.number) from error
 
     def val(self) -> dict[str, Any]:
         """Metrics of the validation set, in Python's own types."""
         with prints_to_log(self):
-            return to_plain_types(super().val())
+            found = to_plain_types(super().val())
+        end_persistent_workers(self.val_loop)
+        return found
 
     def test(self) -> dict[str, Any]:
         """Metrics of the test set, in Python's own types."""
         with prints_to_log(self):
-            return to_plain_types(super().test())
+            found = to_plain_types(super().test())
+        end_persistent_workers(self.test_loop)
+        return found
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
@@ -90,6 +113,7 @@ class SafeRunner(Runner):
             skip_unreadable(loader.dataset, self.cfg.get("max_unreadable", SHARE))
         if isinstance(loader.batch_sampler, SeededBatches):
             with_seeded_items(loader.dataset)
+        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
         return loader
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:

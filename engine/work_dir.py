@@ -14,6 +14,7 @@ from backbones.files import replaced_file
 from backbones.weights import read_ahead
 from engine.console import say_note
 
+HELD: set[IO[str]] = set()  # the lock files that this process holds
 LOG_FOLDER = re.compile(r"\d{8}_\d{6}")  # mmengine names a run's log folder after the time of its start
 RECORD = "last_checkpoint"  # the file that holds the path of the newest checkpoint
 RESUMED = {"meta", "optimizer", "message_hub"}  # entries of a checkpoint without which a run cannot go on
@@ -52,11 +53,13 @@ class WorkDir:
                 f"work dir {self.path} is in use by a running training; choose another --work-dir"
             ) from None
         self.lock_file = file
+        HELD.add(file)
 
     def release(self) -> None:
         """Releases the lock. Without a lock nothing happens."""
         if self.lock_file is not None:
             fcntl.flock(self.lock_file, fcntl.LOCK_UN)  # data loaders' workers have the file open, too
+            HELD.discard(self.lock_file)
             self.lock_file.close()
             self.lock_file = None
 
@@ -105,6 +108,12 @@ class WorkDir:
         """Writes the run's config beside its checkpoints, under the name of its file."""
         with replaced_file(self.path / (Path(cfg.filename).name if cfg.filename else "run.py")) as beside:
             beside.write_text(cfg.dump())
+
+
+def leave_locks() -> None:
+    """Closes the lock files that a forked process got from its parent. The parent keeps its locks."""
+    while HELD:
+        HELD.pop().close()
 
 
 def why_not_resumed(path: Path) -> str:

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import torch
 import train as train_tool
-from helpers import UNTESTED, Losses, run, same
+from helpers import Losses, run, same
 from mmengine.registry import MODELS
-from PIL import Image
+from paper_run import EPOCH, RECIPE, options_for, write_images
 from torch.utils.data import DataLoader, SequentialSampler
 
 from backbones import UserError
@@ -30,8 +30,6 @@ from engine.run import build_training, replay
 from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_items
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = ROOT / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
-EPOCH = 6  # batches
 
 
 @pytest.fixture(autouse=True)
@@ -41,33 +39,7 @@ def shallow(cut_depths):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    pixels = np.random.default_rng(0)
-    for split, count in (("train", EPOCH), ("val", 1)):
-        for name in ("cat", "dog"):
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                image = Image.fromarray(pixels.integers(0, 256, (4, 4, 3), np.uint8)).resize((48, 48))
-                image.save(root / split / name / f"{i}.png")
-    return root
-
-
-def options_for(images, workers=2, **options):
-    """The recipe of the paper at 32 pixels: two epochs of six batches, a checkpoint after every fourth batch."""
-    return {
-        "data_root": str(images),
-        "input_size": 32,
-        "train_cfg.max_epochs": 2,
-        "train_dataloader.batch_size": 2,
-        "train_dataloader.num_workers": workers,
-        **UNTESTED,
-        "model.backbone.drop_path_rate": 0.5,
-        "param_scheduler": dict(epochs=2, warmup=1),
-        "auto_scale_lr.enable": False,
-        "custom_hooks": [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")],
-        "default_hooks.checkpoint": dict(by_epoch=False, interval=4, max_keep_ckpts=-1, save_best=None),
-        **options,
-    }
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def train(images, work_dir, resume=None, **options):

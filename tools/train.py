@@ -8,6 +8,7 @@ def main() -> None:
     args = parse_args()
     from engine.config import load_config
     from engine.run import build_training, replay
+    from engine.signals import Stopped, requeue_job
 
     options = [*args.cfg_options, *track_options(args), *(["model.reset_head=True"] if args.reset_head else [])]
     cfg = load_config(args.config, options)
@@ -17,7 +18,12 @@ def main() -> None:
     if args.replay is not None:
         print(f"{args.replay}: the loss is {replay(cfg, args.replay, **how)}")
     else:
-        build_training(cfg, args.work_dir, args.resume, args.overwrite, **how).train()
+        try:
+            build_training(cfg, args.work_dir, args.resume, args.overwrite, **how).train()
+        except Stopped:
+            if args.requeue:
+                requeue_job()
+            raise
 
 
 def parse_args():
@@ -28,10 +34,16 @@ def parse_args():
         nargs="?",
         const=True,
         metavar="CHECKPOINT",
-        help="continue the run in the work dir from its last checkpoint, or from the given one",
+        help="continue the run in the work dir from its last checkpoint, or from the given one; 'auto' starts a new "
+        "run if there is none",
     )
     parser.add_argument(
         "--replay", metavar="FILE", help="show the loss of the step that a run stopped at; FILE is the file it named"
+    )
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="on Slurm: queue the job again after a signal ended it, with its own command; so use --resume auto too",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     parser.add_argument(

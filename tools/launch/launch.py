@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # passed on to the processes
+
 
 def main() -> None:
     processes, program, *arguments = sys.argv[1:]
@@ -27,7 +29,7 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     run_torchrun(
         [f"--nnodes={nodes}", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
-        + [f"--nproc-per-node={processes}", program, *arguments]
+        + [f"--signals-to-handle={SIGNALS}", f"--nproc-per-node={processes}", program, *arguments]
     )
 
 

@@ -1,0 +1,189 @@
+"""Signals that end a training: the step in progress is finished, a checkpoint is saved, and the process ends.
+
+Slurm sends SIGTERM before it takes a machine away, or another signal some time before (``sbatch --signal=USR1@120``).
+"""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import HOOKS
+from torch import distributed
+
+from engine.checkpoint_hook import SafeCheckpointHook
+from engine.console import say_note
+from engine.hooks import BuffersHook
+from engine.work_dir import leave_locks
+
+TWICE = 2.0
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+class Stopped(SystemExit):
+    """Ends a process with the status that a shell gives to one that the signal ended: 143 for SIGTERM, 130 for SIGINT.
+
+    Attributes:
+        signal: the signal's number.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.signal = number
+
+
+class Request:
+    """The signal that asks this process to stop. A later one ends the process at once.
+
+    Slurm signals the launcher and its processes, and the launcher passes its signal on. So what comes within ``TWICE``
+    seconds counts as one signal.
+    """
+
+    def __init__(self) -> None:
+        self.number, self.time = 0, 0.0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.number and time.monotonic() - self.time < TWICE:
+            return
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number, self.time = number, time.monotonic()
+        say_note(
+            f"{signal.Signals(number).name}: the run saves a checkpoint after this step and ends; again ends it now"
+        )
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[Request]:
+    """Lets signals ask for a stop inside the block. Outside the main thread, where Python cannot, they act as usual."""
+    request = Request()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request) for number in STOPPING}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class WorkerStart:
+    """The start of a loader's worker: the worker takes no part in signals and in the lock of the work dir.
+
+    The process that started the worker ends it, also when a signal goes to all processes. When that process is killed,
+    the lock is free at once.
+
+    Args:
+        then: another function for the start of a worker.
+    """
+
+    def __init__(self, then: Callable[[int], None] | None):
+        self.then = then
+        self.leaving = multiprocessing.RawValue("b", 0)  # shared with the workers: whether SIGTERM ends them
+        STARTS.add(self)
+
+    def __call__(self, worker: int) -> None:
+        for number in STOPPING:
+            signal.signal(number, self.leave_if_told)
+        leave_locks()
+        if self.then is not None:
+            self.then(worker)
+
+    def leave_if_told(self, number: int, frame: FrameType | None) -> None:
+        if self.leaving.value:
+            os._exit(0)
+
+
+STARTS: weakref.WeakSet[WorkerStart] = weakref.WeakSet()
+
+
+@atexit.register
+def end_workers() -> None:
+    """Ends the workers of all loaders. Python waits for them at its exit, and PyTorch 5 s for each of a lost loader."""
+    for start in STARTS:
+        start.leaving.value = 1
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.terminate()
+
+
+def end_persistent_workers(*loops: Any) -> None:
+    """Ends the workers that the loaders of loops keep for a next epoch. Else they live until Python collects these."""
+    for loop in loops:
+        loader = getattr(loop, "dataloader", None)
+        iterator = getattr(loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+            loader._iterator = None
+
+
+@HOOKS.register_module(force=True)
+class StopHook(Hook):
+    """Looks after every step whether a signal came to any process; all of them then save and end together.
+
+    A validation in progress is left, and the resumed run begins with that validation.
+    """
+
+    priority = "LOWEST"  # after the checkpoint of the step, if one is due
+
+    def __init__(self) -> None:
+        self.group: Any = None  # of processes that tell each other on the CPU, without waiting for a GPU
+
+    def before_train(self, runner: Any) -> None:
+        if runner.distributed and self.group is None:
+            self.group = distributed.new_group(backend="gloo")
+        if runner.message_hub.runtime_info.get("validation_cut"):
+            runner.message_hub.update_info("validation_cut", False)
+            runner.val_loop.run()
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.stop_if_asked(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        if runner.request is not None:  # in a training
+            self.stop_if_asked(runner, runner.iter, validation_cut=True)
+
+    def stop_if_asked(self, runner: Any, finished: int, validation_cut: bool = False) -> None:
+        number = torch.tensor(runner.request.number if runner.request else 0)
+        if self.group is not None:
+            distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self.group)
+        if number == 0:
+            return
+        runner.message_hub.update_info("validation_cut", validation_cut)
+        for hook in runner.hooks if validation_cut else ():
+            if isinstance(hook, EMAHook):
+                hook.after_val_epoch(runner)  # puts the trained weights back in place
+        for hook in runner.hooks:
+            if isinstance(hook, BuffersHook):
+                hook.unite(runner)
+            if isinstance(hook, SafeCheckpointHook):
+                hook.save_between(runner, finished)
+        runner.finish_saving()
+        if self.group is not None:
+            distributed.barrier(self.group)  # the launcher ends all processes once the first has ended
+        say_note(f"saved after iteration {finished}; --resume goes on from there")
+        raise Stopped(int(number))
+
+
+def requeue_job() -> None:
+    """Asks Slurm, in the first process, to queue this job again. Outside Slurm a note says that there is no job."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
+        return
+    if not job:
+        say_note("--requeue: SLURM_JOB_ID is not set, so there is no job to queue again")
+        return
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+    say_note(f"job {job} is queued again" if done.returncode == 0 else f"scontrol requeue {job}: {done.stderr.strip()}")

@@ -1,0 +1,257 @@
+"""A signal ends a training after its step, with a checkpoint; the resumed training is the uninterrupted one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import Losses, same
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from paper_run import EPOCH, RECIPE, options_for, write_images
+
+from engine import signals
+from engine.cli import run_tool
+from engine.config import load_config
+from engine.run import build_training
+from engine.signals import Stopped, requeue_job
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def shallow(cut_depths):
+    cut_depths("van_b0", (1, 1, 1, 1))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@HOOKS.register_module(force=True)
+class SignalHook(Hook):
+    """Sends this process a signal at a moment of the training: ``("step", 3)`` or ``("validation", 1)``."""
+
+    priority = "HIGHEST"
+
+    def __init__(self, moment, number=signal.SIGTERM):
+        self.kind, self.count, self.number = *moment, number
+
+    def reached(self, kind):
+        if kind == self.kind:
+            self.count -= 1
+            if self.count == 0:
+                os.kill(os.getpid(), self.number)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.reached("step")
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.reached("validation")
+
+
+def prepare(images, work_dir, moment=None, resume=None, **options):
+    """A run of two epochs, each with a checkpoint and a validation at its end."""
+    hooks = [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")]
+    hooks += [dict(type="SignalHook", moment=moment)] if moment else []
+    split = {name: part for name, part in options_for(images).items() if not name.startswith(("val_", "test_"))}
+    split |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=1, save_best="top1")}
+    split |= {"custom_hooks": hooks, "train_cfg.val_interval": 1, "val_dataloader.num_workers": 0, **options}
+    return build_training(load_config(RECIPE, split), work_dir, resume=resume, device="cpu")
+
+
+def losses_of(runner):
+    return next(hook.values for hook in runner.hooks if isinstance(hook, Losses))
+
+
+@pytest.fixture(scope="module")
+def straight(images, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        from backbones import VAN
+
+        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
+        folder = tmp_path_factory.mktemp("straight")
+        runner = prepare(images, folder)
+        runner.train()
+        return losses_of(runner), folder
+
+
+@pytest.mark.parametrize(
+    ("moment", "finished"),
+    [(("step", 3), 3), (("step", EPOCH), EPOCH), (("step", EPOCH + 2), EPOCH + 2), (("validation", 1), EPOCH)],
+    ids=["in an epoch", "last step of an epoch", "second epoch", "in a validation"],
+)
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, capsys, moment, finished):
+    losses, folder = straight
+    runner = prepare(images, tmp_path, moment)
+    with pytest.raises(Stopped) as stop:
+        runner.train()
+    assert stop.value.code == 143 and losses_of(runner) == losses[:finished]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    err = capsys.readouterr().err
+    assert "SIGTERM: the run saves a checkpoint after this step" in err
+    assert f"saved after iteration {finished}; --resume goes on from there" in err
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == f"iter_{finished}.pth"
+    again = prepare(images, tmp_path, resume="auto")
+    again.train()
+    assert losses_of(again) == losses[finished:]
+    ours, theirs = (torch.load(path / "epoch_2.pth", weights_only=True) for path in (tmp_path, folder))
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        same(ours[part], theirs[part], part)
+    scores = [content["message_hub"]["runtime_info"]["best_score"] for content in (ours, theirs)]
+    assert scores[0] == scores[1]
+    assert {path.name for path in tmp_path.glob("*.pth")} == {path.name for path in folder.glob("*.pth")}
+
+
+def test_auto_starts_a_run_where_there_is_none(images, tmp_path):
+    assert prepare(images, tmp_path, resume="auto").cfg.resume is False
+
+
+def test_what_comes_at_once_is_one_signal_and_a_later_one_ends_the_process(monkeypatch, capsys):
+    sent, request = [], signals.Request()
+    monkeypatch.setattr(signals.os, "kill", lambda process, number: sent.append(number))
+    monkeypatch.setattr(signals.signal, "signal", lambda number, handler: sent.append(handler))
+    request(signal.SIGTERM, None)
+    request(signal.SIGTERM, None)
+    assert sent == [] and capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(signals, "TWICE", 0.0)
+    request(signal.SIGTERM, None)
+    assert sent == [signal.SIG_DFL, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
+def test_a_tool_ends_with_the_status_of_the_signal(number):
+    def main():
+        raise Stopped(number)
+
+    with pytest.raises(SystemExit) as stop:
+        run_tool(main)
+    assert stop.value.code == 128 + number
+
+
+def test_an_error_after_a_signal_ends_as_the_signal_does(images, tmp_path, monkeypatch, capsys):
+    """As when another process is gone, and gloo raises."""
+    runner = prepare(images, tmp_path, ("step", 2))
+
+    def gone(*_):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(
+        signals.StopHook, "stop_if_asked", lambda self, runner, n, **_: runner.request.number and gone()
+    )
+    with pytest.raises(Stopped):
+        runner.train()
+    assert "no checkpoint could be saved after the signal: RuntimeError: Connection closed" in capsys.readouterr().err
+
+
+def test_requeue_asks_slurm_in_the_first_process_alone(tmp_path, monkeypatch, capsys):
+    answers = tmp_path / "asked"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {answers}\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    requeue_job()
+    assert "SLURM_JOB_ID is not set" in capsys.readouterr().err and not answers.exists()
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("SLURM_PROCID", rank)
+        requeue_job()
+    assert answers.read_text() == "requeue 71\n" and "job 71 is queued again" in capsys.readouterr().err
+
+
+SLOW = """
+import time
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from backbones import VAN
+
+VAN.ARCHS["van_b0"] = VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))
+
+@HOOKS.register_module()
+class SlowHook(Hook):
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        time.sleep(0.2)
+"""
+
+
+def start(images, folder, processes):
+    """Two processes, or one without a launcher, that train for longer than the test waits, with loader workers."""
+    (folder / "slow.py").write_text(SLOW)
+    options = options_for(images, workers=1) | {"train_cfg.max_epochs": 1000, "custom_hooks": [dict(type="SlowHook")]}
+    options |= {"train_dataloader.batch_size": 2, "default_hooks.checkpoint": dict(by_epoch=True, interval=500)}
+    cfg = load_config(RECIPE, options)
+    cfg.custom_imports.imports.append("slow")
+    cfg.dump(folder / "config.py")
+    command = [sys.executable, str(ROOT / "tools/train.py"), str(folder / "config.py"), "--device", "cpu"]
+    if processes > 1:
+        command[1:2] = [str(ROOT / "tools/launch/launch.py"), str(processes), command[1]]
+        command += ["--launcher", "pytorch"]
+    paths = os.pathsep.join([str(ROOT), str(folder)])
+    log = open(folder / "log", "w")  # noqa: SIM115
+    process = subprocess.Popen(
+        [*command, "--work-dir", str(folder / "run"), "--resume", "auto"],
+        env=dict(os.environ, PYTHONPATH=paths),
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    wait_for(lambda: len(scalars(folder)) > 0, process, folder)
+    return process
+
+
+def scalars(folder):
+    found = sorted((folder / "run").glob("*/vis_data/scalars.json"))
+    return [json.loads(line) for line in found[-1].read_text().splitlines()] if found else []
+
+
+def wait_for(reached, process, folder, seconds=120):
+    ends = time.monotonic() + seconds
+    while not reached():
+        assert process is None or process.poll() is None, (folder / "log").read_text()[-2000:]
+        assert time.monotonic() < ends, (folder / "log").read_text()[-2000:]
+        time.sleep(0.1)
+
+
+def processes_of(folder):
+    """The processes, of any parent, that were started for a folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
+        except OSError:
+            continue
+        if str(folder / "config.py").encode() in words:
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_the_whole_group_saves_once_and_leaves_no_process(images, tmp_path, processes):
+    """As Ctrl-C and Slurm do: launcher, processes and workers of loaders all get the signal."""
+    process = start(images, tmp_path, processes)
+    for other in processes_of(tmp_path):
+        os.kill(other, signal.SIGTERM)
+    assert process.wait(timeout=60) == 143, (tmp_path / "log").read_text()[-2000:]
+    text = (tmp_path / "log").read_text()
+    assert text.count("saved after iteration") == 1 and "Traceback" not in text, text[-2000:]
+    wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)
+    assert Path((tmp_path / "run/last_checkpoint").read_text()).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's signal at a parent's death")
+def test_a_killed_launcher_leaves_no_process_and_no_lock(images, tmp_path):
+    process = start(images, tmp_path, 2)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 45)
+    assert "saved after iteration" in (tmp_path / "log").read_text()
+    again = start(images, tmp_path, 1)
+    again.kill()
+    again.wait()
+    wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)
