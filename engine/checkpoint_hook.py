@@ -9,6 +9,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from backbones.errors import arguments_of, unknown
+from engine.saving import finish_saving, later, saving_failed
 from engine.work_dir import RECORD, record_last, remove
 
 BETWEEN = "checkpoint_between"  # the record of a checkpoint in addition to the regular ones
@@ -47,7 +48,7 @@ class SafeCheckpointHook(CheckpointHook):
     """mmengine's hook, except that a new checkpoint is on the disk before its record, and its record before removals.
 
     mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend remembers them.
-    Files are written and removed in order, by ``runner.later``.
+    Files are written and removed in order, by ``engine.saving.later``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any):
@@ -67,8 +68,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Saves if that is due. Raises UserError if an earlier file could not be written."""
-        if runner.saving_failed():
-            runner.finish_saving()
+        if saving_failed(runner):
+            finish_saving(runner)
         super().after_train_iter(runner, *args, **kwargs)
         self.remove_outdated(runner)
 
@@ -91,7 +92,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.remove_outdated(runner)
 
     def after_train(self, runner: Any) -> None:
-        runner.finish_saving()  # mmengine reads the files that it publishes
+        finish_saving(runner)  # mmengine reads the files that it publishes
         super().after_train(runner)
 
     def save_between(self, runner: Any, finished: int) -> None:
@@ -118,7 +119,7 @@ class SafeCheckpointHook(CheckpointHook):
             by_epoch=by_epoch,
         )
         if is_main_process():
-            runner.later(record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+            later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
 
     def remove_outdated(self, runner: Any) -> None:
         kept = (
@@ -127,7 +128,7 @@ class SafeCheckpointHook(CheckpointHook):
             *getattr(self, "best_ckpt_path_dict", {}).values(),
         )
         for path in self.file_backend.take(kept):
-            runner.later(remove, path)
+            later(runner, remove, path)
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         """mmengine's method, except that the record ``last_checkpoint`` is replaced after the file is written."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from engine.checkpoints import (
 from engine.console import prints_to_log, say_note
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
-from engine.saving import Writer, copied
+from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
 from engine.signals import Request, Stopped, WorkerStart, caught, end_persistent_workers, end_workers
 from engine.structure import settle_structure, write_structure
@@ -222,31 +222,15 @@ class SafeRunner(Runner):
         Raises:
             UserError: an earlier file could not be written.
         """
-        self.finish_saving()
+        finish_saving(self)
         meta = dict(meta or {})
         meta.setdefault("epoch", self.epoch + by_epoch)
         meta.setdefault("iter", self.iter + (not by_epoch))
         content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
         self.call_hook("before_save_checkpoint", checkpoint=content)
         path = Path(out_dir).absolute() / filename
-        self.later(save_safely, content if self.writer is None else copied(content), path)
-        self.later(partial(self.call_hook, "after_save_checkpoint", path=path))
-
-    def later(self, job: Callable[..., Any], *args: Any) -> None:
-        """Does a job after those before it, in a training without waiting for it."""
-        if self.writer is None:
-            job(*args)
-        else:
-            self.writer.submit(job, *args)
-
-    def saving_failed(self) -> bool:
-        """Whether a job of :meth:`later` failed, which :meth:`finish_saving` then tells."""
-        return self.writer is not None and self.writer.has_failed()
-
-    def finish_saving(self) -> None:
-        """Waits until the jobs of :meth:`later` are done. Raises UserError if a file could not be written."""
-        if self.writer is not None:
-            self.writer.join()
+        later(self, save_safely, content if self.writer is None else copied(content), path)
+        later(self, partial(self.call_hook, "after_save_checkpoint", path=path))
 
     def checkpoint_content(
         self, meta: dict[str, Any], save_optimizer: bool = True, save_param_scheduler: bool = True

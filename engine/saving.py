@@ -66,6 +66,30 @@ class Writer:
             self.thread.shutdown()
 
 
+def later(runner: Any, job: Callable[..., Any], *args: Any) -> None:
+    """Does a job after those before it: in a training of ``SafeRunner`` without waiting for it, else at once.
+
+    mmengine's own Runner, which may run a dumped config, has no writer.
+    """
+    writer = getattr(runner, "writer", None)
+    if writer is None:
+        job(*args)
+    else:
+        writer.submit(job, *args)
+
+
+def saving_failed(runner: Any) -> bool:
+    """Whether a job of :func:`later` failed, which :func:`finish_saving` then tells."""
+    writer = getattr(runner, "writer", None)
+    return writer is not None and writer.has_failed()
+
+
+def finish_saving(runner: Any) -> None:
+    """Waits until the jobs of :func:`later` are done. Raises UserError if a file could not be written."""
+    if writer := getattr(runner, "writer", None):
+        writer.join()
+
+
 def copied(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
     """A copy in host memory, which later steps of the training do not change. What shares memory still does."""
     copies = {} if copies is None else copies

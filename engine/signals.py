@@ -24,6 +24,7 @@ from torch import distributed
 from engine.checkpoint_hook import SafeCheckpointHook
 from engine.console import say_note
 from engine.hooks import BuffersHook
+from engine.saving import finish_saving
 from engine.work_dir import leave_locks
 
 TWICE = 2.0
@@ -139,24 +140,29 @@ class StopHook(Hook):
     priority = "LOWEST"  # after the checkpoint of the step, if one is due
 
     def __init__(self) -> None:
+        self.request: Request | None = None  # while a training runs
         self.group: Any = None  # of processes that tell each other on the CPU, without waiting for a GPU
 
     def before_train(self, runner: Any) -> None:
-        if runner.distributed and self.group is None:
+        self.request = getattr(runner, "request", None)  # mmengine's own Runner has none
+        if self.request is not None and runner.distributed and self.group is None:
             self.group = distributed.new_group(backend="gloo")
         if runner.message_hub.runtime_info.get("validation_cut"):
             runner.message_hub.update_info("validation_cut", False)
             runner.val_loop.run()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.stop_if_asked(runner, runner.iter + 1)
+        # A checkpoint does not hold the gradients that a step of several batches has gathered so far.
+        wrapper = runner.optim_wrapper
+        if all(one.should_update() for one in (wrapper.values() if hasattr(wrapper, "values") else [wrapper])):
+            self.stop_if_asked(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        if runner.request is not None:  # in a training
+        if self.request is not None:  # in a training
             self.stop_if_asked(runner, runner.iter, validation_cut=True)
 
     def stop_if_asked(self, runner: Any, finished: int, validation_cut: bool = False) -> None:
-        number = torch.tensor(runner.request.number if runner.request else 0)
+        number = torch.tensor(self.request.number if self.request else 0)
         if self.group is not None:
             distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self.group)
         if number == 0:
@@ -170,7 +176,7 @@ class StopHook(Hook):
                 hook.unite(runner)
             if isinstance(hook, SafeCheckpointHook):
                 hook.save_between(runner, finished)
-        runner.finish_saving()
+        finish_saving(runner)
         if self.group is not None:
             distributed.barrier(self.group)  # the launcher ends all processes once the first has ended
         say_note(f"saved after iteration {finished}; --resume goes on from there")

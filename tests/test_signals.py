@@ -88,12 +88,12 @@ def straight(images, tmp_path_factory):
     ids=["in an epoch", "last step of an epoch", "second epoch", "in a validation"],
 )
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, capsys, moment, finished):
-    losses, folder = straight
+    (losses, folder), before = straight, signal.getsignal(signal.SIGTERM)
     runner = prepare(images, tmp_path, moment)
     with pytest.raises(Stopped) as stop:
         runner.train()
     assert stop.value.code == 143 and losses_of(runner) == losses[:finished]
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
     err = capsys.readouterr().err
     assert "SIGTERM: the run saves a checkpoint after this step" in err
     assert f"saved after iteration {finished}; --resume goes on from there" in err
@@ -107,6 +107,18 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(images, straight, tm
     scores = [content["message_hub"]["runtime_info"]["best_score"] for content in (ours, theirs)]
     assert scores[0] == scores[1]
     assert {path.name for path in tmp_path.glob("*.pth")} == {path.name for path in folder.glob("*.pth")}
+
+
+def test_a_step_of_several_batches_is_finished_first(images, tmp_path):
+    options = {"optim_wrapper.accumulative_counts": 2, "train_cfg.val_interval": 9}
+    whole = prepare(images, tmp_path / "whole", **options)
+    whole.train()
+    with pytest.raises(Stopped):
+        prepare(images, tmp_path / "run", ("step", 3), **options).train()
+    assert Path((tmp_path / "run/last_checkpoint").read_text()).name == "iter_4.pth"
+    again = prepare(images, tmp_path / "run", resume="auto", **options)
+    again.train()
+    assert losses_of(again) == losses_of(whole)[4:]
 
 
 def test_auto_starts_a_run_where_there_is_none(images, tmp_path):
