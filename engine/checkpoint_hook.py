@@ -122,6 +122,8 @@ class SafeCheckpointHook(CheckpointHook):
             later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
 
     def remove_outdated(self, runner: Any) -> None:
+        if not self.file_backend.outdated:
+            return
         kept = (
             self.last_ckpt,
             getattr(self, "best_ckpt_path", None),

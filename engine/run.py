@@ -201,7 +201,8 @@ def choose_start(cfg: Config, folder: WorkDir, resume: bool | str | Path | None,
         UserError: the options exclude each other, a checkpoint is absent, or the folder holds a run.
     """
     resume = resume if resume is not None else cfg.get("resume", False)
-    resume = folder.is_used() if resume == "auto" else resume
+    if resume == "auto":
+        resume = folder.is_used() and folder.last_checkpoint()
     if resume and overwrite:
         raise UserError("--resume and --overwrite exclude each other")
     if resume is True and cfg.get("load_from"):

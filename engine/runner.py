@@ -29,11 +29,12 @@ from engine.checkpoints import (
     without_history,
 )
 from engine.console import prints_to_log, say_note
+from engine.loader_workers import WorkerStart, end_loaders
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
-from engine.signals import Request, Stopped, WorkerStart, caught, end_persistent_workers, end_workers
+from engine.signals import Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
 from engine.work_dir import RESUMED, WorkDir
@@ -50,6 +51,7 @@ class SafeRunner(Runner):
     folder: WorkDir | None = None  # the work dir, if engine.run locked it for a training
     start: dict[str, Any] | None = None  # the content of cfg.load_from, from building the model until loading it
     loaded = False  # whether a checkpoint was loaded
+    loaders: tuple[DataLoader, ...] = ()  # that this runner built
     writer: Writer | None = None  # writes checkpoints, while a training runs
     request: Request | None = None  # the signal that asks to stop, while a training runs
 
@@ -71,10 +73,10 @@ class SafeRunner(Runner):
         """Trains. An error after a signal, as when another process is gone already, ends the run as the signal does."""
         try:
             trained = super().train()
-            end_persistent_workers(self.train_loop, self.val_loop)
+            end_loaders(self.loaders)
             return trained
         except BaseException as error:
-            end_workers()
+            end_loaders(self.loaders, lost=True)
             if not isinstance(error, Exception) or not self.request.number:
                 raise
             say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
@@ -84,14 +86,14 @@ class SafeRunner(Runner):
         """Metrics of the validation set, in Python's own types."""
         with prints_to_log(self):
             found = to_plain_types(super().val())
-        end_persistent_workers(self.val_loop)
+        end_loaders(self.loaders)
         return found
 
     def test(self) -> dict[str, Any]:
         """Metrics of the test set, in Python's own types."""
         with prints_to_log(self):
             found = to_plain_types(super().test())
-        end_persistent_workers(self.test_loop)
+        end_loaders(self.loaders)
         return found
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
@@ -113,7 +115,8 @@ class SafeRunner(Runner):
             skip_unreadable(loader.dataset, self.cfg.get("max_unreadable", SHARE))
         if isinstance(loader.batch_sampler, SeededBatches):
             with_seeded_items(loader.dataset)
-        loader.worker_init_fn = WorkerStart(loader.worker_init_fn)
+        loader.worker_init_fn = WorkerStart(loader)
+        self.loaders += (loader,)
         return loader
 
     def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:

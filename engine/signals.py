@@ -3,20 +3,18 @@
 Slurm sends SIGTERM before it takes a machine away, or another signal some time before (``sbatch --signal=USR1@120``).
 """
 
-import atexit
 import contextlib
-import multiprocessing
 import os
 import signal
 import subprocess
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from torch import distributed
@@ -25,10 +23,12 @@ from engine.checkpoint_hook import SafeCheckpointHook
 from engine.console import say_note
 from engine.hooks import BuffersHook
 from engine.saving import finish_saving
-from engine.work_dir import leave_locks
 
-TWICE = 2.0
+TWICE = 2.0  # seconds
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+ASKED = "the run saves a checkpoint after this step and ends; again ends it now"
 
 
 class Stopped(SystemExit):
@@ -60,74 +60,29 @@ class Request:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number, self.time = number, time.monotonic()
-        say_note(
-            f"{signal.Signals(number).name}: the run saves a checkpoint after this step and ends; again ends it now"
-        )
+        if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
+            os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
 
 
 @contextlib.contextmanager
 def caught() -> Iterator[Request]:
-    """Lets signals ask for a stop inside the block. Outside the main thread, where Python cannot, they act as usual."""
+    """Lets signals ask for a stop inside the block.
+
+    A signal that is ignored stays so, as SIGHUP under ``nohup``. Outside the main thread Python cannot catch any.
+    """
     request = Request()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request) for number in STOPPING}
+    ignored = (signal.SIG_IGN, None)  # None: not set by Python, which could not restore such a handler
+    before = {number: signal.getsignal(number) for number in STOPPING if signal.getsignal(number) not in ignored}
     try:
+        for number in before:
+            signal.signal(number, request)
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class WorkerStart:
-    """The start of a loader's worker: the worker takes no part in signals and in the lock of the work dir.
-
-    The process that started the worker ends it, also when a signal goes to all processes. When that process is killed,
-    the lock is free at once.
-
-    Args:
-        then: another function for the start of a worker.
-    """
-
-    def __init__(self, then: Callable[[int], None] | None):
-        self.then = then
-        self.leaving = multiprocessing.RawValue("b", 0)  # shared with the workers: whether SIGTERM ends them
-        STARTS.add(self)
-
-    def __call__(self, worker: int) -> None:
-        for number in STOPPING:
-            signal.signal(number, self.leave_if_told)
-        leave_locks()
-        if self.then is not None:
-            self.then(worker)
-
-    def leave_if_told(self, number: int, frame: FrameType | None) -> None:
-        if self.leaving.value:
-            os._exit(0)
-
-
-STARTS: weakref.WeakSet[WorkerStart] = weakref.WeakSet()
-
-
-@atexit.register
-def end_workers() -> None:
-    """Ends the workers of all loaders. Python waits for them at its exit, and PyTorch 5 s for each of a lost loader."""
-    for start in STARTS:
-        start.leaving.value = 1
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.terminate()
-
-
-def end_persistent_workers(*loops: Any) -> None:
-    """Ends the workers that the loaders of loops keep for a next epoch. Else they live until Python collects these."""
-    for loop in loops:
-        loader = getattr(loop, "dataloader", None)
-        iterator = getattr(loader, "_iterator", None)
-        if iterator is not None:
-            iterator._shutdown_workers()
-            loader._iterator = None
 
 
 @HOOKS.register_module(force=True)
@@ -147,7 +102,7 @@ class StopHook(Hook):
         self.request = getattr(runner, "request", None)  # mmengine's own Runner has none
         if self.request is not None and runner.distributed and self.group is None:
             self.group = distributed.new_group(backend="gloo")
-        if runner.message_hub.runtime_info.get("validation_cut"):
+        if runner.message_hub.runtime_info.get("validation_cut") and runner.val_loop is not None:
             runner.message_hub.update_info("validation_cut", False)
             runner.val_loop.run()
 
@@ -174,12 +129,16 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, BuffersHook):
                 hook.unite(runner)
-            if isinstance(hook, SafeCheckpointHook):
-                hook.save_between(runner, finished)
+        saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        for hook in saving:
+            hook.save_between(runner, finished)
         finish_saving(runner)
         if self.group is not None:
             distributed.barrier(self.group)  # the launcher ends all processes once the first has ended
-        say_note(f"saved after iteration {finished}; --resume goes on from there")
+        if saving:
+            say_note(f"saved after iteration {finished}; --resume goes on from there")
+        else:
+            say_note("the config has no checkpoint hook, so nothing is saved")
         raise Stopped(int(number))
 
 

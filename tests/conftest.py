@@ -53,6 +53,20 @@ def cut_depths(monkeypatch):
     return cut
 
 
+@pytest.fixture(scope="module")
+def noise_images(tmp_path_factory):
+    """The folder of images that tests/paper_run.py trains on."""
+    from paper_run import write_images
+
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def shallow_van(cut_depths):
+    """VAN-B0 with one block in each stage."""
+    cut_depths("van_b0", (1, 1, 1, 1))
+
+
 @pytest.fixture
 def tiny(cut_depths):
     """Makes backbones with one block a stage, for a compiler that remembers nothing."""

@@ -64,6 +64,16 @@ def test_a_file_that_declares_more_than_it_holds_is_refused(tmp_path):
         read_checkpoint(tmp_path / "bomb.pth")
 
 
+def test_a_lack_of_memory_is_one_line(content, tmp_path, monkeypatch):
+    def load(*_, **__):
+        raise MemoryError
+
+    save(content, tmp_path / "own.pth")
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(UserError, match=r"own\.pth \(it declares more than the memory holds\)"):
+        read_checkpoint(tmp_path / "own.pth")
+
+
 def test_a_change_is_told_and_taken_and_a_removal_is_no_change(content, tmp_path):
     save(content, tmp_path / "own.pth")
     stored = torch.load(tmp_path / "own.pth", weights_only=True)

@@ -19,7 +19,7 @@ import torch
 import train as train_tool
 from helpers import Losses, run, same
 from mmengine.registry import MODELS
-from paper_run import EPOCH, RECIPE, options_for, write_images
+from paper_run import EPOCH, RECIPE, options_for
 from torch.utils.data import DataLoader, SequentialSampler
 
 from backbones import UserError
@@ -32,19 +32,14 @@ from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_item
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(autouse=True)
-def shallow(cut_depths):
-    cut_depths("van_b0", (1, 1, 1, 1))
+pytestmark = pytest.mark.usefixtures("shallow_van")
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("images"))
-
-
-def train(images, work_dir, resume=None, **options):
+def train(noise_images, work_dir, resume=None, **options):
     """The losses of a training, and its last checkpoint."""
-    runner = build_training(load_config(RECIPE, options_for(images, **options)), work_dir, resume=resume, device="cpu")
+    runner = build_training(
+        load_config(RECIPE, options_for(noise_images, **options)), work_dir, resume=resume, device="cpu"
+    )
     runner.train()
     losses = next(hook.values for hook in runner.hooks if isinstance(hook, Losses))
     last = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))[-1]
@@ -52,39 +47,39 @@ def train(images, work_dir, resume=None, **options):
 
 
 @pytest.fixture(scope="module")
-def straight(images, tmp_path_factory):
+def straight(noise_images, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         from backbones import VAN
 
         patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
         folder = tmp_path_factory.mktemp("straight")
-        return (*train(images, folder), folder)
+        return (*train(noise_images, folder), folder)
 
 
 @pytest.mark.parametrize(("steps", "workers"), [(4, 2), (8, 0)])
-def test_a_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, steps, workers):
+def test_a_resumed_run_is_the_uninterrupted_one(noise_images, straight, tmp_path, steps, workers):
     """From the middle of the first and of the second epoch; the number of workers does not matter."""
     losses, last, folder = straight
     assert len(losses) == 2 * EPOCH and len(set(losses)) == 2 * EPOCH
-    again, ours = train(images, tmp_path, resume=folder / f"iter_{steps}.pth", workers=workers)
+    again, ours = train(noise_images, tmp_path, resume=folder / f"iter_{steps}.pth", workers=workers)
     assert again == losses[steps:]
     for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
         same(ours[part], last[part], part)
 
 
-def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, straight, tmp_path, capsys):
+def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(noise_images, straight, tmp_path, capsys):
     """After an epoch the next epoch is whole. After four of six batches of 2, one batch of 4 is left."""
     folder = straight[2]
     options = {"train_dataloader.batch_size": 4}
-    losses, last = train(images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
+    losses, last = train(noise_images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
     assert len(losses) == 1 + 3 and last["meta"]["epoch"] == 1
     assert "training for 4 iterations" in capsys.readouterr().out
     options |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=-1, save_best=None)}
     first = tmp_path / "first"
     build_training(
-        load_config(RECIPE, options_for(images, **options | {"train_dataloader.batch_size": 2})), first
+        load_config(RECIPE, options_for(noise_images, **options | {"train_dataloader.batch_size": 2})), first
     ).train()
-    cfg = load_config(RECIPE, options_for(images, **options))
+    cfg = load_config(RECIPE, options_for(noise_images, **options))
     runner = build_training(cfg, tmp_path / "second", resume=first / "epoch_1.pth", device="cpu")
     capsys.readouterr()
     runner.train()
@@ -93,12 +88,12 @@ def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(images, st
     assert lines[0].startswith("training for 3 iterations") and lines[-2].endswith("eta 0:00")
 
 
-def test_another_seed_is_another_run(images, straight, tmp_path):
-    losses, _ = train(images, tmp_path, workers=0, **{"randomness.seed": 1, "train_cfg.max_epochs": 1})
+def test_another_seed_is_another_run(noise_images, straight, tmp_path):
+    losses, _ = train(noise_images, tmp_path, workers=0, **{"randomness.seed": 1, "train_cfg.max_epochs": 1})
     assert not set(losses) & set(straight[0])
 
 
-def test_iterations_over_several_epochs_resume_exactly(images, tmp_path):
+def test_iterations_over_several_epochs_resume_exactly(noise_images, tmp_path):
     """Of a sampler that ends: the tenth batch is the fourth of the second epoch."""
     options = {
         "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=12),
@@ -106,8 +101,8 @@ def test_iterations_over_several_epochs_resume_exactly(images, tmp_path):
         "log_processor.by_epoch": False,
         "default_hooks.checkpoint": dict(by_epoch=False, interval=10, max_keep_ckpts=-1, save_best=None),
     }
-    losses, last = train(images, tmp_path / "straight", **copy.deepcopy(options))
-    again, ours = train(images, tmp_path / "resumed", resume=tmp_path / "straight/iter_10.pth", **options)
+    losses, last = train(noise_images, tmp_path / "straight", **copy.deepcopy(options))
+    again, ours = train(noise_images, tmp_path / "resumed", resume=tmp_path / "straight/iter_10.pth", **options)
     assert again == losses[10:]
     same(ours["state_dict"], last["state_dict"])
 
@@ -180,10 +175,10 @@ class Losses(Hook):
 """
 
 
-def test_two_processes_are_one(images, tmp_path):
+def test_two_processes_are_one(noise_images, tmp_path):
     """With batch norm in eval mode, the same images a step and no randomness in the step itself."""
     (tmp_path / "losses.py").write_text(SAVED)
-    options = options_for(images, workers=0) | {
+    options = options_for(noise_images, workers=0) | {
         "model.backbone.drop_path_rate": 0.0,
         "model.backbone.norm_eval": True,
         "model.mixup": None,
@@ -225,9 +220,9 @@ class Breaks(Classifier):
     sums, bad = [], None
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_shown_again(images, tmp_path, monkeypatch, capsys):
+def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_shown_again(noise_images, tmp_path, monkeypatch, capsys):
     """Of the sixth step. The file is a checkpoint of the moment before, and the last good checkpoint stays."""
-    options = options_for(images, workers=0) | {"model.type": "Breaks"}
+    options = options_for(noise_images, workers=0) | {"model.type": "Breaks"}
     cfg = load_config(RECIPE, options)
     build_training(cfg, tmp_path / "whole", device="cpu").train()
     Breaks.bad = Breaks.sums[5]

@@ -1,6 +1,8 @@
 """The GPU report in its small form, on the machine of the tests: its sections, its time limit, and its errors."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -41,6 +43,15 @@ def test_the_tables_hold_every_figure(report):
     for name, section in content["sections"].items():
         assert f"## {name}: done" in text
         assert text.count("\n|") >= len(section["rows"]) + 2
+
+
+def test_a_hidden_package_is_not_installed_and_the_others_are(tmp_path):
+    code = "import json, sys; from importlib import metadata as m, util; "
+    code += "print([util.find_spec(n) is None for n in ('yapf', 'json')], m.distribution('torch').name)\n"
+    code += "try: m.distribution('yapf')\nexcept m.PackageNotFoundError: print('absent')"
+    env = dict(os.environ, PYTHONPATH=str(gpu_report.hide("yapf", tmp_path / "hidden")))
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout.split() == ["[True,", "False]", "torch", "absent"], done.stderr
 
 
 def test_every_operator_is_compared(monkeypatch):

@@ -1,6 +1,7 @@
 """A signal ends a training after its step, with a checkpoint; the resumed training is the uninterrupted one."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import torch
 from helpers import Losses, same
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from paper_run import EPOCH, RECIPE, options_for, write_images
+from paper_run import EPOCH, RECIPE, options_for
 
 from engine import signals
 from engine.cli import run_tool
@@ -24,14 +25,7 @@ from engine.signals import Stopped, requeue_job
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.fixture(autouse=True)
-def shallow(cut_depths):
-    cut_depths("van_b0", (1, 1, 1, 1))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    return write_images(tmp_path_factory.mktemp("images"))
+pytestmark = pytest.mark.usefixtures("shallow_van")
 
 
 @HOOKS.register_module(force=True)
@@ -56,11 +50,11 @@ class SignalHook(Hook):
         self.reached("validation")
 
 
-def prepare(images, work_dir, moment=None, resume=None, **options):
+def prepare(noise_images, work_dir, moment=None, resume=None, **options):
     """A run of two epochs, each with a checkpoint and a validation at its end."""
     hooks = [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")]
     hooks += [dict(type="SignalHook", moment=moment)] if moment else []
-    split = {name: part for name, part in options_for(images).items() if not name.startswith(("val_", "test_"))}
+    split = {name: part for name, part in options_for(noise_images).items() if not name.startswith(("val_", "test_"))}
     split |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=1, save_best="top1")}
     split |= {"custom_hooks": hooks, "train_cfg.val_interval": 1, "val_dataloader.num_workers": 0, **options}
     return build_training(load_config(RECIPE, split), work_dir, resume=resume, device="cpu")
@@ -71,13 +65,13 @@ def losses_of(runner):
 
 
 @pytest.fixture(scope="module")
-def straight(images, tmp_path_factory):
+def straight(noise_images, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         from backbones import VAN
 
         patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
         folder = tmp_path_factory.mktemp("straight")
-        runner = prepare(images, folder)
+        runner = prepare(noise_images, folder)
         runner.train()
         return losses_of(runner), folder
 
@@ -87,18 +81,18 @@ def straight(images, tmp_path_factory):
     [(("step", 3), 3), (("step", EPOCH), EPOCH), (("step", EPOCH + 2), EPOCH + 2), (("validation", 1), EPOCH)],
     ids=["in an epoch", "last step of an epoch", "second epoch", "in a validation"],
 )
-def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(images, straight, tmp_path, capsys, moment, finished):
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(noise_images, straight, tmp_path, capfd, moment, finished):
     (losses, folder), before = straight, signal.getsignal(signal.SIGTERM)
-    runner = prepare(images, tmp_path, moment)
+    runner = prepare(noise_images, tmp_path, moment)
     with pytest.raises(Stopped) as stop:
         runner.train()
     assert stop.value.code == 143 and losses_of(runner) == losses[:finished]
     assert signal.getsignal(signal.SIGTERM) == before
-    err = capsys.readouterr().err
+    err = capfd.readouterr().err
     assert "SIGTERM: the run saves a checkpoint after this step" in err
     assert f"saved after iteration {finished}; --resume goes on from there" in err
     assert Path((tmp_path / "last_checkpoint").read_text()).name == f"iter_{finished}.pth"
-    again = prepare(images, tmp_path, resume="auto")
+    again = prepare(noise_images, tmp_path, resume="auto")
     again.train()
     assert losses_of(again) == losses[finished:]
     ours, theirs = (torch.load(path / "epoch_2.pth", weights_only=True) for path in (tmp_path, folder))
@@ -109,29 +103,74 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(images, straight, tm
     assert {path.name for path in tmp_path.glob("*.pth")} == {path.name for path in folder.glob("*.pth")}
 
 
-def test_a_step_of_several_batches_is_finished_first(images, tmp_path):
+def test_a_step_of_several_batches_is_finished_first(noise_images, tmp_path):
     options = {"optim_wrapper.accumulative_counts": 2, "train_cfg.val_interval": 9}
-    whole = prepare(images, tmp_path / "whole", **options)
+    whole = prepare(noise_images, tmp_path / "whole", **options)
     whole.train()
     with pytest.raises(Stopped):
-        prepare(images, tmp_path / "run", ("step", 3), **options).train()
+        prepare(noise_images, tmp_path / "run", ("step", 3), **options).train()
     assert Path((tmp_path / "run/last_checkpoint").read_text()).name == "iter_4.pth"
-    again = prepare(images, tmp_path / "run", resume="auto", **options)
+    again = prepare(noise_images, tmp_path / "run", resume="auto", **options)
     again.train()
     assert losses_of(again) == losses_of(whole)[4:]
 
 
-def test_auto_starts_a_run_where_there_is_none(images, tmp_path):
-    assert prepare(images, tmp_path, resume="auto").cfg.resume is False
+@pytest.mark.parametrize("number", signals.STOPPING)
+def test_an_ignored_signal_stays_ignored(number):
+    """As SIGHUP under nohup, and SIGINT in a shell's background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with signals.caught() as request:
+            os.kill(os.getpid(), number)
+        assert request.number == 0 and signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
 
 
-def test_what_comes_at_once_is_one_signal_and_a_later_one_ends_the_process(monkeypatch, capsys):
+def test_a_run_without_checkpoints_says_that_nothing_is_saved(noise_images, tmp_path, capfd):
+    runner = prepare(noise_images, tmp_path, ("step", 2), **{"default_hooks.checkpoint": None})
+    with pytest.raises(Stopped):
+        runner.train()
+    err = capfd.readouterr().err
+    assert "no checkpoint hook, so nothing is saved" in err and "saved after" not in err
+
+
+def test_an_error_ends_the_workers_of_the_run_and_no_other_process(noise_images, tmp_path):
+    mine = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    mine.start()
+    runner = prepare(noise_images, tmp_path, ("step", 2))
+    with pytest.raises(Stopped):
+        runner.train()
+    started = [pid for loader in runner.loaders for pid in loader.worker_init_fn.processes if pid]
+    ends = time.monotonic() + 20
+    while (there := {process.pid for process in multiprocessing.active_children()}) & set(started):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert started and mine.pid in there
+    mine.kill()
+
+
+def test_auto_starts_a_run_where_there_is_none(noise_images, tmp_path):
+    assert prepare(noise_images, tmp_path / "new", resume="auto").cfg.resume is False
+
+
+def test_auto_goes_on_with_the_run_also_where_its_config_names_weights_to_start_from(noise_images, straight, tmp_path):
+    last = straight[1] / "epoch_2.pth"
+    options = {"load_from": str(last), "train_cfg.max_epochs": 1}
+    first = prepare(noise_images, tmp_path, resume="auto", **options)
+    assert (first.cfg.resume, first.cfg.load_from) == (False, str(last))
+    first.train()
+    again = prepare(noise_images, tmp_path, resume="auto", **options)
+    assert (again.cfg.resume, again.cfg.load_from) == (True, str(tmp_path / "epoch_1.pth"))
+
+
+def test_what_comes_at_once_is_one_signal_and_a_later_one_ends_the_process(monkeypatch, capfd):
     sent, request = [], signals.Request()
     monkeypatch.setattr(signals.os, "kill", lambda process, number: sent.append(number))
     monkeypatch.setattr(signals.signal, "signal", lambda number, handler: sent.append(handler))
     request(signal.SIGTERM, None)
     request(signal.SIGTERM, None)
-    assert sent == [] and capsys.readouterr().err.count("\n") == 1
+    assert sent == [] and capfd.readouterr().err.count("\n") == 1
     monkeypatch.setattr(signals, "TWICE", 0.0)
     request(signal.SIGTERM, None)
     assert sent == [signal.SIG_DFL, signal.SIGTERM]
@@ -147,9 +186,9 @@ def test_a_tool_ends_with_the_status_of_the_signal(number):
     assert stop.value.code == 128 + number
 
 
-def test_an_error_after_a_signal_ends_as_the_signal_does(images, tmp_path, monkeypatch, capsys):
+def test_an_error_after_a_signal_ends_as_the_signal_does(noise_images, tmp_path, monkeypatch, capsys):
     """As when another process is gone, and gloo raises."""
-    runner = prepare(images, tmp_path, ("step", 2))
+    runner = prepare(noise_images, tmp_path, ("step", 2))
 
     def gone(*_):
         raise RuntimeError("Connection closed by peer")
@@ -191,10 +230,13 @@ class SlowHook(Hook):
 """
 
 
-def start(images, folder, processes):
+def start(noise_images, folder, processes):
     """Two processes, or one without a launcher, that train for longer than the test waits, with loader workers."""
     (folder / "slow.py").write_text(SLOW)
-    options = options_for(images, workers=1) | {"train_cfg.max_epochs": 1000, "custom_hooks": [dict(type="SlowHook")]}
+    options = options_for(noise_images, workers=1) | {
+        "train_cfg.max_epochs": 1000,
+        "custom_hooks": [dict(type="SlowHook")],
+    }
     options |= {"train_dataloader.batch_size": 2, "default_hooks.checkpoint": dict(by_epoch=True, interval=500)}
     cfg = load_config(RECIPE, options)
     cfg.custom_imports.imports.append("slow")
@@ -244,9 +286,9 @@ def processes_of(folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_signal_to_the_whole_group_saves_once_and_leaves_no_process(images, tmp_path, processes):
+def test_a_signal_to_the_whole_group_saves_once_and_leaves_no_process(noise_images, tmp_path, processes):
     """As Ctrl-C and Slurm do: launcher, processes and workers of loaders all get the signal."""
-    process = start(images, tmp_path, processes)
+    process = start(noise_images, tmp_path, processes)
     for other in processes_of(tmp_path):
         os.kill(other, signal.SIGTERM)
     assert process.wait(timeout=60) == 143, (tmp_path / "log").read_text()[-2000:]
@@ -257,13 +299,13 @@ def test_a_signal_to_the_whole_group_saves_once_and_leaves_no_process(images, tm
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's signal at a parent's death")
-def test_a_killed_launcher_leaves_no_process_and_no_lock(images, tmp_path):
-    process = start(images, tmp_path, 2)
+def test_a_killed_launcher_leaves_no_process_and_no_lock(noise_images, tmp_path):
+    process = start(noise_images, tmp_path, 2)
     process.kill()
     process.wait()
     wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 45)
     assert "saved after iteration" in (tmp_path / "log").read_text()
-    again = start(images, tmp_path, 1)
+    again = start(noise_images, tmp_path, 1)
     again.kill()
     again.wait()
     wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)

@@ -2,17 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 KEY = "sha256"
 PLAIN = (bool, int, float, str, bytes)  # True is an int, too
-
-
-class Hash(Protocol):
-    def update(self, data: Any, /) -> None: ...
 
 
 def sha256_of_content(content: Any) -> str:
@@ -25,7 +21,7 @@ def sha256_of_content(content: Any) -> str:
     return digest.hexdigest()
 
 
-def feed(digest: Hash, value: Any) -> None:
+def feed(digest: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         digest.update(f"tensor {value.dtype} {list(value.shape)};".encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 
-SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"  # passed on to the processes
+PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 
 def main() -> None:
@@ -27,9 +27,10 @@ def main() -> None:
     check_gpus(int(processes), arguments)
     # By default each process has a thread per core. Several such processes slow each other down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    caught = [name for name in PASSED_ON if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
     run_torchrun(
         [f"--nnodes={nodes}", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
-        + [f"--signals-to-handle={SIGNALS}", f"--nproc-per-node={processes}", program, *arguments]
+        + [f"--signals-to-handle={','.join(caught)}", f"--nproc-per-node={processes}", program, *arguments]
     )
 
 
