@@ -4,13 +4,20 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable
 
+LONGEST = 1500  # characters of a message
+
 
 class UserError(ValueError):
     """A user's input is wrong. The message is one line: the thing, the value received, the values allowed.
 
     Example: ``in_chans is 0; allowed: integers from 1 up``. Tools print the message without a traceback, and exit with
-    status 2.
+    status 2. A value or a name in the message may hold anything. So line breaks and other characters that do not print
+    are written as Python writes them, and a long message loses its middle.
     """
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class UnreadableImage(UserError):
@@ -19,6 +26,11 @@ class UnreadableImage(UserError):
 
 class Notice(UserWarning):
     """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
+
+
+def printable(text: str) -> str:
+    """A text on one line, whose other characters are those of a screen: a line break becomes backslash and n."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shown(value: object) -> str:
