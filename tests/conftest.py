@@ -12,7 +12,8 @@ import torch
 ROOT = Path(__file__).parent.parent
 # A few parity files travel with the tests; the full set is used where it lies beside the repository.
 PARITY = [folder for folder in (ROOT / "tests/data/parity", ROOT.parent / "shared/parity") if folder.is_dir()]
-for folder in (ROOT, *(ROOT / name for name in ("tools", "tools/bench", "tools/demo", "tools/docs", "tools/heads"))):
+TOOLS = ("tools", "tools/bench", "tools/demo", "tools/docs", "tools/heads", "tools/reliability")
+for folder in (ROOT, *(ROOT / name for name in TOOLS)):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
@@ -55,7 +56,7 @@ def cut_depths(monkeypatch):
 
 @pytest.fixture(scope="module")
 def noise_images(tmp_path_factory):
-    """The folder of images that tests/paper_run.py trains on."""
+    """The folder of images that tools/reliability/paper_run.py trains on."""
     from paper_run import write_images
 
     return write_images(tmp_path_factory.mktemp("images"))
