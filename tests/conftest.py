@@ -19,6 +19,7 @@ for folder in (ROOT, *(ROOT / name for name in TOOLS)):
 
 # Several test processes share the cores; spinning OpenMP threads would slow each other down many times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ZIGGURAT_NO_WATCHDOG", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 torch.backends.cudnn.allow_tf32 = False  # on a GPU, sums are compared to more digits than TF32 has
 

@@ -1,6 +1,6 @@
 """Kills small trainings with SIGKILL, resumes them, and compares them with the uninterrupted ones.
 
-python tools/reliability/kill_test.py [--random 200] [--dense 10] [--times 3] [--out docs/reliability/kills.json]
+python tools/reliability/kill_test.py [--random 200] [--dense 10] [--times 2] [--out docs/reliability/kills.json]
 python tools/reliability/kill_test.py --only TRAINING
 
 A training is killed at random moments, uniform over the time of an uninterrupted one, and at each named point of a
@@ -95,7 +95,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--times",
         type=int,
-        default=3,
+        default=2,
         help="kills at each point: when a run is there the first time, the second, ...",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
