@@ -24,6 +24,7 @@ def add_hooks(cfg: Config) -> None:
         "BuffersHook": {},
         "SummaryHook": {},
         "UnreadableHook": {},
+        "WatchdogHook": {},
         "ProgressHook": dict(
             interval=(default.get("logger") or {}).get("interval", 50), metrics=task_for(cfg).main_metrics
         ),

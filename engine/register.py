@@ -18,6 +18,7 @@ from engine import (  # noqa: F401
     summary,
     tracker_backends,
     unreadable,
+    watchdog,
 )
 
 

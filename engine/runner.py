@@ -39,6 +39,7 @@ from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_
 from engine.signals import Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
+from engine.watchdog import note_end
 from engine.work_dir import RESUMED, WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -67,6 +68,9 @@ class SafeRunner(Runner):
         try:
             with prints_to_log(self), Writer() as self.writer, caught() as self.request, workers_explained():
                 return self.train_until_stopped()
+        except BaseException as error:
+            note_end(self, error)
+            raise
         finally:
             self.writer = self.request = None
             if self.folder is not None:

@@ -23,6 +23,7 @@ from engine.checkpoint_hook import SafeCheckpointHook
 from engine.console import say_note
 from engine.hooks import BuffersHook
 from engine.saving import finish_saving
+from engine.validation_due import VALIDATION_DUE
 
 TWICE = 2.0  # seconds
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -103,8 +104,7 @@ class StopHook(Hook):
         self.request = getattr(runner, "request", None)  # mmengine's own Runner has none
         if runner.distributed and self.group is None:
             self.group = distributed.new_group(backend="gloo")
-        if runner.message_hub.runtime_info.get("validation_cut") and runner.val_loop is not None:
-            runner.message_hub.update_info("validation_cut", False)
+        if runner.message_hub.runtime_info.get(VALIDATION_DUE) and runner.val_loop is not None:
             runner.val_loop.run()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -126,7 +126,8 @@ class StopHook(Hook):
         number, timed = asked.tolist()
         if not (number or timed):
             return
-        runner.message_hub.update_info("validation_cut", validation_cut)
+        if validation_cut:
+            runner.message_hub.update_info(VALIDATION_DUE, True)
         for hook in runner.hooks if validation_cut else ():
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # puts the trained weights back in place

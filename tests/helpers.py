@@ -11,8 +11,6 @@ from backbones import FAMILIES
 from engine.cli import run_tool
 
 SMALL = [*(next(iter(family.ARCHS)) for family in FAMILIES), "hornet_tiny_gf"]  # of each kind the least
-# Options of a training that nothing validates or tests.
-UNTESTED = {f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")}
 # Regions on two maps: inside, with adaptive grids of several sizes, partly and wholly off the map, of no width.
 REGIONS = [
     [0, 2.0, 3.0, 20.0, 17.0],
