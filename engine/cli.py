@@ -1,11 +1,12 @@
 """The start and end of every tool: one-line errors, exit statuses, and options that several tools have."""
 
 import argparse
+import contextlib
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     A training that a signal ended exits with 128 and the signal's number.
     """
     try:
-        status = main()
+        with weights_only():
+            status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
@@ -41,6 +43,18 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
         leave_processes(status or 0)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def weights_only() -> Iterator[None]:
+    """A block in which every ``torch.load``, that of a library too, refuses a file that asks for code."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 def find_user_error(error: BaseException | None) -> str | None:

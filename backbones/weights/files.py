@@ -1,26 +1,22 @@
 """Files of weights: reading runs no code from a file, and writing never damages an existing file."""
 
 import pickle
-import re
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from backbones.errors import Notice, UserError, shorten
 from backbones.files import replaced_file
 from backbones.images import SUFFIXES
-from backbones.weights.archive import check_archive
+from backbones.weights.archive import check_file
 from backbones.weights.digest import KEY, changed_entries, sha256_of_content, with_digests
 from backbones.weights.own import from_json, to_json
+from backbones.weights.pickled import STAND_INS, check_content
 
-UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError, BadZipFile)
 # Identity of the one file that was read ahead -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -67,29 +63,26 @@ def identity(path: Path) -> tuple[Any, ...]:
 def read_file(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
-            return read_safetensors(path)
-        check_archive(path)
-        with torch.serialization.safe_globals(harmless_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)) or re.search(r"instantiate (\w+)", str(error))
-        if asked:
-            reason = f"it asks for {asked[1]}, which can run code"
-        elif "Unsupported operand" in str(error):
-            reason = "it holds instructions that no weights need"
+            content = read_safetensors(path)
         else:
-            raise UserError(f"not a checkpoint, or cut off: {path}") from None
-        raise UserError(f"refused: {path} is not only weights, {reason}") from None
+            check_file(path)
+            with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            check_content(content, path)
     except UserError:
         raise
-    except UNREADABLE as error:
-        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     except MemoryError:
         raise UserError(f"not a checkpoint, or cut off: {path} (it declares more than the memory holds)") from None
+    except Exception as error:  # a malformed file can raise any
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in str(error):
+            raise UserError(
+                f"refused: {path} is not only weights, it holds instructions that no weights need"
+            ) from None
+        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
-    if changed := changed_entries(content):
+    if path.suffix != ".safetensors" and (changed := changed_entries(content)):
         warnings.warn(f"{path} was changed after it was written: {shorten(changed)}", Notice, stacklevel=3)
     return content
 
@@ -129,25 +122,3 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
             save_file(tensors, beside, {"format": "pt"} | described | written)
         else:
             torch.save(with_digests(content), beside)
-
-
-def harmless_globals() -> list[Any]:
-    """The classes that a checkpoint may hold besides tensors: numpy's scalars and arrays, and inert stand-ins."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    arrays = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + "?efdFD")]
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        arrays += [(multiarray.scalar, f"{module}.scalar"), (multiarray._reconstruct, f"{module}._reconstruct")]
-    # mmengine's records pickle their methods through getattr. The real getattr could reach any attribute of anything.
-    # Training scripts such as timm's pickle their options, an argparse.Namespace.
-    inert = ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "argparse.Namespace")
-    return [*arrays, *((Inert, name) for name in inert)]
-
-
-class Inert:
-    """Stands in for a pickled object. Its content is dropped."""
-
-    def __init__(self, *args: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
