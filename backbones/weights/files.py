@@ -1,6 +1,7 @@
 """Files of weights: reading runs no code from a file, and writing never damages an existing file."""
 
 import pickle
+import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from safetensors.torch import save_file
 from backbones.errors import Notice, UserError, shorten
 from backbones.files import replaced_file
 from backbones.images import SUFFIXES
-from backbones.weights.archive import check_file
+from backbones.weights.archive import MAX_PARTS, check_file
 from backbones.weights.digest import KEY, changed_entries, sha256_of_content, with_digests
 from backbones.weights.own import from_json, to_json
-from backbones.weights.pickled import STAND_INS, check_content
+from backbones.weights.pickled import STAND_INS, check_content, needless_instructions
 
+MAX_HEADER = 100_000_000  # bytes of a .safetensors file that describe its tensors; the library takes no more
 # Identity of the one file that was read ahead -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -76,9 +78,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise UserError(f"not a checkpoint, or cut off: {path} (it declares more than the memory holds)") from None
     except Exception as error:  # a malformed file can raise any
         if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in str(error):
-            raise UserError(
-                f"refused: {path} is not only weights, it holds instructions that no weights need"
-            ) from None
+            raise needless_instructions(path) from None
         raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
@@ -88,6 +88,11 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        parts = file.read(min(size, MAX_HEADER)).count(b'"data_offsets"')
+    if parts > MAX_PARTS:
+        raise UserError(f"refused: {path} holds {parts} parts; allowed: up to {MAX_PARTS}")
     with safe_open(path, framework="pt") as file:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         metadata = file.metadata() or {}

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from backbones.errors import UserError
 
-MAX_STEPS = 2_000_000  # instructions; a detector with its optimiser has some 100,000
+MAX_STEPS = 1_000_000  # instructions; VAN-B6 with its optimiser has 340,000
 MAX_LONG = 10_000  # integers of more than 8 bytes: as keys of a dict, chosen ones take quadratic time
 MAX_DEPTH = 100  # levels of dicts and lists
 SLACK = 64 << 20  # bytes that a content may be larger than its file, besides the factor
 FACTOR = 8  # of the file's size: a tensor that has several names is stored once
 OLD_FORMAT = 5  # pickles one after another: a number, a version, the machine, the content, the names of storages
+NEEDLESS = {"STACK_GLOBAL", "INST", "OBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID"}  # other ways to ask for code
 SLOW_CODECS = {"idna", "punycode"}  # of quadratic time
 
 DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
@@ -62,6 +63,8 @@ def check_pickle(stream: BinaryIO, path: Path, count: int = 1) -> None:
                     asked = argument.replace(" ", ".")
                     raise UserError(f"refused: {path} is not only weights, it asks for {asked}, which can run code")
                 encodes |= argument == "_codecs encode"
+            elif code.name in NEEDLESS:
+                raise needless_instructions(path)
             elif code.name in ("BINUNICODE", "SHORT_BINSTRING"):
                 if len(argument) <= 8:
                     texts.add(argument.lower())
