@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 import torch
 
 from backbones.errors import UserError, unknown
+from backbones.weights.download import download
 from backbones.weights.table import WEIGHTS, Terms, names_for
 
 KNOWN_COPIES: set[Path] = set()  # files that this process has downloaded, or has said to be older copies
@@ -83,7 +84,7 @@ def fetch(url: str) -> Path:
     The file behind such a URL may have changed since. So a note says once that the kept copy is used.
 
     Raises:
-        UserError: the file cannot be downloaded.
+        UserError: the file cannot be downloaded, or as ``backbones.weights.download.download``.
     """
     name = Path(urlparse(url).path).name
     digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
@@ -95,10 +96,6 @@ def fetch(url: str) -> Path:
             print(f"weights {url}: the copy in the cache is used; remove {path} to download again", file=sys.stderr)
             KNOWN_COPIES.add(path)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot download {url} ({error})") from None
+    download(url, path, digest[1] if digest else None)
     KNOWN_COPIES.add(path)
     return path
