@@ -34,11 +34,6 @@ def locate(arch: str | None, source: str | Path) -> Path:
         if arch is not None and text.split(".")[0] != arch:
             raise UserError(f"weights {text!r} are not of arch {arch!r}; allowed: {', '.join(names_for(arch))}")
         return fetch_named(text)
-    if text.startswith("file://"):
-        parts = urlparse(text)
-        if parts.netloc not in ("", "localhost"):
-            raise UserError(f"weights are at {text}; allowed: file:/// and an absolute path of this machine")
-        return Path(url2pathname(parts.path))
     if "://" in text:
         return fetch(text)
     if not Path(text).exists() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
@@ -77,7 +72,7 @@ def fetch_first(name: str, terms: Terms, urls: tuple[str, ...]) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """Downloads a URL into PyTorch's hub cache, once.
+    """Downloads a URL into PyTorch's hub cache, once. A ``file://`` address gives its path.
 
     A name such as ``van_b2-4f9b6c32.pth`` carries the start of the file's sha256, which is checked. Other names, such
     as Hugging Face's ``model.safetensors``, stand for many files. These are kept under ``<sha256 of the URL>-<name>``.
@@ -86,7 +81,12 @@ def fetch(url: str) -> Path:
     Raises:
         UserError: the file cannot be downloaded, or as ``backbones.weights.download.download``.
     """
-    name = Path(urlparse(url).path).name
+    parts = urlparse(url)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise UserError(f"weights are at {url}; allowed: file:/// and an absolute path of this machine")
+        return Path(url2pathname(parts.path))
+    name = Path(parts.path).name
     digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
     if not digest:
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
