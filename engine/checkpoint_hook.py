@@ -1,5 +1,6 @@
 """The hook that saves a run's checkpoints, records the last one, and removes older ones."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
-from backbones.errors import arguments_of, unknown
+from backbones.errors import UserError, arguments_of, shown, unknown
 from engine.saving import finish_saving, later, saving_failed
 from engine.work_dir import RECORD, record_last, remove
 
@@ -49,13 +50,27 @@ class SafeCheckpointHook(CheckpointHook):
 
     mmengine removes outdated files before it saves, through ``self.file_backend``. Here that backend remembers them.
     Files are written and removed in order, by ``engine.saving.later``.
+
+    Args:
+        *args, **kwargs: as for mmengine's hook.
+        minutes: saves also when this time has passed since the last checkpoint. None: only by ``interval``.
+
+    Raises:
+        UserError: an argument is unknown, or ``minutes`` is not a number above 0.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, minutes: float | None = None, **kwargs: Any):
+        if minutes is not None and not (isinstance(minutes, int | float) and minutes > 0):
+            raise UserError(f"minutes of CheckpointHook is {shown(minutes)}; allowed: numbers above 0, or None")
         super().__init__(*args, **kwargs)
+        self.minutes, self.saved_at = minutes, time.monotonic()
         self.file_backend: LateRemoval | None = None  # while a training runs
         for name in self.args:
-            raise unknown("argument of CheckpointHook", name, arguments_of(CheckpointHook))
+            raise unknown("argument of CheckpointHook", name, [*arguments_of(CheckpointHook), "minutes"])
+
+    def is_time(self) -> bool:
+        """Whether ``minutes`` have passed since the last checkpoint."""
+        return self.minutes is not None and time.monotonic() - self.saved_at >= 60 * self.minutes
 
     def is_due(self, runner: Any) -> bool:
         """Whether this training iteration ends with a checkpoint."""
@@ -64,6 +79,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         super().before_train(runner)
+        self.saved_at = time.monotonic()
         self.file_backend = LateRemoval(self.file_backend, self.out_dir)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
@@ -103,12 +119,21 @@ class SafeCheckpointHook(CheckpointHook):
         """
         path = Path(self.out_dir) / f"iter_{finished}.pth"
         if str(path) != self.last_ckpt:
+            self.forget_between(runner)
             runner.message_hub.update_info(BETWEEN, str(path))
         self.write(runner, path.name, dict(epoch=runner.epoch, iter=finished), by_epoch=False)
+        self.remove_outdated(runner)
+
+    def forget_between(self, runner: Any) -> None:
+        """Lets the checkpoint in addition to the regular ones, if there is one, be removed after the next save."""
+        between = runner.message_hub.runtime_info.get(BETWEEN)
+        if between and is_main_process():
+            self.file_backend.remove(between)
+        runner.message_hub.update_info(BETWEEN, "")
 
     def write(self, runner: Any, name: str, meta: dict[str, Any], by_epoch: bool) -> None:
         """Saves a whole checkpoint, and then records it as the last one."""
-        self.last_ckpt = str(Path(self.out_dir) / name)
+        self.last_ckpt, self.saved_at = str(Path(self.out_dir) / name), time.monotonic()
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
@@ -142,8 +167,5 @@ class SafeCheckpointHook(CheckpointHook):
                     self.file_backend.remove(Path(self.out_dir) / oldest)
             self.keep_ckpt_ids.append(step)
             runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
-        between = runner.message_hub.runtime_info.get(BETWEEN)
-        if between and is_main_process():
-            self.file_backend.remove(between)
-        runner.message_hub.update_info(BETWEEN, "")
+        self.forget_between(runner)
         self.write(runner, name, meta, self.by_epoch)

@@ -18,8 +18,8 @@ from engine.wrappers import unwrap
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the network itself, on the CPU, by the names they have outside a wrapper."""
-    return {name: value.cpu() for name, value in unwrap(model).state_dict().items()}
+    """The tensors of the network itself, by the names they have outside a wrapper."""
+    return dict(unwrap(model).state_dict())
 
 
 def states_of(schedulers: Any) -> Any:
@@ -30,12 +30,12 @@ def states_of(schedulers: Any) -> Any:
 
 
 def to_plain_types(value: Any) -> Any:
-    """Python's own types and CPU tensors all the way down. A weights-only load can read these.
+    """Python's own types and tensors, on their devices, all the way down. A weights-only load can read these.
 
     Example: ``{"a": (np.float32(0.5), Path("b"))}`` becomes ``{"a": (0.5, "b")}``.
     """
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return value.detach()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -10,6 +10,7 @@ from mmengine.registry import HOOKS
 from backbones.errors import UserError
 from backbones.weights import save_safely
 from engine.checkpoints import to_plain_types
+from engine.saving import copied
 from engine.work_dir import FAILED
 
 
@@ -59,7 +60,7 @@ class NonFiniteHook(Hook):
         content = runner.checkpoint_content(dict(epoch=runner.epoch, iter=runner.iter))
         content["failed_step"] = to_plain_types(dict(batch=self.batch, loss=loss, rank=get_rank()))
         path = Path(runner.work_dir) / f"{FAILED}iter_{runner.iter + 1}.pth"
-        save_safely(content, path)
+        save_safely(copied(content), path)
         written = Path(runner.work_dir) / Path(runner.cfg.filename).name  # the run's config with its options
         config = written if written.is_file() else runner.cfg.filename
         raise UserError(

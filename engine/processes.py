@@ -14,6 +14,7 @@ import torch
 from torch import distributed
 
 from backbones.errors import UserError
+from engine.console import say_note
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -58,7 +59,13 @@ def init_processes(launcher: str, device: str) -> None:
         torch.cuda.set_device(local_rank)
     # The first process scores a whole validation set while the others wait. NCCL's own limit is 10 minutes.
     backend, timeout = "nccl" if device == "cuda" else "gloo", timedelta(hours=1)
-    distributed.init_process_group(backend, init_method="env://", timeout=timeout)
+    # torchrun keeps its store when it starts the processes again. The addresses of those that ended are still there.
+    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    store, rank, processes = next(distributed.rendezvous("env://", timeout=timeout))
+    store = distributed.PrefixStore(f"attempt_{attempt}", store)
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=processes, timeout=timeout)
+    if attempt:
+        say_note("a process failed, and all have started again")
 
 
 def leave_processes(status: int) -> None:

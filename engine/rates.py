@@ -46,7 +46,8 @@ def scale_rate(runner: Any) -> None:
     if images != base:
         lr = optimizer["lr"]
         optimizer["lr"] = lr * images / base
-        say_note(f"lr {lr:g} x {images}/{base} images per step = {optimizer['lr']:.3g}")
+        if not runner.cfg.get("resume"):  # the checkpoint's optimiser has its own rate
+            say_note(f"lr {lr:g} x {images}/{base} images per step = {optimizer['lr']:.3g}")
 
 
 def note_short_run(cfg: Any) -> None:

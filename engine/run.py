@@ -19,6 +19,7 @@ from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
+from engine.resumed import follow_data, follow_schedule
 from engine.runner import SafeRunner
 from engine.tasks import task_for
 from engine.trackers import use_trackers
@@ -37,6 +38,7 @@ def build_training(
     launcher: str = "none",
     amp: bool | str = False,
     device: str | None = None,
+    keep_schedule: bool = False,
 ) -> SafeRunner:
     """A runner whose ``train()`` trains. Data sets, network, optimiser and schedulers are built here.
 
@@ -49,6 +51,8 @@ def build_training(
         launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``. The latter two join the group of processes here.
         amp: True or ``"bfloat16"`` trains in bfloat16, ``"float16"`` in float16 with a scaled loss, on a GPU.
         device: ``"cpu"``, ``"cuda"``, or None for "cuda" if there is a GPU.
+        keep_schedule: a resumed run takes schedule, length and optimiser from the checkpoint, and batches may have
+            another size. Otherwise a config that differs there is an error.
 
     Raises:
         UserError: there is no GPU for ``"cuda"``, the work dir is in use or holds a run, nothing can be resumed, data
@@ -64,12 +68,15 @@ def build_training(
         choose_start(cfg, folder, resume, overwrite, first)
         check_parts(cfg, needed="train")
         choose_precision(cfg, amp, device)
+        if cfg.resume:
+            follow_schedule(cfg, keep_schedule)
         check_data(cfg, ("train", "val"))
         settle_class_weights(cfg)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
             build_parts(runner)
+        follow_data(runner, keep_schedule)
         if first:
             runner.folder = folder
         if earlier:

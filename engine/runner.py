@@ -29,6 +29,7 @@ from engine.checkpoints import (
     without_history,
 )
 from engine.console import prints_to_log, say_note
+from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
@@ -53,6 +54,7 @@ class SafeRunner(Runner):
     loaded = False  # whether a checkpoint was loaded
     loaders: tuple[DataLoader, ...] = ()  # that this runner built
     writer: Writer | None = None  # writes checkpoints, while a training runs
+    data: Fingerprint | None = None  # of the training data, if engine.run built the run
     request: Request | None = None  # the signal that asks to stop, while a training runs
 
     def train(self) -> nn.Module:
@@ -232,7 +234,7 @@ class SafeRunner(Runner):
         content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
         self.call_hook("before_save_checkpoint", checkpoint=content)
         path = Path(out_dir).absolute() / filename
-        later(self, save_safely, content if self.writer is None else copied(content), path)
+        later(self, save_safely, copied(content), path)
         later(self, partial(self.call_hook, "after_save_checkpoint", path=path))
 
     def checkpoint_content(
@@ -249,6 +251,7 @@ class SafeRunner(Runner):
                 experiment_name=self.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S"),
                 dataset_meta=dataset_meta,
+                data=self.data and self.data._asdict(),
                 ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
             ),
             state_dict=state_of(self.model),

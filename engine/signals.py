@@ -89,7 +89,8 @@ def caught() -> Iterator[Request]:
 class StopHook(Hook):
     """Looks after every step whether a signal came to any process; all of them then save and end together.
 
-    A validation in progress is left, and the resumed run begins with that validation.
+    A validation in progress is left, and the resumed run begins with that validation. Checkpoints that are due by the
+    clock are saved here too, since all processes have to agree.
     """
 
     priority = "LOWEST"  # after the checkpoint of the step, if one is due
@@ -100,7 +101,7 @@ class StopHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         self.request = getattr(runner, "request", None)  # mmengine's own Runner has none
-        if self.request is not None and runner.distributed and self.group is None:
+        if runner.distributed and self.group is None:
             self.group = distributed.new_group(backend="gloo")
         if runner.message_hub.runtime_info.get("validation_cut") and runner.val_loop is not None:
             runner.message_hub.update_info("validation_cut", False)
@@ -110,17 +111,20 @@ class StopHook(Hook):
         # A checkpoint does not hold the gradients that a step of several batches has gathered so far.
         wrapper = runner.optim_wrapper
         if all(one.should_update() for one in (wrapper.values() if hasattr(wrapper, "values") else [wrapper])):
-            self.stop_if_asked(runner, runner.iter + 1)
+            self.poll(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if self.request is not None:  # in a training
-            self.stop_if_asked(runner, runner.iter, validation_cut=True)
+            self.poll(runner, runner.iter, validation_cut=True)
 
-    def stop_if_asked(self, runner: Any, finished: int, validation_cut: bool = False) -> None:
-        number = torch.tensor(self.request.number if self.request else 0)
+    def poll(self, runner: Any, finished: int, validation_cut: bool = False) -> None:
+        saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
+        timed = any(hook.is_time() for hook in saving) and is_main_process() and not validation_cut
+        asked = torch.tensor([self.request.number if self.request else 0, int(timed)])
         if self.group is not None:
-            distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self.group)
-        if number == 0:
+            distributed.all_reduce(asked, distributed.ReduceOp.MAX, group=self.group)
+        number, timed = asked.tolist()
+        if not (number or timed):
             return
         runner.message_hub.update_info("validation_cut", validation_cut)
         for hook in runner.hooks if validation_cut else ():
@@ -129,9 +133,10 @@ class StopHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, BuffersHook):
                 hook.unite(runner)
-        saving = [hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook)]
         for hook in saving:
             hook.save_between(runner, finished)
+        if not number:
+            return
         finish_saving(runner)
         if self.group is not None:
             distributed.barrier(self.group)  # the launcher ends all processes once the first has ended
@@ -139,7 +144,7 @@ class StopHook(Hook):
             say_note(f"saved after iteration {finished}; --resume goes on from there")
         else:
             say_note("the config has no checkpoint hook, so nothing is saved")
-        raise Stopped(int(number))
+        raise Stopped(number)
 
 
 def requeue_job() -> None:

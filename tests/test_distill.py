@@ -329,10 +329,11 @@ def test_the_checkpoint_holds_the_student_alone(trained):
     assert content["meta"]["ziggurat"]["task"] == "classification"
 
 
-def test_resuming_is_the_uninterrupted_run(images, trained, teacher_file, tmp_path):
+def test_resuming_is_the_uninterrupted_run(images, teacher_file, tmp_path):
     runs = []
-    for resume in (None, trained / "iter_2.pth"):
-        cfg = load_config(CONFIG, option_values(images, iters=4, **{"model.teacher.name": str(teacher_file)}))
+    changed = {"model.teacher.name": str(teacher_file), "default_hooks.checkpoint.max_keep_ckpts": 2}
+    for resume in (None, tmp_path / "run0/iter_2.pth"):
+        cfg = load_config(CONFIG, option_values(images, iters=4, **changed))
         runs.append(build_training(cfg, tmp_path / f"run{len(runs)}", resume=resume, device="cpu"))
         runs[-1].train()
     straight, resumed = runs

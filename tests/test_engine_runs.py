@@ -73,10 +73,11 @@ def trained(images, tmp_path_factory):
     return work_dir
 
 
-def test_resuming_is_the_uninterrupted_run(images, trained, tmp_path):
-    straight = build_training(tiny(images, iters=4), tmp_path / "straight", device="cpu")
+def test_resuming_is_the_uninterrupted_run(images, tmp_path):
+    cfg = tiny(images, iters=4, **{"default_hooks.checkpoint.max_keep_ckpts": 2})
+    straight = build_training(cfg, tmp_path / "straight", device="cpu")
     straight.train()
-    resumed = build_training(tiny(images, iters=4), tmp_path / "resumed", resume=trained / "iter_2.pth", device="cpu")
+    resumed = build_training(cfg, tmp_path / "resumed", resume=tmp_path / "straight/iter_2.pth", device="cpu")
     resumed.train()
     for name, value in straight.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=0, msg=name)

@@ -9,6 +9,8 @@ import math
 import os
 import pickle
 import random
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +37,10 @@ ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.usefixtures("shallow_van")
 
 
-def train(noise_images, work_dir, resume=None, **options):
+def train(noise_images, work_dir, resume=None, keep_schedule=False, **options):
     """The losses of a training, and its last checkpoint."""
-    runner = build_training(
-        load_config(RECIPE, options_for(noise_images, **options)), work_dir, resume=resume, device="cpu"
-    )
+    cfg = load_config(RECIPE, options_for(noise_images, **options))
+    runner = build_training(cfg, work_dir, resume=resume, device="cpu", keep_schedule=keep_schedule)
     runner.train()
     losses = next(hook.values for hook in runner.hooks if isinstance(hook, Losses))
     last = sorted(Path(work_dir).glob("iter_*.pth"), key=lambda path: int(path.stem[5:]))[-1]
@@ -71,21 +72,79 @@ def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(noise_imag
     """After an epoch the next epoch is whole. After four of six batches of 2, one batch of 4 is left."""
     folder = straight[2]
     options = {"train_dataloader.batch_size": 4}
-    losses, last = train(noise_images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
+    with pytest.raises(
+        UserError,
+        match=r"^--resume of iter_4.pth: a batch of all processes has 4 images and had 2; "
+        r"train_dataloader.batch_size=2 keeps the batch, --keep-schedule goes on as before, and "
+        r"--cfg-options load_from=\S+iter_4.pth starts a new run from these weights$",
+    ):
+        train(noise_images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
+    losses, last = train(noise_images, tmp_path / "middle", folder / "iter_4.pth", keep_schedule=True, **options)
     assert len(losses) == 1 + 3 and last["meta"]["epoch"] == 1
-    assert "training for 4 iterations" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "training for 4 iterations" in said.out
+    assert "note: a batch of all processes has 4 images and had 2; the schedule still counts" in said.err
     options |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=-1, save_best=None)}
     first = tmp_path / "first"
     build_training(
         load_config(RECIPE, options_for(noise_images, **options | {"train_dataloader.batch_size": 2})), first
     ).train()
     cfg = load_config(RECIPE, options_for(noise_images, **options))
-    runner = build_training(cfg, tmp_path / "second", resume=first / "epoch_1.pth", device="cpu")
+    runner = build_training(cfg, tmp_path / "second", resume=first / "epoch_1.pth", device="cpu", keep_schedule=True)
     capsys.readouterr()
     runner.train()
     assert len(next(hook.values for hook in runner.hooks if isinstance(hook, Losses))) == 3
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("training for 3 iterations") and lines[-2].endswith("eta 0:00")
+
+
+CHANGES = {
+    "train_cfg.max_epochs": (4, "train_cfg.max_epochs is 4 and was 2"),
+    "param_scheduler": (dict(epochs=3, warmup=1), "param_scheduler.epochs is 3 and was 2"),
+    "optim_wrapper.optimizer.lr": (0.5, "optim_wrapper.optimizer.lr is 0.5 and was 0.0005"),
+    "optim_wrapper.optimizer.weight_decay": (0.5, "optim_wrapper.optimizer.weight_decay is 0.5 and was 0.05"),
+    "optim_wrapper.accumulative_counts": (2, "optim_wrapper.accumulative_counts is 2 and was None"),
+    "auto_scale_lr.enable": (True, "auto_scale_lr.enable is True and was False"),
+}
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_change_that_resuming_would_pass_over_is_an_error(noise_images, straight, tmp_path, capsys, changed):
+    losses, last, folder = straight
+    value, said = CHANGES[changed]
+    options = dict(resume=folder / "iter_8.pth", workers=0, **{changed: value})
+    with pytest.raises(UserError, match=rf"^--resume of iter_8.pth: .*{re.escape(said)}.*; --keep-schedule goes on"):
+        train(noise_images, tmp_path, **copy.deepcopy(options))
+    assert not list(tmp_path.glob("*.p*"))  # neither a checkpoint nor a config
+    if changed == "auto_scale_lr.enable":
+        return
+    again, ours = train(noise_images, tmp_path, keep_schedule=True, **options)
+    assert again == losses[8:] and f"the checkpoint's values are kept: {said}" in capsys.readouterr().err
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        same(ours[part], last[part], part)
+
+
+def test_what_takes_effect_in_a_resumed_run_may_change(noise_images, straight, tmp_path, capsys):
+    folder = straight[2]
+    options = {"optim_wrapper.clip_grad": dict(max_norm=0.1), "train_cfg.val_interval": 7, "randomness.seed": 3}
+    losses, _ = train(noise_images, tmp_path, folder / "iter_8.pth", workers=0, **options)
+    assert losses[0] == straight[0][8] and losses[1:] != straight[0][9:]  # clipped from the first step on
+    assert "note" not in capsys.readouterr().err
+
+
+def test_other_training_data_are_noticed(noise_images, straight, tmp_path, capsys):
+    folder, other = straight[2], tmp_path / "images"
+    shutil.copytree(noise_images, other)
+    train(other, tmp_path / "moved", folder / "iter_8.pth", workers=0)
+    assert "note" not in capsys.readouterr().err
+    (other / "train/cat/0.png").rename(other / "train/cat/7.png")
+    train(other, tmp_path / "renamed", folder / "iter_8.pth", workers=0)
+    said = "--resume of iter_8.pth: the training data have other files, annotations or classes than before"
+    assert said in capsys.readouterr().err
+    for name in ("8.png", "9.png"):
+        shutil.copy(other / "train/cat/7.png", other / f"train/cat/{name}")
+    with pytest.raises(UserError, match="an epoch has 14 images and had 12; --keep-schedule goes on as before, and"):
+        train(other, tmp_path / "longer", folder / "iter_8.pth", workers=0)
 
 
 def test_another_seed_is_another_run(noise_images, straight, tmp_path):
@@ -175,7 +234,7 @@ class Losses(Hook):
 """
 
 
-def test_two_processes_are_one(noise_images, tmp_path):
+def test_two_processes_are_one_and_go_on_as_one(noise_images, tmp_path, capfd):
     """With batch norm in eval mode, the same images a step and no randomness in the step itself."""
     (tmp_path / "losses.py").write_text(SAVED)
     options = options_for(noise_images, workers=0) | {
@@ -188,9 +247,9 @@ def test_two_processes_are_one(noise_images, tmp_path):
         "param_scheduler": [],
         "log_processor.by_epoch": False,
         "auto_scale_lr.enable": True,
+        "default_hooks.checkpoint": dict(by_epoch=False, interval=10, max_keep_ckpts=-1, save_best=None),
     }
-    options.pop("default_hooks.checkpoint")
-    cfg = load_config(RECIPE, options)
+    cfg = load_config(RECIPE, copy.deepcopy(options))
     cfg.custom_imports.imports.append("losses")
     cfg.dump(tmp_path / "config.py")
     losses = {}
@@ -206,6 +265,12 @@ def test_two_processes_are_one(noise_images, tmp_path):
         losses[processes] = np.mean(every, axis=0)
     assert len(losses[1]) == 20 and losses[1].std() > 1e-3
     np.testing.assert_allclose(losses[2], losses[1], rtol=1e-5)
+    alone = load_config(RECIPE, options | {"train_dataloader.batch_size": 4})
+    again = build_training(alone, tmp_path / "alone", resume=tmp_path / "2/run/iter_10.pth", device="cpu")
+    again.train()
+    found = next(hook.values for hook in again.hooks if isinstance(hook, Losses))
+    np.testing.assert_allclose(found, losses[1][10:], rtol=1e-5)
+    assert "1 processes in place of 2 go on at the same image" in capfd.readouterr().err
 
 
 @MODELS.register_module(force=True)

@@ -24,6 +24,7 @@ DEMO = {
 }
 DATA = {"classification": "digits", "detection": "coco", "segmentation": "ade"}
 LAUNCH_VARIABLES = {"NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "PORT", "GPUS", "GPUS_PER_NODE", "SRUN_ARGS"}
+LAUNCH_VARIABLES |= {"MAX_RESTARTS"}
 
 # Says how it was started; fails or dies where asked to.
 PROBE = """
@@ -180,6 +181,17 @@ def test_slurm_asks_for_eight_gpus_a_node_by_default(tmp_path):
     launch(*arguments, answers=tmp_path, path=tmp_path / "bin", PYTHON=str(python), GPUS="16")
     asked = json.loads((tmp_path / "srun.json").read_text())
     assert {"--gres=gpu:8", "--ntasks=16", "--ntasks-per-node=8", "--cpus-per-task=5"} <= set(asked)
+
+
+@pytest.mark.parametrize("options", [["--resume", "auto"], ["--resume=auto"]])
+def test_restarts_need_a_training_that_goes_on(tmp_path, options):
+    """The stand-in fails each time; without --resume auto nothing is started."""
+    (tmp_path / "train.py").write_text("import os, sys; print(os.environ['TORCHELASTIC_RESTART_COUNT']); sys.exit(2)")
+    command = [sys.executable, str(ROOT / "tools/launch/launch.py"), "1", str(tmp_path / "train.py")]
+    environment = dict(os.environ, MAX_RESTARTS="2", CUDA_VISIBLE_DEVICES="")
+    for words, counts, error in ((options, "0\n1\n2\n", ""), (["--resume"], "", "MAX_RESTARTS=2 needs --resume auto")):
+        done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout) == (2, counts) and error in done.stderr
 
 
 # What they refuse

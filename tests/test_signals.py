@@ -16,6 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from paper_run import EPOCH, RECIPE, options_for
 
+from backbones import UserError
 from engine import signals
 from engine.cli import run_tool
 from engine.config import load_config
@@ -115,6 +116,41 @@ def test_a_step_of_several_batches_is_finished_first(noise_images, tmp_path):
     assert losses_of(again) == losses_of(whole)[4:]
 
 
+@HOOKS.register_module(force=True)
+class PowerCut(Hook):
+    """Ends a training before a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.step:
+            raise RuntimeError("power cut")
+
+
+def test_checkpoints_by_the_clock_are_saved_between_the_regular_ones(noise_images, straight, tmp_path):
+    """Due after every step here. Only the newest of them is kept, until the next regular one."""
+    (losses, folder) = straight
+    saving = dict(by_epoch=True, interval=1, max_keep_ckpts=1, save_best="top1", minutes=1e-9)
+    hooks = [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")]
+    cut = {"default_hooks.checkpoint": saving, "custom_hooks": [*hooks, dict(type="PowerCut", step=EPOCH + 4)]}
+    with pytest.raises(RuntimeError, match="power cut"):
+        prepare(noise_images, tmp_path, **cut).train()
+    assert Path((tmp_path / "last_checkpoint").read_text()).name == f"iter_{EPOCH + 3}.pth"
+    regular = {"epoch_1.pth", *(path.name for path in tmp_path.glob("best_*"))}
+    assert {path.name for path in tmp_path.glob("*.pth")} == {*regular, f"iter_{EPOCH + 3}.pth"}
+    again = prepare(noise_images, tmp_path, resume="auto", **{"default_hooks.checkpoint": saving})
+    again.train()
+    assert losses_of(again) == losses[EPOCH + 3 :]
+    assert {path.name for path in tmp_path.glob("*.pth")} == {path.name for path in folder.glob("*.pth")}
+
+
+@pytest.mark.parametrize("minutes", [0, -1, "5", float("nan")])
+def test_minutes_between_checkpoints_are_checked(noise_images, tmp_path, minutes):
+    with pytest.raises(UserError, match=r"minutes of CheckpointHook is .*; allowed: numbers above 0, or None"):
+        prepare(noise_images, tmp_path, **{"default_hooks.checkpoint.minutes": minutes})
+
+
 @pytest.mark.parametrize("number", signals.STOPPING)
 def test_an_ignored_signal_stays_ignored(number):
     """As SIGHUP under nohup, and SIGINT in a shell's background."""
@@ -193,9 +229,7 @@ def test_an_error_after_a_signal_ends_as_the_signal_does(noise_images, tmp_path,
     def gone(*_):
         raise RuntimeError("Connection closed by peer")
 
-    monkeypatch.setattr(
-        signals.StopHook, "stop_if_asked", lambda self, runner, n, **_: runner.request.number and gone()
-    )
+    monkeypatch.setattr(signals.StopHook, "poll", lambda self, runner, n, **_: runner.request.number and gone())
     with pytest.raises(Stopped):
         runner.train()
     assert "no checkpoint could be saved after the signal: RuntimeError: Connection closed" in capsys.readouterr().err
@@ -230,14 +264,18 @@ class SlowHook(Hook):
 """
 
 
-def start(noise_images, folder, processes):
+def parent_of(process):
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def start(noise_images, folder, processes, interval=500):
     """Two processes, or one without a launcher, that train for longer than the test waits, with loader workers."""
     (folder / "slow.py").write_text(SLOW)
     options = options_for(noise_images, workers=1) | {
         "train_cfg.max_epochs": 1000,
         "custom_hooks": [dict(type="SlowHook")],
     }
-    options |= {"train_dataloader.batch_size": 2, "default_hooks.checkpoint": dict(by_epoch=True, interval=500)}
+    options |= {"train_dataloader.batch_size": 2, "default_hooks.checkpoint": dict(by_epoch=False, interval=interval)}
     cfg = load_config(RECIPE, options)
     cfg.custom_imports.imports.append("slow")
     cfg.dump(folder / "config.py")
@@ -296,6 +334,24 @@ def test_a_signal_to_the_whole_group_saves_once_and_leaves_no_process(noise_imag
     assert text.count("saved after iteration") == 1 and "Traceback" not in text, text[-2000:]
     wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)
     assert Path((tmp_path / "run/last_checkpoint").read_text()).is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_process_starts_all_of_them_again_from_the_last_checkpoint(noise_images, tmp_path, monkeypatch):
+    monkeypatch.setenv("MAX_RESTARTS", "1")
+    process = start(noise_images, tmp_path, 2, interval=4)
+    wait_for(lambda: (tmp_path / "run/last_checkpoint").exists(), process, tmp_path)
+    ranks = [number for number in processes_of(tmp_path) if number != process.pid and parent_of(number) == process.pid]
+    os.kill(max(ranks), signal.SIGKILL)
+    logs = len(list((tmp_path / "run").glob("*/vis_data/scalars.json")))
+    wait_for(lambda: len(list((tmp_path / "run").glob("*/vis_data/scalars.json"))) > logs, process, tmp_path)
+    wait_for(lambda: scalars(tmp_path), process, tmp_path)
+    assert scalars(tmp_path)[0]["step"] > 4
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 143, (tmp_path / "log").read_text()[-2000:]
+    text = (tmp_path / "log").read_text()
+    assert text.count("note: a process failed, and all have started again") == 1 and "Traceback" not in text, text
+    wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the kernel's signal at a parent's death")

@@ -13,13 +13,17 @@ def main() -> None:
     options = [*args.cfg_options, *track_options(args), *(["model.reset_head=True"] if args.reset_head else [])]
     cfg = load_config(args.config, options)
     how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
+    if args.keep_schedule and not args.resume:
+        raise UserError("--keep-schedule needs --resume")
     if args.replay is not None and (args.resume or args.overwrite):
         raise UserError("--replay stands alone; allowed: no --resume and no --overwrite beside it")
     if args.replay is not None:
         print(f"{args.replay}: the loss is {replay(cfg, args.replay, **how)}")
     else:
         try:
-            build_training(cfg, args.work_dir, args.resume, args.overwrite, **how).train()
+            build_training(
+                cfg, args.work_dir, args.resume, args.overwrite, keep_schedule=args.keep_schedule, **how
+            ).train()
         except Stopped:
             if args.requeue:
                 requeue_job()
@@ -36,6 +40,11 @@ def parse_args():
         metavar="CHECKPOINT",
         help="continue the run in the work dir from its last checkpoint, or from the given one; 'auto' starts a new "
         "run if there is none",
+    )
+    parser.add_argument(
+        "--keep-schedule",
+        action="store_true",
+        help="with --resume: keep the checkpoint's schedule, length and optimiser where the config says otherwise",
     )
     parser.add_argument(
         "--replay", metavar="FILE", help="show the loss of the step that a run stopped at; FILE is the file it named"

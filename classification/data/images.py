@@ -1,7 +1,7 @@
 """Images with one class each: reading, transforming, keeping in memory, and skipping those that cannot be read."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class LabelledImages(Dataset):
     @property
     def metainfo(self) -> dict[str, Any]:
         return {"classes": tuple(self.classes)}
+
+    def listing(self) -> Iterator[bytes]:
+        """The names and labels of the images, for the fingerprint of a run's data."""
+        return self.samples.listing(getattr(self, "data_root", ""))
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -1,7 +1,7 @@
 """The list of a data set's images: their names and classes, packed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,11 @@ class Samples(Sequence):
         index = range(len(self))[index]
         start = self.ends[index - 1] if index else 0
         return os.fsdecode(self.text[start : self.ends[index]]), int(self.labels[index])
+
+    def listing(self, root: str) -> Iterator[bytes]:
+        """All names, as they are below the folder ``root``, and all labels: the same for the same images elsewhere."""
+        yield self.text.replace(os.fsencode(root.rstrip("/") + "/"), b"")
+        yield self.labels.tobytes()
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str], where: str, skip_others: bool = False) -> np.ndarray:

@@ -3,7 +3,8 @@
 usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
-with several nodes, since the nodes must agree). The exit status is the status of the first process that failed.
+with several nodes, since the nodes must agree), MAX_RESTARTS (0: how often all processes start again after one of them
+failed; a training then needs --resume auto). The exit status is the status of the first process that failed.
 """
 
 import logging
@@ -11,6 +12,8 @@ import os
 import signal
 import socket
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
@@ -24,14 +27,22 @@ def main() -> None:
         fail(f"NNODES={nodes} needs MASTER_ADDR, the address of the node with NODE_RANK=0")
     address = os.environ.get("MASTER_ADDR") or "127.0.0.1"
     port = pick_port(nodes, node)
+    restarts = number("MAX_RESTARTS", 0)
+    if restarts and Path(program).name == "train.py" and not resumes(arguments):
+        fail(f"MAX_RESTARTS={restarts} needs --resume auto, so that the training goes on from its last checkpoint")
     check_gpus(int(processes), arguments)
     # By default each process has a thread per core. Several such processes slow each other down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     caught = [name for name in PASSED_ON if signal.getsignal(getattr(signal, name)) != signal.SIG_IGN]
     run_torchrun(
         [f"--nnodes={nodes}", f"--node-rank={node}", f"--master-addr={address}", f"--master-port={port}"]
-        + [f"--signals-to-handle={','.join(caught)}", f"--nproc-per-node={processes}", program, *arguments]
+        + [f"--max-restarts={restarts}", f"--signals-to-handle={','.join(caught)}"]
+        + [f"--nproc-per-node={processes}", program, *arguments]
     )
+
+
+def resumes(arguments: list[str]) -> bool:
+    return "--resume=auto" in arguments or ("--resume", "auto") in pairwise(arguments)
 
 
 def pick_port(nodes: int, node: int) -> int:

@@ -1,0 +1,117 @@
+"""What a resumed run takes over from the checkpoint's run: its schedule, its length, its optimiser, and its data.
+
+A checkpoint's optimiser and schedulers replace those of the config. So a change of the config would have no effect, or
+half of one: schedules that end before the run does. Such a change is an error.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import EpochBasedTrainLoop
+
+from backbones.errors import UserError, shorten, shown
+from backbones.weights import read_ahead, read_own_meta
+from engine.console import say_note
+from engine.fingerprint import Fingerprint, fingerprint_of
+from engine.rates import follow_accumulation
+
+# What resuming takes from the checkpoint, and its entries that may change all the same.
+PARTS: dict[str, tuple[str, ...]] = {
+    "param_scheduler": (),
+    "auto_scale_lr": (),
+    "optim_wrapper": ("type", "dtype", "loss_scale", "clip_grad"),
+}
+LENGTHS = ("max_epochs", "max_iters")  # of train_cfg
+WAYS_OUT = "--keep-schedule goes on as before, and --cfg-options load_from={} starts a new run from these weights"
+
+
+def follow_schedule(cfg: Any, keep: bool) -> None:
+    """Compares the config of a resumed run with that of ``cfg.load_from``, as far as the checkpoint replaces it.
+
+    Args:
+        cfg: the completed config, with ``load_from``.
+        keep: writes the checkpoint's schedule, optimiser and length into ``cfg`` in place.
+
+    Raises:
+        UserError: they differ, and ``keep`` is False. A checkpoint without a config of ours is not compared.
+    """
+    then = (read_own_meta(read_ahead(cfg.load_from)) or {}).get("config")
+    if not isinstance(then, Mapping):
+        return
+    before, now = taken_over(then), taken_over(cfg.to_dict())
+    apart = [
+        f"{name} is {shown(now.get(name))} and was {shown(before.get(name))}"
+        for name in sorted(before.keys() | now.keys())
+        if now.get(name) != before.get(name)
+    ]
+    if not apart:
+        return
+    if not keep:
+        raise UserError(f"--resume of {Path(cfg.load_from).name}: {shorten(apart)}; {WAYS_OUT.format(cfg.load_from)}")
+    for part, free in PARTS.items():
+        own = {name: cfg[part][name] for name in free if name in (cfg.get(part) or {})}
+        cfg[part] = {**then[part], **own} if free else then.get(part)
+    for name in LENGTHS:
+        cfg.train_cfg.pop(name, None)
+        if name in then["train_cfg"]:
+            cfg.train_cfg[name] = then["train_cfg"][name]
+    follow_accumulation(cfg)
+    say_note(f"the checkpoint's values are kept: {shorten(apart)}")
+
+
+def taken_over(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config that resuming takes from the checkpoint, by their dotted names. None is not listed."""
+    parts = {part: config.get(part) for part in PARTS}
+    for part, free in PARTS.items():
+        if free and isinstance(parts[part], Mapping):
+            parts[part] = {name: value for name, value in parts[part].items() if name not in free}
+    lengths = {name: (config.get("train_cfg") or {}).get(name) for name in LENGTHS}
+    return {name: value for name, value in flat({**parts, "train_cfg": lengths}) if value is not None}
+
+
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The innermost values of nested dicts and lists, each with its name, such as ``param_scheduler[0].end``."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from flat(part, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
+        for number, part in enumerate(value):
+            yield from flat(part, f"{name}[{number}]")
+    else:
+        yield name, list(value) if isinstance(value, tuple) else value
+
+
+def follow_data(runner: Any, keep: bool) -> None:
+    """Gives a run the fingerprint of its training data, and compares it with that of a checkpoint to resume.
+
+    Args:
+        runner: the run, whose parts are built. Its ``start`` is the checkpoint's content.
+        keep: lets another number of images in a step, or in an epoch, pass with a note.
+
+    Raises:
+        UserError: a step has another number of images. Or an epoch has, in a run that counts epochs.
+    """
+    runner.data = now = fingerprint_of(runner.train_dataloader, runner.world_size)
+    then = (runner.start or {}).get("meta", {}).get("data") if runner.cfg.resume else None
+    if not isinstance(then, Mapping) or set(then) != set(Fingerprint._fields):
+        return  # not written by a run of ours
+    before = Fingerprint(**then)
+    where = f"--resume of {Path(runner.cfg.load_from).name}"
+    apart = []
+    if now.batch != before.batch:
+        apart.append(f"a batch of all processes has {now.batch} images and had {before.batch}")
+    if now.images != before.images and isinstance(runner.train_loop, EpochBasedTrainLoop):
+        apart.append(f"an epoch has {now.images} images and had {before.images}")
+    if apart and not keep:
+        fits = now.batch != before.batch and before.batch % now.processes == 0
+        same = f"train_dataloader.batch_size={before.batch // now.processes} keeps the batch, " if fits else ""
+        raise UserError(f"{where}: {', and '.join(apart)}; {same}{WAYS_OUT.format(runner.cfg.load_from)}")
+    if apart:
+        say_note(f"{', and '.join(apart)}; the schedule still counts the steps of before")
+    elif now.images != before.images:
+        say_note(f"{where}: there are {now.images} training images, and there were {before.images}")
+    elif now.sha256 != before.sha256:
+        say_note(f"{where}: the training data have other files, annotations or classes than before")
+    if now.processes != before.processes:
+        say_note(f"{where}: {now.processes} processes in place of {before.processes} go on at the same image")
