@@ -1,12 +1,13 @@
 """The start and end of every tool: one-line errors, exit statuses, and options that several tools have."""
 
 import argparse
+import contextlib
 import errno
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     signal's number.
     """
     try:
-        status = main()
+        with weights_only():
+            status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
@@ -45,6 +47,18 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
         leave_processes(status or 0)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def weights_only() -> Iterator[None]:
+    """A block in which every ``torch.load``, that of a library too, refuses a file that asks for code."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 def find_user_error(error: BaseException | None) -> str | None:
