@@ -80,6 +80,7 @@ bench: setup
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
 	@.venv/bin/python tools/benchmark.py classification/configs/van/van_b0_8xb128_in1k.py --only training --size 224x224 \
 		--batch 16 --out docs/benchmarks/model_van_b0_cpu.json
+	@.venv/bin/python tools/bench/benchmark_saving.py --out docs/benchmarks/saving_cpu.json
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 # Steps of the demo's detector and segmenter, loading of masks, memory of training, and detectors beside the peer's.

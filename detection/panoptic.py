@@ -20,6 +20,7 @@ from backbones.images import opened
 from detection.coco import check_images, check_size_of, check_sizes, read_content
 from detection.coco_entries import Annotations, is_box, is_number, repeated_entries
 from engine.formats import Format, class_of, register_format
+from engine.inside import check_inside
 from engine.splits import under_root
 
 COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]
@@ -160,6 +161,9 @@ class PanopticFormat(Format):
                 f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
                 "allowed: one for each image"
             )
+        root = dataset.get("data_root")
+        check_inside(ann_file, "file_name", content.file_names, under_root(dataset, prefix["img"]), root)
+        check_inside(ann_file, "file_name", content.map_names, under_root(dataset, prefix.get("seg", "")), root)
         check_images(content, ann_file, under_root(dataset, prefix["img"]))
         check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
         if split != "test":

@@ -19,6 +19,7 @@ def add_hooks(cfg: Config) -> None:
     given = [*custom, *default.values()]
     ours = {
         "SeedHook": {},
+        "GradientsHook": {},
         "NonFiniteHook": {},
         "StopHook": {},
         "BuffersHook": {},

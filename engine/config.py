@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from backbones.errors import UserError, one_line, unknown
 from backbones.images import SUFFIXES
+from engine import safe_loading  # noqa: F401  a YAML config is read as data
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
 from engine.cli import CONFIG_SUFFIXES
 from engine.complete import complete

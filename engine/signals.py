@@ -19,6 +19,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from torch import distributed
 
+from engine.accumulation import is_whole_step
 from engine.checkpoint_hook import SafeCheckpointHook
 from engine.console import say_note
 from engine.hooks import BuffersHook
@@ -115,9 +116,7 @@ class StopHook(Hook):
             runner.val_loop.run()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        # A checkpoint does not hold the gradients that a step of several batches has gathered so far.
-        wrapper = runner.optim_wrapper
-        if all(one.should_update() for one in (wrapper.values() if hasattr(wrapper, "values") else [wrapper])):
+        if is_whole_step(runner):  # where it is not, several processes lack gradients in their checkpoint
             self.poll(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:

@@ -59,15 +59,26 @@ class Losses(Hook):
 
 
 def same(ours, theirs, name=""):
-    """Asserts that two trees of tensors and plain values are equal, bit for bit."""
+    """Asserts that two trees of tensors and values are equal, bit for bit. The message tells the first difference."""
     if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs), name
+        assert torch.equal(ours, theirs), f"{name}{first_difference(ours, theirs)}"
     elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys(), name
+        assert ours.keys() == theirs.keys(), f"{name}: {ours.keys() ^ theirs.keys()} only in one"
         for key in ours:
             same(ours[key], theirs[key], f"{name}.{key}")
     elif isinstance(ours, list | tuple):
         for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            same(a, b, f"{name}.{i}")
+            same(a, b, f"{name}[{i}]")
     else:
-        assert ours == theirs, name
+        assert ours == theirs, f"{name}: {ours!r} and {theirs!r}"
+
+
+def first_difference(ours, theirs):
+    """Where two tensors differ first, with both values and the number of differences."""
+    if ours.shape != theirs.shape:
+        return f": shapes {tuple(ours.shape)} and {tuple(theirs.shape)}"
+    places = (ours != theirs).nonzero()
+    if not len(places):
+        return f": {ours.dtype} and {theirs.dtype}, or NaN"
+    place = tuple(places[0].tolist())
+    return f"{list(place)}: {ours[place].item()} and {theirs[place].item()} ({len(places)} of {ours.numel()} differ)"
