@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from backbones.errors import UserError, one_line, shown
-from engine.heartbeat import FOLDER, Heartbeat, forget_heartbeats, read_heartbeats
+from engine.heartbeat import FOLDER, PAUSE, Heartbeat, forget_heartbeats, read_heartbeats
 from engine.loader_time import step_times
 from engine.memory import resident
 from engine.progress import by_epoch, iterations_left
@@ -60,7 +60,7 @@ class WatchdogHook(Hook):
         rank, processes = get_rank(), get_world_size()
         if rank == 0:
             forget_heartbeats(runner.work_dir, processes)
-        self.heart = Heartbeat(runner.work_dir, rank)
+        self.heart = Heartbeat(runner.work_dir, rank, min(PAUSE, (self.seconds or PAUSE) / 4))
         total = runner.iter + iterations_left(runner)
         self.heart.facts |= dict(processes=processes, limit=self.seconds, max_iters=total)
         if by_epoch(runner):
