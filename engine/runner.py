@@ -23,10 +23,11 @@ from engine.checkpoints import (
     load_state,
     meta_of_run,
     other_classes,
+    plain_records,
+    records_of,
     state_of,
     states_of,
     to_plain_types,
-    without_history,
 )
 from engine.console import say_note
 from engine.fingerprint import Fingerprint
@@ -175,7 +176,7 @@ class SafeRunner(Runner):
         if self.cfg.get("resume"):
             if not set(content) >= RESUMED:
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
-            content["message_hub"] = without_history(content["message_hub"])
+            content["message_hub"] = records_of(content["message_hub"])
             # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
@@ -262,7 +263,7 @@ class SafeRunner(Runner):
                 ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
             ),
             state_dict=state_of(self.model),
-            message_hub=without_history(self.message_hub.state_dict()),
+            message_hub=plain_records(self.message_hub.state_dict()),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()
