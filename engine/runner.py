@@ -34,10 +34,10 @@ from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
 from engine.normalisation import follow_statistics
-from engine.processes import pick_device
+from engine.processes import is_another_gone, pick_device
 from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
-from engine.signals import Request, Stopped, caught
+from engine.signals import GRACE, Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
 from engine.watchdog import note_end
@@ -85,6 +85,11 @@ class SafeRunner(Runner):
             return trained
         except BaseException as error:
             end_loaders(self.loaders, lost=True)
+            gone = is_another_gone(error)
+            if gone:
+                self.request.wait(GRACE)
+            if gone and not self.request.number:
+                raise UserError(f"another process of this training has ended: {one_line(error)}") from error
             if not isinstance(error, Exception) or not self.request.number:
                 raise
             say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
