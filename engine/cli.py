@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -13,13 +14,16 @@ from typing import Any
 from backbones.errors import UserError
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
+# Of the machine, not of the program: no space, no permission, a failing disk, too many open files, ...
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
     """Runs a tool's ``main`` and exits: 0 or what it returns, 2 after a UserError (one line), 130 after Ctrl-C.
 
-    A training that a signal ended exits with 128 and the signal's number.
+    A fault of the machine, such as a full disk, is one line, too. A training that a signal ended exits with 128 and the
+    signal's number.
     """
     try:
         with weights_only():
@@ -30,7 +34,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except SystemExit as stop:
         status = stop.code
     except Exception as error:
-        user_error = find_user_error(error)
+        user_error = find_user_error(error) or fault_of_machine(error)
         if user_error is None:
             raise
         if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
@@ -68,6 +72,13 @@ def find_user_error(error: BaseException | None) -> str | None:
             return last_line(str(error))
         error = error.__cause__
     return None
+
+
+def fault_of_machine(error: BaseException) -> str | None:
+    """A fault of a disk, or of limits of the system, on one line. None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in FAULTS:
+        return None
+    return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
 
 
 def last_line(message: str) -> str:

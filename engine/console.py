@@ -1,15 +1,13 @@
-"""What goes to the console: our notes. Prints and warnings of libraries go to the log file of a run instead."""
+"""What goes to the console: our notes. Warnings of libraries go elsewhere."""
 
 import contextlib
 import io
-import os
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
 from backbones.errors import Notice
 
@@ -28,14 +26,6 @@ def quiet_imports() -> Iterator[None]:
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def prints_to_log(runner: Runner) -> Iterator[None]:
-    """Sends prints and warnings of libraries inside the block to the run's log file. Our own notes go to stderr."""
-    path = runner.logger.log_file if runner.rank == 0 else os.devnull
-    with open(path, "a", buffering=1) as file, contextlib.redirect_stdout(file), library_warnings_to(file):
         yield
 
 

@@ -86,10 +86,10 @@ def leave_processes(status: int) -> None:
     os._exit(status)
 
 
-def end_with_parent() -> None:
-    """Lets Linux send SIGTERM to this process when its parent ends: a killed launcher leaves no process behind."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Lets Linux send a signal to this process when its parent ends: a killed launcher leaves no process behind."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
 
 
 def env_rank(launcher: str) -> int:

@@ -22,6 +22,7 @@ from engine import (  # noqa: F401
     summary,
     tracker_backends,
     unreadable,
+    watchdog,
 )
 
 

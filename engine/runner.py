@@ -28,9 +28,10 @@ from engine.checkpoints import (
     to_plain_types,
     without_history,
 )
-from engine.console import prints_to_log, say_note
+from engine.console import say_note
 from engine.fingerprint import Fingerprint
-from engine.loader_workers import WorkerStart, end_loaders
+from engine.loader_workers import WorkerStart, end_loaders, workers_explained
+from engine.log_file import prints_to_log, spare
 from engine.normalisation import follow_statistics
 from engine.processes import pick_device
 from engine.saving import Writer, copied, finish_saving, later
@@ -38,6 +39,7 @@ from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_
 from engine.signals import Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
+from engine.watchdog import note_end
 from engine.work_dir import RESUMED, WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -64,8 +66,11 @@ class SafeRunner(Runner):
             Stopped: a signal asked for the end. A checkpoint was saved.
         """
         try:
-            with prints_to_log(self), Writer() as self.writer, caught() as self.request:
+            with prints_to_log(self), Writer() as self.writer, caught() as self.request, workers_explained():
                 return self.train_until_stopped()
+        except BaseException as error:
+            note_end(self, error)
+            raise
         finally:
             self.writer = self.request = None
             if self.folder is not None:
@@ -86,14 +91,14 @@ class SafeRunner(Runner):
 
     def val(self) -> dict[str, Any]:
         """Metrics of the validation set, in Python's own types."""
-        with prints_to_log(self):
+        with prints_to_log(self), workers_explained():
             found = to_plain_types(super().val())
         end_loaders(self.loaders)
         return found
 
     def test(self) -> dict[str, Any]:
         """Metrics of the test set, in Python's own types."""
-        with prints_to_log(self):
+        with prints_to_log(self), workers_explained():
             found = to_plain_types(super().test())
         end_loaders(self.loaders)
         return found
@@ -102,7 +107,9 @@ class SafeRunner(Runner):
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                spare(handler)
+            else:
                 handler.setLevel(logging.ERROR)
         return logger
 

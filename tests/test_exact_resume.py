@@ -166,6 +166,21 @@ def test_iterations_over_several_epochs_resume_exactly(noise_images, tmp_path):
     same(ours["state_dict"], last["state_dict"])
 
 
+def test_a_step_of_several_batches_resumes_in_its_midst(noise_images, tmp_path):
+    """Steps of four batches; the checkpoint comes after six, and the epoch ends there too."""
+    options = {
+        "optim_wrapper.accumulative_counts": 4,
+        "default_hooks.checkpoint": dict(by_epoch=False, interval=6, max_keep_ckpts=-1, save_best=None),
+    }
+    losses, last = train(noise_images, tmp_path / "straight", workers=0, **copy.deepcopy(options))
+    resume = tmp_path / "straight/iter_6.pth"
+    assert "gradients" in torch.load(resume, weights_only=True) and "gradients" not in last
+    again, ours = train(noise_images, tmp_path / "resumed", resume=resume, workers=0, **options)
+    assert again == losses[6:]
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        same(ours[part], last[part], part)
+
+
 class Numbers:
     """A data set whose items are random numbers of every kind."""
 

@@ -1,13 +1,15 @@
 """Files of weights: reading runs no code from a file, and writing never damages an existing file."""
 
+import os
 import pickle
+import re
 import struct
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from backbones.errors import Notice, UserError, shorten
@@ -76,6 +78,8 @@ def read_file(path: Path) -> dict[str, Any]:
         raise
     except MemoryError:
         raise UserError(f"not a checkpoint, or cut off: {path} (it declares more than the memory holds)") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     except Exception as error:  # a malformed file can raise any
         if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in str(error):
             raise needless_instructions(path) from None
@@ -116,14 +120,34 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
         content: for .safetensors a flat dict of tensors, and optionally ``meta=dict(ziggurat=...)``, which becomes JSON
             in the file's metadata. For any other suffix anything that ``torch.save`` takes.
         path: the file.
+
+    Raises:
+        OSError: the disk is full, or fails. The error names ``path``.
     """
     path = Path(path)
-    with replaced_file(path, durable=True) as beside:
-        if path.suffix == ".safetensors":
-            tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
-            own = content.get("meta", {}).get("ziggurat")
-            described = {"ziggurat": to_json(own)} if own else {}
-            written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
-            save_file(tensors, beside, {"format": "pt"} | described | written)
-        else:
-            torch.save(with_digests(content), beside)
+    try:
+        with replaced_file(path, durable=True) as beside:
+            write_file(content, beside, path.suffix)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def write_file(content: dict[str, Any], path: Path, suffix: str) -> None:
+    """Writes a checkpoint of a suffix. Raises OSError where the disk fails, which PyTorch and safetensors do not."""
+    if suffix == ".safetensors":
+        tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
+        own = content.get("meta", {}).get("ziggurat")
+        described = {"ziggurat": to_json(own)} if own else {}
+        written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
+        try:
+            save_file(tensors, path, {"format": "pt"} | described | written)
+        except SafetensorError as error:
+            if not (code := re.search(r"os error (\d+)", str(error))):
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+        return
+    with open(path, "wb") as file:
+        try:
+            torch.save(with_digests(content), file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
