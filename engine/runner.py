@@ -28,6 +28,7 @@ from engine.checkpoints import (
     to_plain_types,
     without_history,
 )
+from engine.config_text import text_of
 from engine.console import say_note
 from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
@@ -253,7 +254,7 @@ class SafeRunner(Runner):
             meta=dict(
                 meta,
                 images=next((hook.images for hook in self.hooks if isinstance(hook, SeedHook)), 0),
-                cfg=self.cfg.pretty_text,
+                cfg=text_of(self.cfg),
                 seed=self.seed,
                 experiment_name=self.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S"),
