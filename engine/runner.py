@@ -23,10 +23,11 @@ from engine.checkpoints import (
     load_state,
     meta_of_run,
     other_classes,
+    plain_records,
+    records_of,
     state_of,
     states_of,
     to_plain_types,
-    without_history,
 )
 from engine.config_text import text_of
 from engine.console import say_note
@@ -34,10 +35,10 @@ from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
 from engine.normalisation import follow_statistics
-from engine.processes import pick_device
+from engine.processes import is_another_gone, pick_device
 from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
-from engine.signals import Request, Stopped, caught
+from engine.signals import GRACE, Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
 from engine.watchdog import note_end
@@ -85,6 +86,11 @@ class SafeRunner(Runner):
             return trained
         except BaseException as error:
             end_loaders(self.loaders, lost=True)
+            gone = is_another_gone(error)
+            if gone:
+                self.request.wait(GRACE)
+            if gone and not self.request.number:
+                raise UserError(f"another process of this training has ended: {one_line(error)}") from error
             if not isinstance(error, Exception) or not self.request.number:
                 raise
             say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
@@ -176,7 +182,7 @@ class SafeRunner(Runner):
         if self.cfg.get("resume"):
             if not set(content) >= RESUMED:
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
-            content["message_hub"] = without_history(content["message_hub"])
+            content["message_hub"] = records_of(content["message_hub"])
             # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
@@ -263,7 +269,7 @@ class SafeRunner(Runner):
                 ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
             ),
             state_dict=state_of(self.model),
-            message_hub=without_history(self.message_hub.state_dict()),
+            message_hub=plain_records(self.message_hub.state_dict()),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()

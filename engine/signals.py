@@ -27,6 +27,7 @@ from engine.saving import finish_saving
 from engine.validation_due import VALIDATION_DUE
 
 TWICE = 2.0  # seconds
+GRACE = 5.0  # seconds from the end of one process of a group until the launcher signals the others
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -64,6 +65,12 @@ class Request:
         self.number, self.time = number, time.monotonic()
         if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
             os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
+
+    def wait(self, seconds: float) -> None:
+        """Waits until a signal comes, at most so long."""
+        ends = time.monotonic() + seconds
+        while not self.number and time.monotonic() < ends:
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

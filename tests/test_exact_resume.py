@@ -166,6 +166,19 @@ def test_iterations_over_several_epochs_resume_exactly(noise_images, tmp_path):
     same(ours["state_dict"], last["state_dict"])
 
 
+def test_the_log_goes_on_with_the_same_means(noise_images, tmp_path):
+    """Over the last five losses, of which some are those before the checkpoint."""
+    options = {"default_hooks.logger.interval": 1, "log_processor.window_size": 5}
+
+    def lines(work_dir):
+        (path,) = work_dir.glob("*/vis_data/scalars.json")
+        return [{name: line[name] for name in ("step", "loss", "lr")} for line in map(json.loads, path.open())]
+
+    train(noise_images, tmp_path / "straight", workers=0, **options)
+    train(noise_images, tmp_path / "resumed", resume=tmp_path / "straight/iter_8.pth", workers=0, **options)
+    assert lines(tmp_path / "resumed") == lines(tmp_path / "straight")[8:]
+
+
 def test_a_step_of_several_batches_resumes_in_its_midst(noise_images, tmp_path):
     """Steps of four batches; the checkpoint comes after six, and the epoch ends there too."""
     options = {

@@ -19,7 +19,7 @@ from save_points import SavePoints
 
 from engine.run import build_training
 
-LINGER = 12.0  # seconds: a worker of PyTorch's loader looks every 5 s whether its training is there
+LINGER = 3.0  # seconds in which the workers of a killed training must end
 POLL = 0.005  # seconds
 
 
