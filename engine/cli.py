@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.errors import UserError, printable
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
 # Of the machine, not of the program: no space, no permission, a failing disk, too many open files, ...
@@ -41,7 +41,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             raise
         if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
             time.sleep(HEAD_START)
-        print(f"error: {user_error}", file=sys.stderr)
+        print(f"error: {printable(user_error)}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
     if "RANK" in os.environ:  # only a launcher starts a group; importing torch takes a second

@@ -30,7 +30,7 @@ from engine.checkpoints import (
     to_plain_types,
 )
 from engine.config_text import text_of
-from engine.console import say_note
+from engine.console import plain_record, say_note
 from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
@@ -114,6 +114,7 @@ class SafeRunner(Runner):
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            handler.addFilter(plain_record)
             if isinstance(handler, logging.FileHandler):
                 spare(handler)
             else:
