@@ -29,7 +29,8 @@ from engine.checkpoints import (
     states_of,
     to_plain_types,
 )
-from engine.console import say_note
+from engine.config_text import text_of
+from engine.console import plain_record, say_note
 from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
@@ -113,6 +114,7 @@ class SafeRunner(Runner):
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            handler.addFilter(plain_record)
             if isinstance(handler, logging.FileHandler):
                 spare(handler)
             else:
@@ -259,7 +261,7 @@ class SafeRunner(Runner):
             meta=dict(
                 meta,
                 images=next((hook.images for hook in self.hooks if isinstance(hook, SeedHook)), 0),
-                cfg=self.cfg.pretty_text,
+                cfg=text_of(self.cfg),
                 seed=self.seed,
                 experiment_name=self.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S"),
