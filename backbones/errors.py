@@ -2,7 +2,19 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
+
+# Control characters but for tab and line feed, characters that turn the direction of text, and halves of characters.
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """A text without characters that command a terminal, which are written as ``\\x1b``.
+
+    Names in files, such as those of tensors, classes and files in an archive, may be anything.
+    """
+    return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 class UserError(ValueError):
@@ -12,6 +24,9 @@ class UserError(ValueError):
     status 2.
     """
 
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
+
 
 class UnreadableImage(UserError):
     """An image file cannot be read."""
@@ -19,6 +34,9 @@ class UnreadableImage(UserError):
 
 class Notice(UserWarning):
     """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
 
 def shown(value: object) -> str:

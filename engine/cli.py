@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.errors import UserError, printable
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
 # Of the machine, not of the program: no space, no permission, a failing disk, too many open files, ...
 FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
 
@@ -26,7 +28,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     signal's number.
     """
     try:
-        with weights_only():
+        with guarded():
             status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -39,7 +41,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
             raise
         if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
             time.sleep(HEAD_START)
-        print(f"error: {user_error}", file=sys.stderr)
+        print(f"error: {printable(user_error)}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
     if "RANK" in os.environ:  # only a launcher starts a group; importing torch takes a second
@@ -50,15 +52,30 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
 
 @contextlib.contextmanager
-def weights_only() -> Iterator[None]:
-    """A block in which every ``torch.load``, that of a library too, refuses a file that asks for code."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+def guarded() -> Iterator[None]:
+    """A block in which every ``torch.load``, that of a library too, refuses a file that asks for code.
+
+    What the block sets for ``--safe`` ends with it.
+    """
+    before = {name: os.environ.get(name) for name in (WEIGHTS_ONLY, SAFE)}
+    os.environ[WEIGHTS_ONLY] = "1"
     try:
         yield
     finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+class SafeAction(argparse.Action):
+    """``--safe``. The processes that a tool starts follow it, too."""
+
+    def __call__(self, *args: Any) -> None:
+        os.environ[SAFE] = "1"
+
+
+def is_safe() -> bool:
+    """Whether configs are read as data."""
+    return os.environ.get(SAFE) == "1"
 
 
 def find_user_error(error: BaseException | None) -> str | None:
@@ -187,8 +204,19 @@ def given_tiles(args: argparse.Namespace) -> Any:
     return tiles_of(args.tile, args.tile_overlap, ("--tile", "--tile-overlap"))
 
 
+def add_safe_option(parser: argparse.ArgumentParser) -> None:
+    """``--safe``, for every tool that reads a config."""
+    parser.add_argument(
+        "--safe",
+        nargs=0,
+        action=SafeAction,
+        help="for a config of somebody else: read it as data, and refuse one that would run code",
+    )
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-options``, for every tool that reads a config."""
+    """``--cfg-options`` and ``--safe``, for every tool that reads a config."""
+    add_safe_option(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -9,13 +10,19 @@ from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
 
-from backbones.errors import Notice
+from backbones.errors import Notice, printable
 
 
 def say_note(message: object) -> None:
     """Prints ``note: ...`` on stderr, in the first process only."""
     if is_main_process():
-        print(f"note: {message}", file=sys.stderr)
+        print(f"note: {printable(message)}", file=sys.stderr)
+
+
+def plain_record(record: logging.LogRecord) -> bool:
+    """A filter of a log's lines that drops none. Names in them command no terminal that shows the log."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 @contextlib.contextmanager

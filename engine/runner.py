@@ -23,12 +23,14 @@ from engine.checkpoints import (
     load_state,
     meta_of_run,
     other_classes,
+    plain_records,
+    records_of,
     state_of,
     states_of,
     to_plain_types,
-    without_history,
 )
-from engine.console import say_note
+from engine.config_text import text_of
+from engine.console import plain_record, say_note
 from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
@@ -112,6 +114,7 @@ class SafeRunner(Runner):
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
+            handler.addFilter(plain_record)
             if isinstance(handler, logging.FileHandler):
                 spare(handler)
             else:
@@ -180,7 +183,7 @@ class SafeRunner(Runner):
         if self.cfg.get("resume"):
             if not set(content) >= RESUMED:
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
-            content["message_hub"] = without_history(content["message_hub"])
+            content["message_hub"] = records_of(content["message_hub"])
             # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
@@ -258,7 +261,7 @@ class SafeRunner(Runner):
             meta=dict(
                 meta,
                 images=next((hook.images for hook in self.hooks if isinstance(hook, SeedHook)), 0),
-                cfg=self.cfg.pretty_text,
+                cfg=text_of(self.cfg),
                 seed=self.seed,
                 experiment_name=self.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S"),
@@ -267,7 +270,7 @@ class SafeRunner(Runner):
                 ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
             ),
             state_dict=state_of(self.model),
-            message_hub=without_history(self.message_hub.state_dict()),
+            message_hub=plain_records(self.message_hub.state_dict()),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()

@@ -1,4 +1,4 @@
-"""Whatever mmengine loads runs no code: checkpoints at any address, pickled data, YAML.
+"""Whatever mmengine loads runs no code: checkpoints at any address, pickled data, YAML, images.
 
 Importing this replaces mmengine's own loaders. Those read a checkpoint that is not only weights a second time, with all
 that its pickle asks for.
@@ -15,11 +15,13 @@ from mmengine import fileio
 from mmengine.fileio import BaseFileHandler, register_handler
 from mmengine.runner import CheckpointLoader, get_external_models, get_mmcls_models, get_torchvision_models
 from mmengine.runner.checkpoint import get_deprecated_model_names
+from PIL import EpsImagePlugin
 
 from backbones.errors import UserError, unknown
 from backbones.weights import read_checkpoint
 from backbones.weights.fetch import locate
 
+EpsImagePlugin.gs_binary = False  # mmcv hands Pillow images of any format; one of them would start Ghostscript
 PLAIN = {("builtins", "set"), ("__builtin__", "set"), ("builtins", "frozenset"), ("collections", "OrderedDict")}
 ALLOWED = "pickled dicts, lists, texts and numbers, or a .json file"
 

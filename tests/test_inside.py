@@ -8,14 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import dense_data
-import mmdet.evaluation
 import pytest
 import torch
 from PIL import Image
 
 from backbones import UserError
 from classification.data import CsvImages, ImageFolder
-from detection.panoptic_metric import CocoPanopticMetric
+from detection.panoptic_metric import FullCocoPanopticMetric
 from engine.config import load_config
 from engine.inside import check_inside, check_list
 from engine.tasks import task_for
@@ -128,9 +127,9 @@ def test_a_list_names_no_image_outside_its_data(secret):
 
 @pytest.mark.parametrize("name", ["/secret.jpg", "../../secret.jpg", "a/b.jpg"])
 def test_maps_of_predictions_stay_in_their_folder(name, monkeypatch):
-    metric = object.__new__(CocoPanopticMetric)
+    metric = object.__new__(FullCocoPanopticMetric)
     metric._coco_api = SimpleNamespace(imgs={1: {"file_name": name}})
-    monkeypatch.setattr(mmdet.evaluation.CocoPanopticMetric, "_parse_predictions", lambda *given: given[3])
+    monkeypatch.setattr(FullCocoPanopticMetric.__mro__[1], "_parse_predictions", lambda *given: given[3])
     pred = {"pred_panoptic_seg": {"sem_seg": torch.zeros(1)}}
     file = metric._parse_predictions(pred, 1, "")
     assert Path("folder", file).parent == Path("folder") and file.endswith(".png")

@@ -55,8 +55,17 @@ PRIVATE = {
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
 # os._exit, sys._current_frames and NamedTuple's names, which Python documents; annotations in pycocotools' COCOeval;
 # the kept workers of PyTorch's DataLoader, which has no public way to end them.
-NOT_OF_MM = {"_exit", "_current_frames", "_replace", "_asdict", "_fields", "_gts", "_dts", "_iterator"}
-NOT_OF_MM |= {"_shutdown_workers"}
+NOT_OF_MM = {
+    "_exit",
+    "_current_frames",
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_gts",
+    "_dts",
+    "_iterator",
+    "_shutdown_workers",
+}
 
 
 def private_names():

@@ -8,18 +8,23 @@ import pickle
 import subprocess
 import sys
 
+import mmcv
 import pytest
 import torch
 import yaml
 from mmengine import fileio
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, TRANSFORMS
 from mmengine.runner import CheckpointLoader
+from PIL import EpsImagePlugin, Image
 
 from backbones import UserError, create_backbone
+from backbones.images import FORMATS as FORMATS_READ
+from backbones.images import check_image, read_image, upright_size
 from engine import safe_loading
 from engine.cli import run_tool
 from engine.config import load_config
+from segmentation.data import read_mask
 
 DETECTOR = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 SEGMENTER = "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"
@@ -180,3 +185,52 @@ def test_inside_a_tool_no_library_reads_more_than_weights(tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as stop:
         run_tool(load)
     assert not stop.value.code and not (tmp_path / "ran").exists() and FORCE not in os.environ
+
+
+@pytest.fixture
+def postscript(tmp_path, monkeypatch):
+    """An EPS file named as a PNG, and a Ghostscript that makes the folder ``ran``."""
+    script = tmp_path / "bin/gs"
+    script.parent.mkdir()
+    script.write_text(f"#!/bin/sh\nmkdir -p '{tmp_path / 'ran'}'\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    (tmp_path / "x.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    return tmp_path / "x.png"
+
+
+def test_pillow_alone_starts_ghostscript(postscript):
+    with pytest.raises((OSError, subprocess.CalledProcessError)), Image.open(postscript) as image:
+        image.load()
+    assert (postscript.parent / "ran").exists()
+
+
+def test_no_image_starts_a_program(postscript, monkeypatch):
+    def transformed(**arguments):
+        return TRANSFORMS.build(dict(type="mmseg.LoadImageFromFile", **arguments))({"img_path": str(postscript)})
+
+    readers = [
+        read_image,
+        check_image,
+        upright_size,
+        lambda path: read_mask(path, 2, False),
+        lambda path: transformed(),
+    ]
+    readers += [lambda path: transformed(color_type="unchanged"), lambda path: transformed(imdecode_backend="pillow")]
+    for read in readers:
+        with pytest.raises(UserError, match=r"x\.png"):
+            read(postscript)
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="Ghostscript"):  # mm's own steps, which take any format
+        mmcv.imfrombytes(postscript.read_bytes(), backend="pillow")
+    assert not (postscript.parent / "ran").exists()
+
+
+@pytest.mark.parametrize("kind", FORMATS_READ)
+def test_usual_formats_are_read(kind, tmp_path):
+    image = Image.effect_noise((40, 50), 40).convert("RGB")
+    image.save(tmp_path / "a.png", kind)
+    assert read_image(tmp_path / "a.png").size == (40, 50)

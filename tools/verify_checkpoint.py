@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from backbones import UserError
+from backbones.errors import printable
 from backbones.weights.verify import verified
 from engine.cli import Parser, run_tool
 
@@ -46,7 +47,7 @@ def verify(path: Path) -> bool:
     if fault:
         print(f"bad   {fault}")
     else:
-        print(f"good  {path}" + ("" if has_sha256 else "  (no SHA-256: not written by this project)"))
+        print(f"good  {printable(path)}" + ("" if has_sha256 else "  (no SHA-256: not written by this project)"))
     return bool(fault)
 
 
