@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 from backbones.errors import printable
-from backbones.errors import printable
 from engine.cli import Parser, run_tool
 
 
@@ -23,7 +22,7 @@ def main() -> None:
     with quiet_imports():
         from engine.status import status_of
     facts = status_of(args.work_dir, args.verify)
-    print(json.dumps(facts, indent=2) if args.json else printable("\n".join(map(printable, lines_of(facts)))))
+    print(json.dumps(facts, indent=2) if args.json else printable("\n".join(lines_of(facts))))
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
