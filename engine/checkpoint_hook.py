@@ -92,10 +92,9 @@ class SafeCheckpointHook(CheckpointHook):
     def take_over(self, runner: Any, last: Path) -> None:
         """Does what the run before, which saved ``last``, may not have done: recording it, and removing older files."""
         self.last_ckpt = str(last)  # mmengine saves it again when a validation finds it the best
-        if not is_main_process():
+        if not (is_main_process() and last.is_file()):  # a checkpoint from elsewhere says nothing about this folder
             return
-        if last.is_file():
-            later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+        later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
         for name in runner.message_hub.runtime_info.get(OUTDATED, []):
             if REMOVABLE.fullmatch(name):
                 self.file_backend.remove(last.with_name(name))

@@ -63,10 +63,14 @@ def noise_images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 
-@pytest.fixture
-def shallow_van(cut_depths):
+@pytest.fixture(scope="module")
+def shallow_van():
     """VAN-B0 with one block in each stage."""
-    cut_depths("van_b0", (1, 1, 1, 1))
+    from backbones import VAN
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
+        yield
 
 
 @pytest.fixture

@@ -48,13 +48,9 @@ def train(noise_images, work_dir, resume=None, keep_schedule=False, **options):
 
 
 @pytest.fixture(scope="module")
-def straight(noise_images, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        from backbones import VAN
-
-        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
-        folder = tmp_path_factory.mktemp("straight")
-        return (*train(noise_images, folder), folder)
+def straight(noise_images, shallow_van, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    return (*train(noise_images, folder), folder)
 
 
 @pytest.mark.parametrize(("steps", "workers"), [(4, 2), (8, 0)])

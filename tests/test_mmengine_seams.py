@@ -55,7 +55,17 @@ PRIVATE = {
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
 # os._exit and NamedTuple's _replace, which Python documents; annotations in pycocotools' COCOeval; the kept workers of
 # PyTorch's DataLoader, which has no public way to end them.
-NOT_OF_MM = {"_exit", "_replace", "_asdict", "_fields", "_gts", "_dts", "_iterator", "_shutdown_workers"}
+NOT_OF_MM = {
+    "_exit",
+    "_current_frames",
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_gts",
+    "_dts",
+    "_iterator",
+    "_shutdown_workers",
+}
 
 
 def private_names():

@@ -66,15 +66,11 @@ def losses_of(runner):
 
 
 @pytest.fixture(scope="module")
-def straight(noise_images, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        from backbones import VAN
-
-        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
-        folder = tmp_path_factory.mktemp("straight")
-        runner = prepare(noise_images, folder)
-        runner.train()
-        return losses_of(runner), folder
+def straight(noise_images, shallow_van, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    runner = prepare(noise_images, folder)
+    runner.train()
+    return losses_of(runner), folder
 
 
 @pytest.mark.parametrize(
