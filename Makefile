@@ -17,18 +17,20 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
-.PHONY: help fuzz demo demo-full test test-numeric lint docs heads bench bench-dense gpu-report gpu-wheels setup clean
+.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels \
+	setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"
 	@echo "make demo-full  train every head on every family for a short while, can be stopped and goes on (about an hour on 2 cores)"
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
+	@echo "make kill-test  kill small trainings 300 times, resume them, and compare; writes docs/reliability.md (20 min on 2 cores)"
 	@echo "make fuzz   give 10000 odd inputs to every reader and every public function; writes docs/reliability/fuzz.json (half an hour)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
-	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, models, heads, benchmarks, distillation, demo-full"
+	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, models, heads, reliability, benchmarks, distillation, demo-full"
 	@echo "make heads  try every kind of model of mmdet and mmseg with our networks; writes docs/heads.md (half an hour on 2 cores)"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
 	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
@@ -47,9 +49,14 @@ test: setup
 test-numeric: setup
 	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) -m numeric
 
+kill-test: setup
+	@$(THREADED) .venv/bin/python tools/reliability/kill_test.py --out docs/reliability/kills.json; status=$$?; \
+		.venv/bin/python tools/docs/reliability_page.py --write; exit $$status
+
 # Faulty inputs are kept in work_dirs/fuzz.
 fuzz: setup
-	@$(THREADED) .venv/bin/python tools/reliability/fuzz.py --out docs/reliability/fuzz.json
+	@$(THREADED) .venv/bin/python tools/reliability/fuzz.py --out docs/reliability/fuzz.json; status=$$?; \
+		.venv/bin/python tools/docs/reliability_page.py --write; exit $$status
 
 lint: setup
 	@.venv/bin/ruff check .
@@ -63,6 +70,7 @@ docs: setup
 	@.venv/bin/python tools/model_info.py --published > docs/models.md
 	@.venv/bin/python tools/docs/dense_models_table.py --write
 	@.venv/bin/python tools/docs/heads_table.py --write
+	@.venv/bin/python tools/docs/reliability_page.py --write
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 	@.venv/bin/python tools/bench/distillation.py --page docs/distillation.json > docs/distillation.md
 	@.venv/bin/python tools/demo/full.py --page docs/demo_full.json > docs/demo_full.md
@@ -79,6 +87,7 @@ bench: setup
 	@.venv/bin/python tools/bench/benchmark_loader.py --out docs/benchmarks/loader_cpu.json
 	@.venv/bin/python tools/benchmark.py classification/configs/van/van_b0_8xb128_in1k.py --only training --size 224x224 \
 		--batch 16 --out docs/benchmarks/model_van_b0_cpu.json
+	@.venv/bin/python tools/bench/benchmark_saving.py --out docs/benchmarks/saving_cpu.json
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 
 # Steps of the demo's detector and segmenter, loading of masks, memory of training, and detectors beside the peer's.

@@ -2,9 +2,21 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Iterable
 
 LONGEST = 1500  # characters of a message
+WORKER = "Traceback (most recent call last)"  # is in an error that torch hands on from a data loader's worker
+# Control characters but for tab and line feed, characters that turn the direction of text, and halves of characters.
+HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """A text without characters that command a terminal, which are written as ``\\x1b``.
+
+    Names in files, such as those of tensors, classes and files in an archive, may be anything.
+    """
+    return HIDDEN.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 class UserError(ValueError):
@@ -15,9 +27,12 @@ class UserError(ValueError):
     are written as Python writes them, and a long message loses its middle.
     """
 
-    def __str__(self) -> str:
-        text = printable(super().__str__())
-        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    def __init__(self, message: object = ""):
+        text = printable(message)
+        if WORKER not in text:  # whose last line is the message, see engine.cli.last_line
+            text = text.replace("\n", "\\n")
+            text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        super().__init__(text)
 
 
 class UnreadableImage(UserError):
@@ -27,10 +42,8 @@ class UnreadableImage(UserError):
 class Notice(UserWarning):
     """A warning of this project. Its own class lets a console tell it from the warnings of other packages."""
 
-
-def printable(text: str) -> str:
-    """A text on one line, whose other characters are those of a screen: a line break becomes backslash and n."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    def __init__(self, message: object = ""):
+        super().__init__(printable(message))
 
 
 def shown(value: object) -> str:

@@ -17,6 +17,8 @@ from backbones.errors import UserError
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
 TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+# Pillow's names of the formats that are read. Others of its plugins start programs, as EPS does.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes with one colour
 SLACK = 1e-3  # tolerance for float images outside 0..1, by rounding
@@ -130,7 +132,7 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
     if content is None:
         check_is_file(path, what)
     try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             yield image
     except UserError:
         raise

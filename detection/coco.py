@@ -15,6 +15,7 @@ from detection.coco_entries import Annotations, summary
 from detection.coco_schema import Flawed
 from engine.console import say_note
 from engine.formats import Format, class_of, register_format
+from engine.inside import check_inside
 from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
@@ -79,6 +80,7 @@ def check_dataset(dataset: Any, split: str) -> None:
         )
 
     folder = under_root(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
+    check_inside(ann_file, "file_name", coco.file_names, folder, root)
     check_images(coco, ann_file, folder)
     check_sizes(coco, ann_file, folder)
     check_classes(coco, ann_file, classes_of(dataset))

@@ -22,6 +22,7 @@ from detection.coco import check_images, check_size_of, check_sizes, read_conten
 from detection.coco_entries import Annotations, repeated_entries
 from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.formats import Format, class_of, register_format
+from engine.inside import check_inside
 from engine.splits import under_root
 
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
@@ -165,6 +166,9 @@ class PanopticFormat(Format):
                 f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
                 "allowed: one for each image"
             )
+        root = dataset.get("data_root")
+        check_inside(ann_file, "file_name", content.file_names, under_root(dataset, prefix["img"]), root)
+        check_inside(ann_file, "file_name", content.map_names, under_root(dataset, prefix.get("seg", "")), root)
         check_images(content, ann_file, under_root(dataset, prefix["img"]))
         check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
         if split != "test":

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from backbones.images import opened
 from detection.panoptic_result import segments_of
 from engine.draw import percent, tint_segments
 from engine.results import Segment
@@ -51,7 +52,7 @@ def judged(output: Any, info: dict[str, Any], metainfo: dict[str, Any]) -> tuple
 
 def truth_of(info: dict[str, Any], names: Sequence[str], things: int) -> tuple[np.ndarray, list[Segment]]:
     """The map of the ground truth with segments numbered from 1, and the segments; 0 for crowds and for no segment."""
-    with Image.open(info["seg_map_path"]) as image:
+    with opened(info["seg_map_path"], what="mask") as image:
         ids = np.asarray(image.convert("RGB")).astype(np.int64) @ [1, 256, 65536]
     numbered, segments = np.zeros(ids.shape, np.int32), []
     for one in info["segments_info"]:

@@ -94,7 +94,8 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
         """
         if self._coco_api is not None:
             image = Path(self._coco_api.imgs[img_id]["file_name"])
-            segm_file = "_".join(image.with_suffix(".png").parts)
+            parts = image.with_suffix(".png").parts
+            segm_file = "_".join(part for part in parts if part not in (image.anchor, ".."))  # a name, and no path
         found = pred["pred_panoptic_seg"]
         pred = {**pred, "pred_panoptic_seg": {**found, "sem_seg": found["sem_seg"].clone()}}
         return super()._parse_predictions(pred, img_id, segm_file, label2cat)

@@ -19,11 +19,13 @@ def add_hooks(cfg: Config) -> None:
     given = [*custom, *default.values()]
     ours = {
         "SeedHook": {},
+        "GradientsHook": {},
         "NonFiniteHook": {},
         "StopHook": {},
         "BuffersHook": {},
         "SummaryHook": {},
         "UnreadableHook": {},
+        "WatchdogHook": {},
         "ProgressHook": dict(
             interval=(default.get("logger") or {}).get("interval", 50), metrics=task_for(cfg).main_metrics
         ),

@@ -1,5 +1,6 @@
 """The hook that saves a run's checkpoints, records the last one, and removes older ones."""
 
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,12 +9,16 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from backbones.errors import UserError, arguments_of, shown, unknown
 from engine.saving import finish_saving, later, saving_failed
+from engine.validation_due import VALIDATION_DUE, note_validation
 from engine.work_dir import RECORD, record_last, remove
 
 BETWEEN = "checkpoint_between"  # the record of a checkpoint in addition to the regular ones
+OUTDATED = "checkpoints_outdated"  # the names of the files that were to be removed after a checkpoint
+REMOVABLE = re.compile(r"(best_.+_)?(iter|epoch)_\d+\.pth")  # names that this hook gives
 
 
 class LateRemoval:
@@ -81,20 +86,37 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         self.saved_at = time.monotonic()
         self.file_backend = LateRemoval(self.file_backend, self.out_dir)
+        if last := runner.message_hub.runtime_info.get("last_ckpt"):
+            self.take_over(runner, Path(self.out_dir) / Path(last).name)
+
+    def take_over(self, runner: Any, last: Path) -> None:
+        """Does what the run before, which saved ``last``, may not have done: recording it, and removing older files."""
+        self.last_ckpt = str(last)  # mmengine saves it again when a validation finds it the best
+        if not (is_main_process() and last.is_file()):  # a checkpoint from elsewhere says nothing about this folder
+            return
+        later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+        for name in runner.message_hub.runtime_info.get(OUTDATED, []):
+            if REMOVABLE.fullmatch(name):
+                self.file_backend.remove(last.with_name(name))
+        self.remove_outdated(runner)
 
     def after_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
         """Saves if that is due. Raises UserError if an earlier file could not be written."""
         if saving_failed(runner):
             finish_saving(runner)
+        note_validation(runner, IterBasedTrainLoop)
         super().after_train_iter(runner, *args, **kwargs)
         self.remove_outdated(runner)
 
     def after_train_epoch(self, runner: Any) -> None:
+        note_validation(runner, EpochBasedTrainLoop)
         super().after_train_epoch(runner)
         self.remove_outdated(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float]) -> None:
         """Saves the best checkpoint so far, if ``save_best`` is set. A validation before the first step does not count.
+
+        A checkpoint that was saved before the validation is saved again, with its outcome.
 
         Raises:
             UserError: a name in ``save_best`` is not a metric of this validation.
@@ -104,7 +126,14 @@ class SafeCheckpointHook(CheckpointHook):
         for name in self.key_indicators if self.save_best and metrics else ():
             if name != "auto" and name not in metrics:
                 raise unknown("metric of save_best", name, metrics)
+        awaited = runner.message_hub.runtime_info.get(VALIDATION_DUE)
+        runner.message_hub.update_info(VALIDATION_DUE, False)
+        self.saved_again = False
         super().after_val_epoch(runner, metrics)
+        step = runner.epoch if self.by_epoch else runner.iter
+        is_last = self.last_ckpt == str(Path(self.out_dir) / self.filename_tmpl.format(step))
+        if awaited and is_last and not self.saved_again:
+            self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
         self.remove_outdated(runner)
 
     def after_train(self, runner: Any) -> None:
@@ -134,6 +163,9 @@ class SafeCheckpointHook(CheckpointHook):
     def write(self, runner: Any, name: str, meta: dict[str, Any], by_epoch: bool) -> None:
         """Saves a whole checkpoint, and then records it as the last one."""
         self.last_ckpt, self.saved_at = str(Path(self.out_dir) / name), time.monotonic()
+        self.saved_again = True
+        if is_main_process():
+            runner.message_hub.update_info(OUTDATED, sorted(path.name for path in self.file_backend.outdated))
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
         runner.save_checkpoint(
             self.out_dir,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
 from backbones.errors import UserError, shorten
@@ -15,6 +16,8 @@ from engine.normalisation import statistics_of
 from engine.structure import follow_structure
 from engine.tasks import task_of
 from engine.wrappers import unwrap
+
+CURVE = 1000  # last values of each curve in a checkpoint, over which a resumed run's log takes its means
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -49,11 +52,33 @@ def to_plain_types(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float | bool | bytes) else str(value)
 
 
-def without_history(message_hub: dict[str, Any]) -> dict[str, Any]:
-    """A message hub's state without its curves. The log file has the curves; unpickling them needs mmengine's code."""
+def plain_records(message_hub: dict[str, Any]) -> dict[str, Any]:
+    """A message hub's state for a checkpoint: the last values of its curves become lists.
+
+    mmengine's own objects would need mmengine's code to be read. The log file has the whole curves.
+    """
+    curves = {}
+    for name, buffer in message_hub["log_scalars"].items():
+        values, counts = buffer.data
+        curves[name] = dict(values=values[-CURVE:].tolist(), counts=counts[-CURVE:].tolist())
+    return dict(log_scalars=curves, **runtime_of(message_hub))
+
+
+def records_of(message_hub: dict[str, Any]) -> dict[str, Any]:
+    """A message hub's state from a checkpoint, with mmengine's objects for the curves that are lists of numbers."""
+    curves = {}
+    for name, curve in message_hub["log_scalars"].items():
+        parts = [curve.get(part) for part in ("values", "counts")] if isinstance(curve, dict) else [None, ()]
+        if all(isinstance(part, list) and all(isinstance(v, int | float) for v in part) for part in parts):
+            curves[name] = HistoryBuffer(*(part[: min(map(len, parts))] for part in parts))
+    return dict(log_scalars=curves, **runtime_of(message_hub))
+
+
+def runtime_of(message_hub: dict[str, Any]) -> dict[str, Any]:
     info = message_hub["runtime_info"]
-    keys = {name: value for name, value in message_hub["resumed_keys"].items() if name in info}
-    return dict(log_scalars={}, runtime_info=dict(info), resumed_keys=keys)
+    known = {*info, *message_hub["log_scalars"]}
+    keys = {name: value for name, value in message_hub["resumed_keys"].items() if name in known}
+    return dict(runtime_info=dict(info), resumed_keys=keys)
 
 
 def content_of_run(content: dict[str, Any]) -> dict[str, Any]:

@@ -1,39 +1,47 @@
 """The start and end of every tool: one-line errors, exit statuses, and options that several tools have."""
 
 import argparse
+import contextlib
+import errno
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.errors import UserError, printable
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
+# Of the machine, not of the program: no space, no permission, a failing disk, too many open files, ...
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
     """Runs a tool's ``main`` and exits: 0 or what it returns, 2 after a UserError (one line), 130 after Ctrl-C.
 
-    A training that a signal ended exits with 128 and the signal's number.
+    A fault of the machine, such as a full disk, is one line, too. A training that a signal ended exits with 128 and the
+    signal's number.
     """
     try:
-        status = main()
+        with guarded():
+            status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         status = 130
     except SystemExit as stop:
         status = stop.code
     except Exception as error:
-        user_error = find_user_error(error)
+        user_error = find_user_error(error) or fault_of_machine(error)
         if user_error is None:
             raise
         if int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0):
             time.sleep(HEAD_START)
-        print(f"error: {user_error}", file=sys.stderr)
+        print(f"error: {printable(user_error)}", file=sys.stderr)
         status = 2
     sys.stdout.flush()
     if "RANK" in os.environ:  # only a launcher starts a group; importing torch takes a second
@@ -41,6 +49,33 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
         leave_processes(status or 0)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """A block in which every ``torch.load``, that of a library too, refuses a file that asks for code.
+
+    What the block sets for ``--safe`` ends with it.
+    """
+    before = {name: os.environ.get(name) for name in (WEIGHTS_ONLY, SAFE)}
+    os.environ[WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+class SafeAction(argparse.Action):
+    """``--safe``. The processes that a tool starts follow it, too."""
+
+    def __call__(self, *args: Any) -> None:
+        os.environ[SAFE] = "1"
+
+
+def is_safe() -> bool:
+    """Whether configs are read as data."""
+    return os.environ.get(SAFE) == "1"
 
 
 def find_user_error(error: BaseException | None) -> str | None:
@@ -54,6 +89,13 @@ def find_user_error(error: BaseException | None) -> str | None:
             return last_line(str(error))
         error = error.__cause__
     return None
+
+
+def fault_of_machine(error: BaseException) -> str | None:
+    """A fault of a disk, or of limits of the system, on one line. None for any other error."""
+    if not isinstance(error, OSError) or error.errno not in FAULTS:
+        return None
+    return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
 
 
 def last_line(message: str) -> str:
@@ -162,8 +204,19 @@ def given_tiles(args: argparse.Namespace) -> Any:
     return tiles_of(args.tile, args.tile_overlap, ("--tile", "--tile-overlap"))
 
 
+def add_safe_option(parser: argparse.ArgumentParser) -> None:
+    """``--safe``, for every tool that reads a config."""
+    parser.add_argument(
+        "--safe",
+        nargs=0,
+        action=SafeAction,
+        help="for a config of somebody else: read it as data, and refuse one that would run code",
+    )
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """``--cfg-options``, for every tool that reads a config."""
+    """``--cfg-options`` and ``--safe``, for every tool that reads a config."""
+    add_safe_option(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",

@@ -13,12 +13,14 @@ from mmengine.runner import Runner
 
 from backbones.errors import UserError, one_line, unknown
 from backbones.images import SUFFIXES
+from engine import safe_loading  # noqa: F401  a YAML config is read as data
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
-from engine.cli import CONFIG_SUFFIXES
+from engine.cli import CONFIG_SUFFIXES, is_safe
 from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
 from engine.inherited import check_names, check_options
 from engine.options import flat, parse_options
+from engine.safe_config import check_file, check_model
 from engine.tasks import TASKS
 from engine.training_options import OPTIONS
 
@@ -54,16 +56,21 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
 
     Raises:
         UserError: the config is absent (the message has the nearest names) or cannot be read, an option is bad, or the
-            config cannot be completed, as in ``engine.complete.complete``.
+            config cannot be completed, as in ``engine.complete.complete``. With ``--safe``, or ZIGGURAT_SAFE=1 in the
+            environment, also if the config is more than data.
     """
     path = Path(path)
     check_is_config(path)
+    if is_safe():
+        check_file(path)
     try:
         cfg = Config.fromfile(path)
     except UserError:
         raise
     except Exception as error:  # a config is a program, and can raise any error
         raise UserError(f"config {path} cannot be read: {cause_and_place(error)}") from error
+    if is_safe():
+        check_model(cfg)
     check_names(cfg, path, READ_KEYS)
     follow_data_root(cfg, path)
     options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])

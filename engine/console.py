@@ -1,23 +1,28 @@
-"""What goes to the console: our notes. Prints and warnings of libraries go to the log file of a run instead."""
+"""What goes to the console: our notes. Warnings of libraries go elsewhere."""
 
 import contextlib
 import io
-import os
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 
-from backbones.errors import Notice
+from backbones.errors import Notice, printable
 
 
 def say_note(message: object) -> None:
     """Prints ``note: ...`` on stderr, in the first process only."""
     if is_main_process():
-        print(f"note: {message}", file=sys.stderr)
+        print(f"note: {printable(message)}", file=sys.stderr)
+
+
+def plain_record(record: logging.LogRecord) -> bool:
+    """A filter of a log's lines that drops none. Names in them command no terminal that shows the log."""
+    record.msg, record.args = printable(record.getMessage()), ()
+    return True
 
 
 @contextlib.contextmanager
@@ -28,14 +33,6 @@ def quiet_imports() -> Iterator[None]:
     """
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
-
-
-@contextlib.contextmanager
-def prints_to_log(runner: Runner) -> Iterator[None]:
-    """Sends prints and warnings of libraries inside the block to the run's log file. Our own notes go to stderr."""
-    path = runner.logger.log_file if runner.rank == 0 else os.devnull
-    with open(path, "a", buffering=1) as file, contextlib.redirect_stdout(file), library_warnings_to(file):
         yield
 
 

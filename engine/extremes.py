@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import SequentialSampler
 
 from backbones.files import replaced_file, write_json
+from engine.disk_faults import dispensable
 from engine.sheet import COLUMNS, SQUARE, Tile, draw_sheet
 from engine.unreadable import is_unscored
 
@@ -123,11 +124,13 @@ class ExtremesHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         self.unite()
         if time.monotonic() - self.drawn >= PAUSE:
-            self.draw(runner.work_dir, runner.val_loop, "val")
+            with dispensable("the best and worst images"):
+                self.draw(runner.work_dir, runner.val_loop, "val")
 
     def after_train(self, runner: Any) -> None:
         if runner.val_loop is not None:
-            self.draw(runner.work_dir, runner.val_loop, "val")
+            with dispensable("the best and worst images"):
+                self.draw(runner.work_dir, runner.val_loop, "val")
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         self.unite()

@@ -1,17 +1,26 @@
 """The workers of a run's loaders: they leave signals to the process that started them, and end with the run."""
 
 import atexit
+import contextlib
+import errno
 import multiprocessing
 import os
+import re
+import shutil
 import signal
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.context import ForkProcess
 from types import FrameType
 
 from torch.utils.data import DataLoader
 
+from backbones.errors import UserError
+from engine.processes import end_with_parent
 from engine.work_dir import leave_locks
 
+SHARED = "/dev/shm"  # where workers put their batches
+LEAST = 64  # KiB of shared memory without which Python has no place for its semaphores
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # also when sent to all processes of a run
 
 
@@ -19,7 +28,8 @@ class WorkerStart:
     """The start of a loader's workers, as its ``worker_init_fn``.
 
     A worker takes no part in signals and in the lock of the work dir. When the process that started it is killed, the
-    lock is free at once.
+    lock is free at once. On Linux the worker then ends at once, too. PyTorch's own worker looks every 5 s, and never
+    ends if the process was killed before the worker began.
 
     Args:
         loader: the loader. Its own ``worker_init_fn`` is called, too.
@@ -34,6 +44,10 @@ class WorkerStart:
 
     def __call__(self, worker: int) -> None:
         self.processes[worker] = os.getpid()
+        end_with_parent(signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if isinstance(multiprocessing.current_process(), ForkProcess) and parent.pid != os.getppid():
+            os._exit(1)
         for number in IGNORED:
             signal.signal(number, self.leave_if_told)
         leave_locks()
@@ -50,6 +64,38 @@ class WorkerStart:
         for process in multiprocessing.active_children():
             if process.pid in self.processes:
                 process.terminate()
+
+
+@contextlib.contextmanager
+def workers_explained() -> Iterator[None]:
+    """Turns the death of a worker into a UserError that says what it may come from.
+
+    Raises:
+        UserError: a worker was killed, or has no place in shared memory.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        if not (fault := fault_of_workers(error)):
+            raise
+        raise UserError(f"{fault}; saved checkpoints are kept, and --resume goes on from the last one") from error
+
+
+def fault_of_workers(error: Exception) -> str:
+    """What happened to the workers of a loader, and what to do about it; "" for an error that has another cause."""
+    message = " ".join(str(error).split())
+    free = shutil.disk_usage(SHARED).free >> 10 if os.path.isdir(SHARED) else 0
+    no_semaphore = getattr(error, "errno", None) == errno.ENOSPC and not error.filename and free < LEAST
+    if no_semaphore or ("torch_" in message and "unable to" in message) or "killed by signal: Bus error" in message:
+        return (
+            f"shared memory is too small for the workers of a data loader ({SHARED} has {free} KiB left); lower "
+            "num_workers, or enlarge it, as docker run --shm-size does"
+        )
+    if "DataLoader worker" in message and "killed by signal: Killed" in message:
+        return "a worker of a data loader was killed, as happens when memory is used up; lower num_workers"
+    if ended := re.search(r"DataLoader worker .*(killed by signal: [\w ]+|exited unexpectedly)", message):
+        return f"a worker of a data loader ended ({ended[1].strip()}); num_workers=0 shows the cause"
+    return ""
 
 
 STARTS: weakref.WeakSet[WorkerStart] = weakref.WeakSet()

@@ -16,6 +16,7 @@ from torch import distributed
 from backbones.errors import UserError
 from engine.console import say_note
 
+GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -86,10 +87,15 @@ def leave_processes(status: int) -> None:
     os._exit(status)
 
 
-def end_with_parent() -> None:
-    """Lets Linux send SIGTERM to this process when its parent ends: a killed launcher leaves no process behind."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Lets Linux send a signal to this process when its parent ends: a killed launcher leaves no process behind."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
+
+
+def is_another_gone(error: BaseException) -> bool:
+    """Whether an error of gloo or NCCL says that another process of the group has ended."""
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in GONE)
 
 
 def env_rank(launcher: str) -> int:

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from backbones import PyramidBackbone
-from backbones.errors import shorten
+from backbones.errors import printable, shorten
 from engine.loader_time import cures, is_held_up, step_times
 from engine.summary import RAW
 
@@ -178,7 +178,7 @@ class ProgressHook(Hook):
     def say(self, line: str) -> None:
         """A line on the console, above the bars."""
         if is_main_process():
-            tqdm.write(line, file=self.out)
+            tqdm.write(printable(line), file=self.out)
             self.out.flush()
             self.last_line = time.monotonic()
 

@@ -1,4 +1,7 @@
-"""Registers the networks for mm's configs. Importing this file registers the engine's hooks and optimiser wrappers."""
+"""Registers the networks for mm's configs. Importing this file registers the engine's hooks and optimiser wrappers.
+
+From then on mmengine loads no file that can run code, see ``engine.safe_loading``.
+"""
 
 from typing import Any
 
@@ -12,12 +15,14 @@ from engine import (  # noqa: F401
     non_finite,
     optim,
     progress,
+    safe_loading,
     schedules,
     seeding,
     signals,
     summary,
     tracker_backends,
     unreadable,
+    watchdog,
 )
 
 

@@ -15,6 +15,7 @@ from mmengine import registry
 from mmengine.registry import DATASETS, FUNCTIONS, METRICS, MODELS, TASK_UTILS, TRANSFORMS
 
 from backbones.errors import UserError
+from engine.cli import is_safe
 
 REGISTRIES = (MODELS, TASK_UTILS, TRANSFORMS, DATASETS, FUNCTIONS, METRICS)  # of all that is built here
 SCOPES = {"mmengine": "engine.register", "mmdet": "detection", "mmseg": "segmentation"}  # scope -> what fills it
@@ -113,16 +114,20 @@ def names_only() -> Iterator[None]:
         NAMES_ONLY.reset(token)
 
 
+def names_only_now() -> bool:
+    return NAMES_ONLY.get() or is_safe()
+
+
 def guard_lookup() -> None:
-    """Puts a check of ``NAMES_ONLY`` before the two functions by which mmengine's registries import modules."""
+    """Puts a check of :func:`names_only_now` before the two functions by which mmengine's registries import modules."""
     module = registry.registry
     find, load = module.get_object_from_string, module.import_module
 
     def get_object_from_string(name: str) -> Any:
-        return None if NAMES_ONLY.get() else find(name)
+        return None if names_only_now() else find(name)
 
     def import_module(name: str, package: str | None = None) -> Any:
-        if NAMES_ONLY.get() and name.split(".")[0] not in SCOPES:
+        if names_only_now() and name.split(".")[0] not in SCOPES:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return load(name, package)
 

@@ -12,8 +12,9 @@ from backbones.errors import UserError
 from engine.added_hooks import add_hooks
 from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
-from engine.console import library_warnings_to, prints_to_log
+from engine.console import library_warnings_to
 from engine.formatted_once import format_configs_once
+from engine.log_file import prints_to_log
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast

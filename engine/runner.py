@@ -23,21 +23,25 @@ from engine.checkpoints import (
     load_state,
     meta_of_run,
     other_classes,
+    plain_records,
+    records_of,
     state_of,
     states_of,
     to_plain_types,
-    without_history,
 )
-from engine.console import prints_to_log, say_note
+from engine.config_text import text_of
+from engine.console import plain_record, say_note
 from engine.fingerprint import Fingerprint
-from engine.loader_workers import WorkerStart, end_loaders
+from engine.loader_workers import WorkerStart, end_loaders, workers_explained
+from engine.log_file import prints_to_log, spare
 from engine.normalisation import follow_statistics
-from engine.processes import pick_device
+from engine.processes import is_another_gone, pick_device
 from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
-from engine.signals import Request, Stopped, caught
+from engine.signals import GRACE, Request, Stopped, caught
 from engine.structure import settle_structure, write_structure
 from engine.unreadable import SHARE, skip_unreadable
+from engine.watchdog import note_end
 from engine.work_dir import RESUMED, WorkDir
 from engine.wrappers import unwrap, wrap
 
@@ -64,8 +68,11 @@ class SafeRunner(Runner):
             Stopped: a signal asked for the end. A checkpoint was saved.
         """
         try:
-            with prints_to_log(self), Writer() as self.writer, caught() as self.request:
+            with prints_to_log(self), Writer() as self.writer, caught() as self.request, workers_explained():
                 return self.train_until_stopped()
+        except BaseException as error:
+            note_end(self, error)
+            raise
         finally:
             self.writer = self.request = None
             if self.folder is not None:
@@ -79,6 +86,11 @@ class SafeRunner(Runner):
             return trained
         except BaseException as error:
             end_loaders(self.loaders, lost=True)
+            gone = is_another_gone(error)
+            if gone:
+                self.request.wait(GRACE)
+            if gone and not self.request.number:
+                raise UserError(f"another process of this training has ended: {one_line(error)}") from error
             if not isinstance(error, Exception) or not self.request.number:
                 raise
             say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
@@ -86,14 +98,14 @@ class SafeRunner(Runner):
 
     def val(self) -> dict[str, Any]:
         """Metrics of the validation set, in Python's own types."""
-        with prints_to_log(self):
+        with prints_to_log(self), workers_explained():
             found = to_plain_types(super().val())
         end_loaders(self.loaders)
         return found
 
     def test(self) -> dict[str, Any]:
         """Metrics of the test set, in Python's own types."""
-        with prints_to_log(self):
+        with prints_to_log(self), workers_explained():
             found = to_plain_types(super().test())
         end_loaders(self.loaders)
         return found
@@ -102,7 +114,10 @@ class SafeRunner(Runner):
         """A logger whose file gets everything. The console gets errors only, since ProgressHook speaks there."""
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(plain_record)
+            if isinstance(handler, logging.FileHandler):
+                spare(handler)
+            else:
                 handler.setLevel(logging.ERROR)
         return logger
 
@@ -168,7 +183,7 @@ class SafeRunner(Runner):
         if self.cfg.get("resume"):
             if not set(content) >= RESUMED:
                 raise UserError(f"{filename} holds weights only and cannot be resumed; use --cfg-options load_from=...")
-            content["message_hub"] = without_history(content["message_hub"])
+            content["message_hub"] = records_of(content["message_hub"])
             # mmengine would run the text of a config in meta["config"].
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
@@ -246,7 +261,7 @@ class SafeRunner(Runner):
             meta=dict(
                 meta,
                 images=next((hook.images for hook in self.hooks if isinstance(hook, SeedHook)), 0),
-                cfg=self.cfg.pretty_text,
+                cfg=text_of(self.cfg),
                 seed=self.seed,
                 experiment_name=self.experiment_name,
                 time=time.strftime("%Y%m%d_%H%M%S"),
@@ -255,7 +270,7 @@ class SafeRunner(Runner):
                 ziggurat=meta_of_run(self.model, self.cfg, (dataset_meta or {}).get("classes")),
             ),
             state_dict=state_of(self.model),
-            message_hub=without_history(self.message_hub.state_dict()),
+            message_hub=plain_records(self.message_hub.state_dict()),
         )
         if save_optimizer:
             content["optimizer"] = self.optim_wrapper.state_dict()

@@ -19,12 +19,15 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from torch import distributed
 
+from engine.accumulation import is_whole_step
 from engine.checkpoint_hook import SafeCheckpointHook
 from engine.console import say_note
 from engine.hooks import BuffersHook
 from engine.saving import finish_saving
+from engine.validation_due import VALIDATION_DUE
 
 TWICE = 2.0  # seconds
+GRACE = 5.0  # seconds from the end of one process of a group until the launcher signals the others
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -62,6 +65,12 @@ class Request:
         self.number, self.time = number, time.monotonic()
         if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
             os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
+
+    def wait(self, seconds: float) -> None:
+        """Waits until a signal comes, at most so long."""
+        ends = time.monotonic() + seconds
+        while not self.number and time.monotonic() < ends:
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -103,14 +112,11 @@ class StopHook(Hook):
         self.request = getattr(runner, "request", None)  # mmengine's own Runner has none
         if runner.distributed and self.group is None:
             self.group = distributed.new_group(backend="gloo")
-        if runner.message_hub.runtime_info.get("validation_cut") and runner.val_loop is not None:
-            runner.message_hub.update_info("validation_cut", False)
+        if runner.message_hub.runtime_info.get(VALIDATION_DUE) and runner.val_loop is not None:
             runner.val_loop.run()
 
     def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        # A checkpoint does not hold the gradients that a step of several batches has gathered so far.
-        wrapper = runner.optim_wrapper
-        if all(one.should_update() for one in (wrapper.values() if hasattr(wrapper, "values") else [wrapper])):
+        if is_whole_step(runner):  # where it is not, several processes lack gradients in their checkpoint
             self.poll(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
@@ -126,7 +132,8 @@ class StopHook(Hook):
         number, timed = asked.tolist()
         if not (number or timed):
             return
-        runner.message_hub.update_info("validation_cut", validation_cut)
+        if validation_cut:
+            runner.message_hub.update_info(VALIDATION_DUE, True)
         for hook in runner.hooks if validation_cut else ():
             if isinstance(hook, EMAHook):
                 hook.after_val_epoch(runner)  # puts the trained weights back in place

@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
 from backbones.files import replaced_file
+from engine.disk_faults import dispensable
 
 PICTURE, PAGE = "summary.png", "summary.html"
 IMAGES = "val_images.png"  # of ExtremesHook, where a task has one
@@ -57,10 +58,12 @@ class SummaryHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         if time.monotonic() - self.drawn > PAUSE:
-            self.draw(runner)
+            with dispensable("the summary"):
+                self.draw(runner)
 
     def after_train(self, runner: Any) -> None:
-        self.draw(runner)
+        with dispensable("the summary"):
+            self.draw(runner)
 
     @master_only
     def draw(self, runner: Any) -> None:

@@ -19,8 +19,9 @@ from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from engine.draw import Colour, make_palette
 from engine.formats import formats_of
+from engine.inside import check_list
 from engine.results import Result
-from engine.splits import SPLITS
+from engine.splits import SPLITS, datasets_of
 from engine.tiles import Tiles
 from engine.tta import use_tta
 
@@ -218,13 +219,15 @@ class Task(ABC):
         raise UserError(f"{self.name} has no random data; allowed: a measurement on the config's own data")
 
     def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
-        """Checks the files of the splits before a run is built. Data sets of unknown formats are not checked.
+        """Checks the files of the splits before a run is built. Of unknown formats only a list of images is checked.
 
         Raises:
-            UserError: as ``engine.formats.Format.check`` of each data set.
+            UserError: as ``engine.formats.Format.check`` of each data set, and as ``engine.inside.check_list``.
         """
         seen: list[Any] = []
         for split in splits:
+            for dataset in datasets_of(cfg, split):
+                check_list(dataset)
             for dataset, found in formats_of(cfg, split, self.scope_of(cfg)):
                 if dataset not in seen:
                     found.check(dataset, split)

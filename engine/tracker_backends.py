@@ -14,6 +14,7 @@ from mmengine.visualization import BaseVisBackend
 
 from backbones.errors import UserError, one_line
 from backbones.files import replaced_file
+from engine.config_text import text_of
 from engine.console import say_note
 from engine.options import flat
 
@@ -196,7 +197,7 @@ class MLflow(Tracker):
         self.id = self.client.create_run(group, run_name=run_name, tags=self.tags).info.run_id
         keep_run(cfg, self.package, self.id)
         self.log_params(cfg)
-        self.client.log_text(self.id, cfg.pretty_text, "config.py")
+        self.client.log_text(self.id, text_of(cfg), "config.py")
 
     def log_params(self, cfg: Config) -> None:
         """Records the numbers and texts of the config's parts that runs are compared by."""

@@ -7,9 +7,10 @@ from mmengine.config import Config, ConfigDict
 
 from backbones.errors import UserError, unknown
 from engine.console import say_note
+from engine.disk_faults import JsonLines
 from engine.tracker_backends import MLflow, TensorBoard, Tracker, WeightsAndBiases
 
-JSON_LINES = "LocalVisBackend"
+JSON_LINES = ("LocalVisBackend", JsonLines.__name__)
 # Name of mmengine's backend, as configs have it -> ours. mmengine's fail with the present releases of W&B and MLflow.
 TRACKERS: dict[str, type[Tracker]] = {
     "TensorboardVisBackend": TensorBoard,
@@ -45,15 +46,17 @@ def use_trackers(cfg: Config) -> None:
     kept = []
     for backend in given:
         tracker, other = tracker_of(backend), name_of(backend).removesuffix("VisBackend")
-        if tracker is None and other not in OTHERS:
+        if name_of(backend) in JSON_LINES:
+            kept.append(ConfigDict(backend, type=JsonLines.__name__))
+        elif tracker is None and other not in OTHERS:
             kept.append(backend)
         elif trains and tracker is None:
             need(other, OTHERS[other])
             kept.append(backend)
         elif trains and has_package(tracker):
             kept.append(ConfigDict(backend, type=tracker.__name__))
-    if not any(name_of(backend) == JSON_LINES for backend in kept):
-        kept.insert(0, ConfigDict(type=JSON_LINES))
+    if not any(name_of(backend) == JsonLines.__name__ for backend in kept):
+        kept.insert(0, ConfigDict(type=JsonLines.__name__))
     cfg.visualizer = ConfigDict(visualizer, vis_backends=kept)
 
 

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from backbones.errors import UserError
 from backbones.files import replaced_file
 from backbones.weights import read_ahead
+from engine.config_text import text_of
 from engine.console import say_note
 
 HELD: set[IO[str]] = set()  # the lock files that this process holds
@@ -105,9 +106,9 @@ class WorkDir:
                 path.unlink(missing_ok=True)
 
     def write_config(self, cfg: Config) -> None:
-        """Writes the run's config beside its checkpoints, under the name of its file."""
-        with replaced_file(self.path / (Path(cfg.filename).name if cfg.filename else "run.py")) as beside:
-            beside.write_text(cfg.dump())
+        """Writes the run's config beside its checkpoints, as a Python file of the same name."""
+        with replaced_file(self.path / f"{Path(cfg.filename).stem if cfg.filename else 'run'}.py") as beside:
+            beside.write_text(text_of(cfg), encoding="utf-8")
 
 
 def leave_locks() -> None:

@@ -12,12 +12,14 @@ import torch
 ROOT = Path(__file__).parent.parent
 # A few parity files travel with the tests; the full set is used where it lies beside the repository.
 PARITY = [folder for folder in (ROOT / "tests/data/parity", ROOT.parent / "shared/parity") if folder.is_dir()]
-for folder in (ROOT, *(ROOT / name for name in ("tools", "tools/bench", "tools/demo", "tools/docs", "tools/heads"))):
+TOOLS = ("tools", "tools/bench", "tools/demo", "tools/docs", "tools/heads", "tools/reliability")
+for folder in (ROOT, *(ROOT / name for name in TOOLS)):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 # Several test processes share the cores; spinning OpenMP threads would slow each other down many times.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("ZIGGURAT_NO_WATCHDOG", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 torch.backends.cudnn.allow_tf32 = False  # on a GPU, sums are compared to more digits than TF32 has
 
@@ -55,16 +57,20 @@ def cut_depths(monkeypatch):
 
 @pytest.fixture(scope="module")
 def noise_images(tmp_path_factory):
-    """The folder of images that tests/paper_run.py trains on."""
+    """The folder of images that tools/reliability/paper_run.py trains on."""
     from paper_run import write_images
 
     return write_images(tmp_path_factory.mktemp("images"))
 
 
-@pytest.fixture
-def shallow_van(cut_depths):
+@pytest.fixture(scope="module")
+def shallow_van():
     """VAN-B0 with one block in each stage."""
-    cut_depths("van_b0", (1, 1, 1, 1))
+    from backbones import VAN
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
+        yield
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from pathlib import Path
 import dense_data
 import slim_heads
 from conftest import ROOT
-from helpers import UNTESTED, Losses
+from helpers import Losses
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from paper_run import UNTESTED
 
 from backbones import VAN
 from engine.config import load_config

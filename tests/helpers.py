@@ -11,8 +11,6 @@ from backbones import FAMILIES
 from engine.cli import run_tool
 
 SMALL = [*(next(iter(family.ARCHS)) for family in FAMILIES), "hornet_tiny_gf"]  # of each kind the least
-# Options of a training that nothing validates or tests.
-UNTESTED = {f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")}
 # Regions on two maps: inside, with adaptive grids of several sizes, partly and wholly off the map, of no width.
 REGIONS = [
     [0, 2.0, 3.0, 20.0, 17.0],
@@ -61,15 +59,26 @@ class Losses(Hook):
 
 
 def same(ours, theirs, name=""):
-    """Asserts that two trees of tensors and plain values are equal, bit for bit."""
+    """Asserts that two trees of tensors and values are equal, bit for bit. The message tells the first difference."""
     if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs), name
+        assert torch.equal(ours, theirs), f"{name}{first_difference(ours, theirs)}"
     elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys(), name
+        assert ours.keys() == theirs.keys(), f"{name}: {ours.keys() ^ theirs.keys()} only in one"
         for key in ours:
             same(ours[key], theirs[key], f"{name}.{key}")
     elif isinstance(ours, list | tuple):
         for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
-            same(a, b, f"{name}.{i}")
+            same(a, b, f"{name}[{i}]")
     else:
-        assert ours == theirs, name
+        assert ours == theirs, f"{name}: {ours!r} and {theirs!r}"
+
+
+def first_difference(ours, theirs):
+    """Where two tensors differ first, with both values and the number of differences."""
+    if ours.shape != theirs.shape:
+        return f": shapes {tuple(ours.shape)} and {tuple(theirs.shape)}"
+    places = (ours != theirs).nonzero()
+    if not len(places):
+        return f": {ours.dtype} and {theirs.dtype}, or NaN"
+    place = tuple(places[0].tolist())
+    return f"{list(place)}: {ours[place].item()} and {theirs[place].item()} ({len(places)} of {ours.numel()} differ)"

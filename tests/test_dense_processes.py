@@ -27,7 +27,8 @@ def losses(folder):
     with socket.socket() as free:
         free.bind(("", 0))
         port = str(free.getsockname()[1])
-    common = dict(CUDA_VISIBLE_DEVICES="", NNODES="2", MASTER_ADDR="127.0.0.1", PORT=port, PYTHONPATH=str(ROOT))
+    common = dict(CUDA_VISIBLE_DEVICES="", NNODES="2", MASTER_ADDR="127.0.0.1", PORT=port)
+    common["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tools/reliability")])
     command = [
         sys.executable,
         str(ROOT / "tools/launch/launch.py"),

@@ -48,13 +48,9 @@ def train(noise_images, work_dir, resume=None, keep_schedule=False, **options):
 
 
 @pytest.fixture(scope="module")
-def straight(noise_images, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        from backbones import VAN
-
-        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
-        folder = tmp_path_factory.mktemp("straight")
-        return (*train(noise_images, folder), folder)
+def straight(noise_images, shallow_van, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    return (*train(noise_images, folder), folder)
 
 
 @pytest.mark.parametrize(("steps", "workers"), [(4, 2), (8, 0)])
@@ -164,6 +160,34 @@ def test_iterations_over_several_epochs_resume_exactly(noise_images, tmp_path):
     again, ours = train(noise_images, tmp_path / "resumed", resume=tmp_path / "straight/iter_10.pth", **options)
     assert again == losses[10:]
     same(ours["state_dict"], last["state_dict"])
+
+
+def test_the_log_goes_on_with_the_same_means(noise_images, tmp_path):
+    """Over the last five losses, of which some are those before the checkpoint."""
+    options = {"default_hooks.logger.interval": 1, "log_processor.window_size": 5}
+
+    def lines(work_dir):
+        (path,) = work_dir.glob("*/vis_data/scalars.json")
+        return [{name: line[name] for name in ("step", "loss", "lr")} for line in map(json.loads, path.open())]
+
+    train(noise_images, tmp_path / "straight", workers=0, **options)
+    train(noise_images, tmp_path / "resumed", resume=tmp_path / "straight/iter_8.pth", workers=0, **options)
+    assert lines(tmp_path / "resumed") == lines(tmp_path / "straight")[8:]
+
+
+def test_a_step_of_several_batches_resumes_in_its_midst(noise_images, tmp_path):
+    """Steps of four batches; the checkpoint comes after six, and the epoch ends there too."""
+    options = {
+        "optim_wrapper.accumulative_counts": 4,
+        "default_hooks.checkpoint": dict(by_epoch=False, interval=6, max_keep_ckpts=-1, save_best=None),
+    }
+    losses, last = train(noise_images, tmp_path / "straight", workers=0, **copy.deepcopy(options))
+    resume = tmp_path / "straight/iter_6.pth"
+    assert "gradients" in torch.load(resume, weights_only=True) and "gradients" not in last
+    again, ours = train(noise_images, tmp_path / "resumed", resume=resume, workers=0, **options)
+    assert again == losses[6:]
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        same(ours[part], last[part], part)
 
 
 class Numbers:

@@ -34,6 +34,7 @@ PRIVATE = {
     "_compute_batch_pq_stats": ("mmdet.evaluation.CocoPanopticMetric", ["self", "data_samples"]),
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
+    "_get_relation_matrix": ("mmdet.datasets.OpenImagesChallengeDataset", ["self", "hierarchy_file"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
@@ -53,9 +54,19 @@ PRIVATE = {
     "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
 }
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
-# os._exit and NamedTuple's _replace, which Python documents; annotations in pycocotools' COCOeval; the kept workers of
-# PyTorch's DataLoader, which has no public way to end them.
-NOT_OF_MM = {"_exit", "_replace", "_asdict", "_fields", "_gts", "_dts", "_iterator", "_shutdown_workers"}
+# os._exit, sys._current_frames and NamedTuple's names, which Python documents; annotations in pycocotools' COCOeval;
+# the kept workers of PyTorch's DataLoader, which has no public way to end them.
+NOT_OF_MM = {
+    "_exit",
+    "_current_frames",
+    "_replace",
+    "_asdict",
+    "_fields",
+    "_gts",
+    "_dts",
+    "_iterator",
+    "_shutdown_workers",
+}
 
 
 def private_names():

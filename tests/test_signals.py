@@ -14,7 +14,7 @@ import torch
 from helpers import Losses, same
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from paper_run import EPOCH, RECIPE, options_for
+from paper_run import EPOCH, RECIPE, options_for, validated_options_for
 
 from backbones import UserError
 from engine import signals
@@ -55,10 +55,10 @@ def prepare(noise_images, work_dir, moment=None, resume=None, **options):
     """A run of two epochs, each with a checkpoint and a validation at its end."""
     hooks = [dict(type="EMAHook", momentum=0.1, update_buffers=True), dict(type="Losses")]
     hooks += [dict(type="SignalHook", moment=moment)] if moment else []
-    split = {name: part for name, part in options_for(noise_images).items() if not name.startswith(("val_", "test_"))}
-    split |= {"default_hooks.checkpoint": dict(by_epoch=True, interval=1, max_keep_ckpts=1, save_best="top1")}
-    split |= {"custom_hooks": hooks, "train_cfg.val_interval": 1, "val_dataloader.num_workers": 0, **options}
-    return build_training(load_config(RECIPE, split), work_dir, resume=resume, device="cpu")
+    saving = dict(by_epoch=True, interval=1, max_keep_ckpts=1, save_best="top1")
+    options = {"default_hooks.checkpoint": saving, "custom_hooks": hooks, **options}
+    cfg = load_config(RECIPE, validated_options_for(noise_images, **options))
+    return build_training(cfg, work_dir, resume=resume, device="cpu")
 
 
 def losses_of(runner):
@@ -66,15 +66,11 @@ def losses_of(runner):
 
 
 @pytest.fixture(scope="module")
-def straight(noise_images, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        from backbones import VAN
-
-        patch.setattr(VAN, "ARCHS", VAN.ARCHS | {"van_b0": VAN.ARCHS["van_b0"]._replace(depths=(1, 1, 1, 1))})
-        folder = tmp_path_factory.mktemp("straight")
-        runner = prepare(noise_images, folder)
-        runner.train()
-        return losses_of(runner), folder
+def straight(noise_images, shallow_van, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    runner = prepare(noise_images, folder)
+    runner.train()
+    return losses_of(runner), folder
 
 
 @pytest.mark.parametrize(

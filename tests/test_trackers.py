@@ -214,7 +214,7 @@ def kept(cfg):
 
 def test_what_is_not_installed_is_said(monkeypatch, capsys):
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
-    assert kept(config("LocalVisBackend", "TensorboardVisBackend")) == ["LocalVisBackend"]
+    assert kept(config("LocalVisBackend", "TensorboardVisBackend")) == ["JsonLines"]
     said = capsys.readouterr().err
     assert said.startswith("note: no TensorBoard files, since it is not installed (pip install tensorboard); ")
     assert said.count("\n") == 1
@@ -228,12 +228,12 @@ def test_what_is_not_installed_is_said(monkeypatch, capsys):
 
 
 def test_json_lines_are_always_written_and_a_tracker_comes_once(standins):
-    assert kept(config("TensorboardVisBackend")) == ["LocalVisBackend", "TensorBoard"]
+    assert kept(config("TensorboardVisBackend")) == ["JsonLines", "TensorBoard"]
     assert kept(config("LocalVisBackend", "WandbVisBackend", track=["wandb"])) == [
-        "LocalVisBackend",
+        "JsonLines",
         "WeightsAndBiases",
     ]
-    assert kept(Config(dict(train_dataloader={}, track="mlflow"))) == ["LocalVisBackend", "MLflow"]
+    assert kept(Config(dict(train_dataloader={}, track="mlflow"))) == ["JsonLines", "MLflow"]
     again = config("TensorboardVisBackend")
     assert kept(again) == kept(again)
     with pytest.raises(UserError, match=r"unknown tracker 'wandbb'.*wandb"):
@@ -243,7 +243,7 @@ def test_json_lines_are_always_written_and_a_tracker_comes_once(standins):
 def test_a_test_has_no_trackers():
     cfg = config("LocalVisBackend", "TensorboardVisBackend", track="wandb")
     cfg.train_dataloader = None
-    assert kept(cfg) == ["LocalVisBackend"]
+    assert kept(cfg) == ["JsonLines"]
 
 
 def test_every_config_of_ours_writes_tensorboard_files():

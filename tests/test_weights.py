@@ -17,6 +17,7 @@ import backbones
 from backbones import PViG, UserError, convert, create_backbone, load_weights, weights
 from backbones.ops import GlobalFilter
 from backbones.weights import read_checkpoint, save_safely
+from backbones.weights.download import CONSENT
 from backbones.weights.fetch import KNOWN_COPIES, fetch_first
 from classification import create_classifier
 
@@ -249,6 +250,7 @@ def server(tmp_path, monkeypatch):
     """A local host for weights, and an empty hub cache."""
     (tmp_path / "www").mkdir()
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv(CONSENT, "1")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
     handler.log_message = lambda *args: None
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from backbones import LoadReport, UserError, convert, load_weights
+from backbones.errors import printable
 from backbones.files import replaced_file, sha256_of
 from backbones.registry import arch_of, build_backbone, family_of
 from backbones.weights import own_meta, read_own_meta, save_safely, statistics
@@ -62,11 +63,12 @@ def main() -> None:
 
     place = f" in {report.place}" if report.place else ""
     tensors = len(report.loaded) + len(report.unexpected)
-    print(f"{args.weights}: {arch}, {report.source} layout, {tensors} tensors{place}")
+    print(f"{args.weights}: {arch}, {report.source} layout, {tensors} tensors{printable(place)}")
     print(f"{args.out}: {args.to} layout, {len(written)} tensors")
     for names, why in ((report.unexpected, "not read"), (left_out, f"no place in the {args.to} layout")):
         if names:
-            print(f"left out, {why}: {', '.join(names[:5])}{f' and {len(names) - 5} more' * (len(names) > 5)}")
+            listed = printable(", ".join(names[:5]))
+            print(f"left out, {why}: {listed}{f' and {len(names) - 5} more' * (len(names) > 5)}")
     if args.out.suffix != ".safetensors" and args.to != "ziggurat":
         print(f"the {args.to} layout has no place for: {left_unsaid(backbone, arch, args.to, meta)}")
 

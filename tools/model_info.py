@@ -18,7 +18,7 @@ import torch
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
 from classification import create_classifier
-from engine.cli import CONFIG_SUFFIXES, Parser, run_tool
+from engine.cli import CONFIG_SUFFIXES, Parser, add_safe_option, run_tool
 from engine.config import load_config
 from engine.console import library_warnings_to
 from engine.counting import count, count_config
@@ -56,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--in-chans", type=int, default=3, help="channels of the input (default: 3)")
     parser.add_argument("--published", action="store_true", help="count classifiers, beside their published figures")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_safe_option(parser)
     args = parser.parse_args()
     if args.size and len(args.size) > 2:
         raise UserError(f"--size has {len(args.size)} values; allowed: one, or height and width")

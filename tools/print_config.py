@@ -14,11 +14,12 @@ from engine.cli import Parser, add_config_options, run_tool
 def main() -> None:
     args = parse_args()
     from engine.config import READ_KEYS, load_config
+    from engine.config_text import text_of
     from engine.inherited import without_helpers
 
     cfg = load_config(args.config, args.cfg_options)
     print(f"# {args.config}{''.join(f' {option}' for option in args.cfg_options)}, completed")
-    print(without_helpers(cfg, READ_KEYS).pretty_text, end="")
+    print(text_of(without_helpers(cfg, READ_KEYS)), end="")
 
 
 def parse_args() -> argparse.Namespace:

@@ -32,7 +32,7 @@ def main() -> None:
     args = parse_args()
     tiles = given_tiles(args)
     from backbones.files import write_json
-    from engine.console import prints_to_log
+    from engine.log_file import prints_to_log
     from engine.run import build_testing
     from engine.tasks import task_for
 

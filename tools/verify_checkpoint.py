@@ -7,16 +7,11 @@ the CRC-32 of each of its parts. The exit status is 1 if a file is damaged, was 
 """
 
 import argparse
-import warnings
 from pathlib import Path
-from typing import Any
-
-from safetensors import safe_open
 
 from backbones import UserError
-from backbones.errors import Notice
-from backbones.weights import read_checkpoint
-from backbones.weights.digest import KEY
+from backbones.errors import printable
+from backbones.weights.verify import verified
 from engine.cli import Parser, run_tool
 
 SUFFIXES = (".pth", ".safetensors")
@@ -48,26 +43,12 @@ def files_of(paths: list[Path]) -> list[Path]:
 
 def verify(path: Path) -> bool:
     """Prints a line about a file. Returns whether something is wrong with the file."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            content = read_checkpoint(path)
-        except UserError as error:
-            print(f"bad   {error}")
-            return True
-    for warning in caught:
-        if issubclass(warning.category, Notice):
-            print(f"bad   {warning.message}")
-            return True
-    print(f"good  {path}" + ("" if has_sha256(path, content) else "  (no SHA-256: not written by this project)"))
-    return False
-
-
-def has_sha256(path: Path, content: dict[str, Any]) -> bool:
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as file:
-            return KEY in (file.metadata() or {})
-    return isinstance(content.get("meta"), dict) and KEY in content["meta"]
+    fault, has_sha256 = verified(path)
+    if fault:
+        print(f"bad   {fault}")
+    else:
+        print(f"good  {printable(path)}" + ("" if has_sha256 else "  (no SHA-256: not written by this project)"))
+    return bool(fault)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ layout is ``ziggurat``. The lists are explicit, so nothing is guessed: a tensor 
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -39,6 +40,7 @@ class Recognised(NamedTuple):
     computed: dict[str, Callable[[], Tensor]]
 
 
+@lru_cache(maxsize=1 << 16)  # each layout is tried on all names of a checkpoint
 def is_ours(name: str) -> bool:
     """Whether a name can be a tensor of our networks and heads, such as ``stages.0.blocks.1.norm1.weight``."""
     return bool(place_of(name).part or BESIDE_STAGES.match(name))

@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 import torch
 
 from backbones.errors import UserError, unknown
+from backbones.weights.download import download
 from backbones.weights.table import WEIGHTS, Terms, names_for
 
 KNOWN_COPIES: set[Path] = set()  # files that this process has downloaded, or has said to be older copies
@@ -33,11 +34,6 @@ def locate(arch: str | None, source: str | Path) -> Path:
         if arch is not None and text.split(".")[0] != arch:
             raise UserError(f"weights {text!r} are not of arch {arch!r}; allowed: {', '.join(names_for(arch))}")
         return fetch_named(text)
-    if text.startswith("file://"):
-        parts = urlparse(text)
-        if parts.netloc not in ("", "localhost"):
-            raise UserError(f"weights are at {text}; allowed: file:/// and an absolute path of this machine")
-        return Path(url2pathname(parts.path))
     if "://" in text:
         return fetch(text)
     if not Path(text).exists() and not Path(text).suffix.startswith((".pt", ".tar", ".safetensors", ".bin")):
@@ -76,16 +72,21 @@ def fetch_first(name: str, terms: Terms, urls: tuple[str, ...]) -> Path:
 
 
 def fetch(url: str) -> Path:
-    """Downloads a URL into PyTorch's hub cache, once.
+    """Downloads a URL into PyTorch's hub cache, once. A ``file://`` address gives its path.
 
     A name such as ``van_b2-4f9b6c32.pth`` carries the start of the file's sha256, which is checked. Other names, such
     as Hugging Face's ``model.safetensors``, stand for many files. These are kept under ``<sha256 of the URL>-<name>``.
     The file behind such a URL may have changed since. So a note says once that the kept copy is used.
 
     Raises:
-        UserError: the file cannot be downloaded.
+        UserError: the file cannot be downloaded, or as ``backbones.weights.download.download``.
     """
-    name = Path(urlparse(url).path).name
+    parts = urlparse(url)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise UserError(f"weights are at {url}; allowed: file:/// and an absolute path of this machine")
+        return Path(url2pathname(parts.path))
+    name = Path(parts.path).name
     digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
     if not digest:
         name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
@@ -95,10 +96,6 @@ def fetch(url: str) -> Path:
             print(f"weights {url}: the copy in the cache is used; remove {path} to download again", file=sys.stderr)
             KNOWN_COPIES.add(path)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot download {url} ({error})") from None
+    download(url, path, digest[1] if digest else None)
     KNOWN_COPIES.add(path)
     return path

@@ -1,14 +1,13 @@
 """Files of weights: reading runs no code from a file, and writing never damages an existing file."""
 
+import os
 import pickle
 import re
 import struct
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,11 +15,12 @@ from safetensors.torch import save_file
 from backbones.errors import Notice, UserError, shorten
 from backbones.files import replaced_file
 from backbones.images import SUFFIXES
-from backbones.weights.archive import check_archive
+from backbones.weights.archive import MAX_PARTS, check_file
 from backbones.weights.digest import KEY, changed_entries, sha256_of_content, with_digests
 from backbones.weights.own import from_json, to_json
+from backbones.weights.pickled import STAND_INS, check_content, needless_instructions
 
-UNREADABLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, SafetensorError, BadZipFile)
+MAX_HEADER = 100_000_000  # bytes of a .safetensors file that describe its tensors; the library takes no more
 # Identity of the one file that was read ahead -> its content.
 READ_AHEAD: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -67,34 +67,36 @@ def identity(path: Path) -> tuple[Any, ...]:
 def read_file(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
-            return read_safetensors(path)
-        check_archive(path)
-        with torch.serialization.safe_globals(harmless_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        asked = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error)) or re.search(r"instantiate (\w+)", str(error))
-        if asked:
-            reason = f"it asks for {asked[1]}, which can run code"
-        elif "Unsupported operand" in str(error):
-            reason = "it holds instructions that no weights need"
+            content = read_safetensors(path)
         else:
-            raise UserError(f"not a checkpoint, or cut off: {path}") from None
-        raise UserError(f"refused: {path} is not only weights, {reason}") from None
+            check_file(path)
+            with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # warnings about pickle protocols; unreadable files are refused below
+                content = torch.load(path, map_location="cpu", weights_only=True)
+            check_content(content, path)
     except UserError:
         raise
-    except UNREADABLE as error:
-        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     except MemoryError:
         raise UserError(f"not a checkpoint, or cut off: {path} (it declares more than the memory holds)") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # a malformed file can raise any
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in str(error):
+            raise needless_instructions(path) from None
+        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
-    if changed := changed_entries(content):
+    if path.suffix != ".safetensors" and (changed := changed_entries(content)):
         warnings.warn(f"{path} was changed after it was written: {shorten(changed)}", Notice, stacklevel=3)
     return content
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        parts = file.read(min(size, MAX_HEADER)).count(b'"data_offsets"')
+    if parts > MAX_PARTS:
+        raise UserError(f"refused: {path} holds {parts} parts; allowed: up to {MAX_PARTS}")
     with safe_open(path, framework="pt") as file:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         metadata = file.metadata() or {}
@@ -118,36 +120,34 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
         content: for .safetensors a flat dict of tensors, and optionally ``meta=dict(ziggurat=...)``, which becomes JSON
             in the file's metadata. For any other suffix anything that ``torch.save`` takes.
         path: the file.
+
+    Raises:
+        OSError: the disk is full, or fails. The error names ``path``.
     """
     path = Path(path)
-    with replaced_file(path, durable=True) as beside:
-        if path.suffix == ".safetensors":
-            tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
-            own = content.get("meta", {}).get("ziggurat")
-            described = {"ziggurat": to_json(own)} if own else {}
-            written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
-            save_file(tensors, beside, {"format": "pt"} | described | written)
-        else:
-            torch.save(with_digests(content), beside)
+    try:
+        with replaced_file(path, durable=True) as beside:
+            write_file(content, beside, path.suffix)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def harmless_globals() -> list[Any]:
-    """The classes that a checkpoint may hold besides tensors: numpy's scalars and arrays, and inert stand-ins."""
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
-    arrays = [np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + "?efdFD")]
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        arrays += [(multiarray.scalar, f"{module}.scalar"), (multiarray._reconstruct, f"{module}._reconstruct")]
-    # mmengine's records pickle their methods through getattr. The real getattr could reach any attribute of anything.
-    # Training scripts such as timm's pickle their options, an argparse.Namespace.
-    inert = ("mmengine.logging.history_buffer.HistoryBuffer", "builtins.getattr", "argparse.Namespace")
-    return [*arrays, *((Inert, name) for name in inert)]
-
-
-class Inert:
-    """Stands in for a pickled object. Its content is dropped."""
-
-    def __init__(self, *args: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
+def write_file(content: dict[str, Any], path: Path, suffix: str) -> None:
+    """Writes a checkpoint of a suffix. Raises OSError where the disk fails, which PyTorch and safetensors do not."""
+    if suffix == ".safetensors":
+        tensors = {name: value.contiguous() for name, value in content.items() if name != "meta"}
+        own = content.get("meta", {}).get("ziggurat")
+        described = {"ziggurat": to_json(own)} if own else {}
+        written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
+        try:
+            save_file(tensors, path, {"format": "pt"} | described | written)
+        except SafetensorError as error:
+            if not (code := re.search(r"os error (\d+)", str(error))):
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+        return
+    with open(path, "wb") as file:
+        try:
+            torch.save(with_digests(content), file)
+        except RuntimeError as error:
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None

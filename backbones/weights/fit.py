@@ -29,7 +29,8 @@ def check_fit(
     state, found, left = opened.found.tensors, opened.format, set(missing)
     optional = {key for key, name in names.items() if not needed(backbone, name.removeprefix("backbone."))}
     taken = {key for key, name in names.items() if name in target and name not in left}
-    unexpected = [key for key in state if key not in taken | found.beside | optional]
+    expected = taken | found.beside | optional
+    unexpected = [key for key in state if key not in expected]
     has_norms = any("out_norms." in name for name in names.values())  # else they start fresh, as in published recipes
     may_miss = ("head.",) if has_norms else ("head.", "out_norms.", "backbone.out_norms.")
     missing = [n for n in missing if not n.startswith(may_miss) and not n.endswith("num_batches_tracked")]

@@ -41,10 +41,13 @@ def list_samples(root: Path, classes: Sequence[str], skip_others: bool = False) 
     Raises:
         UserError: there is no image, or, unless ``skip_others``, a folder that ``classes`` does not name.
     """
-    unknown = sorted(set(class_folders(root)) - set(classes))
+    folders = set(class_folders(root))
+    unknown = sorted(folders - set(classes))
     if unknown and not skip_others:
         raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
-    samples = Samples((str(path), i) for i, name in enumerate(classes) for path in images_below(root / name))
+    samples = Samples(
+        (str(path), i) for i, name in enumerate(classes) if name in folders for path in images_below(root / name)
+    )
     if not samples:
         raise UserError(f"no images in the class folders of {root}; readable: {', '.join(SUFFIXES)}")
     return samples

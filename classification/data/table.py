@@ -10,6 +10,7 @@ from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, numbered_classes
 from engine.formats import register_format
+from engine.inside import check_inside
 from engine.splits import under_root
 
 COLUMNS = ("path", "label")
@@ -27,7 +28,7 @@ class CsvImages(SplitImages):
     """Images of a CSV file with the columns ``path`` and ``label``, UTF-8.
 
     A first line with both words is a header: further columns are then allowed, in any order. Without it the file has
-    two columns. A relative path lies in ``data_root``. A label is the name of a class, or the class index from 0. The
+    two columns. A path lies in ``data_root``. A label is the name of a class, or the class index from 0. The
     classes are the different labels, sorted; if all labels are whole numbers, they are 0 to the largest one. Of chosen
     ``classes`` that are numbers, each is the label itself.
 
@@ -38,6 +39,7 @@ class CsvImages(SplitImages):
     def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
         file = table_file(Path(self.data_root) / self.folder)
         rows = read_table(file)
+        check_inside(file, "a path", (row.path for row in rows), self.data_root)
         classes = classes or table_classes(rows, str(file))
         labels = row_labels(rows, classes, file, skip_others)
         named = ((str(Path(self.data_root) / row.path), label) for row, label in zip(rows, labels) if label >= 0)

@@ -151,6 +151,19 @@ def masks_table(report: dict[str, Any]) -> str:
     return "\n".join([f"## {title}", "", said, "", *lines, ""])
 
 
+def saving_table(report: dict[str, Any]) -> str:
+    """How long a checkpoint stops a training, by benchmark_saving.py."""
+    said = (
+        "A thread writes a checkpoint while the training goes on. The training stops to copy weights, averaged\n"
+        "weights and optimiser, and for collecting what belongs to it. Medians."
+    )
+    lines = ["| training of | MiB | stopped ms | copy alone ms | writing without a thread ms |", "|-|-|-|-|-|"]
+    for row in report["rows"]:
+        times = " | ".join(f"{row[key]:.0f}" for key in ("stopped_ms", "copied_ms", "written_ms"))
+        lines.append(f"| {Path(row['config']).stem} | {row['mib']} | {times} |")
+    return "\n".join([f"## Saving, {machine_of(report)}", "", said, "", *lines, ""])
+
+
 def backbones_table(report: dict[str, Any]) -> str:
     """Ratios, or times and memory, of backbones, by benchmark_backbones.py."""
     mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
@@ -188,4 +201,5 @@ TABLES = {
     "memory": memory_table,
     "detectors": detectors_table,
     "masks": masks_table,
+    "saving": saving_table,
 }

@@ -7,6 +7,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3, save_best="top1"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    watchdog=dict(type="WatchdogHook", seconds=600),
     unreadable=dict(type="UnreadableHook"),
     images=dict(type="ImagesHook"),
 )

@@ -7,6 +7,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=8000, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    watchdog=dict(type="WatchdogHook", seconds=600),
     images=dict(type="MapImagesHook"),
 )
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)

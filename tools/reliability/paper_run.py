@@ -1,16 +1,19 @@
 """A short training by the recipe of VAN's paper, with all its randomness, on images of noise."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from helpers import UNTESTED
 from PIL import Image
 
-RECIPE = Path(__file__).resolve().parent.parent / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
+from engine.run import PARTS
+
+RECIPE = Path(__file__).resolve().parent.parent.parent / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
 EPOCH = 6  # batches
+UNTESTED = dict.fromkeys((*PARTS["val"], *PARTS["test"]))  # options of a training that nothing validates or tests
 
 
-def write_images(root):
+def write_images(root: Path) -> Path:
     """Two classes with as many images each as an epoch has batches, and one each for the validation."""
     pixels = np.random.default_rng(0)
     for split, count in (("train", EPOCH), ("val", 1)):
@@ -22,7 +25,7 @@ def write_images(root):
     return root
 
 
-def options_for(images, workers=2, **options):
+def options_for(images: Path, workers: int = 2, **options: Any) -> dict[str, Any]:
     """The recipe of the paper at 32 pixels: two epochs of six batches, a checkpoint after every fourth batch."""
     return {
         "data_root": str(images),
@@ -38,3 +41,9 @@ def options_for(images, workers=2, **options):
         "default_hooks.checkpoint": dict(by_epoch=False, interval=4, max_keep_ckpts=-1, save_best=None),
         **options,
     }
+
+
+def validated_options_for(images: Path, workers: int = 2, **options: Any) -> dict[str, Any]:
+    """As :func:`options_for`, with a validation after each epoch, in the process itself."""
+    split = {name: value for name, value in options_for(images, workers).items() if name not in UNTESTED}
+    return {**split, "train_cfg.val_interval": 1, "val_dataloader.num_workers": 0, **options}

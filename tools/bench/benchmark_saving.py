@@ -1,0 +1,110 @@
+"""Times how long saving a checkpoint stops a training, beside the copy to host memory and the whole writing.
+
+python tools/bench/benchmark_saving.py [CONFIG ...] [--repeats 7] [--out docs/benchmarks/saving_cpu.json]
+
+Each training has averaged weights and an optimiser's state. After each step a checkpoint is saved, as the runs here do.
+Then the same content is copied, and written without a thread. The three take turns in one process.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from PIL import Image
+
+from backbones.files import write_json
+from backbones.weights import save_safely
+from engine.cli import Parser, count, output_folder, run_tool
+from engine.config import load_config
+from engine.machine import machine
+from engine.run import build_training
+from engine.saving import copied, finish_saving
+
+CONFIGS = [f"classification/configs/van/van_{size}_8xb128_in1k.py" for size in ("b0", "b2", "b3")]
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("configs", nargs="*", default=CONFIGS, metavar="CONFIG", help="configs of classification")
+    parser.add_argument("--repeats", type=count, default=7, help="checkpoints (default: 7)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
+    args = parser.parse_args()
+    if args.out:
+        output_folder(args.out.parent)
+    torch.set_num_threads(1)
+    rows = [measured(config, args.repeats, args.device) for config in args.configs]
+    for row in rows:
+        print(row)
+    if args.out:
+        write_json(args.out, {"machine": machine(torch.device(args.device)), "saving": {}, "rows": rows})
+        print(f"figures: {args.out}")
+
+
+@HOOKS.register_module(force=True)
+class SavingTimes(Hook):
+    """Saves after each step, and measures: ``stopped``, ``copied`` and ``written``, in seconds."""
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {"stopped": [], "copied": [], "written": []}
+        self.size = 0
+
+    def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        folder = Path(runner.work_dir)
+        finish_saving(runner)
+        self.take("stopped", lambda: runner.save_checkpoint(str(folder), "thread.pth", by_epoch=False))
+        finish_saving(runner)
+        content = runner.checkpoint_content({})
+        runner.call_hook("before_save_checkpoint", checkpoint=content)
+        self.take("copied", lambda: copied(content))
+        self.take("written", lambda: save_safely(copied(content), folder / "alone.pth"))
+        self.size = (folder / "alone.pth").stat().st_size
+
+    def take(self, name: str, call: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        call()
+        self.seconds[name].append(time.perf_counter() - start)
+
+
+def measured(config: str, repeats: int, device: str) -> dict[str, Any]:
+    """The ``config``, its checkpoint's ``mib``, and the medians ``stopped_ms``, ``copied_ms`` and ``written_ms``."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_images(Path(folder) / "images", repeats + 1)
+        options = {
+            "data_root": str(Path(folder) / "images"),
+            "input_size": 32,
+            **{f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")},
+            "train_dataloader.batch_size": 2,
+            "train_dataloader.num_workers": 0,
+            "train_dataloader.persistent_workers": False,
+            "train_cfg.max_epochs": 1,
+            "custom_hooks": [dict(type="EMAHook"), dict(type="SavingTimes")],
+            "default_hooks.checkpoint": None,
+        }
+        runner = build_training(load_config(config, options), Path(folder) / "run", device=device)
+        runner.train()
+    hook = next(hook for hook in runner.hooks if isinstance(hook, SavingTimes))
+    medians = {f"{name}_ms": round(1e3 * statistics.median(times[1:]), 1) for name, times in hook.seconds.items()}
+    return {"config": config, "mib": round(hook.size / 2**20), **medians}
+
+
+def write_images(root: Path, steps: int) -> None:
+    """Two classes of noise, with as many images each as there are steps of two images."""
+    pixels = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (root / "train" / name).mkdir(parents=True)
+        for i in range(steps):
+            Image.fromarray(pixels.integers(0, 256, (32, 32, 3), np.uint8)).save(root / "train" / name / f"{i}.png")
+
+
+if __name__ == "__main__":
+    run_tool(main)
