@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from mmengine import fileio
 from mmengine.config import Config
 
@@ -65,6 +66,8 @@ def content_of(file: Path) -> Mapping[str, Any]:
         text = file.read_text(encoding="utf-8")
         if file.suffix != ".py":
             content, tree = fileio.load(str(file)), None
+            if file.suffix != ".json" and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+                raise ValueError("it has aliases, by which few lines describe endless lists")
         else:
             content, tree = {}, ast.parse(text)
     except Exception as error:  # each parser has its own errors, and nesting can be too deep for it

@@ -4,6 +4,7 @@ Importing this replaces mmengine's own loaders. Those read a checkpoint that is 
 that its pickle asks for.
 """
 
+import io
 import pickle
 import tempfile
 from collections.abc import Callable, Mapping
@@ -111,6 +112,15 @@ class PlainUnpickler(pickle.Unpickler):
         if (module, name) in PLAIN:
             return super().find_class(module, name)
         raise UserError(f"it asks for {module}.{name}, which can run code")
+
+
+def loads(content: bytes) -> Any:
+    """``pickle.loads`` of plain values.
+
+    Raises:
+        UserError: the pickle asks for anything else, or is damaged.
+    """
+    return PlainPickles().load_from_fileobj(io.BytesIO(content))
 
 
 @register_handler(["pickle", "pkl"])

@@ -3,16 +3,17 @@
 import warnings
 
 import mmcv_ops
-from engine import installed
+from engine import installed, safe_loading
 from engine.console import quiet_imports
 from engine.register import register_backbones
 
 installed.check()
 mmcv_ops.install()
 with quiet_imports():
-    from mmseg.utils import register_all_modules
+    from mmseg.utils import io, register_all_modules
 
     register_all_modules(init_default_scope=False)
+    io.pickle = safe_loading  # the backend "pickle" of mmseg's loading steps takes the function loads
 
     from segmentation import extremes, heads, metrics  # noqa: F401
 register_backbones()

@@ -34,6 +34,7 @@ PRIVATE = {
     "_compute_batch_pq_stats": ("mmdet.evaluation.CocoPanopticMetric", ["self", "data_samples"]),
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
+    "_get_relation_matrix": ("mmdet.datasets.OpenImagesChallengeDataset", ["self", "hierarchy_file"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),

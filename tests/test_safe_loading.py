@@ -9,13 +9,15 @@ import subprocess
 import sys
 
 import mmcv
+import numpy
 import pytest
 import torch
 import yaml
 from mmengine import fileio
 from mmengine.config import Config
-from mmengine.registry import MODELS, TRANSFORMS
+from mmengine.registry import DATASETS, MODELS, TRANSFORMS
 from mmengine.runner import CheckpointLoader
+from mmseg.utils import datafrombytes
 from PIL import EpsImagePlugin, Image
 
 from backbones import UserError, create_backbone
@@ -143,6 +145,21 @@ def test_no_config_inside_a_checkpoint_is_run(tmp_path):
                tmp_path / "w.pth")  # fmt: skip
     content = CheckpointLoader.load_checkpoint(str(tmp_path / "w.pth"), logger=None)
     assert content["meta"] == {"epoch": 1}
+
+
+def test_mm_data_sets_of_other_formats_run_no_code(tmp_path):
+    content = pickle.dumps(Code(tmp_path / "ran"))
+    with pytest.raises(UserError, match="mkdir"):
+        datafrombytes(content, "pickle")
+    assert datafrombytes(pickle.dumps([1, 2]), "pickle") == [1, 2]
+    numpy.save(tmp_path / "tree.npy", numpy.array([Code(tmp_path / "ran")]), allow_pickle=True)
+    challenge = object.__new__(DATASETS.get("mmdet.OpenImagesChallengeDataset"))
+    challenge.backend_args = None
+    with pytest.raises(UserError, match=r"tree\.npy: .*allowed: an array of numbers"):
+        challenge._get_relation_matrix(str(tmp_path / "tree.npy"))
+    numpy.save(tmp_path / "tree.npy", numpy.eye(3))
+    assert challenge._get_relation_matrix(str(tmp_path / "tree.npy")).shape == (2, 2)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "pickle"])
