@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,8 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
         path, content: as for :func:`read_image`.
         what: "image" or "mask", for the message.
     """
+    if content is None:
+        check_is_file(path, what)
     try:
         with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             yield image
@@ -145,6 +148,16 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
         raise UserError(f"not an image that can be read: {path}; readable: {kinds}") from None
     except Exception as error:  # each format raises other kinds of errors for broken bytes
         raise UserError(f"{what} cannot be read to its end: {path} ({error or type(error).__name__})") from None
+
+
+def check_is_file(path: str | Path, what: str = "image") -> None:
+    """Raises UserError for a pipe or a device, which may have no end. An absent file passes."""
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise UserError(f"no {what} but a pipe or a device: {path}")
 
 
 def is_plain(path: str | Path, content: bytes) -> bool:
@@ -171,6 +184,7 @@ def check_image(path: str | Path) -> None:
 
     JPEG and PNG files that have their end mark are not decoded, so the check is fast.
     """
+    check_is_file(path)
     try:
         with open(path, "rb") as file:
             start = file.read(8)

@@ -137,7 +137,7 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
         move_data_root(cfg, str(options.pop("data_root")))
     try:
         cfg.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
 
 

@@ -14,6 +14,7 @@ from engine.summary import SCALARS, TIMES
 from engine.watchdog import lines_behind
 from engine.work_dir import BEST, FAILED, RECORD, WorkDir
 
+PROCESSES = Path("/proc")
 RUNNING = ("starting", "training", "validation")
 FRESH = 60.0  # seconds: a heartbeat of another machine that is younger is of a training that runs
 LIMIT = 600.0  # seconds without progress after which a training without a watchdog counts as stalled
@@ -62,11 +63,11 @@ def status_of(work_dir: str | Path, verify: bool = False) -> dict[str, Any]:
         "memory": trained.get("memory"),
         "host_memory": trained.get("host_memory"),
         "checkpoint": checkpoint,
-        "age": now - first["time"] if first else None,
+        "age": now - first["time"] if "time" in first else None,
         "where": first.get("where"),
         "behind": lines_behind(hearts),
     }
-    if facts["running"] and step and first:
+    if facts["running"] and step and {"iter", "max_iters"} <= first.keys():
         facts["eta"] = step * max(0, first["max_iters"] - first["iter"])
     return {name: value for name, value in facts.items() if value not in (None, {}, [], "")}
 
@@ -83,14 +84,19 @@ def stage_of(first: dict[str, Any], held: bool, now: float) -> str:
     """
     stage, at_work = first.get("stage", ""), first.get("stage") in RUNNING
     elsewhere = first.get("host") not in (None, socket.gethostname())
-    if not held and not (at_work and elsewhere and now - first["time"] < FRESH):
+    if not held and not (at_work and elsewhere and now - first.get("time", 0) < FRESH):
         return ("killed" if at_work else stage) or "not running"
-    if not at_work or (not elsewhere and not Path("/proc", str(first["pid"])).exists() and Path("/proc/self").exists()):
+    if not at_work or (not elsewhere and is_gone(first.get("pid"))):
         return "starting"  # the heartbeat is that of the run before
-    idle = now - first["progress"]
+    idle = now - first.get("progress", now)
     if idle > (first.get("limit") or LIMIT):
         return f"stalled, in {stage} for {idle:.0f} s"
     return "saving" if "saving" in (first.get("where") or "") else stage + ", saving" * bool(first.get("saving"))
+
+
+def is_gone(process: int | None) -> bool:
+    """Whether this machine has no such process. Without Linux's files nobody can tell."""
+    return PROCESSES.is_dir() and not (PROCESSES / str(process)).exists()
 
 
 def is_locked(folder: Path) -> bool:

@@ -18,10 +18,12 @@ import benchmark_backbones
 import frozen_table
 import numpy as np
 import pytest
+import reliability_page
 import results_table
 import torch
 import weights_table
 from helpers import run
+from kills import COUNTS, FAULTS
 from PIL import Image
 
 import backbones
@@ -311,6 +313,29 @@ def test_page_of_weights_is_the_generated_one():
 
 def test_page_of_frozen_features_is_the_generated_one():
     assert frozen_table.page() == frozen_table.PAGE.read_text()
+
+
+def test_page_of_reliability_is_the_generated_one():
+    assert reliability_page.page() == reliability_page.PAGE.read_text()
+
+
+def test_the_figures_of_kills_and_of_odd_inputs_are_in_the_page(tmp_path, monkeypatch):
+    """Every figure of the two JSON files has a cell, and odd inputs have a sum."""
+    kills = {name: 11 + i for i, name in enumerate((*COUNTS, *FAULTS))}
+    kills |= dict(training="a", steps=2, kills_at_random=3, kills_at_points=4, most_steps_lost=5)
+    content = dict(date="2026-01-02", seconds=60, machine={"device": "b"}, points=["c"], linger=3, rows=[kills])
+    (tmp_path / "kills.json").write_text(json.dumps(content))
+    names = ("inputs", "results", "clear_errors", "tracebacks", "hangs", "crashes", "wrong")
+    rows = [dict(target=target, **{name: 70 + i for i, name in enumerate(names)}) for target in "de"]
+    (tmp_path / "fuzz.json").write_text(json.dumps(dict(rows=rows)))
+    monkeypatch.setattr(reliability_page, "RESULTS", tmp_path)
+    page = reliability_page.page()
+    lost, differ = (kills["checkpoints_lost"] + kills["checkpoints_damaged"]), kills["losses_that_differ"]
+    files = kills["files_that_differ"] + kills["kept_files_that_differ"]
+    cells = ["a", 2, 3, 4, kills["runs"], kills["losses"], kills["half_files"], f"{kills['steps_lost']}, 5", lost]
+    cells += [differ, files, kills["errors"], kills["processes_left"]]
+    assert f"| {' | '.join(map(str, cells))} |" in page and "Measured on: b, 1 minutes." in page
+    assert "| all | 140 | 142 | 144 | 146 | 148 | 150 | 152 |" in page
 
 
 def test_page_of_benchmarks_is_the_generated_one(monkeypatch, capsys):

@@ -54,8 +54,8 @@ PRIVATE = {
     "_transform_inputs": ("mmseg.models.decode_heads.decode_head.BaseDecodeHead", ["self", "inputs"]),
 }
 ATTRIBUTES = {"_coco_api": "mmdet.evaluation.CocoPanopticMetric"}  # set in the class's __init__
-# os._exit and NamedTuple's _replace, which Python documents; annotations in pycocotools' COCOeval; the kept workers of
-# PyTorch's DataLoader, which has no public way to end them.
+# os._exit, sys._current_frames and NamedTuple's names, which Python documents; annotations in pycocotools' COCOeval;
+# the kept workers of PyTorch's DataLoader, which has no public way to end them.
 NOT_OF_MM = {
     "_exit",
     "_current_frames",

@@ -19,7 +19,7 @@ from engine.signals import Stopped
 from engine.status import is_locked, stage_of, status_of
 
 pytestmark = pytest.mark.usefixtures("shallow_van")
-LIMIT = 2.0
+LIMIT = 4.0
 
 
 @HOOKS.register_module(force=True)
@@ -71,7 +71,7 @@ def test_each_stage_of_a_run(noise_images, tmp_path, monkeypatch, capsys):
     seen = next(hook.seen for hook in runner.hooks if isinstance(hook, Looks))
     stages = {moment: facts["stage"] for moment, facts in seen.items()}
     assert (stages.pop("start"), stages.pop("saving")) == ("starting", "training, saving")
-    assert stages.pop("late").startswith("stalled, in training for 2 s")
+    assert stages.pop("late").startswith("stalled, in training for ")
     for moment, stage in (("step", "training"), ("validation", "validation")):
         assert stages[moment] in (stage, f"{stage}, saving")  # a thread may still write a checkpoint
     assert all(facts["running"] for facts in seen.values())
@@ -105,12 +105,15 @@ def test_each_stage_of_a_run(noise_images, tmp_path, monkeypatch, capsys):
     assert status == 0 and out.splitlines()[5].startswith("nothing to resume in")
 
 
-def test_a_folder_without_a_run_is_one_line(tmp_path, monkeypatch, capsys):
+def test_a_folder_without_a_run_is_one_line_and_one_without_a_training_is_told(tmp_path, monkeypatch, capsys):
     for path in (tmp_path, tmp_path / "absent"):
         status, out, err = run(status_tool, [path], monkeypatch, capsys)
         assert status == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
     (tmp_path / "epoch_1.pth").write_bytes(b"")
     (tmp_path / "last_checkpoint").write_text("/elsewhere/epoch_1.pth")
+    (tmp_path / "best_a\x1b[31m_epoch_1.pth").write_bytes(b"")
+    status, out, _ = run(status_tool, [tmp_path], monkeypatch, capsys)
+    assert status == 0 and "\x1b" not in out and out.startswith(f"{tmp_path}: not running\n")
     facts = status_of(tmp_path)
     assert facts["stage"] == "not running" and facts["checkpoint"]["name"] == "epoch_1.pth" and not is_locked(tmp_path)
 

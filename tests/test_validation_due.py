@@ -6,12 +6,13 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from paper_run import EPOCH, RECIPE, validated_options_for
+from paper_run import EPOCH, RECIPE, UNTESTED, validated_options_for
 
 from engine.config import load_config
 from engine.run import build_training
+from engine.summary import SummaryHook
 
-pytestmark = pytest.mark.usefixtures("shallow_van")
+pytestmark = pytest.mark.usefixtures("shallow_van", "undrawn")
 BY_EPOCH = {"train_cfg.max_epochs": 1, "default_hooks.checkpoint": dict(by_epoch=True, interval=1, save_best="top1")}
 BY_ITERATION = {
     "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=EPOCH, val_interval=4),
@@ -19,6 +20,12 @@ BY_ITERATION = {
     "log_processor.by_epoch": False,
     "default_hooks.checkpoint": dict(by_epoch=False, interval=4, save_best="top1"),
 }
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Drawing the curves takes longer than such a run."""
+    monkeypatch.setattr(SummaryHook, "draw", lambda hook, runner: None)
 
 
 @HOOKS.register_module(force=True)
@@ -69,11 +76,11 @@ def test_a_validation_that_was_cut_off_is_done_by_the_resumed_run(noise_images, 
 def test_a_file_that_was_to_be_removed_is_removed_by_the_resumed_run(noise_images, tmp_path):
     """As when a kill comes between the record of a checkpoint and the removal of an older one."""
     saving = dict(by_epoch=False, interval=2, max_keep_ckpts=1, save_best=None)
-    options = {"train_cfg.max_epochs": 1, "default_hooks.checkpoint": saving}
+    options = {"train_cfg.max_epochs": 1, "default_hooks.checkpoint": saving, **UNTESTED}
     run(noise_images, tmp_path, options)
     for name in ("iter_4.pth", "iter_2.pth", "mine.pth"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "last_checkpoint").unlink()
-    run(noise_images, tmp_path, {**options, "train_cfg.max_epochs": 1})
+    run(noise_images, tmp_path, options)
     assert {path.name for path in tmp_path.glob("*.pth")} == {"iter_6.pth", "iter_2.pth", "mine.pth"}
     assert (tmp_path / "last_checkpoint").read_text().endswith("iter_6.pth")

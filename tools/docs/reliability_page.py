@@ -36,7 +36,7 @@ those of the uninterrupted run, bit for bit.
 - **half files**: half-written files beside the checkpoints, which the next run removes.
 - **steps lost**: steps trained after the last recorded checkpoint, in all and at most in one kill.
 - **differ**: losses, and files at the end, that are not those of the uninterrupted run.
-- **left**: worker processes that were still there {linger} s after their training.
+- **left**: worker processes that were still there {linger:g} s after their training.
 
 The points of a save:
 

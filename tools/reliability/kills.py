@@ -2,9 +2,11 @@
 
 import contextlib
 import gc
+import itertools
 import random
+import statistics
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,15 +59,26 @@ class Course:
         import_all(self.uninterrupted("warm").last("modules"))
         gc.freeze()  # so that forked processes do not copy what they only read
         ended = self.uninterrupted("straight")
-        self.seconds = ended.seconds
         self.losses: dict[int, str] = {event["step"]: event["loss"] for event in ended.events if "step" in event}
         self.kept = contents(place / "straight")
+        self.starts, self.steps = deque([1.0], 8), deque([0.1], 60)  # seconds, of the last processes
+        self.take_time(ended)
 
     def uninterrupted(self, name: str) -> Ended:
         ended = run(self.cfg, self.place / name)
         if ended.status:
             raise SystemExit((self.place / f"{name}.log").read_text())
         return ended
+
+    @property
+    def seconds(self) -> float:
+        """The time of an uninterrupted run, if the machine is as busy as it was lately."""
+        return statistics.mean(self.starts) + len(self.losses) * statistics.mean(self.steps)
+
+    def take_time(self, ended: Ended) -> None:
+        moments = [event["at"] for event in ended.events if "start" in event or "step" in event]
+        self.starts.append((moments or [max(ended.ended, ended.began + self.starts[-1])])[0] - ended.began)
+        self.steps.extend(after - before for before, after in itertools.pairwise(moments))
 
     def kill_at_random(self, kills: int, draw: random.Random) -> None:
         """Kills until there were so many: each process at a moment that is uniform over an uninterrupted run's time.
@@ -150,6 +163,7 @@ class Course:
 
     def compare_losses(self, ended: Ended, moment: str) -> None:
         self.found["runs"] += 1
+        self.take_time(ended)
         start = ended.last("start")
         if start is not None and start < self.recorded:
             self.fault("checkpoints_lost", f"{moment}: began after step {start}, and {self.recorded} was recorded")

@@ -25,7 +25,7 @@ POLL = 0.005  # seconds
 
 @HOOKS.register_module(force=True)
 class Reports(Hook):
-    """Appends what happens to a file, which outlives the process: one JSON object a line, written at once."""
+    """Appends what happens, and when, to a file that outlives the process: one JSON object a line, written at once."""
 
     file: int | None = None  # of this process
 
@@ -37,14 +37,15 @@ class Reports(Hook):
 
     @classmethod
     def say(cls, **event: Any) -> None:
-        os.write(cls.file, (json.dumps(event) + "\n").encode())
+        os.write(cls.file, (json.dumps({**event, "at": time.monotonic()}) + "\n").encode())
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit status, -9 after SIGKILL, its seconds, and what it reported."""
+    """How a process ended: its exit status, -9 after SIGKILL, its start and end by the clock, and what it reported."""
 
     status: int
-    seconds: float
+    began: float
+    ended: float
     events: list[dict[str, Any]]
 
     def last(self, name: str) -> Any:
@@ -77,7 +78,7 @@ def run(cfg: Config, work_dir: Path, after: float | None = None, point: str | No
         time.sleep(POLL)
     GROUPS[process] = time.monotonic()
     lines = [json.loads(line) for line in events.read_text().splitlines()]
-    return Ended(os.waitstatus_to_exitcode(status), time.monotonic() - began, lines)
+    return Ended(os.waitstatus_to_exitcode(status), began, GROUPS[process], lines)
 
 
 def train(cfg: Config, work_dir: Path, events: Path, log: Path, point: str | None, nth: int) -> None:
