@@ -24,7 +24,7 @@ help:
 	@echo "make demo-full  train every head on every family for a short while, can be stopped and goes on (about an hour on 2 cores)"
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
-	@echo "make kill-test  kill small trainings 300 times, resume them, and compare; writes docs/reliability.md (20 min on 2 cores)"
+	@echo "make kill-test  kill small trainings 260 times, resume them, and compare; writes docs/reliability.md (20 min on 2 cores)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
