@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 from backbones.errors import shorten, shown
+from backbones.files import is_path
 
 MOST_PIXELS = 1 << 31  # of an image: pycocotools counts them in 32 bits
 LARGEST = 1 << 53  # floats hold the integers up to here
-LONGEST_NAME = 255  # bytes of the name of a file or folder
 
 Rules = dict[
     str, tuple[str, Callable[[Any], bool]]
@@ -67,9 +67,7 @@ def is_id(value: Any) -> bool:
 
 def is_name(value: Any) -> bool:
     """Whether this can be the name of a file, perhaps in folders."""
-    if type(value) is not str or "\x00" in value or value.split("/")[-1] in ("", ".", ".."):
-        return False
-    return all(len(part.encode(errors="surrogatepass")) <= LONGEST_NAME for part in value.split("/"))
+    return type(value) is str and value.split("/")[-1] not in ("", ".", "..") and is_path(value)
 
 
 def is_side(value: Any) -> bool:

@@ -6,9 +6,11 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.errors import UserError, shown
+from backbones.files import is_path
 from engine.splits import SPLITS
 
 DICT, DICTS, TEXT, TEXTS, FLAG = "dict(...)", "a list of dict(...)", "a text", "a list of texts", "True, False"
+PATH = "the name of a file or folder"
 PART = "dict(type=..., ...)"  # what a registry builds
 LOADER = {
     "": DICT,
@@ -20,8 +22,9 @@ LOADER = {
     "dataset.data_prefix": DICT,
     "dataset.filter_cfg": DICT,
     "dataset.metainfo": DICT,
-    "dataset.ann_file": TEXT,
-    "dataset.data_root": TEXT,
+    "dataset.data_prefix.*": PATH,
+    "dataset.ann_file": PATH,
+    "dataset.data_root": PATH,
 }
 # The dotted name of a part -> what it is, where it is given and not None. A * stands for every key.
 KINDS: dict[str, str] = {
@@ -34,7 +37,8 @@ KINDS |= dict.fromkeys(("model", "visualizer", "tta_model", "default_hooks.*", "
 KINDS |= dict.fromkeys(("optim_wrapper.optimizer", "model.data_preprocessor"), PART)
 KINDS |= dict.fromkeys(("optim_wrapper.paramwise_cfg", "optim_wrapper.clip_grad"), DICT)
 KINDS |= dict.fromkeys(("custom_hooks", "visualizer.vis_backends", "train_pipeline", "test_pipeline"), DICTS)
-KINDS |= dict.fromkeys(("work_dir", "load_from", "experiment_name", "default_scope", "data_root"), TEXT)
+KINDS |= dict.fromkeys(("experiment_name", "default_scope"), TEXT)
+KINDS |= dict.fromkeys(("work_dir", "load_from", "data_root"), PATH)
 KINDS |= {"auto_scale_lr.enable": FLAG, "custom_imports.imports": TEXTS, "data_format": TEXT}
 SCHEDULES = "dict(type=..., ...), or a list of these"
 
@@ -65,6 +69,8 @@ def found(part: Any, keys: list[str], above: str = "") -> Iterator[tuple[str, An
 def is_kind(value: Any, kind: str) -> bool:
     if kind == DICTS:
         return isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
+    if kind == PATH:
+        return isinstance(value, str) and is_path(value)
     if kind == TEXTS:  # mmengine takes one text, too
         return all(isinstance(one, str) for one in value) if isinstance(value, list | tuple) else isinstance(value, str)
     return isinstance(value, {TEXT: str, FLAG: bool}.get(kind, Mapping))

@@ -4,10 +4,14 @@ The same generators and the same looks at results, with choices that hypothesis 
 """
 
 import gc
+import os
+import time
 from random import Random
 
+import fuzz_child
 import pytest
-from fuzz_child import CLEAR, RESULTS, outcome_of, run_all
+from fuzz import target_makers
+from fuzz_child import CLEAR, RESULTS, generator, outcome_of, run_all
 from fuzz_odd import Wrong
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,15 +20,15 @@ from backbones import UserError
 from tools.make_demo_data import make_demo_data
 
 COUNTS = {
-    "checkpoints": 25,
+    "checkpoints": 15,
     "images": 60,
     "masks": 40,
-    "coco": 25,
-    "panoptic": 12,
-    "maps": 10,
-    "options": 6,
+    "coco": 12,
+    "panoptic": 6,
+    "maps": 5,
+    "options": 4,
     "api": 60,
-    "forward": 6,
+    "forward": 5,
 }
 
 
@@ -42,8 +46,6 @@ def root(tmp_path_factory, request):
 
 @pytest.fixture
 def target(root, tmp_path, request):
-    from fuzz import target_makers
-
     return target_makers(tmp_path, root)[request.param]()
 
 
@@ -69,8 +71,6 @@ class Faulty:
         return rng.choice(self.ways)
 
     def run(self, way):
-        import os
-
         if way == "line":
             raise UserError("one line")
         if way == "lines":
@@ -88,7 +88,6 @@ class Faulty:
 def test_every_end_of_an_input_is_seen_and_none_ends_the_parent():
     expected = {"result": "results", "line": "clear_errors", "lines": "tracebacks", "error": "tracebacks"}
     expected |= {"wrong": "wrong", "crash": "crashes", "exit": "crashes"}
-    from fuzz_child import generator
 
     target = Faulty()
     found = list(run_all(target, "faulty", 0, 40, 7))
@@ -99,10 +98,6 @@ def test_every_end_of_an_input_is_seen_and_none_ends_the_parent():
 
 
 def test_an_input_that_hangs_is_seen(monkeypatch):
-    import time
-
-    import fuzz_child
-
     class Slow:
         def make(self, rng):
             return 60

@@ -27,13 +27,13 @@ KEPT = Path("work_dirs/fuzz")
 # Of each target: its share of the inputs, in parts of a hundred, and how many inputs one child takes.
 SHARES = {
     "checkpoints": (15, 40),
-    "images": (23, 60),
+    "images": (25, 60),
     "masks": (8, 60),
-    "coco": (18, 15),
+    "coco": (20, 15),
     "panoptic": (7, 10),
     "maps": (4, 10),
-    "configs": (6, 8),
-    "options": (5, 12),
+    "configs": (3, 8),
+    "options": (4, 12),
     "api": (11, 20),
     "forward": (3, 20),
 }
