@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Errors of the machine, not of a program: no space, no permission, a failing disk, too many open files, ...
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, of most file systems
 
 

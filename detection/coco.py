@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import CocoDataset, LVISV05Dataset
+from mmdet.datasets import CocoDataset
 
 from backbones import UserError
 from backbones.errors import shorten
@@ -55,9 +55,6 @@ class CocoFormat(Format):
                 annotations.
         """
         check_dataset(dataset, split)
-
-
-register_format(LVISV05Dataset)(Format)  # derived from CocoDataset, but its files have other entries
 
 
 def check_dataset(dataset: Any, split: str) -> None:

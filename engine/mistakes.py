@@ -11,6 +11,7 @@ from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 
 from backbones import FAMILIES
 from backbones.errors import UserError, arguments_of, one_line, unknown
+from backbones.files import FAULTS
 
 # mmengine builds every part of a config by one of these functions. Their frames hold the part that was being built.
 BUILDERS = [build_from_cfg.__code__, build_scheduler_from_cfg.__code__]
@@ -25,13 +26,15 @@ def config_mistakes(cfg: Config) -> Iterator[None]:
     """Turns an error of a part's constructor inside the block into a UserError that names the part.
 
     So does an error that a library raises for a value of the config. An error of our own code, outside constructors, is
-    a fault of ours, and passes unchanged.
+    a fault of ours, and passes unchanged, as a fault of the machine does.
     """
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FAULTS:
+            raise
         frame = frame_that_built(error)
         if frame is not None:
             raise UserError(f"config {cfg.filename}: {describe(error, frame)}") from error

@@ -24,6 +24,7 @@ from engine.signals import Stopped
 from engine.whereabouts import WAITS_FOR_OTHERS, of_main_thread
 
 QUIET = 10.0  # seconds without progress, after which the thread writes the heartbeat in place of the training
+SILENT = 60.0  # seconds by which the heartbeat of a process is older than another one, if something is wrong
 WINDOW = 50  # iterations that figures are means of
 MEMORY_STEPS = 10  # iterations between two looks at the memory
 OFF = "ZIGGURAT_NO_WATCHDOG"  # this environment variable switches the thread off, as for a debugger
@@ -170,7 +171,8 @@ class Watchdog(threading.Thread):
                 file.flush()
                 faulthandler.dump_traceback(file, all_threads=True)
         if rank == 0 or where.what != WAITS_FOR_OTHERS:
-            done = f"rank {rank} finished no step for {idle:.0f} s after iteration {self.heart.facts['iter']}"
+            what = "batch of the validation" if self.heart.facts.get("stage") == "validation" else "step"
+            done = f"rank {rank} finished no {what} for {idle:.0f} s after iteration {self.heart.facts['iter']}"
             self.say(f"{done}: {where}{self.others() if rank == 0 else ''}; stacks: {self.stacks}")
 
     def others(self) -> str:
@@ -197,15 +199,20 @@ class Watchdog(threading.Thread):
 def lines_behind(heartbeats: dict[int, dict[str, Any]]) -> list[str]:
     """A clause for each process of several that the others wait for.
 
-    Such a process has finished fewer iterations than another, or does something else while another one waits.
+    Such a process stands still, and has finished fewer iterations than another, or does something else while another
+    one waits. Or the process gave no sign of life for a long time. Of processes that go on, files of different age tell
+    nothing.
     """
     most = max((facts.get("iter", 0) for facts in heartbeats.values()), default=0)
+    newest = max((facts.get("time", 0) for facts in heartbeats.values()), default=0)
     waiting = [facts for facts in heartbeats.values() if WAITS_FOR_OTHERS in (facts.get("where") or "")]
     lines = []
     for rank, facts in heartbeats.items():
-        where, done = facts.get("where") or "", facts.get("iter", 0)
-        if done < most or (waiting and where and facts not in waiting):
-            lines.append(f"rank {rank} is behind, after iteration {done}{': ' * bool(where)}{where}")
+        where, done, silent = facts.get("where"), facts.get("iter", 0), newest - facts.get("time", newest)
+        if silent > SILENT:
+            lines.append(f"rank {rank} gave no sign of life for {silent:.0f} s, after iteration {done}")
+        elif where and (done < most or (waiting and facts not in waiting)):
+            lines.append(f"rank {rank} is behind, after iteration {done}: {where}")
     return lines
 
 

@@ -322,8 +322,8 @@ def test_page_of_reliability_is_the_generated_one():
 def test_the_figures_of_kills_and_of_odd_inputs_are_in_the_page(tmp_path, monkeypatch):
     """Every figure of the two JSON files has a cell, and odd inputs have a sum."""
     kills = {name: 11 + i for i, name in enumerate((*COUNTS, *FAULTS))}
-    kills |= dict(training="a", steps=2, kills_at_random=3, kills_at_points=4, most_steps_lost=5)
-    content = dict(date="2026-01-02", seconds=60, machine={"device": "b"}, points=["c"], linger=3, rows=[kills])
+    kills |= dict(training="a", steps=2, kills_at_random=3, kills_at_points=4, most_steps_lost=5, minutes=1)
+    content = dict(date="2026-01-02", machine={"device": "b"}, points=["c"], linger=3, rows=[kills])
     (tmp_path / "kills.json").write_text(json.dumps(content))
     names = ("inputs", "results", "clear_errors", "tracebacks", "hangs", "crashes", "wrong")
     rows = [dict(target=target, **{name: 70 + i for i, name in enumerate(names)}) for target in "de"]

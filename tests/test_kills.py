@@ -20,4 +20,4 @@ def test_a_killed_and_resumed_training_is_the_uninterrupted_one(tmp_path):
     (row,) = content["rows"]
     assert row["kills_at_points"] == len(content["points"]) and row["kills_at_random"] == 3
     assert row["runs"] > row["kills"] == 20 and row["half_files"] > 0 and not row["points_unreached"]
-    assert not content["faults"]
+    assert not row["faults"]

@@ -101,6 +101,9 @@ def test_a_process_with_fewer_iterations_is_behind():
     hearts = {0: dict(iter=8), 1: dict(iter=6, where="loading data (a.py:3 in b)"), 2: dict(iter=8)}
     assert lines_behind(hearts) == ["rank 1 is behind, after iteration 6: loading data (a.py:3 in b)"]
     assert lines_behind({0: dict(iter=8)}) == []
+    assert lines_behind({0: dict(iter=8, time=99.0), 1: dict(iter=5, time=95.0)}) == []  # both go on
+    silent = lines_behind({0: dict(iter=8, time=99.0), 1: dict(iter=5, time=9.0)})
+    assert silent == ["rank 1 gave no sign of life for 90 s, after iteration 5"]
 
 
 def test_a_stack_without_a_known_call_is_computing():

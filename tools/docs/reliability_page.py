@@ -107,7 +107,8 @@ def measured_on(content: dict[str, Any]) -> str:
     """The machine, the versions and the duration, as far as the file has them."""
     facts = dict(content.get("machine", {}))
     named = [facts.pop("device", ""), *(f"{name} {version}" for name, version in facts.items())]
-    took = f"{content['seconds'] / 60:.0f} minutes" if "seconds" in content else ""
+    minutes = sum(row.get("minutes", 0) for row in content["rows"])
+    took = f"{minutes:.0f} minutes" if minutes else ""
     said = ", ".join(fact for fact in (*named, took) if fact)
     return f"Measured on: {said}." if said else ""
 

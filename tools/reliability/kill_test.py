@@ -10,6 +10,7 @@ equal those of the uninterrupted run, bit for bit. The exit status is 1 if anyth
 """
 
 import argparse
+import json
 import random
 import tempfile
 import time
@@ -32,7 +33,6 @@ def main() -> int:
     args = parse_args()
     torch.set_num_threads(1)  # a process with threads cannot be forked
     make_quick()
-    began = time.time()
     rows, faults = [], []
     with tempfile.TemporaryDirectory(prefix="kill_test_", ignore_cleanup_errors=True) as place:
         for i, (name, (kills, times)) in enumerate(shares(args).items()):
@@ -41,15 +41,15 @@ def main() -> int:
             faults += found
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     if args.out:
+        if args.only and args.out.exists():
+            rows += [row for row in json.loads(args.out.read_text())["rows"] if row["training"] != args.only]
         content = dict(
             date=time.strftime("%Y-%m-%d"),
-            seconds=round(time.time() - began),
             machine=machine(torch.device("cpu"), "onedl-mmengine"),
             seed=args.seed,
             linger=LINGER,
             points=list(POINTS),
-            rows=rows,
-            faults=faults,
+            rows=sorted(rows, key=lambda row: list(TRAININGS).index(row["training"])),
         )
         write_json(args.out, content)
     return int(bool(faults))
@@ -66,6 +66,7 @@ def shares(args: argparse.Namespace) -> dict[str, tuple[int, int]]:
 
 def row_of(name: str, place: Path, kills: int, times: int, seed: int) -> tuple[dict[str, Any], Sequence[str]]:
     """The counts of one training that is killed so many times at random, and ``times`` times at each point."""
+    began = time.monotonic()
     course = Course(name, place)
     course.kill_at_random(kills, random.Random(f"{seed} {name}"))
     at_random = course.found["kills"]
@@ -82,6 +83,8 @@ def row_of(name: str, place: Path, kills: int, times: int, seed: int) -> tuple[d
         **{count: course.found[count] for count in COUNTS},
         "most_steps_lost": course.most_lost,
         **{fault: course.found[fault] for fault in FAULTS},
+        "faults": course.faults,
+        "minutes": round((time.monotonic() - began) / 60, 1),
     }
     left = [f"{name}: {row['processes_left']} processes left"] if row["processes_left"] else []
     return row, [*course.faults, *left]
@@ -99,7 +102,12 @@ def parse_args() -> argparse.Namespace:
         help="kills at each point: when a run is there the first time, the second, ...",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="a JSON file for the counts")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="a JSON file for the counts; with --only the file keeps its rows of other trainings",
+    )
     return parser.parse_args()
 
 

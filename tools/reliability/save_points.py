@@ -78,10 +78,13 @@ class SavePoints:
             self.reached(f"{kind}: before the file is made")
         return real(path, flags, *args, **kwargs)
 
-    def save(self, real: Any, content: Any, path: Any, *args: Any, **kwargs: Any) -> None:
-        real(content, path, *args, **kwargs)
-        if isinstance(path, Path):
-            self.halve(path)
+    def save(self, real: Any, content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        real(content, file, *args, **kwargs)
+        name = getattr(file, "name", file)
+        if isinstance(name, str | Path) and kind_of(name):
+            if name is not file:
+                file.flush()
+            self.halve(Path(name))
 
     def write_text(self, real: Any, path: Path, *args: Any, **kwargs: Any) -> int:
         written = real(path, *args, **kwargs)
