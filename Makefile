@@ -17,7 +17,8 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
-.PHONY: help demo demo-full test test-numeric kill-test lint docs heads bench bench-dense gpu-report gpu-wheels setup clean
+.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels \
+	setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"
@@ -25,6 +26,7 @@ help:
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make kill-test  kill small trainings 260 times, resume them, and compare; writes docs/reliability.md (20 min on 2 cores)"
+	@echo "make fuzz   give 10000 odd inputs to every reader and every public function; writes docs/reliability.md (half an hour)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
@@ -49,6 +51,11 @@ test-numeric: setup
 
 kill-test: setup
 	@$(THREADED) .venv/bin/python tools/reliability/kill_test.py --out docs/reliability/kills.json; status=$$?; \
+		.venv/bin/python tools/docs/reliability_page.py --write; exit $$status
+
+# Faulty inputs are kept in work_dirs/fuzz.
+fuzz: setup
+	@$(THREADED) .venv/bin/python tools/reliability/fuzz.py --out docs/reliability/fuzz.json; status=$$?; \
 		.venv/bin/python tools/docs/reliability_page.py --write; exit $$status
 
 lint: setup

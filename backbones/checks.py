@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -77,13 +78,12 @@ def check_rate(name: str, value: float) -> float:
 def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
     """Raises UserError unless ``x`` is a tensor (B, in_chans, H, W) with B >= 1, H >= 32 and W >= 32.
 
-    ``x`` must also have the type and device of the weights. This is left out where weights or input may change before
-    a layer computes:
+    ``x`` must also be dense, and have the type and device of the weights. This is left out where weights or input may
+    change before a layer computes:
 
     - A graph is compiled, and runs later.
     - A group of processes exists: DDP and FSDP may move or convert the input or the weights.
     - A module has hooks that run before it: a hook may convert the input.
-    - The weights are on the meta device, and have no values yet.
 
     Args:
         x: the network's input.
@@ -92,15 +92,20 @@ def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
     """
     if not isinstance(x, Tensor):
         raise UserError(f"input is a {type(x).__name__}; allowed: a tensor (B, {in_chans}, H, W)")
+    if x.is_nested or x.is_quantized or x.layout != torch.strided:
+        kind = "nested" if x.is_nested else "quantized" if x.is_quantized else str(x.layout).removeprefix("torch.")
+        raise UserError(f"input is {kind}; allowed: a dense tensor of floating-point numbers")
     if x.ndim != 4 or x.shape[1] != in_chans or x.shape[0] == 0:
         allowed = f"(B, {in_chans}, H, W), B from 1, since in_chans is {in_chans}"
         raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
     if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
         raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
-    weight = next(first.parameters(), None)
     if torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
         return
-    if weight is None or weight.is_meta or any(module._forward_pre_hooks for module in first.modules()):
+    if x.is_inference() and torch.is_grad_enabled() and any(p.requires_grad for p in first.parameters()):
+        raise UserError("input was made in torch.inference_mode(), which no gradient passes; allowed: its clone()")
+    weight = next(chain(first.parameters(), first.buffers()), None)
+    if weight is None or any(module._forward_pre_hooks for module in first.modules()):
         return
     autocast = not x.is_meta and torch.is_autocast_enabled(x.device.type)
     converted = autocast and x.dtype in (torch.float16, torch.bfloat16, torch.float32)

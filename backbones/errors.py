@@ -5,6 +5,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 
+LONGEST = 1500  # characters of a message
+WORKER = "Traceback (most recent call last)"  # is in an error that torch hands on from a data loader's worker
 # Control characters but for tab and line feed, characters that turn the direction of text, and halves of characters.
 HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -21,11 +23,16 @@ class UserError(ValueError):
     """A user's input is wrong. The message is one line: the thing, the value received, the values allowed.
 
     Example: ``in_chans is 0; allowed: integers from 1 up``. Tools print the message without a traceback, and exit with
-    status 2.
+    status 2. A value or a name in the message may hold anything. So line breaks and other characters that do not print
+    are written as Python writes them, and a long message loses its middle.
     """
 
     def __init__(self, message: object = ""):
-        super().__init__(printable(message))
+        text = printable(message)
+        if WORKER not in text:  # whose last line is the message, see engine.cli.last_line
+            text = text.replace("\n", "\\n")
+            text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+        super().__init__(text)
 
 
 class UnreadableImage(UserError):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbones.checks import MIN_SIZE, check_init_cfg, check_int
 from backbones.errors import UserError, shown
-from backbones.images import known_range, read_image, to_channels
+from backbones.images import check_dense, known_range, read_image, to_channels
 from backbones.registry import arch_of, create_backbone, family_of
 from backbones.weights import Statistics, statistics
 from backbones.weights.normalisation import check_numbers
@@ -174,9 +174,7 @@ def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
     if not isinstance(image, Tensor):
         allowed = f"a path, a PIL image, an (H, W, {channels}) array or a ({channels}, H, W) tensor"
         raise UserError(f"{name} is {shown(image)}; allowed: {allowed}")
-    if image.is_meta or image.layout != torch.strided:
-        kind = "on the meta device and has no values" if image.is_meta else image.layout
-        raise UserError(f"{name} is {kind}; allowed: a dense tensor with values")
+    check_dense(image, name)
     return image
 
 
@@ -187,7 +185,7 @@ def check_device(device: str | int | torch.device) -> torch.device:
             raise TypeError
         torch.empty(0, device=device)
         return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError, OverflowError):
         have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
         raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
 

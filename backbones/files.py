@@ -11,6 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# Errors of the machine, not of a program: no space, no permission, a failing disk, too many open files, ...
+FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, of most file systems
+
+
+def is_path(text: str) -> bool:
+    """Whether a text can be a path. A longer name makes even the question whether there is such a file an error."""
+    parts = text.encode(errors="surrogatepass").split(b"/")
+    return "\x00" not in text and max(map(len, parts)) <= LONGEST_NAME and sum(map(len, parts)) < LONGEST_PATH
+
 
 @contextlib.contextmanager
 def replaced_file(path: str | Path, durable: bool = False) -> Iterator[Path]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.layers import ConvNorm, DropPath
 from backbones.ops import conv_gelu, graph
 from backbones.ops.resize import resized
@@ -38,12 +38,14 @@ class GraphOptions(NamedTuple):
     def check(self) -> "GraphOptions":
         """Returns the options; UserError if a value is not allowed."""
         for name, allowed in (("conv", tuple(GRAPH_CONVS)), ("relative_position", graph.RULES)):
-            if getattr(self, name) not in allowed:
-                raise UserError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
-        if not isinstance(self.stochastic, int | float) or not 0 <= self.stochastic <= 1:
-            raise UserError(f"stochastic is {self.stochastic!r}; allowed: 0 <= stochastic <= 1")
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in allowed:
+                raise UserError(f"{name} is {shown(value)}; allowed: {', '.join(allowed)}")
+        number = isinstance(self.stochastic, int | float) and not isinstance(self.stochastic, bool)
+        if not number or not 0 <= self.stochastic <= 1:
+            raise UserError(f"stochastic is {shown(self.stochastic)}; allowed: 0 <= stochastic <= 1")
         if isinstance(self.budget, bool) or not isinstance(self.budget, int) or self.budget < 1:
-            raise UserError(f"budget is {self.budget!r}; allowed: bytes, integers from 1")
+            raise UserError(f"budget is {shown(self.budget)}; allowed: bytes, integers from 1")
         return self
 
 

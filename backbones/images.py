@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
 TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
@@ -94,6 +95,13 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
+def check_dense(image: Tensor, name: str) -> None:
+    """Raises UserError for a tensor without values, or whose values are not in one block of memory."""
+    if image.is_meta or image.is_nested or image.is_quantized or image.layout != torch.strided:
+        kind = "on the meta device and has no values" if image.is_meta else f"{image.layout}, {image.dtype}"
+        raise UserError(f"{name} is {kind}; allowed: a dense tensor with values")
+
+
 def known_range(image: Tensor, name: str) -> Tensor:
     """Pixel values in memory as integers 0..255 or floats 0..1, by the rule of :func:`read_image`.
 
@@ -128,6 +136,8 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
         path, content: as for :func:`read_image`.
         what: "image" or "mask", for the message.
     """
+    if content is None:
+        check_is_file(path, what)
     try:
         with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             yield image
@@ -145,6 +155,18 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
         raise UserError(f"not an image that can be read: {path}; readable: {kinds}") from None
     except Exception as error:  # each format raises other kinds of errors for broken bytes
         raise UserError(f"{what} cannot be read to its end: {path} ({error or type(error).__name__})") from None
+
+
+def check_is_file(path: str | Path, what: str = "image") -> None:
+    """Raises UserError for no path, and for a pipe or a device, which may have no end. An absent file passes."""
+    if not isinstance(path, str | Path):
+        raise UserError(f"{what} is {shown(path)}; allowed: the path of a file")
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise UserError(f"no {what} but a pipe or a device: {path}")
 
 
 def is_plain(path: str | Path, content: bytes) -> bool:
@@ -171,6 +193,7 @@ def check_image(path: str | Path) -> None:
 
     JPEG and PNG files that have their end mark are not decoded, so the check is fast.
     """
+    check_is_file(path)
     try:
         with open(path, "rb") as file:
             start = file.read(8)

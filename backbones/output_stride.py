@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.checks import as_int
+from backbones.errors import UserError, shown
 from backbones.pyramid import PyramidBackbone
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -20,9 +21,9 @@ class OutputStride:
     """
 
     def __init__(self, arch: str, *args: Any, output_stride: int = 32, **kwargs: Any):
-        if isinstance(output_stride, bool) or output_stride not in OUTPUT_STRIDES:
-            raise UserError(f"output_stride is {output_stride!r}; allowed: {', '.join(map(str, OUTPUT_STRIDES))}")
-        self.STRIDES = tuple(min(stride, output_stride) for stride in PyramidBackbone.STRIDES)
+        if as_int(output_stride) not in OUTPUT_STRIDES:
+            raise UserError(f"output_stride is {shown(output_stride)}; allowed: {', '.join(map(str, OUTPUT_STRIDES))}")
+        self.STRIDES = tuple(min(stride, int(output_stride)) for stride in PyramidBackbone.STRIDES)
         super().__init__(arch, *args, **kwargs)
 
     def arguments(self) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from torch import nn
 from backbones.errors import UserError, shown
 from backbones.places import Place, place_of
 
+LARGEST = 1e30  # a rate above it gives no finite weights
 DECAY_TYPES = ("layer_wise", "stage_wise")
 FEWEST_LAYERS = 4  # one for each stage
+MOST_LAYERS = 1000  # more than any network has
 
 
 def param_groups(
@@ -34,7 +36,7 @@ def param_groups(
             get none.
         layer_decay: a layer's learning rate divided by the next layer's, in (0, 1].
         no_decay: parts of names. A parameter whose name contains one gets no weight decay, e.g. ``("pos_embed",)``.
-        num_layers: the number of layers that the blocks are grouped into, 4 or more. None makes a layer of each block,
+        num_layers: the number of layers that the blocks are grouped into, 4 to 1000. None makes a layer of each block,
             or of each stage.
         decay_type: ``"layer_wise"``, or ``"stage_wise"`` for one layer per stage.
         last_layer: the layer of stage 4 where ``num_layers`` groups the blocks. None means ``num_layers``. HorNet's
@@ -97,17 +99,19 @@ def layer_of(
 def check_arguments(
     lr: Any, weight_decay: Any, layer_decay: Any, no_decay: Any, num_layers: Any, decay_type: Any, last_layer: Any
 ) -> None:
-    if not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
-        raise UserError(f"layer_decay is {layer_decay!r}; allowed: 0 < layer_decay <= 1")
-    if isinstance(no_decay, str) or not all(isinstance(part, str) for part in no_decay):
-        raise UserError(f"no_decay is {no_decay!r}; allowed: a tuple of parts of names")
+    if isinstance(layer_decay, bool) or not isinstance(layer_decay, int | float) or not 0 < layer_decay <= 1:
+        raise UserError(f"layer_decay is {shown(layer_decay)}; allowed: 0 < layer_decay <= 1")
+    if not isinstance(no_decay, list | tuple | set) or not all(isinstance(part, str) for part in no_decay):
+        raise UserError(f"no_decay is {shown(no_decay)}; allowed: a tuple of parts of names")
     for option, value in (("lr", lr), ("weight_decay", weight_decay)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-            raise UserError(f"{option} is {value!r}; allowed: numbers from 0 up")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:
+            raise UserError(f"{option} is {shown(value)}; allowed: numbers from 0 up, and finite")
     for option, value in (("num_layers", num_layers), ("last_layer", last_layer)):
-        if value is not None and (not isinstance(value, int) or value < FEWEST_LAYERS):
-            raise UserError(f"{option} is {value!r}; allowed: None, integers from {FEWEST_LAYERS} up")
-    if decay_type not in DECAY_TYPES:
-        raise UserError(f"decay_type is {decay_type!r}; allowed: {', '.join(DECAY_TYPES)}")
+        if value is not None and (type(value) is not int or not FEWEST_LAYERS <= value <= MOST_LAYERS):
+            raise UserError(
+                f"{option} is {shown(value)}; allowed: None, integers from {FEWEST_LAYERS} to {MOST_LAYERS}"
+            )
+    if not isinstance(decay_type, str) or decay_type not in DECAY_TYPES:
+        raise UserError(f"decay_type is {shown(decay_type)}; allowed: {', '.join(DECAY_TYPES)}")
     if last_layer is not None and (num_layers is None or decay_type != "layer_wise"):
         raise UserError(f"last_layer is {last_layer!r}; allowed: None, unless num_layers groups blocks layer_wise")

@@ -152,6 +152,7 @@ class PyramidBackbone(nn.Module):
         return x
 
     def train(self, mode: bool = True) -> "PyramidBackbone":
+        checks.check_flag("mode", mode)
         if mode and self.is_fused:
             raise UserError(f"{self.arch} is fused, a form for inference only; build the network again to train")
         super().train(mode)

@@ -6,9 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbones import cpu
-from backbones.checks import check_int
+from backbones.checks import MAX_CHANS, check_int
 from backbones.layers import LayerNorm2d
 from backbones.memory_format import in_format_of
+
+MOST_OUTS = 16  # maps: the last has a stride of 65536 then
 
 
 class SimpleFeaturePyramid(nn.Module):
@@ -17,20 +19,22 @@ class SimpleFeaturePyramid(nn.Module):
     Each scale ends in a 1x1 and a 3x3 convolution, each with LayerNorm.
 
     Args:
-        in_channels: channels of the given map.
-        out_channels: channels of every returned map.
-        num_outs: number of returned maps. At least all from ``start_level`` to stride 32 are returned. A further map
-            has every second position of the map before.
+        in_channels: channels of the given map, 4 to 4096.
+        out_channels: channels of every returned map, 1 to 4096.
+        num_outs: number of returned maps, up to 16. At least all from ``start_level`` to stride 32 are returned. A
+            further map has every second position of the map before.
         start_level: the first map returned: 0 for stride 4, 1 for 8, 2 for 16, 3 for 32.
 
     Raises:
-        UserError: ``start_level`` or ``num_outs`` is out of its range.
+        UserError: an argument is out of its range.
     """
 
     def __init__(self, in_channels: int, out_channels: int = 256, num_outs: int = 4, start_level: int = 0):
         super().__init__()
+        in_channels = check_int("in_channels", in_channels, 4, MAX_CHANS)
+        out_channels = check_int("out_channels", out_channels, 1, MAX_CHANS)
         start_level = check_int("start_level", start_level, 0, 3)
-        self.num_outs = check_int("num_outs", num_outs, 4 - start_level, None)
+        self.num_outs = check_int("num_outs", num_outs, 4 - start_level, MOST_OUTS)
         half, quarter = in_channels // 2, in_channels // 4
         resizes = (
             nn.Sequential(

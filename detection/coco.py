@@ -6,12 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmdet.datasets import CocoDataset, LVISV05Dataset
+from mmdet.datasets import CocoDataset
 
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, upright_size
 from detection.coco_entries import Annotations, summary
+from detection.coco_schema import Flawed
 from engine.console import say_note
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
@@ -54,9 +55,6 @@ class CocoFormat(Format):
                 annotations.
         """
         check_dataset(dataset, split)
-
-
-register_format(LVISV05Dataset)(Format)  # derived from CocoDataset, but its files have other entries
 
 
 def check_dataset(dataset: Any, split: str) -> None:
@@ -215,7 +213,7 @@ def read_content(path: Path, summarise: Callable[[dict], Any]) -> Any:
     """What ``summarise`` makes of a COCO-like json, read once per process.
 
     Raises:
-        UserError: the file is missing, broken, has no images or categories, or ``summarise`` fails at an entry.
+        UserError: the file is missing, broken, or has no images or categories, or an entry is of another form.
     """
     try:
         stat = path.stat()
@@ -230,9 +228,11 @@ def read_content(path: Path, summarise: Callable[[dict], Any]) -> Any:
 def parse(path: Path, mtime: int, size: int, summarise: Callable[[dict], Any]) -> Any:
     try:
         data = json.loads(path.read_bytes())
+    except RecursionError:
+        raise UserError(f"{path}: not COCO json, but lists in lists without end") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: broken json at line {error.lineno}, column {error.colno}: {error.msg}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no text, or a number of more digits than Python reads
         raise UserError(f"{path}: cannot be read ({error})") from None
     lists = ("images", "categories")
     if not isinstance(data, dict) or any(not isinstance(data.get(key), list) for key in lists):
@@ -242,5 +242,5 @@ def parse(path: Path, mtime: int, size: int, summarise: Callable[[dict], Any]) -
             raise UserError(f"{path}: the list {key} is empty")
     try:
         return summarise(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not COCO json; an entry is malformed ({type(error).__name__}: {error})") from None
+    except Flawed as flaw:
+        raise UserError(f"{path}: {flaw}") from None

@@ -1,13 +1,12 @@
 """The entries of a COCO annotation file, as far as checks before a run need them."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pycocotools import mask as coco_mask
-
 from backbones.errors import shorten
+from detection.coco_masks import is_mask
+from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
 
 
 class Annotations(NamedTuple):
@@ -42,8 +41,12 @@ class Annotations(NamedTuple):
     without_annotation: tuple[str, ...] = ()
 
 
+OBJECT: Rules = {"id": ID, "image_id": ID, "category_id": ("an integer", is_integer)}
+
+
 def summary(data: dict) -> Annotations:
-    """Raises KeyError, TypeError, ValueError or AttributeError for an entry of another form."""
+    """What the checks need of a file whose images and categories are lists. Raises ``Flawed`` for an odd entry."""
+    check_form(data, OBJECT)
     sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
     names = {category["id"]: str(category["name"]) for category in data["categories"]}
     annotations = data.get("annotations") or []
@@ -70,7 +73,7 @@ def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: 
     yield from repeated_entries(data)
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
     lost_categories = sorted({str(a["category_id"]) for a in annotations if a["category_id"] not in names})
-    malformed = [a["id"] for a in annotations if not is_box(a["bbox"])]
+    malformed = [a["id"] for a in annotations if not is_box(a.get("bbox"))]
     if lost_images:
         yield f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
     if lost_categories:
@@ -105,47 +108,8 @@ def twice(values: Iterable[Any]) -> list[Any]:
     return [value for value, count in Counter(values).items() if count > 1]
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(map(is_number, box)) and min(box[2:]) >= 0
-
-
 def is_used(annotation: dict, width: float, height: float) -> bool:
     """Whether mmdet's CocoDataset trains on an annotation, or takes it as a crowd."""
     x, y, w, h = annotation["bbox"]
     inside = min(x + w, width) > max(x, 0) and min(y + h, height) > max(y, 0)
     return inside and w >= 1 and h >= 1 and annotation["area"] > 0 and not annotation.get("ignore")
-
-
-def is_mask(mask: Any, width: float, height: float) -> bool:
-    if isinstance(mask, dict):
-        return list(mask.get("size") or []) == [height, width] and are_runs(mask.get("counts"), mask["size"])
-    return isinstance(mask, list) and all(map(is_polygon, mask))
-
-
-def is_polygon(points: Any) -> bool:
-    return isinstance(points, list) and len(points) > 5 and len(points) % 2 == 0 and has_finite_sum(points)
-
-
-def are_runs(counts: Any, size: list[int]) -> bool:
-    """Whether these are run lengths of all pixels of an image. Of compressed ones the extent alone is looked at.
-
-    With runs that go far beyond the image pycocotools would compare masks for minutes.
-    """
-    if isinstance(counts, list):
-        return has_finite_sum(counts) and sum(counts) == size[0] * size[1] and min(counts) >= 0
-    if not isinstance(counts, str) or not counts.isascii():
-        return False
-    _, _, width, height = coco_mask.toBbox(mask := dict(size=size, counts=counts))
-    return bool(counts) and coco_mask.area(mask) <= size[0] * size[1] and height <= size[0] and width <= size[1]
-
-
-def has_finite_sum(values: list[Any]) -> bool:
-    """Whether all values are finite numbers; in one pass, since files have millions of points."""
-    try:
-        return math.isfinite(sum(values))
-    except TypeError:
-        return False

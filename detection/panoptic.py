@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 from mmdet import datasets
 from mmdet.datasets.api_wrappers import COCOPanoptic
 from mmdet.datasets.transforms import loading
@@ -18,11 +19,13 @@ from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened
 from detection.coco import check_images, check_size_of, check_sizes, read_content
-from detection.coco_entries import Annotations, is_box, is_number, repeated_entries
+from detection.coco_entries import Annotations, repeated_entries
+from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
 from engine.splits import under_root
 
+COLOURS = 1 << 24  # the id of a segment is a colour of the map
 COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]
 
 
@@ -93,11 +96,13 @@ def naming_map(path: str | Path | None, size: tuple[int, int]) -> Iterator[None]
     """
     try:
         yield
-    except Exception:
+    except Exception as error:
         if path is not None:
             with opened(path, what="map") as image:
                 image.load()
             check_size_of(path, image.size, size[::-1], "its image")
+            if isinstance(error, cv2.error):  # OpenCV cannot decode what Pillow can
+                raise UserError(f"map cannot be decoded: {path}; allowed: a PNG file of 8 bits a channel") from None
         raise
 
 
@@ -190,7 +195,30 @@ def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
     return read_content(path, summary)
 
 
+def are_segments(value: Any) -> bool:
+    """Whether these are dicts with the keys that every segment has."""
+    return isinstance(value, list) and all(map(is_segment, value))
+
+
+def is_segment(value: Any) -> bool:
+    if not isinstance(value, dict) or not is_integer(value.get("category_id")) or not is_integer(value.get("id")):
+        return False
+    return 0 <= value["id"] < COLOURS and value.get("iscrowd") in (0, 1, None)
+
+
+ANNOTATION: Rules = {
+    "image_id": ID,
+    "file_name": ("the name of a file", lambda value: not value or is_name(value)),
+    "segments_info": (
+        f"a list of dicts with category_id and id, from 0 to {COLOURS - 1}, iscrowd 0 or 1",
+        are_segments,
+    ),
+}
+CATEGORY: Rules = {"isthing": ("0, 1", lambda value: value in (0, 1))}
+
+
 def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
+    check_form(data, ANNOTATION, CATEGORY)
     ordered = things_first(data["categories"])
     sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
     names = {category["id"]: str(category["name"]) for category in ordered}
@@ -199,7 +227,7 @@ def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
     lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
     annotated = {annotation["image_id"] for annotation in annotations}
-    malformed = [s["id"] for s in segments if not is_box(s["bbox"]) or not is_number(s.get("area"))]
+    malformed = [s["id"] for s in segments if not is_box(s.get("bbox")) or not is_number(s.get("area"))]
     problem = next(repeated_entries(data), None)
     if problem is None and lost_images:
         problem = f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"

@@ -10,9 +10,10 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor, nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.features import check_device
-from backbones.images import known_range, to_rgb
+from backbones.files import is_path
+from backbones.images import check_dense, known_range, to_rgb
 from engine.cli import CONFIG_SUFFIXES
 from engine.num_classes import AGNOSTIC
 from engine.options import flat, parse_options
@@ -25,6 +26,9 @@ def check_given(given: Any, checkpoint: Any) -> None:
         raise UserError(f"config_or_checkpoint is {given!r}; allowed: the path of a checkpoint or config, or a Config")
     if not isinstance(checkpoint, str | Path | None):
         raise UserError(f"checkpoint is {checkpoint!r}; allowed: the path of a checkpoint, None")
+    for path in (given, checkpoint):
+        if isinstance(path, str | Path) and not is_path(str(path)):
+            raise UserError(f"the path {shown(str(path))} is longer than paths can be, or holds the character 0")
     if checkpoint is None and (isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES):
         name = given.filename or "Config" if isinstance(given, Config) else given
         raise UserError(f"{name} is a config; a checkpoint is needed too")
@@ -110,6 +114,8 @@ def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
         array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
         tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
     else:
+        if isinstance(image, Tensor):
+            check_dense(image, "image")
         tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
     if tensor is None or tensor.shape[2] != 3:
         got = tuple(getattr(image, "shape", ())) or type(image).__name__

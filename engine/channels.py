@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.pyramid import PyramidBackbone
 from engine.console import say_note
 
@@ -87,6 +87,8 @@ def insert_pyramid(owner: ConfigDict, net: PyramidBackbone, scales: tuple[int, .
 
 def outputs(neck: ConfigDict, maps: list[int]) -> list[int]:
     """Channels of the maps that a neck returns."""
+    if not isinstance(neck, dict):
+        raise UserError(f"model.neck is {shown(neck)}; allowed: dict(type=..., ...), a list of these, None")
     channels = neck.get("out_channels", maps)
     return [channels] * neck.get("num_outs", len(maps)) if isinstance(channels, int) else list(channels)
 

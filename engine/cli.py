@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import os
 import re
 import sys
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError, printable
+from backbones.files import FAULTS
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
-# Of the machine, not of the program: no space, no permission, a failing disk, too many open files, ...
-FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
 SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them

@@ -26,6 +26,7 @@ from backbones.weights.table import first_name
 from engine.channels import BACKBONE, complete_channels
 from engine.class_weights import use_class_weights
 from engine.mistakes import type_hint
+from engine.parts import check_kinds
 from engine.rates import follow_accumulation
 from engine.register import build_any
 from engine.splits import complete_loaders
@@ -45,10 +46,12 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
         options: the dotted keys that options have set. Errors about them do not blame the config's bases.
 
     Raises:
-        UserError: the data are not of their format; a number is out of range, as in ``check_values``; an option is of
-            another task, or does not fit; the backbone's arch, arguments or weights do not exist or do not belong
-            together; a typed number of channels is not the network's; a word cannot be replaced.
+        UserError: a part is of another kind, as in ``check_kinds``; the data are not of their format; a number is out
+            of range, as in ``check_values``; an option is of another task, or does not fit; the backbone's arch,
+            arguments or weights do not exist or do not belong together; a typed number of channels is not the
+            network's; a word cannot be replaced.
     """
+    check_kinds(cfg)
     task = task_for(cfg)
     check_options_of_task(cfg, task.name)
     task.complete(cfg)

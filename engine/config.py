@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.runner import Runner
 
-from backbones.errors import UserError, one_line, unknown
+from backbones.errors import UserError, one_line, shown, unknown
+from backbones.files import is_path
 from backbones.images import SUFFIXES
 from engine import safe_loading  # noqa: F401  a YAML config is read as data
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
@@ -59,6 +60,8 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
             config cannot be completed, as in ``engine.complete.complete``. With ``--safe``, or ZIGGURAT_SAFE=1 in the
             environment, also if the config is more than data.
     """
+    if not isinstance(path, str | Path) or not is_path(str(path)):
+        raise UserError(f"the config is {shown(path)}; allowed: the path of a file")
     path = Path(path)
     check_is_config(path)
     if is_safe():
@@ -137,7 +140,7 @@ def apply_options(cfg: Config, options: dict[str, Any], path: Path) -> None:
         move_data_root(cfg, str(options.pop("data_root")))
     try:
         cfg.merge_from_dict(options)
-    except (KeyError, TypeError, IndexError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, IndexError, ValueError) as error:
         raise UserError(f"options {', '.join(options)} do not fit {path}: {one_line(error)}") from None
 
 

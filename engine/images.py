@@ -12,7 +12,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from backbones.errors import UnreadableImage, UserError
-from backbones.images import check_image, is_plain, read_image
+from backbones.images import check_image, check_is_file, is_plain, read_image
 from engine.task import check_size
 
 
@@ -57,12 +57,14 @@ def read_bgr(path: str, backend_args: dict[str, Any] | None = None) -> np.ndarra
     Raises:
         UserError: as ``read_image``.
     """
+    check_is_file(path)
     try:
         content = fileio.get(path, backend_args=backend_args)
     except OSError:
         content = None  # absent, a folder or not to be opened: read_image says which
     if content and is_plain(path, content):
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        # Damaged EXIF data may have an orientation for OpenCV, though Pillow found none.
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:
             return pixels
     return np.ascontiguousarray(np.asarray(read_image(path, content))[..., ::-1])

@@ -10,10 +10,12 @@ from mmengine.config import Config
 from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 
 from backbones import FAMILIES
-from backbones.errors import UserError, arguments_of, unknown
+from backbones.errors import UserError, arguments_of, one_line, unknown
+from backbones.files import FAULTS
 
 # mmengine builds every part of a config by one of these functions. Their frames hold the part that was being built.
 BUILDERS = [build_from_cfg.__code__, build_scheduler_from_cfg.__code__]
+OURS = ("backbones", "classification", "detection", "engine", "mmcv_ops", "segmentation")  # packages of this project
 PARAMETERS = ("cfg", "registry", "default_args")
 # Name of a network in other libraries, in lower case -> its type here.
 TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"pyramidvig": "PViG"}
@@ -23,17 +25,30 @@ TYPES = {family.__name__.lower(): family.__name__ for family in FAMILIES} | {"py
 def config_mistakes(cfg: Config) -> Iterator[None]:
     """Turns an error of a part's constructor inside the block into a UserError that names the part.
 
-    Errors from elsewhere are not caused by the config, and pass unchanged.
+    So does an error that a library raises for a value of the config. An error of our own code, outside constructors, is
+    a fault of ours, and passes unchanged, as a fault of the machine does.
     """
     try:
         yield
-    except UserError:
+    except (UserError, MemoryError):
         raise
-    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-        frame = frame_that_built(error)
-        if frame is None:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FAULTS:
             raise
-        raise UserError(f"config {cfg.filename}: {describe(error, frame)}") from error
+        frame = frame_that_built(error)
+        if frame is not None:
+            raise UserError(f"config {cfg.filename}: {describe(error, frame)}") from error
+        library = library_that_raised(error)
+        if library is None:
+            raise
+        raise UserError(f"config {cfg.filename}: {library} refuses a value: {one_line(error)}") from error
+
+
+def library_that_raised(error: BaseException) -> str | None:
+    """The function of a library that raised an error, with its module's name; None if our own code raised."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return None if module.split(".")[0] in OURS else f"{module}.{frame.f_code.co_name}"
 
 
 def frame_that_built(error: BaseException) -> FrameType | None:
@@ -46,10 +61,13 @@ def describe(error: Exception, frame: FrameType) -> str:
     """The message for an error while a part was built, e.g. "unknown argument of AdamW 'lrr'; nearest: lr"."""
     cfg, registry, defaults = (frame.f_locals.get(name) for name in PARAMETERS)
     message = plain_message(error)
-    if not isinstance(cfg, dict) or "type" not in {**cfg, **(defaults or {})}:
+    if not isinstance(cfg, dict) or not {**cfg, **(defaults or {})}.get("type"):
         return message
     named = cfg.get("type") or defaults["type"]
-    part = registry.get(named) if isinstance(named, str) else named
+    try:
+        part = registry.get(named) if isinstance(named, str) else named
+    except Exception:  # a name such as "../x", which mmengine takes for a module's
+        return f"{named!r}: {message}"
     if part is None:
         return message + other_name(message)
     name = getattr(part, "__name__", str(part))

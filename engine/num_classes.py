@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from backbones.checks import check_int
 from backbones.errors import UserError, shorten
 
 AGNOSTIC = ("rpn_head",)  # tells objects from background only
@@ -66,6 +67,10 @@ def set_num_classes(model: Any, num_classes: int, num_stuff: int = 0) -> None:
         UserError: a ``class_weight`` has another length, or values that differ between classes.
     """
     heads = list(parts(model))
+    for head in heads:
+        for name in ("num_classes", "num_things_classes", "num_stuff_classes"):
+            if head.get(name) is not None:
+                check_int(name, head[name], 0, None)
     counts = {head["num_classes"] for head in heads if "num_classes" in head}
     for head in heads:
         old = head.get("num_classes")

@@ -210,9 +210,7 @@ class Predictor:
     def draw(self, image: ImageLike, result: Result) -> Image.Image:
         """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor."""
         image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
-        if not isinstance(result, self.task.result_type):
-            allowed = f"{self.task.result_type.__name__}, the result of one image"
-            raise UserError(f"result is {type(result).__name__}; allowed: {allowed}")
+        self.check_result(result)
         size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
         if tuple(size) != image.size[::-1]:
             sizes = f"{size[1]}x{size[0]} pixels, and the image {image.width}x{image.height}"
@@ -221,7 +219,14 @@ class Predictor:
 
     def describe(self, result: Result) -> dict[str, Any]:
         """A result as a dict of JSON's types."""
+        self.check_result(result)
         return self.task.describe(result)
+
+    def check_result(self, result: Any) -> None:
+        """Raises UserError for anything but a result of this predictor's task."""
+        if not isinstance(result, self.task.result_type):
+            allowed = f"{self.task.result_type.__name__}, the result of one image"
+            raise UserError(f"result is {type(result).__name__}; allowed: {allowed}")
 
 
 def described(sample: dict[str, Any]) -> str:

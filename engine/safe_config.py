@@ -31,7 +31,7 @@ def check_file(path: str | Path) -> None:
         content = content_of(file)
         check_imports(content.get("custom_imports"), file)
         bases = content.get(BASE, [])
-        for base in [bases] if isinstance(bases, str) else bases:
+        for base in bases if isinstance(bases, list) else [bases]:
             try:
                 queue.append(Path(Config._get_cfg_path(base, str(file))[0]))
             except Exception as error:  # mmengine looks in the folders of installed packages
@@ -55,7 +55,9 @@ def without(part: Any, names: set[str]) -> Any:
 
 def check_imports(given: Any, file: Path) -> None:
     names = given.get("imports") if isinstance(given, Mapping) else given
-    for name in [names] if isinstance(names, str) else names or []:
+    for name in names if isinstance(names, list) else [names]:
+        if name is None:
+            continue
         if str(name).split(".")[0] not in TASKS:
             raise UserError(f"{file}: custom_imports has {shown(name)}; allowed with --safe: {', '.join(TASKS)}")
 

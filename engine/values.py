@@ -9,6 +9,7 @@ from engine.splits import SPLITS
 LEAST: dict[str, dict[str, int]] = {
     f"{split}_dataloader": {"batch_size": 1, "num_workers": 0, "prefetch_factor": 1} for split in SPLITS
 }
+LEAST |= {f"{split}_dataloader.dataset.filter_cfg": {"min_size": 0} for split in SPLITS}
 LEAST["train_cfg"] = {"max_epochs": 1, "max_iters": 1, "val_interval": 1}
 LEAST["optim_wrapper"] = {"accumulative_counts": 1}
 LEAST["randomness"] = {"seed": 0}

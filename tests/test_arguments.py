@@ -8,7 +8,7 @@ import torch
 from helpers import SMALL
 from mmengine.registry import MODELS
 
-from backbones import UserError, create_backbone, list_archs, list_weights, load_weights
+from backbones import UserError, create_backbone, list_archs, list_weights, load_weights, param_groups
 from backbones.registry import family_of
 from engine.register import register_backbones
 
@@ -162,3 +162,39 @@ def test_a_pattern_is_a_text(lister, pattern):
 def test_more_channels_than_memory_holds_are_refused():
     with pytest.raises(UserError, match="in_chans is 10000000; allowed: integers from 1 to 4096"):
         create_backbone("van_b0", in_chans=10**7)
+
+
+ODD_TENSORS = {
+    "sparse_coo": lambda x: x.to_sparse(),
+    "nested": lambda x: torch.nested.nested_tensor([x[0]]),
+    "quantized": lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8),
+    "torch.uint8 on cpu": lambda x: x.to(torch.uint8),
+    "torch.float32 on meta": lambda x: x.to("meta"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.parametrize("form", ["trained", "fused"])
+def test_a_tensor_that_no_layer_takes_is_named(tiny, kind, form):
+    net = tiny("van_b0", out_indices=(0,))
+    net = net.fuse() if form == "fused" else net
+    with pytest.raises(UserError, match=f"^input is {kind}; allowed: "):
+        net(ODD_TENSORS[kind](torch.rand(1, 3, 64, 64)))
+
+
+def test_a_tensor_of_inference_mode_is_named_where_a_gradient_is_wanted(tiny):
+    net = tiny("van_b0", out_indices=(0,))
+    with torch.inference_mode():
+        x = torch.rand(1, 3, 64, 64)
+    with pytest.raises(UserError, match=r"inference_mode.*; allowed: its clone"):
+        net(x)
+    with torch.no_grad():
+        net(x)
+    assert net.requires_grad_(False)(x)[0].shape == (1, 32, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e308, 10**400, True, "1"])
+def test_rates_are_finite(tiny, name, value):
+    with pytest.raises(UserError, match=f"{name} is .*; allowed: numbers from 0 up, and finite"):
+        param_groups(tiny("van_b0", out_indices=(0,)), **({"lr": 0.1, "weight_decay": 0.1} | {name: value}))

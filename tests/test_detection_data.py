@@ -155,7 +155,10 @@ def test_classes_in_another_order_would_swap_the_labels(coco):
         (lambda c: c["annotations"][0].pop("segmentation"), "have no segmentation"),
         (lambda c: c["categories"][0].update(name="disc"), "several categories"),
         (lambda c: c["annotations"].clear(), "no annotations"),
-        (lambda c: c["annotations"][0].pop("image_id"), "malformed"),
+        (
+            lambda c: c["annotations"][0].pop("image_id"),
+            "image_id of annotations 0, counted from 0, is absent; allowed: an integer or a text",
+        ),
         (lambda c: c["annotations"][2].update(bbox=[9, 9, -3, 4]), "not so in the annotations 3"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, float("nan"), 3]), "bbox must be"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, "3", 3]), "bbox must be"),

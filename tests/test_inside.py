@@ -3,6 +3,7 @@
 Folders that a user made or linked may lie anywhere.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from backbones import UserError
 from classification.data import CsvImages, ImageFolder
 from detection.panoptic_metric import FullCocoPanopticMetric
 from engine.config import load_config
+from engine.formats import format_of
 from engine.inside import check_inside, check_list
 from engine.tasks import task_for
 
@@ -85,6 +87,16 @@ def test_annotations_name_no_image_outside_their_data(kind, linked, secret):
     change(root / f"annotations/{file}.json", lambda content: content[entries][0].update(file_name=name))
     with pytest.raises(UserError, match=rf"{file}\.json: file_name is '{name}'; allowed: paths inside {root}"):
         check(config, root)
+
+
+def test_lvis_names_no_image_outside_its_data(secret):
+    file, dataset = secret.parent / "lvis.json", dict(type="LVISV1Dataset", data_root="data", ann_file="")
+    dataset["ann_file"] = str(file)
+    for name, is_allowed in (("train2017/a.jpg", True), ("../a.jpg", False)):
+        images = [dict(id=1, coco_url=f"http://images.cocodataset.org/{name}")]
+        file.write_text(json.dumps(dict(images=images, annotations=[], categories=[dict(id=1, name="a")])))
+        with contextlib.nullcontext() if is_allowed else pytest.raises(UserError, match=r"an image is '\.\./a\.jpg'"):
+            format_of(dataset, "mmdet").check(dataset, "train")
 
 
 def test_a_table_names_no_image_outside_its_data(secret):

@@ -72,6 +72,26 @@ def test_a_limit_of_gradients_is_above_zero(name, limit, tmp_path):
         load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", option])
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("optim_wrapper=x", r"optim_wrapper is 'x'; allowed: dict\(\.\.\.\), None"),
+        ("default_hooks=2.5", r"default_hooks is 2\.5; allowed: dict\("),
+        ("default_hooks.logger=1", r"default_hooks\.logger is 1; allowed: dict\(type"),
+        ("train_dataloader.dataset.pipeline=x", r"train_dataloader\.dataset\.pipeline is 'x'; allowed: a list of dict"),
+        ("custom_hooks=[1]", r"custom_hooks is \[1\]; allowed: a list of dict"),
+        ("param_scheduler=[1,2]", r"param_scheduler is \[1, 2\]; allowed: dict\("),
+        ("default_scope=2.5", r"default_scope is 2\.5; allowed: a text, None"),
+        ("auto_scale_lr.enable=1", r"auto_scale_lr\.enable is 1; allowed: True, False, None"),
+        ("custom_imports.imports=[1]", r"custom_imports\.imports is \[1\]; allowed: a list of texts"),
+    ],
+)
+@pytest.mark.parametrize("config", CONFIGS[:2])
+def test_a_part_of_another_kind_is_named(config, option, words, tmp_path):
+    with pytest.raises(UserError, match=f"^{words}"):
+        load_config(ROOT / config, [f"data_root={tmp_path}", option])
+
+
 def test_limits_of_gradients_and_kinds_of_batch_norm_are_kept(tmp_path):
     for option in ("clip_grad.max_norm=0.01", "clip_grad.max_norm=inf", "clip_grad=None"):
         load_config(ROOT / CONFIGS[1], [f"data_root={tmp_path}", f"optim_wrapper.{option}"])

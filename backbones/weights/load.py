@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from backbones.checks import check_prefix
+from backbones.checks import check_flag, check_prefix
 from backbones.errors import Notice, UserError
 from backbones.weights.containers import WRAPPERS
 from backbones.weights.fit import check_computed, check_fit, check_values, same_shape
@@ -71,6 +71,7 @@ def load_weights(
             strict or not, if a stored position table differs from the one this package computes, or if a tensor holds
             no real floating-point numbers. The model is then unchanged.
     """
+    check_flag("strict", strict)
     model = unwrapped(model)
     backbone = backbone_of(model)
     if backbone.is_fused:

@@ -100,7 +100,7 @@ def statistics(arch: str, pretrained: bool | str | Path | Mapping[str, Any] | No
             own mean or std cannot be right.
     """
     archs = [name for network in NETWORKS for name in getattr(network, "ARCHS", ())]
-    if arch not in archs:
+    if not isinstance(arch, str) or arch not in archs:
         raise unknown("arch", arch, archs)
     if not isinstance(pretrained, Mapping):
         pretrained = check_pretrained(arch, pretrained)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from backbones import convert
 from backbones.errors import UserError, shown
+from backbones.files import is_path
 from backbones.weights.containers import Found, find_tensors
 from backbones.weights.fetch import locate
 from backbones.weights.files import read_ahead, read_checkpoint
@@ -72,7 +73,7 @@ def read_source(arch: str | None, source: Source, ahead: bool = False) -> tuple[
         return "the state dict", source
     if source is True and arch is not None:
         source = first_name(arch)
-    if not isinstance(source, str | Path) or not str(source):
+    if not isinstance(source, str | Path) or not str(source) or not is_path(str(source)):
         allowed = "True, a name of weights, a URL, a file, a state dict"
         raise UserError(f"the source of weights is {shown(source)}; allowed: {allowed}")
     path = locate(arch, source)
