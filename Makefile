@@ -17,8 +17,7 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
-.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels \
-	setup clean
+.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"

@@ -23,14 +23,14 @@ class UserError(ValueError):
     """A user's input is wrong. The message is one line: the thing, the value received, the values allowed.
 
     Example: ``in_chans is 0; allowed: integers from 1 up``. Tools print the message without a traceback, and exit with
-    status 2. A value or a name in the message may hold anything. So line breaks and other characters that do not print
-    are written as Python writes them, and a long message loses its middle.
+    status 2. A value or a name in the message may hold anything. So line breaks become blanks, and a long message loses
+    its middle.
     """
 
     def __init__(self, message: object = ""):
         text = printable(message)
         if WORKER not in text:  # whose last line is the message, see engine.cli.last_line
-            text = text.replace("\n", "\\n")
+            text = text.replace("\n", " ")
             text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
         super().__init__(text)
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,13 @@ from torch import Tensor
 from backbones.errors import UserError, shown
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
+START_OF_SCAN = 0xDA  # the marker of a JPEG that the coded pixels follow
+# Marker of a JPEG's kind -> the markers that end its scans. Those of a progressive one have tables between them.
+FRAMES = {
+    0xC0: re.compile(rb"\xff[^\x00\xd0-\xd7]"),
+    0xC1: re.compile(rb"\xff[^\x00\xd0-\xd7]"),
+    0xC2: re.compile(rb"\xff[^\x00\xd0-\xd7\xc4\xda]"),
+}
 TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 # Pillow's names of the formats that are read. Others of its plugins start programs, as EPS does.
@@ -54,7 +62,8 @@ def upright_size(path: str | Path) -> tuple[int, int]:
     """
     with opened(path) as image:
         width, height = image.size
-        return (height, width) if image.getexif().get(ORIENTATION, 1) > 4 else (width, height)  # 5 to 8: a quarter turn
+        is_turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)  # by a quarter; other values turn nothing
+        return (height, width) if is_turned else (width, height)
 
 
 def to_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
@@ -98,7 +107,8 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
 def check_dense(image: Tensor, name: str) -> None:
     """Raises UserError for a tensor without values, or whose values are not in one block of memory."""
     if image.is_meta or image.is_nested or image.is_quantized or image.layout != torch.strided:
-        kind = "on the meta device and has no values" if image.is_meta else f"{image.layout}, {image.dtype}"
+        others = "nested" if image.is_nested else "quantized" if image.is_quantized else image.layout
+        kind = "on the meta device and has no values" if image.is_meta else others
         raise UserError(f"{name} is {kind}; allowed: a dense tensor with values")
 
 
@@ -182,10 +192,25 @@ def is_plain(path: str | Path, content: bytes) -> bool:
         if not is_whole(content[:8], tail) or image.mode not in ("RGB", "L"):
             return False
         if image.format == "JPEG":
-            return image.getexif().get(ORIENTATION, 1) == 1
+            return image.getexif().get(ORIENTATION, 1) == 1 and are_scans_whole(content)
         # PNG's bit depth is its byte 24. EXIF data may stand before the pixels or after them.
         extras = {"exif", "transparency"} & set(image.info) or b"eXIf" in tail
         return image.format == "PNG" and content[24] == 8 and not extras
+
+
+def are_scans_whole(content: bytes) -> bool:
+    """Whether the scans of a JPEG go on to its last byte, and hold no other marker than theirs.
+
+    At other markers, which damaged bytes may look like, Pillow stops with an error, and OpenCV goes on.
+    """
+    at, frame = 2, None
+    while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
+        kind, at = content[at + 1], at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        frame = FRAMES.get(kind, frame)
+        if kind == START_OF_SCAN and frame is not None:
+            other = frame.search(content, at)
+            return other is not None and other.start() == len(content) - 2 and other[0] == b"\xff\xd9"
+    return False
 
 
 def check_image(path: str | Path) -> None:

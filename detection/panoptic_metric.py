@@ -129,7 +129,8 @@ class FullCocoPanopticMetric(CocoPanopticMetric):
             UserError: the map of the ground truth cannot be read, or has another size than the image.
         """
         image, name = self._coco_api.imgs[number], self.map_names[number]
-        given = dict(image_id=number, file_name=name, segments_info=self._coco_api.imgToAnns[number])
+        segments = [{**one, "iscrowd": one.get("iscrowd") or 0} for one in self._coco_api.imgToAnns[number]]
+        given = dict(image_id=number, file_name=name, segments_info=segments)
         with naming_map(Path(self.seg_prefix) / name, (image["height"], image["width"])):
             return pq_compute_single_core(0, [(given, found)], self.seg_prefix, self.seg_out_dir, self.categories)
 

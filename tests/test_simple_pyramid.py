@@ -38,5 +38,5 @@ def test_takes_the_last_map_alone_or_of_several():
 
 
 def test_too_few_outputs_are_named():
-    with pytest.raises(UserError, match="num_outs is 3; allowed: integers from 4 up"):
+    with pytest.raises(UserError, match="num_outs is 3; allowed: integers from 4 to 16"):
         SimpleFeaturePyramid(16, num_outs=3)

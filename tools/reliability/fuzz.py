@@ -137,11 +137,9 @@ def described(rows: list[dict], seed: int) -> dict:
     from engine.machine import machine
 
     packages = ("pillow", "opencv-python-headless", "pycocotools", "numpy", "onedl-mmengine", "onedl-mmdetection")
-    found = machine(torch.device("cpu"), *packages, "onedl-mmsegmentation")
     return {
-        "machine": {"device": found.pop("device")},
-        "versions": found,
         "date": datetime.date.today().isoformat(),
+        "machine": machine(torch.device("cpu"), *packages, "onedl-mmsegmentation"),
         "seed": seed,
         "rows": rows,
     }
