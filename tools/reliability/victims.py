@@ -19,7 +19,7 @@ from save_points import SavePoints
 
 from engine.run import build_training
 
-LINGER = 3.0  # seconds in which the workers of a killed training must end
+LINGER = 12.0  # seconds in which the workers of a killed training must end, on a busy machine too
 POLL = 0.005  # seconds
 
 
@@ -129,9 +129,22 @@ def left_behind(wait: bool = False) -> int:
     for group in late:
         del GROUPS[group]
     for group in (found := there.intersection(late)):
+        print(f"process group {group} is left: {states(group)}", file=sys.stderr, flush=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
     return len(found)
+
+
+def states(group: int) -> list[str]:
+    """Process id, name, state and parent of the processes of a group, and where each waits in the kernel."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().rpartition(")")
+            if int(rest.split()[2]) == group:
+                place = stat.with_name("wchan").read_text()
+                found.append(f"{name}) state {rest.split()[0]} parent {rest.split()[1]} in {place}")
+    return found
 
 
 def living() -> set[int]:
