@@ -10,7 +10,7 @@ import shutil
 import signal
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.context import ForkProcess
+from multiprocessing.context import ForkServerProcess
 from types import FrameType
 
 from torch.utils.data import DataLoader
@@ -46,7 +46,9 @@ class WorkerStart:
         self.processes[worker] = os.getpid()
         end_with_parent(signal.SIGKILL)
         parent = multiprocessing.parent_process()
-        if isinstance(multiprocessing.current_process(), ForkProcess) and parent.pid != os.getppid():
+        served = isinstance(multiprocessing.current_process(), ForkServerProcess)  # the parent is then the server
+        served = served or multiprocessing.get_start_method() == "forkserver"
+        if not served and parent.pid != os.getppid():
             os._exit(1)
         for number in IGNORED:
             signal.signal(number, self.leave_if_told)
