@@ -162,6 +162,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def write(self, runner: Any, name: str, meta: dict[str, Any], by_epoch: bool) -> None:
         """Saves a whole checkpoint, and then records it as the last one."""
+        if folder := getattr(runner, "folder", None):
+            folder.make_again(runner.cfg)
         self.last_ckpt, self.saved_at = str(Path(self.out_dir) / name), time.monotonic()
         self.saved_again = True
         if is_main_process():

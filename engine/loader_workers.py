@@ -80,7 +80,7 @@ def workers_explained() -> Iterator[None]:
     except (RuntimeError, OSError) as error:
         if not (fault := fault_of_workers(error)):
             raise
-        raise UserError(f"{fault}; saved checkpoints are kept, and --resume goes on from the last one") from error
+        raise UserError(f"{fault}; --resume goes on from the last checkpoint, if one was saved") from error
 
 
 def fault_of_workers(error: Exception) -> str:

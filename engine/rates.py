@@ -5,6 +5,8 @@ from typing import Any
 from backbones.errors import UserError
 from engine.console import say_note
 
+RISING = ("LinearLR", "ConstantLR")  # schedules of a warmup
+
 
 def follow_accumulation(cfg: Any) -> None:
     """Tells schedules and averages of weights that count optimiser steps how many batches a step has, in place.
@@ -51,9 +53,13 @@ def scale_rate(runner: Any) -> None:
 
 
 def note_short_run(cfg: Any) -> None:
-    """Says where a run of epochs ends before its schedule does, at a rate that is still high."""
+    """Says where a run of epochs ends before its schedule does, at a rate that is still high, or goes on after it."""
     last = (cfg.get("train_cfg") or {}).get("max_epochs")
     schedule = cfg.get("param_scheduler")
+    falling = [part for part in schedule if part.get("type") not in RISING] if isinstance(schedule, list) else []
+    ends = [part.get("end") for part in falling if part.get("by_epoch", True)]
+    if isinstance(last, int) and ends and all(isinstance(end, int) for end in ends) and max(ends) < last:
+        say_note(f"the run has {last} epochs, and its schedule ends after {max(ends)}; the last rate then stays")
     epochs = schedule.get("epochs") if isinstance(schedule, dict) else None
     if isinstance(last, int) and isinstance(epochs, int) and last < epochs:
         say_note(f"the run ends after {last} of the {epochs} epochs of its schedule; set param_scheduler.epochs={last}")

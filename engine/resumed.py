@@ -15,6 +15,7 @@ from backbones.weights import read_ahead, read_own_meta
 from engine.console import say_note
 from engine.fingerprint import Fingerprint, fingerprint_of
 from engine.rates import follow_accumulation
+from engine.tasks import task_for
 
 # What resuming takes from the checkpoint, and its entries that may change all the same.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -23,7 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "optim_wrapper": ("type", "dtype", "loss_scale", "clip_grad"),
 }
 LENGTHS = ("max_epochs", "max_iters")  # of train_cfg
-WAYS_OUT = "--keep-schedule goes on as before, and --cfg-options load_from={} starts a new run from these weights"
+NEW_RUN = "--cfg-options load_from={} starts a new run from these weights"
 
 
 def follow_schedule(cfg: Any, keep: bool) -> None:
@@ -36,19 +37,29 @@ def follow_schedule(cfg: Any, keep: bool) -> None:
     Raises:
         UserError: they differ, and ``keep`` is False. A checkpoint without a config of ours is not compared.
     """
-    then = (read_own_meta(read_ahead(cfg.load_from)) or {}).get("config")
+    own, name = read_own_meta(read_ahead(cfg.load_from)) or {}, Path(cfg.load_from).name
+    then, task = own.get("config"), task_for(cfg).name
+    if own.get("task") not in (None, task):
+        raise UserError(f"--resume of {name}: it is of a run of {own['task']}, and {cfg.filename} is of {task}")
     if not isinstance(then, Mapping):
         return
     before, now = taken_over(then), taken_over(cfg.to_dict())
+    counts = [[length for length in LENGTHS if f"train_cfg.{length}" in values] for values in (now, before)]
+    if counts[0] != counts[1]:
+        raise UserError(
+            f"--resume of {name}: {cfg.filename} has train_cfg.{', '.join(counts[0])}, and the checkpoint's run had "
+            f"{', '.join(counts[1])}; {NEW_RUN.format(cfg.load_from)}"
+        )
     apart = [
-        f"{name} is {shown(now.get(name))} and was {shown(before.get(name))}"
-        for name in sorted(before.keys() | now.keys())
-        if now.get(name) != before.get(name)
+        f"{key} is {shown(now.get(key))} and was {shown(before.get(key))}"
+        for key in sorted(before.keys() | now.keys())
+        if now.get(key) != before.get(key)
     ]
     if not apart:
         return
     if not keep:
-        raise UserError(f"--resume of {Path(cfg.load_from).name}: {shorten(apart)}; {WAYS_OUT.format(cfg.load_from)}")
+        ways = f"--keep-schedule goes on as before, and {NEW_RUN.format(cfg.load_from)}"
+        raise UserError(f"--resume of {name}: {shorten(apart)}; {ways}")
     for part, free in PARTS.items():
         own = {name: cfg[part][name] for name in free if name in (cfg.get(part) or {})}
         cfg[part] = {**then[part], **own} if free else then.get(part)
@@ -106,7 +117,8 @@ def follow_data(runner: Any, keep: bool) -> None:
     if apart and not keep:
         fits = now.batch != before.batch and before.batch % now.processes == 0
         same = f"train_dataloader.batch_size={before.batch // now.processes} keeps the batch, " if fits else ""
-        raise UserError(f"{where}: {', and '.join(apart)}; {same}{WAYS_OUT.format(runner.cfg.load_from)}")
+        ways = "--keep-schedule goes on with the old schedule, which counts steps, and "
+        raise UserError(f"{where}: {', and '.join(apart)}; {same}{ways}{NEW_RUN.format(runner.cfg.load_from)}")
     if apart:
         say_note(f"{', and '.join(apart)}; the schedule still counts the steps of before")
     elif now.images != before.images:
@@ -114,4 +126,4 @@ def follow_data(runner: Any, keep: bool) -> None:
     elif now.sha256 != before.sha256:
         say_note(f"{where}: the training data have other files, annotations or classes than before")
     if now.processes != before.processes:
-        say_note(f"{where}: {now.processes} processes in place of {before.processes} go on at the same image")
+        say_note(f"{where}: the number of processes is {now.processes} and was {before.processes}; same next image")

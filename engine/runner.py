@@ -93,8 +93,9 @@ class SafeRunner(Runner):
                 raise UserError(f"another process of this training has ended: {one_line(error)}") from error
             if not isinstance(error, Exception) or not self.request.number:
                 raise
-            say_note(f"no checkpoint could be saved after the signal: {one_line(error)}")
-            raise Stopped(self.request.number) from error
+            reason = "another process has ended" if gone else one_line(error)
+            say_note(f"no checkpoint could be saved after the signal: {reason}")
+            raise Stopped(self.request.number, reason) from error
 
     def val(self) -> dict[str, Any]:
         """Metrics of the validation set, in Python's own types."""

@@ -15,6 +15,7 @@ from engine.registered import NEEDLESS, only_registered
 from engine.tasks import TASKS
 
 BASE = "_base_"
+LARGEST = 10_000_000  # bytes of a config
 ALLOWED = (
     "with --safe: numbers, texts, True, False, None, lists, tuples, sets, dicts and dict(...) of these, and _base_"
 )
@@ -65,6 +66,8 @@ def check_imports(given: Any, file: Path) -> None:
 def content_of(file: Path) -> Mapping[str, Any]:
     """The names that a config file sets; UserError if the file cannot be read or is more than data."""
     try:
+        if file.exists() and not (file.is_file() and file.stat().st_size <= LARGEST):
+            raise ValueError(f"allowed: a file of at most {LARGEST} bytes")
         text = file.read_text(encoding="utf-8")
         if file.suffix != ".py":
             content, tree = fileio.load(str(file)), None

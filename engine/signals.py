@@ -39,11 +39,12 @@ class Stopped(SystemExit):
 
     Attributes:
         signal: the signal's number.
+        fault: why no checkpoint could be saved; "" where one was.
     """
 
-    def __init__(self, number: int):
+    def __init__(self, number: int, fault: str = ""):
         super().__init__(128 + number)
-        self.signal = number
+        self.signal, self.fault = number, fault
 
 
 class Request:

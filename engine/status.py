@@ -39,7 +39,7 @@ def status_of(work_dir: str | Path, verify: bool = False) -> dict[str, Any]:
     """
     folder = Path(work_dir)
     if not folder.is_dir():
-        raise UserError(f"no such folder: {folder}")
+        raise UserError(f"{'not a' if folder.exists() else 'no such'} folder: {folder}")
     hearts, logs = read_heartbeats(folder), read_scalars(folder)
     checkpoint = checkpoint_of(folder, verify)
     if not hearts and not logs and not checkpoint and not (folder / ".lock").exists():

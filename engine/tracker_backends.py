@@ -92,7 +92,7 @@ class Tracker(BaseVisBackend):
             call(*args)
         except Exception as error:  # of a network, a disk or a server
             self.works = False
-            say_note(f"{self.title} stopped: {one_line(error)}; the training goes on, and its JSON lines, too")
+            say_note(f"{self.title} stopped: {one_line(error)}; the training goes on without it")
 
 
 @VISBACKENDS.register_module(force=True)

@@ -219,7 +219,7 @@ def lines_behind(heartbeats: dict[int, dict[str, Any]]) -> list[str]:
 def note_end(runner: Any, error: BaseException) -> None:
     """Ends the watch of a training that an error or a signal ended."""
     if isinstance(error, Stopped):
-        stage = f"stopped by {signal.Signals(error.signal).name}"
+        stage = f"failed: {error.fault}" if error.fault else f"stopped by {signal.Signals(error.signal).name}"
     elif isinstance(error, KeyboardInterrupt):
         stage = "stopped by SIGINT"
     else:

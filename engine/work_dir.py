@@ -46,6 +46,9 @@ class WorkDir:
             file = open(self.path / ".lock", "a")  # noqa: SIM115  stays open as long as the lock is held
         except OSError as error:
             raise UserError(f"--work-dir {self.path}: {error.strerror}") from None
+        if (self.path / RECORD).exists() and not (self.path / RECORD).is_file():
+            file.close()
+            raise UserError(f"{self.path / RECORD} is no file; allowed: a text file with the last checkpoint's path")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -64,22 +67,38 @@ class WorkDir:
             self.lock_file.close()
             self.lock_file = None
 
+    def make_again(self, cfg: Config) -> None:
+        """Makes a folder again that somebody removed in a training: with its lock and the config, and with a note.
+
+        Raises:
+            UserError: another training has the lock, or the folder cannot be written.
+        """
+        if self.lock_file is None or (self.path / ".lock").is_file():
+            return
+        say_note(f"{self.path} was removed; it is made again, and checkpoints go on there")
+        HELD.discard(self.lock_file)
+        self.lock_file.close()
+        self.lock()
+        self.write_config(cfg)
+
     def is_used(self) -> bool:
         """Whether the folder holds a checkpoint or the record of one."""
         return (self.path / RECORD).exists() or any(self.path.glob("*.pth"))
 
     def last_checkpoint(self) -> Path:
-        """The newest checkpoint of the run that can be resumed, even if the folder was moved.
+        """The newest checkpoint of the run that can be resumed, even if the folder was moved or copied.
 
         The recorded one comes first, then the others by their age. One that is gone or damaged is passed over, with a
-        note. Its content is read, and kept for the next reading.
+        note. Its content is read, and kept for the next reading. A recorded file of another folder counts only if this
+        folder has none of its name.
 
         Raises:
             UserError: no checkpoint can be resumed.
         """
         record = self.path / RECORD
         name = record.read_text(errors="replace").strip() if record.is_file() else ""
-        recorded = [Path(name) if Path(name).is_file() else self.path / Path(name).name] if name else []
+        here = self.path / Path(name).name
+        recorded = [Path(name) if not here.is_file() and Path(name).is_file() else here] if name else []
         others = [path for path in self.path.glob("*.pth") if not path.name.startswith((FAILED, BEST))]
         others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         faults: list[str] = []

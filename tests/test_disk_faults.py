@@ -132,6 +132,8 @@ def test_a_run_that_can_still_save_goes_on(noise_images, whole, tmp_path, capfd,
     same(torch.load(last, weights_only=True)["state_dict"], whole[1]["state_dict"])
     err = capfd.readouterr().err
     assert err.count("the JSON lines cannot be written: ") == 1 and "Traceback" not in err
+    assert err.count("was removed; it is made again, and checkpoints go on there") == (cause == "removed")
+    assert (tmp_path / ".lock").is_file() and (tmp_path / Path(RECIPE).name).is_file()
 
 
 class Failing:

@@ -9,6 +9,7 @@ import fcntl
 import importlib
 import os
 import pickle
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -360,6 +361,26 @@ def test_a_record_that_a_kill_left_empty_means_the_newest_checkpoint(tmp_path):
     (tmp_path / "iter_9.pth").unlink()
     with pytest.raises(UserError, match=r"the last checkpoint iter_10\.pth is gone$"):
         WorkDir(tmp_path).last_checkpoint()
+
+
+def test_a_copied_work_dir_goes_on_from_its_own_files(tmp_path, capsys):
+    content = {"meta": {}, "optimizer": {}, "message_hub": {}, "state_dict": {}}
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    run.mkdir()
+    for name in ("iter_1.pth", "iter_2.pth"):
+        torch.save(content, run / name)
+    (run / "last_checkpoint").write_text(str(run / "iter_2.pth"))
+    shutil.copytree(run, copy)
+    assert WorkDir(copy).last_checkpoint() == copy / "iter_2.pth"
+    (copy / "iter_2.pth").write_bytes(b"rubbish")
+    assert WorkDir(copy).last_checkpoint() == copy / "iter_1.pth"
+    assert "iter_2.pth" in capsys.readouterr().err
+
+
+def test_a_record_that_is_a_folder_is_refused_at_the_start(images, tmp_path):
+    (tmp_path / "last_checkpoint").mkdir()
+    with pytest.raises(UserError, match=r"last_checkpoint is no file; allowed: a text file"):
+        build_training(tiny(images), tmp_path, device="cpu", overwrite=True)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import train as train_tool
+from dense_data import write_masks
 from helpers import Losses, run, same
 from mmengine.registry import MODELS
 from paper_run import EPOCH, RECIPE, options_for
@@ -71,7 +72,8 @@ def test_a_run_goes_on_at_the_same_image_with_batches_of_another_size(noise_imag
     with pytest.raises(
         UserError,
         match=r"^--resume of iter_4.pth: a batch of all processes has 4 images and had 2; "
-        r"train_dataloader.batch_size=2 keeps the batch, --keep-schedule goes on as before, and "
+        r"train_dataloader.batch_size=2 keeps the batch, --keep-schedule goes on with the old schedule, which counts "
+        r"steps, and "
         r"--cfg-options load_from=\S+iter_4.pth starts a new run from these weights$",
     ):
         train(noise_images, tmp_path / "middle", resume=folder / "iter_4.pth", **options)
@@ -120,6 +122,19 @@ def test_a_change_that_resuming_would_pass_over_is_an_error(noise_images, straig
         same(ours[part], last[part], part)
 
 
+def test_a_checkpoint_of_another_kind_of_run_is_named(noise_images, straight, tmp_path):
+    path = straight[2] / "iter_8.pth"
+    segmenter = ROOT / "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"
+    data = {"data_root": str(write_masks(tmp_path / "data")), "classes": None}
+    loop = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=9)
+    for keep in (False, True):
+        with pytest.raises(UserError, match=r"^--resume of iter_8.pth: it is of a run of classification, and"):
+            build_training(load_config(segmenter, dict(data)), tmp_path / "run", path, device="cpu", keep_schedule=keep)
+        with pytest.raises(UserError, match=r"has train_cfg.max_iters, and the checkpoint's run had max_epochs"):
+            options = {"train_cfg": dict(loop), "param_scheduler": []}
+            train(noise_images, tmp_path / "run", path, keep, **options)
+
+
 def test_what_takes_effect_in_a_resumed_run_may_change(noise_images, straight, tmp_path, capsys):
     folder = straight[2]
     options = {"optim_wrapper.clip_grad": dict(max_norm=0.1), "train_cfg.val_interval": 7, "randomness.seed": 3}
@@ -139,7 +154,7 @@ def test_other_training_data_are_noticed(noise_images, straight, tmp_path, capsy
     assert said in capsys.readouterr().err
     for name in ("8.png", "9.png"):
         shutil.copy(other / "train/cat/7.png", other / f"train/cat/{name}")
-    with pytest.raises(UserError, match="an epoch has 14 images and had 12; --keep-schedule goes on as before, and"):
+    with pytest.raises(UserError, match="an epoch has 14 images and had 12; --keep-schedule goes on with the old"):
         train(other, tmp_path / "longer", folder / "iter_8.pth", workers=0)
 
 
@@ -294,7 +309,7 @@ def test_two_processes_are_one_and_go_on_as_one(noise_images, tmp_path, capfd):
     again.train()
     found = next(hook.values for hook in again.hooks if isinstance(hook, Losses))
     np.testing.assert_allclose(found, losses[1][10:], rtol=1e-5)
-    assert "1 processes in place of 2 go on at the same image" in capfd.readouterr().err
+    assert "the number of processes is 1 and was 2; same next image" in capfd.readouterr().err
 
 
 @MODELS.register_module(force=True)

@@ -117,6 +117,14 @@ def test_code_is_refused_before_it_runs(kind, folder):
     assert len(line) < 400
 
 
+@pytest.mark.parametrize("base", ["/dev/zero", "big.py"])
+def test_a_base_without_an_end_is_not_read(folder, base):
+    (folder / "big.py").write_text("#" * 10_000_001)
+    (folder / "endless.py").write_text(f"_base_ = {base!r}")
+    with pytest.raises(UserError, match=r"allowed: a file of at most 10000000 bytes"):
+        check_file(folder / "endless.py")
+
+
 def test_a_yaml_file_is_checked_too(folder):
     for text in (
         "_base_: evil.py",

@@ -93,7 +93,7 @@ def test_each_stage_of_a_run(noise_images, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     status, out, _ = run(status_tool, [folder, "--verify"], monkeypatch, capsys)
     lines = out.splitlines()
-    assert status == 0 and lines[0].startswith(f"{folder}: ended, last sign of life 0:0")
+    assert status == 0 and lines[0].startswith(f"{folder}: ended; last sign of life 0:0")
     assert lines[1].startswith(f"epoch 2 of 2, iteration {2 * EPOCH} of {2 * EPOCH}, ") and "for the loader" in lines[1]
     assert lines[2].startswith("loss 0.") and lines[2].endswith("MiB of the machine")
     assert lines[3:5] == ["validation: top1 50", "best top1: best_top1_epoch_1.pth, 50"]

@@ -29,9 +29,13 @@ def lines_of(facts: dict[str, Any]) -> list[str]:
     """The facts for people: one line each on the stage, the progress, the figures, the validation, the checkpoint."""
     from engine.progress import clock, scores
 
-    age = f", last sign of life {clock(facts['age'])} ago" if "age" in facts else ""
+    age = f"; last sign of life {clock(facts['age'])} ago" if "age" in facts else ""
     lines = [f"{facts['work_dir']}: {facts['stage']}{age}"]
-    place = [f"{name} {facts[key]}{of(facts, most)}" for name, key, most in PLACES if key in facts]
+    place = [
+        f"{name} {facts[key]}{of(facts, most)}"
+        for name, key, most in PLACES
+        if key in facts and (facts[key] or key != "epoch")
+    ]
     if "seconds" in facts:
         place.append(f"{facts['seconds']:.3f} s an iteration, {100 * facts['loader']:.0f} % of it for the loader")
     if "eta" in facts:
