@@ -1,5 +1,7 @@
 """The start and end of every tool: one-line errors, exit statuses, and options that several tools have."""
 
+from engine.start import interrupts_raise
+
 import argparse
 import contextlib
 import os
@@ -16,6 +18,7 @@ from backbones.files import FAULTS
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
 SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
+PIPE = 141  # the status of a program whose reader has gone
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
 
@@ -25,6 +28,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     A fault of the machine, such as a full disk, is one line, too. A training that a signal ended exits with 128 and the
     signal's number.
     """
+    interrupts_raise()
     try:
         with guarded():
             status = main()
@@ -33,6 +37,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
         status = 130
     except SystemExit as stop:
         status = stop.code
+    except BrokenPipeError:
+        status = PIPE
     except Exception as error:
         user_error = find_user_error(error) or fault_of_machine(error)
         if user_error is None:
@@ -41,7 +47,11 @@ def run_tool(main: Callable[[], int | None]) -> None:
             time.sleep(HEAD_START)
         print(f"error: {printable(user_error)}", file=sys.stderr)
         status = 2
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # as with ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python's own flush at the exit
+        status = PIPE
     if "RANK" in os.environ:  # only a launcher starts a group; importing torch takes a second
         from engine.processes import leave_processes
 

@@ -10,6 +10,8 @@ each. Memory on a GPU is that of tensors. On a CPU it is what the process takes 
 gradients, the optimiser's state, activations, and what the allocator keeps.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import os
 from pathlib import Path

@@ -5,6 +5,8 @@ python tools/browse_dataset.py CONFIG [--split train|val] [--num 16] [--out DIR]
 Writes one picture for each sample, and sheet.png with all of them.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import contextlib
 import io

@@ -11,6 +11,8 @@ a layout of the family: official, official-seg, official-det, mmseg, mmpretrain,
 NAME-xxxxxxxx.md. Every task loads the file by model.backbone.pretrained, and checks it where the name is a URL's.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import os
 import re

@@ -7,6 +7,8 @@ one of our networks. The run is that of tools/train.py with the config. WORK_DIR
 which every config loads by model.backbone.pretrained=FILE.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 from pathlib import Path
 from typing import Any

@@ -4,6 +4,8 @@ python tools/extract_features.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR] [--pca]
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import json
 import sys

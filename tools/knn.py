@@ -7,6 +7,8 @@ Eight processes share the images: python tools/launch/launch.py 8 tools/knn.py v
 The temperature of the vote is 0.07, as in DINO's evaluation.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 
 from engine.cli import Parser, run_tool

@@ -6,6 +6,8 @@ python tools/linear_probe.py work_dirs/my_run/epoch_300.pth my_config.py [--rate
 A tenth of each class of train is held out and chooses the rate; val does not. tools/knn.py reads the same --cache.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 
 from engine.cli import Parser, run_tool

@@ -15,6 +15,8 @@ Validation uses scans and parts of the photographs that training never sees. The
 A set of an older version has no panoptic files. --complete adds them, and leaves all other files as they are.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import colorsys
 import json

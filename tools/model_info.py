@@ -9,6 +9,8 @@ on one of 512x2048. The third form counts classifiers and prints the published f
 docs/models.md from docs/published.json.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import json
 from pathlib import Path

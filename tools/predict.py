@@ -20,6 +20,8 @@ python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--worker
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import csv
 import json

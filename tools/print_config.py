@@ -6,6 +6,8 @@ The file has no ``_base_``, and every word such as ``"backbone"`` is replaced. I
 mmdetection's or mmsegmentation's own tools, which need this project only for its ``custom_imports``.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 
 from engine.cli import Parser, add_config_options, run_tool

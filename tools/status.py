@@ -3,6 +3,8 @@
 python tools/status.py WORK_DIR [--json] [--verify]
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import json
 from typing import Any

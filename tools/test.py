@@ -11,6 +11,8 @@ Published weights are tested as their authors do: input size, crop ratio, interp
 Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 import contextlib
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Trains any config: classification, detection or segmentation."""
 
+import engine.start  # noqa: F401
+
 from backbones import UserError
 from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
 

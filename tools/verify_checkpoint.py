@@ -6,6 +6,8 @@ Of a folder every .pth and .safetensors file is read. A file from elsewhere has 
 the CRC-32 of each of its parts. The exit status is 1 if a file is damaged, was changed, or cannot be read.
 """
 
+import engine.start  # noqa: F401
+
 import argparse
 from pathlib import Path
 

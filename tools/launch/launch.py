@@ -7,6 +7,8 @@ with several nodes, since the nodes must agree), MAX_RESTARTS (0: how often all 
 failed; a training then needs --resume auto). The exit status is the status of the first process that failed.
 """
 
+import engine.start  # noqa: F401
+
 import logging
 import os
 import signal
