@@ -5,6 +5,7 @@ The same generators and the same looks at results, with choices that hypothesis 
 
 import gc
 import os
+import signal
 import time
 from random import Random
 
@@ -56,10 +57,20 @@ def test_odd_inputs_end_in_a_result_or_in_one_line(target, count):
     )
     @given(st.randoms(use_true_random=False))
     def check(rng: Random):
+        signal.alarm(60)  # an input may hang
         kind, detail = outcome_of(target, target.make(rng))
         assert kind in (RESULTS, CLEAR), detail
 
-    check()
+    before = signal.signal(signal.SIGALRM, took_too_long)
+    try:
+        check()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def took_too_long(number, frame):
+    raise TimeoutError("an input took more than 60 s")
 
 
 class Faulty:

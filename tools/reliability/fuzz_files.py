@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 from fuzz_odd import Wrong, changed_tree, mutated
-from mmdet.registry import TRANSFORMS as DETECTION
-from mmseg.registry import TRANSFORMS as SEGMENTATION
 from PIL import Image
 
-import detection  # noqa: F401, which registers its loading step
-import segmentation  # noqa: F401, likewise
 from backbones import FeatureExtractor, UserError, create_backbone, load_weights
 from backbones.errors import Notice
 from backbones.images import check_image, read_image, upright_size
 from backbones.weights import own_meta, read_checkpoint, save_safely, statistics
+from detection.data import LoadImageFromFile as DetectionLoader
 from engine.checkpoints import content_of_run
-from segmentation.data import read_mask
+from segmentation.data import LoadImageFromFile as SegmentationLoader
+from segmentation.data import LoadMask, read_mask
 
 SMALL = dict(arch="van_b0", out_indices=(0,))  # a network whose file is small
 
@@ -144,8 +142,7 @@ class Images:
     def __init__(self, folder: Path):
         self.folder, self.images = folder, sample_images()
         self.extractor = FeatureExtractor(**SMALL)
-        dense = {"detection": DETECTION, "segmentation": SEGMENTATION}
-        self.loaders = {task: found.build(dict(type="LoadImageFromFile")) for task, found in dense.items()}
+        self.loaders = {"detection": DetectionLoader(), "segmentation": SegmentationLoader()}
 
     def make(self, rng: Random) -> tuple[str, bytes | None]:
         if rng.random() < 0.02:
@@ -228,7 +225,7 @@ class Masks:
             image.save(folder / name)
             self.masks[name] = (folder / name).read_bytes()
         self.masks["rgb.png"] = sample_images()["rgb.png"]
-        self.load = SEGMENTATION.build(dict(type="LoadMask"))
+        self.load = LoadMask()
 
     def make(self, rng: Random) -> tuple[str, bytes | None]:
         if rng.random() < 0.02:
