@@ -25,7 +25,7 @@ from engine.cli import run_tool
 from engine.config import load_config
 from engine.log_file import LogText
 from engine.run import build_training
-from engine.saving import Writer
+from engine.saving import Writer, finish_saving
 
 pytestmark = pytest.mark.usefixtures("shallow_van")
 FAULT_AT = 6  # between the checkpoints of steps 4 and 8
@@ -56,13 +56,19 @@ def logs_fail(runner):
 
 
 def a_worker_dies(runner):
+    finish_saving(runner)
     for process in multiprocessing.active_children():
         os.kill(process.pid, signal.SIGKILL)
 
 
+def no_space(runner):
+    finish_saving(runner)  # the checkpoint of step 4
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+
 CAUSES = {
     "none": lambda runner: None,
-    "no space": lambda runner: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY)),
+    "no space": no_space,
     "removed": lambda runner: shutil.rmtree(runner.work_dir, ignore_errors=True),  # a file may be written meanwhile
     "logs": logs_fail,
     "worker": a_worker_dies,

@@ -142,7 +142,7 @@ class Images:
     def __init__(self, folder: Path):
         self.folder, self.images = folder, sample_images()
         self.extractor = FeatureExtractor(**SMALL)
-        self.loaders = {"detection": DetectionLoader(), "segmentation": SegmentationLoader()}
+        self.loaders = [DetectionLoader(), SegmentationLoader()]
 
     def make(self, rng: Random) -> tuple[str, bytes | None]:
         if rng.random() < 0.02:
@@ -168,7 +168,8 @@ class Images:
             pixels = np.asarray(read_image(path))
         except UserError as error:
             refusal = error
-        for task, load in self.loaders.items():
+        for load in self.loaders:
+            task = type(load).__module__
             try:
                 found = load(dict(img_path=str(path)))["img"]
             except UserError as error:
