@@ -226,9 +226,10 @@ def test_an_error_after_a_signal_ends_as_the_signal_does(noise_images, tmp_path,
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setattr(signals.StopHook, "poll", lambda self, runner, n, **_: runner.request.number and gone())
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped) as stop:
         runner.train()
-    assert "no checkpoint could be saved after the signal: RuntimeError: Connection closed" in capsys.readouterr().err
+    assert "no checkpoint could be saved after the signal: another process has ended" in capsys.readouterr().err
+    assert stop.value.fault == "another process has ended"
 
 
 def test_requeue_asks_slurm_in_the_first_process_alone(tmp_path, monkeypatch, capsys):
