@@ -46,11 +46,19 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     return parsed
 
 
-def flat(options: dict[str, Any], name: str = "") -> dict[str, Any]:
-    """Options with dotted keys only: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``."""
+def flat(options: dict[str, Any], name: str = "", lists: bool = False) -> dict[str, Any]:
+    """Options with dotted keys only: ``{"a": {"b": 1}}`` is ``{"a.b": 1}``.
+
+    With ``lists`` the dicts in a list count as well: ``{"a": [{"b": 1}]}`` is ``{"a[0].b": 1}``.
+    """
     found: dict[str, Any] = {}
     for key, value in options.items():
-        found |= flat(value, f"{name}{key}.") if isinstance(value, dict) and value else {f"{name}{key}": value}
+        if lists and isinstance(value, list | tuple) and any(isinstance(part, dict) for part in value):
+            found |= flat({f"{key}[{i}]": part for i, part in enumerate(value)}, name, lists)
+        elif isinstance(value, dict) and value:
+            found |= flat(value, f"{name}{key}.", lists)
+        else:
+            found[f"{name}{key}"] = value
     return found
 
 

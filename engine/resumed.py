@@ -4,16 +4,16 @@ A checkpoint's optimiser and schedulers replace those of the config. So a change
 half of one: schedules that end before the run does. Such a change is an error.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from mmengine.runner import EpochBasedTrainLoop
 
 from backbones.errors import UserError, shorten, shown
 from backbones.weights import read_ahead, read_own_meta
 from engine.console import say_note
 from engine.fingerprint import Fingerprint, fingerprint_of
+from engine.options import flat
+from engine.progress import by_epoch
 from engine.rates import follow_accumulation
 from engine.tasks import task_for
 
@@ -37,17 +37,17 @@ def follow_schedule(cfg: Any, keep: bool) -> None:
     Raises:
         UserError: they differ, and ``keep`` is False. A checkpoint without a config of ours is not compared.
     """
-    own, name = read_own_meta(read_ahead(cfg.load_from)) or {}, Path(cfg.load_from).name
-    then, task = own.get("config"), task_for(cfg).name
-    if own.get("task") not in (None, task):
-        raise UserError(f"--resume of {name}: it is of a run of {own['task']}, and {cfg.filename} is of {task}")
+    meta, file = read_own_meta(read_ahead(cfg.load_from)) or {}, Path(cfg.load_from).name
+    then, task = meta.get("config"), task_for(cfg).name
+    if meta.get("task") not in (None, task):
+        raise UserError(f"--resume of {file}: it is of a run of {meta['task']}, and {cfg.filename} is of {task}")
     if not isinstance(then, Mapping):
         return
     before, now = taken_over(then), taken_over(cfg.to_dict())
     counts = [[length for length in LENGTHS if f"train_cfg.{length}" in values] for values in (now, before)]
     if counts[0] != counts[1]:
         raise UserError(
-            f"--resume of {name}: {cfg.filename} has train_cfg.{', '.join(counts[0])}, and the checkpoint's run had "
+            f"--resume of {file}: {cfg.filename} has train_cfg.{', '.join(counts[0])}, and the checkpoint's run had "
             f"{', '.join(counts[1])}; {NEW_RUN.format(cfg.load_from)}"
         )
     apart = [
@@ -59,10 +59,12 @@ def follow_schedule(cfg: Any, keep: bool) -> None:
         return
     if not keep:
         ways = f"--keep-schedule goes on as before, and {NEW_RUN.format(cfg.load_from)}"
-        raise UserError(f"--resume of {name}: {shorten(apart)}; {ways}")
+        raise UserError(f"--resume of {file}: {shorten(apart)}; {ways}")
     for part, free in PARTS.items():
-        own = {name: cfg[part][name] for name in free if name in (cfg.get(part) or {})}
-        cfg[part] = {**then[part], **own} if free else then.get(part)
+        given = cfg.get(part)
+        cfg[part] = then.get(part)
+        if free:
+            cfg[part] = without(cfg[part], free) | {name: given[name] for name in free if name in given}
     for name in LENGTHS:
         cfg.train_cfg.pop(name, None)
         if name in then["train_cfg"]:
@@ -73,24 +75,17 @@ def follow_schedule(cfg: Any, keep: bool) -> None:
 
 def taken_over(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config that resuming takes from the checkpoint, by their dotted names. None is not listed."""
-    parts = {part: config.get(part) for part in PARTS}
-    for part, free in PARTS.items():
-        if free and isinstance(parts[part], Mapping):
-            parts[part] = {name: value for name, value in parts[part].items() if name not in free}
-    lengths = {name: (config.get("train_cfg") or {}).get(name) for name in LENGTHS}
-    return {name: value for name, value in flat({**parts, "train_cfg": lengths}) if value is not None}
+    parts = {part: without(config.get(part), free) for part, free in PARTS.items()}
+    parts["train_cfg"] = {name: (config.get("train_cfg") or {}).get(name) for name in LENGTHS}
+    values = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in flat(parts, lists=True).items()
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The innermost values of nested dicts and lists, each with its name, such as ``param_scheduler[0].end``."""
-    if isinstance(value, Mapping):
-        for key, part in value.items():
-            yield from flat(part, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(part, Mapping) for part in value):
-        for number, part in enumerate(value):
-            yield from flat(part, f"{name}[{number}]")
-    else:
-        yield name, list(value) if isinstance(value, tuple) else value
+def without(part: Any, names: tuple[str, ...]) -> Any:
+    """A copy of a config's part without these entries. What is no dict has none."""
+    return {name: value for name, value in part.items() if name not in names} if isinstance(part, Mapping) else part
 
 
 def follow_data(runner: Any, keep: bool) -> None:
@@ -112,7 +107,7 @@ def follow_data(runner: Any, keep: bool) -> None:
     apart = []
     if now.batch != before.batch:
         apart.append(f"a batch of all processes has {now.batch} images and had {before.batch}")
-    if now.images != before.images and isinstance(runner.train_loop, EpochBasedTrainLoop):
+    if now.images != before.images and by_epoch(runner):
         apart.append(f"an epoch has {now.images} images and had {before.images}")
     if apart and not keep:
         fits = now.batch != before.batch and before.batch % now.processes == 0

@@ -122,6 +122,20 @@ def test_a_change_that_resuming_would_pass_over_is_an_error(noise_images, straig
         same(ours[part], last[part], part)
 
 
+def test_a_limit_of_gradients_that_the_config_gave_up_does_not_come_back(noise_images, straight, tmp_path):
+    """The other way round, ``--keep-schedule`` keeps a limit that the config alone has."""
+    path = straight[2] / "iter_8.pth"
+    clipped = load_config(RECIPE, options_for(noise_images, **{"optim_wrapper.clip_grad": dict(max_norm=0.1)}))
+    build_training(clipped, tmp_path / "clipped", path, device="cpu").train()
+    saved = tmp_path / "clipped/iter_12.pth"
+    for limit in ({}, {"optim_wrapper.clip_grad": dict(max_norm=0.5)}):
+        options = options_for(noise_images, **{"train_cfg.max_epochs": 3, **limit})
+        cfg, work_dir = load_config(RECIPE, options), tmp_path / str(len(limit))
+        kept = build_training(cfg, work_dir, saved, device="cpu", keep_schedule=True).cfg
+        expected = limit.get("optim_wrapper.clip_grad")
+        assert kept.optim_wrapper.get("clip_grad") == expected and kept.train_cfg.max_epochs == 2
+
+
 def test_a_checkpoint_of_another_kind_of_run_is_named(noise_images, straight, tmp_path):
     path = straight[2] / "iter_8.pth"
     segmenter = ROOT / "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"

@@ -100,6 +100,20 @@ def test_a_head_of_as_many_other_classes_is_refused(images, tmp_path):
     build_training(tiny(other, **options), tmp_path / "reset", device="cpu").train()
 
 
+@pytest.mark.parametrize(
+    ("last", "said"), [(2, "the run has 2 epochs, and its schedule ends after 1; the last rate then stays"), (1, "")]
+)
+def test_a_run_that_goes_on_after_its_schedule_says_so(images, tmp_path, capsys, last, said):
+    """A warmup alone is no schedule that ends."""
+    fall = dict(type="CosineAnnealingLR", T_max=1, begin=0, end=1, by_epoch=True)
+    rise = dict(type="LinearLR", start_factor=0.1, begin=0, end=1, by_epoch=True)
+    for i, schedule in enumerate(([fall], [rise])):
+        options = {"param_scheduler": schedule, "train_cfg.max_epochs": last}
+        build_training(tiny(images, **options), tmp_path / str(i), device="cpu").folder.release()
+        expected = said if schedule == [fall] else ""
+        assert ("its schedule ends" in (err := capsys.readouterr().err)) == bool(expected) and expected in err
+
+
 def test_a_run_that_ends_before_its_schedule_says_so(images, tmp_path, capsys):
     options = {"param_scheduler": dict(_delete_=True, type="EpochCosineLR", epochs=30, warmup=2)}
     build_training(tiny(images, **options), tmp_path, device="cpu").folder.release()
