@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from backbones.errors import UserError, arguments_of, shown, unknown
+from engine.disk_faults import tried_again
 from engine.saving import finish_saving, later, saving_failed
 from engine.validation_due import VALIDATION_DUE, note_validation
 from engine.work_dir import RECORD, record_last, remove
@@ -94,7 +95,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = str(last)  # mmengine saves it again when a validation finds it the best
         if not (is_main_process() and last.is_file()):  # a checkpoint from elsewhere says nothing about this folder
             return
-        later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+        later(runner, tried_again, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
         for name in runner.message_hub.runtime_info.get(OUTDATED, []):
             if REMOVABLE.fullmatch(name):
                 self.file_backend.remove(last.with_name(name))
@@ -178,7 +179,7 @@ class SafeCheckpointHook(CheckpointHook):
             by_epoch=by_epoch,
         )
         if is_main_process():
-            later(runner, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
+            later(runner, tried_again, record_last, Path(runner.work_dir) / RECORD, self.last_ckpt)
 
     def remove_outdated(self, runner: Any) -> None:
         if not self.file_backend.outdated:

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 
 from backbones.errors import UserError
 from engine.processes import end_with_parent
+from engine.signals import STOPPING
 from engine.work_dir import leave_locks
 
 SHARED = "/dev/shm"  # where workers put their batches
 LEAST = 64  # KiB of shared memory without which Python has no place for its semaphores
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)  # also when sent to all processes of a run
 
 
 class WorkerStart:
@@ -50,7 +50,7 @@ class WorkerStart:
         served = served or multiprocessing.get_start_method() == "forkserver"
         if not served and parent.pid != os.getppid():
             os._exit(1)
-        for number in IGNORED:
+        for number in STOPPING:  # they may be sent to all processes of a run
             signal.signal(number, self.leave_if_told)
         leave_locks()
         if self.then is not None:

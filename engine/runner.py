@@ -31,6 +31,7 @@ from engine.checkpoints import (
 )
 from engine.config_text import text_of
 from engine.console import plain_record, say_note
+from engine.disk_faults import tried_again
 from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
@@ -250,7 +251,7 @@ class SafeRunner(Runner):
         content = self.checkpoint_content(meta, save_optimizer, save_param_scheduler)
         self.call_hook("before_save_checkpoint", checkpoint=content)
         path = Path(out_dir).absolute() / filename
-        later(self, save_safely, copied(content), path)
+        later(self, tried_again, save_safely, copied(content), path)
         later(self, partial(self.call_hook, "after_save_checkpoint", path=path))
 
     def checkpoint_content(

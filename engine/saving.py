@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from backbones.errors import UserError
-from engine.disk_faults import tried_again
 
 
 class Writer:
@@ -32,7 +31,7 @@ class Writer:
     @staticmethod
     def unless_failed(earlier: list[Future[Any]], job: Callable[..., Any], *args: Any) -> None:
         if not any(done.exception() for done in earlier):
-            tried_again(job, *args)
+            job(*args)
 
     def has_failed(self) -> bool:
         """Whether a job failed since the last :meth:`join`. Does not wait."""
@@ -74,7 +73,7 @@ def later(runner: Any, job: Callable[..., Any], *args: Any) -> None:
     """
     writer = getattr(runner, "writer", None)
     if writer is None:
-        tried_again(job, *args)
+        job(*args)
     else:
         writer.submit(job, *args)
 

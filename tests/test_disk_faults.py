@@ -23,6 +23,7 @@ from backbones.weights import read_checkpoint, save_safely
 from engine import disk_faults, loader_workers
 from engine.cli import run_tool
 from engine.config import load_config
+from engine.disk_faults import tried_again
 from engine.log_file import LogText
 from engine.run import build_training
 from engine.saving import Writer, finish_saving
@@ -166,7 +167,7 @@ def test_a_fault_that_passes_is_tried_again(tmp_path, monkeypatch, capsys, code,
     new = old | {"state_dict": {"a": torch.ones(2)}}
     try:
         with Writer() as writer:
-            writer.submit(save_safely, new, path)
+            writer.submit(tried_again, save_safely, new, path)
         assert saved
     except UserError as error:
         assert not saved and f"iter_1.pth could not be written: {os.strerror(code)}; earlier" in str(error)
