@@ -13,38 +13,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from PIL import Image
 
 from backbones.files import write_json
 from backbones.weights import save_safely
+from engine.benchmark import WARM_UP, Setting, measuring, shorten_training
 from engine.cli import Parser, count, output_folder, run_tool
-from engine.config import load_config
 from engine.machine import machine
 from engine.run import build_training
 from engine.saving import copied, finish_saving
 
 CONFIGS = [f"classification/configs/van/van_{size}_8xb128_in1k.py" for size in ("b0", "b2", "b3")]
 
+SIZE, BATCH = (64, 64), 2  # of the random images: the checkpoint does not depend on them
+
 
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("configs", nargs="*", default=CONFIGS, metavar="CONFIG", help="configs of classification")
+    parser.add_argument("configs", nargs="*", default=CONFIGS, metavar="CONFIG", help="configs of trainings")
     parser.add_argument("--repeats", type=count, default=7, help="checkpoints (default: 7)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, help="JSON file to write the figures to")
     args = parser.parse_args()
     if args.out:
         output_folder(args.out.parent)
-    torch.set_num_threads(1)
     rows = [measured(config, args.repeats, args.device) for config in args.configs]
     for row in rows:
         print(row)
     if args.out:
-        write_json(args.out, {"machine": machine(torch.device(args.device)), "saving": {}, "rows": rows})
+        write_json(
+            args.out, {"machine": machine(torch.device(args.device)), "saving": {"repeats": args.repeats}, "rows": rows}
+        )
         print(f"figures: {args.out}")
 
 
@@ -77,33 +78,16 @@ class SavingTimes(Hook):
 
 def measured(config: str, repeats: int, device: str) -> dict[str, Any]:
     """The ``config``, its checkpoint's ``mib``, and the medians ``stopped_ms``, ``copied_ms`` and ``written_ms``."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_images(Path(folder) / "images", repeats + 1)
-        options = {
-            "data_root": str(Path(folder) / "images"),
-            "input_size": 32,
-            **{f"{split}_{part}": None for split in ("val", "test") for part in ("dataloader", "cfg", "evaluator")},
-            "train_dataloader.batch_size": 2,
-            "train_dataloader.num_workers": 0,
-            "train_dataloader.persistent_workers": False,
-            "train_cfg.max_epochs": 1,
-            "custom_hooks": [dict(type="EMAHook"), dict(type="SavingTimes")],
-            "default_hooks.checkpoint": None,
-        }
-        runner = build_training(load_config(config, options), Path(folder) / "run", device=device)
+    setting = Setting(config, [], None, SIZE, BATCH, device, "fp32", 1, repeats, own_data=False)
+    with measuring("training", setting) as cfg, tempfile.TemporaryDirectory() as folder:
+        cfg.model.backbone.pretrained = None
+        shorten_training(cfg, setting)
+        cfg.custom_hooks = [*cfg.custom_hooks, dict(type="EMAHook"), dict(type=SavingTimes.__name__)]
+        runner = build_training(cfg, folder, device=device)
         runner.train()
     hook = next(hook for hook in runner.hooks if isinstance(hook, SavingTimes))
-    medians = {f"{name}_ms": round(1e3 * statistics.median(times[1:]), 1) for name, times in hook.seconds.items()}
+    medians = {f"{name}_ms": round(1e3 * statistics.median(times[WARM_UP:]), 1) for name, times in hook.seconds.items()}
     return {"config": config, "mib": round(hook.size / 2**20), **medians}
-
-
-def write_images(root: Path, steps: int) -> None:
-    """Two classes of noise, with as many images each as there are steps of two images."""
-    pixels = np.random.default_rng(0)
-    for name in ("one", "two"):
-        (root / "train" / name).mkdir(parents=True)
-        for i in range(steps):
-            Image.fromarray(pixels.integers(0, 256, (32, 32, 3), np.uint8)).save(root / "train" / name / f"{i}.png")
 
 
 if __name__ == "__main__":
