@@ -85,7 +85,7 @@ def workers_explained() -> Iterator[None]:
 
 def fault_of_workers(error: Exception) -> str:
     """What happened to the workers of a loader, and what to do about it; "" for an error that has another cause."""
-    message = " ".join(str(error).split())
+    message = " ".join(" ".join(map(str, causes_of(error))).split())
     free = shutil.disk_usage(SHARED).free >> 10 if os.path.isdir(SHARED) else 0
     no_semaphore = getattr(error, "errno", None) == errno.ENOSPC and not error.filename and free < LEAST
     if no_semaphore or ("torch_" in message and "unable to" in message) or "killed by signal: Bus error" in message:
@@ -95,9 +95,20 @@ def fault_of_workers(error: Exception) -> str:
         )
     if "DataLoader worker" in message and "killed by signal: Killed" in message:
         return "a worker of a data loader was killed, as happens when memory is used up; lower num_workers"
-    if ended := re.search(r"DataLoader worker .*(killed by signal: [\w ]+|exited unexpectedly)", message):
+    if ended := re.search(r"DataLoader worker .*?(killed by signal: [\w ]+|exited unexpectedly)", message):
         return f"a worker of a data loader ended ({ended[1].strip()}); num_workers=0 shows the cause"
     return ""
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error that an error was raised from, and so on; the error itself comes last.
+
+    PyTorch's handler of SIGCHLD raises an error that names the signal. Within a wait for data, PyTorch takes that
+    error for a fault of the wait, and raises one from it that names no signal.
+    """
+    if error is not None:
+        yield from causes_of(error.__cause__)
+        yield error
 
 
 STARTS: weakref.WeakSet[WorkerStart] = weakref.WeakSet()

@@ -227,6 +227,15 @@ def test_what_ended_a_worker_is_told(message, said):
     assert said in found and bool(said) == bool(found)
 
 
+def test_the_signal_that_ended_a_worker_is_told_though_it_came_in_a_wait_for_data():
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+        except RuntimeError as error:
+            raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly") from error
+    assert "was killed, as happens when memory is used up" in loader_workers.fault_of_workers(caught.value)
+
+
 SHARED = """
 import sys
 import torch
