@@ -1,18 +1,26 @@
-"""Writing files whole or not at all, and knowing a file by its content."""
+"""Writing files whole or not at all, reading them though a network folder fails once, and knowing their content."""
 
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import math
 import os
 import secrets
-from collections.abc import Iterator
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from backbones.errors import Notice
+
 # Errors of the machine, not of a program: no space, no permission, a failing disk, too many open files, ...
 FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+# Those of network folders that may pass by themselves.
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
+READ_WAITS = (0.1, 1.0)  # seconds
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, of most file systems
 
 
@@ -65,6 +73,65 @@ def flush_to_disk(path: Path) -> None:
             raise
     finally:
         os.close(opened)
+
+
+def tried_again(
+    job: Callable[..., Any],
+    *args: Any,
+    waits: tuple[float, ...],
+    say: Callable[[str], None],
+    passing: set[int] = PASSING,
+) -> Any:
+    """Calls a function whose repetition does no harm, and once more after each wait where a fault may pass.
+
+    Args:
+        job, args: the function and its arguments.
+        waits: seconds before the second attempt, the third, ...
+        say: takes a note about each failed attempt but the last.
+        passing: the numbers of the errors that may pass.
+
+    Raises:
+        OSError: the last attempt's, or one that does not pass.
+    """
+    for wait in waits:
+        try:
+            return job(*args)
+        except OSError as error:
+            if error.errno not in passing:
+                raise
+            say(f"{error.filename or 'a file'}: {error.strerror}; tried again after {wait:g} s")
+        time.sleep(wait)
+    return job(*args)
+
+
+def read_again(job: Callable[..., Any], *args: Any) -> Any:
+    """:func:`tried_again` for reading. A Notice tells of each failed attempt."""
+    return tried_again(job, *args, waits=READ_WAITS, say=lambda note: warnings.warn(Notice(note), stacklevel=2))
+
+
+class PatientFile(io.FileIO):
+    """A file to read. Where a network folder fails, the file is opened or read again.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+    """
+
+    def __init__(self, path: str | Path):
+        read_again(super().__init__, path)
+
+    def readinto(self, buffer: Any) -> int | None:
+        return read_again(self.naming, super().readinto, buffer)
+
+    def readall(self) -> bytes:
+        return read_again(self.naming, super().readall)
+
+    def naming(self, job: Callable[..., Any], *args: Any) -> Any:
+        """The result of a function whose errors get this file's name."""
+        try:
+            return job(*args)
+        except OSError as error:
+            error.filename = self.name
+            raise
 
 
 def write_json(path: str | Path, content: Any) -> None:

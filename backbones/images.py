@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from backbones.errors import UserError, shown
+from backbones.files import PatientFile
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
 START_OF_SCAN = 0xDA  # the marker of a JPEG that the coded pixels follow
@@ -149,7 +150,8 @@ def opened(path: str | Path, content: bytes | None = None, what: str = "image") 
     if content is None:
         check_is_file(path, what)
     try:
-        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+        file = io.BufferedReader(PatientFile(path)) if content is None else io.BytesIO(content)
+        with file, Image.open(file, formats=FORMATS) as image:
             yield image
     except UserError:
         raise
@@ -220,7 +222,7 @@ def check_image(path: str | Path) -> None:
     """
     check_is_file(path)
     try:
-        with open(path, "rb") as file:
+        with io.BufferedReader(PatientFile(path)) as file:
             start = file.read(8)
             file.seek(-min(file.seek(0, 2), TAIL), 2)
             tail = file.read()
@@ -235,53 +237,3 @@ def is_whole(start: bytes, tail: bytes) -> bool:
     """Whether a file's first and last bytes belong to a JPEG or PNG that is not cut off."""
     end = next((end for magic, end in ENDS.items() if start.startswith(magic)), None)
     return end is not None and end in tail
-
-
-def list_images(paths: list[str | Path]) -> list[Path]:
-    """The given files, and the images below the given folders, sorted; UserError for a folder without images."""
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = images_below(path)
-            if not inside:
-                raise UserError(f"no images in {path}; readable: {', '.join(SUFFIXES)}")
-            found += inside
-        else:
-            found.append(path)
-    return found
-
-
-def images_below(folder: str | Path) -> list[Path]:
-    """The images below a folder, sorted. Links to folders are followed.
-
-    Hidden files and folders are left out, and the folders that storage devices and archives add.
-    """
-    found: list[str] = []
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link to a folder above
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        images = (name for name in files if not is_hidden(name) and name.lower().endswith(SUFFIXES))
-        found += [os.path.join(parent, name) for name in images]
-    return [Path(name) for name in sorted(found, key=lambda name: name.split(os.sep))]
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is no data of the user, by its name."""
-    return name.startswith(".") or name in ("@eaDir", "__MACOSX")
-
-
-def output_stems(paths: list[Path]) -> list[str]:
-    """A different file name without suffix for each input.
-
-    Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind.
-    """
-    stems = [path.stem for path in paths]
-    stems = [
-        f"{p.parent.name}_{s}" if stems.count(s) > 1 and p.parent.name else s for p, s in zip(paths, stems, strict=True)
-    ]
-    return [f"{s}_{stems[:i].count(s) + 1}" if s in stems[:i] else s for i, s in enumerate(stems)]

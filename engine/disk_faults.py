@@ -2,36 +2,24 @@
 
 import contextlib
 import errno
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
+from backbones import files
 from engine.console import say_note
 
-# Of network folders; and a folder that was removed is made again.
-PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO, errno.ENOENT}
+# Those of network folders; and a folder that was removed is made again.
+PASSING = files.PASSING | {errno.EAGAIN, errno.EBUSY, errno.ENOENT}
 WAITS = (1.0, 10.0)  # seconds before the second and the third attempt
 SAID: set[str] = set()  # notes that stand for all later faults of their kind
 
 
 def tried_again(job: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function whose repetition does no harm, up to three times where the fault may pass.
-
-    Raises:
-        OSError: the last attempt's, or one of another kind, such as that of a full disk.
-    """
-    for wait in WAITS:
-        try:
-            return job(*args)
-        except OSError as error:
-            if error.errno not in PASSING:
-                raise
-            say_note(f"{error.filename or 'a file'}: {error.strerror}; tried again after {wait:g} s")
-        time.sleep(wait)
-    return job(*args)
+    """A write that is tried three times where the fault may pass, see ``backbones.files.tried_again``."""
+    return files.tried_again(job, *args, waits=WAITS, say=say_note, passing=PASSING)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Images for the dense tasks: mm's loading step with our reader, and mm's test pipelines for one image."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmengine.dataset import Compose
 from PIL import Image
 
 from backbones.errors import UnreadableImage, UserError
+from backbones.files import read_again
 from backbones.images import check_image, check_is_file, is_plain, read_image
 from engine.task import check_size
 
@@ -59,7 +61,7 @@ def read_bgr(path: str, backend_args: dict[str, Any] | None = None) -> np.ndarra
     """
     check_is_file(path)
     try:
-        content = fileio.get(path, backend_args=backend_args)
+        content = read_again(partial(fileio.get, path, backend_args=backend_args))
     except OSError:
         content = None  # absent, a folder or not to be opened: read_image says which
     if content and is_plain(path, content):

@@ -89,13 +89,14 @@ class SafeRunner(Runner):
             end_loaders(self.loaders, lost=True)
             gone = is_another_gone(error)
             if gone:
+                self.request.can_save = False
                 self.request.wait(GRACE)
             if gone and not self.request.number:
                 raise UserError(f"another process of this training has ended: {one_line(error)}") from error
             if not isinstance(error, Exception) or not self.request.number:
                 raise
-            reason = "another process has ended" if gone else one_line(error)
-            say_note(f"no checkpoint could be saved after the signal: {reason}")
+            reason = "another process of this training has ended" if gone else one_line(error)
+            say_note(f"no checkpoint could be saved: {reason}")
             raise Stopped(self.request.number, reason) from error
 
     def val(self) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class Request:
 
     def __init__(self) -> None:
         self.number, self.time = 0, 0.0
+        self.can_save = True  # as long as no other process of the training has ended
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.number and time.monotonic() - self.time < TWICE:
@@ -64,7 +65,8 @@ class Request:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number, self.time = number, time.monotonic()
-        if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
+        # Written at once: a print may have been interrupted, and takes no second one.
+        if is_main_process() and self.can_save:
             os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
 
     def wait(self, seconds: float) -> None:

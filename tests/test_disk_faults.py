@@ -11,14 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import Losses, same
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from paper_run import RECIPE, options_for
+from PIL import Image
 
-from backbones import UserError
+from backbones import UserError, files
+from backbones.errors import Notice
+from backbones.images import read_image
 from backbones.weights import read_checkpoint, save_safely
 from engine import disk_faults, loader_workers
 from engine.cli import run_tool
@@ -225,6 +229,28 @@ def test_tools_say_a_fault_of_the_machine_on_one_line(capsys, code):
 def test_what_ended_a_worker_is_told(message, said):
     found = loader_workers.fault_of_workers(RuntimeError(message))
     assert said in found and bool(said) == bool(found)
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_reading_an_image_is_tried_again(tmp_path, monkeypatch, passes):
+    """The first bytes of this file are an input/output error, and then those of another file."""
+    broken, whole = Path(f"/proc/{os.getpid()}/mem"), tmp_path / "whole.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(whole)
+
+    def wait(seconds):
+        for entry in Path("/proc/self/fd").iterdir() if passes else ():
+            if os.path.realpath(entry) == str(broken):
+                with open(whole, "rb") as file:
+                    os.dup2(file.fileno(), int(entry.name))
+
+    monkeypatch.setattr(files.time, "sleep", wait)
+    with pytest.warns(Notice, match=r"Input/output error; tried again after 0.1 s"):
+        if passes:
+            np.testing.assert_array_equal(np.asarray(read_image(broken)), pixels)
+        else:
+            with pytest.raises(UserError, match=r"/mem.*Input/output error"):
+                read_image(broken)
 
 
 def test_the_signal_that_ended_a_worker_is_told_though_it_came_in_a_wait_for_data():

@@ -7,7 +7,8 @@ from PIL import Image
 
 from backbones import FeatureExtractor, UserError, create_backbone, param_groups
 from backbones.features import pca_colours
-from backbones.images import list_images, output_stems, read_image
+from backbones.image_files import list_images, output_stems
+from backbones.images import read_image
 
 
 @pytest.fixture(scope="module")

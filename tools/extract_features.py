@@ -19,7 +19,7 @@ from tqdm import tqdm
 from backbones import WEIGHTS, FeatureExtractor, UserError, list_archs
 from backbones.errors import unknown
 from backbones.features import pca_colours
-from backbones.images import list_images, output_stems
+from backbones.image_files import list_images, output_stems
 from engine.cli import Parser, output_folder, run_tool
 from engine.places import place_of
 

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from backbones import UserError
 from backbones.checks import check_int
-from backbones.images import list_images, output_stems
+from backbones.image_files import list_images, output_stems
 from engine.cli import (
     CONFIG_SUFFIXES,
     Parser,

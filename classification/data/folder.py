@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError, shorten
-from backbones.images import SUFFIXES, images_below, is_hidden
+from backbones.image_files import images_below, is_hidden
+from backbones.images import SUFFIXES
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples

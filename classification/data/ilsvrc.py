@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from backbones.errors import UserError, shorten
-from backbones.images import images_below
+from backbones.image_files import images_below
 from classification.data.checks import LabelledFormat
 from classification.data.folder import class_folders, has_folders, list_samples
 from classification.data.images import SplitImages

@@ -10,7 +10,7 @@ from torch import Tensor
 from backbones import UserError
 from backbones.checks import check_int
 from backbones.errors import shown
-from backbones.images import list_images
+from backbones.image_files import list_images
 from classification.data import LabelledImages, as_tensor, build_transform
 from classification.data.samples import Samples
 from engine.formats import Format, register_format

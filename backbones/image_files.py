@@ -1,0 +1,57 @@
+"""Finding image files in folders, and names for what is made of them."""
+
+import os
+from pathlib import Path
+
+from backbones.errors import UserError
+from backbones.images import SUFFIXES
+
+
+def list_images(paths: list[str | Path]) -> list[Path]:
+    """The given files, and the images below the given folders, sorted; UserError for a folder without images."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = images_below(path)
+            if not inside:
+                raise UserError(f"no images in {path}; readable: {', '.join(SUFFIXES)}")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def images_below(folder: str | Path) -> list[Path]:
+    """The images below a folder, sorted. Links to folders are followed.
+
+    Hidden files and folders are left out, and the folders that storage devices and archives add.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        images = (name for name in files if not is_hidden(name) and name.lower().endswith(SUFFIXES))
+        found += [os.path.join(parent, name) for name in images]
+    return [Path(name) for name in sorted(found, key=lambda name: name.split(os.sep))]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is no data of the user, by its name."""
+    return name.startswith(".") or name in ("@eaDir", "__MACOSX")
+
+
+def output_stems(paths: list[Path]) -> list[str]:
+    """A different file name without suffix for each input.
+
+    Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind.
+    """
+    stems = [path.stem for path in paths]
+    stems = [
+        f"{p.parent.name}_{s}" if stems.count(s) > 1 and p.parent.name else s for p, s in zip(paths, stems, strict=True)
+    ]
+    return [f"{s}_{stems[:i].count(s) + 1}" if s in stems[:i] else s for i, s in enumerate(stems)]
