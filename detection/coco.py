@@ -11,11 +11,13 @@ from mmdet.datasets import CocoDataset
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, upright_size
+from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations, summary
 from detection.coco_schema import Flawed
 from engine.console import say_note
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
+from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
@@ -79,7 +81,7 @@ def check_dataset(dataset: Any, split: str) -> None:
     folder = under_root(dataset, (dataset.get("data_prefix") or {}).get("img", ""))
     check_inside(ann_file, "file_name", coco.file_names, folder, root)
     check_images(coco, ann_file, folder)
-    check_sizes(coco, ann_file, folder)
+    check_sizes(coco, ann_file, folder, reading_of_dataset(dataset))
     check_classes(coco, ann_file, classes_of(dataset))
     if split == "train":
         check_used(coco, ann_file)
@@ -165,7 +167,7 @@ def check_images(coco: Annotations, ann_file: Path, folder: Path) -> None:
         raise UserError(f"{ann_file}: {of}: {shorten(absent)}")
 
 
-def check_sizes(coco: Annotations, ann_file: Path, folder: Path) -> None:
+def check_sizes(coco: Annotations, ann_file: Path, folder: Path, reading: Reading = READING) -> None:
     """Compares up to 50 images, evenly spread, with the sizes in the file. Each image is compared when it is loaded.
 
     An unreadable image has no size here. Its loading says so, and a run may go on without it.
@@ -173,7 +175,7 @@ def check_sizes(coco: Annotations, ann_file: Path, folder: Path) -> None:
     step = -(-len(coco.sizes) // IMAGES_LOOKED_AT)
     for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
         try:
-            found = upright_size(folder / name)
+            found = upright_size(folder / name, reading)
         except UserError:
             continue
         check_size_of(folder / name, found, size, str(ann_file))

@@ -23,6 +23,7 @@ from detection.coco_entries import Annotations, repeated_entries
 from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
+from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
@@ -170,7 +171,7 @@ class PanopticFormat(Format):
         check_inside(ann_file, "file_name", content.file_names, under_root(dataset, prefix["img"]), root)
         check_inside(ann_file, "file_name", content.map_names, under_root(dataset, prefix.get("seg", "")), root)
         check_images(content, ann_file, under_root(dataset, prefix["img"]))
-        check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
+        check_sizes(content, ann_file, under_root(dataset, prefix["img"]), reading_of_dataset(dataset))
         if split != "test":
             check_maps(content, ann_file, under_root(dataset, prefix["seg"]))
 
