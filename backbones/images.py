@@ -156,6 +156,12 @@ def upright_size(path: str | Path, reading: Reading = READING) -> tuple[int, int
     return width, height
 
 
+def orientation_of(path: str | Path) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1, upright, for a file without one. Raises as ``upright_size``."""
+    with opened(path) as image:
+        return image.getexif().get(ORIENTATION, 1)
+
+
 @contextlib.contextmanager
 def opened(path: str | Path, content: bytes | None = None, what: str = "image") -> Iterator[Image.Image]:
     """The file as a PIL image that is not decoded yet. Any error inside the block becomes a UserError.

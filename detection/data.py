@@ -10,7 +10,7 @@ from mmdet.registry import MODELS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
-from detection.coco import check_size_of
+from detection.coco_findings import check_size_of
 from detection.training_data import use_data_options
 from engine.bands import AnyChannels
 from engine.draw import make_palette
