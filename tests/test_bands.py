@@ -187,6 +187,20 @@ def test_only_weights_of_three_channels_are_widened():
     assert load_weights(create_backbone("van_b0", in_chans=4), four.state_dict()).widened == ""
 
 
+def test_a_run_starts_from_a_whole_model_of_rgb(capsys):
+    from classification import create_classifier
+    from engine.checkpoints import load_state
+
+    rgb, wide = create_classifier("van_b0", num_classes=2), create_classifier("van_b0", num_classes=2, in_chans=4)
+    state = rgb.state_dict()
+    with pytest.raises(UserError, match=r"backbone\.stem\.conv\.weight"):
+        load_state(wide, state, "rgb.pth", exact=True)
+    assert load_state(wide, state, "rgb.pth", exact=False) == ""
+    assert "rgb.pth: backbone.stem.conv.weight, 3 channels to 4: the first three" in capsys.readouterr().err
+    weight = rgb.backbone.stem.conv.weight
+    torch.testing.assert_close(wide.backbone.stem.conv.weight[:, :3], weight * 0.75)
+
+
 def test_features_of_bands_keep_the_statistics_of_rgb_in_the_first_three(tmp_path):
     extractor = FeatureExtractor("van_b0", (0,), in_chans=5, mean=None)
     three = FeatureExtractor("van_b0", (0,)).statistics

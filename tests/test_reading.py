@@ -16,9 +16,10 @@ from backbones import FeatureExtractor, UserError
 from backbones.images import read_image, upright_size
 from backbones.pixels import known_range
 from backbones.reading import READING, Reading, reading_of
+from backbones.weights import read_own_meta
 from engine import Predictor
 from engine.config import load_config
-from engine.reading import chosen_reading, reading_of_dataset
+from engine.reading import chosen_reading, follow_reading, reading_of_dataset
 from engine.tasks import task_for
 
 RNG = np.random.default_rng(0)
@@ -251,6 +252,22 @@ def test_predictions_and_features_read_as_the_training_did(tmp_path, request, mo
     assert extractor.reading == wanted
     assert torch.equal(extractor(tmp_path / "deep.tif")[0], extractor(scaled(DEEP[..., 0]))[0])
     assert FeatureExtractor("van_b0", (0,), pretrained=file, reading={}).reading == READING
+
+
+def test_testing_reads_as_the_training_did_unless_the_config_says_otherwise(tmp_path, request, monkeypatch, capsys):
+    monkeypatch.chdir(request.config.rootpath)
+    file = checkpoint_of("detection", tmp_path, reading=dict(upright=False))
+    own = read_own_meta(torch.load(file))
+    cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere"})
+    follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+    assert "images are read as in the run that wrote epoch_1.pth: {'upright': False}" in capsys.readouterr().err
+    assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(upright=False)
+    cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere", "reading": dict(alpha=(1, 2, 3))})
+    follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+    words = "images are read by {'alpha': (1, 2, 3)}, and in the run that wrote epoch_1.pth by {'upright': False}"
+    assert words in capsys.readouterr().err
+    assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(alpha=(1, 2, 3))
+    assert Predictor(CONFIGS["detection"], file).reading == Reading(upright=False)
 
 
 def test_the_channels_are_those_of_the_network():
