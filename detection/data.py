@@ -4,13 +4,15 @@ from typing import Any
 
 from mmcv import transforms
 from mmdet.datasets import DSDLDetDataset, OpenImagesDataset
-from mmdet.registry import TRANSFORMS
+from mmdet.models import DetDataPreprocessor
+from mmdet.registry import MODELS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
 from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
 from detection.coco_findings import check_size_of
 from detection.training_data import use_data_options
+from engine.bands import AnyChannels
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -82,6 +84,11 @@ class FixedClasses(Format):
             raise UserError(
                 f"classes=[{shorten(names)}]: {kind} takes its classes from its own files; allowed: classes=None"
             )
+
+
+@MODELS.register_module()
+class DetBandsPreprocessor(AnyChannels, DetDataPreprocessor):
+    """mmdet's preprocessor for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()

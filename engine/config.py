@@ -41,7 +41,7 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "data_format", "classes", "input_size", "max_unreadable", "track"}
+    | {"data_root", "data_format", "classes", "input_size", "max_unreadable", "reading", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
     | set(OPTIONS)
 )

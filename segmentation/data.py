@@ -6,16 +6,19 @@ from typing import Any
 import numpy as np
 from mmcv import transforms
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
-from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened, upright_size
+from engine.bands import AnyChannels
 from engine.console import say_note
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
+from engine.reading import reading_of_dataset
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 from segmentation.pairs import matched_files, say_lone_masks
 
@@ -56,6 +59,11 @@ class MaskFolderDataset(BaseSegDataset):
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
     """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""
+
+
+@MODELS.register_module()
+class SegBandsPreprocessor(AnyChannels, SegDataPreProcessor):
+    """mmseg's preprocessor for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()
@@ -208,7 +216,7 @@ class MaskFolderFormat(Format):
             labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
             labelled = labelled or bool((labels != IGNORE).any())
             try:
-                width, height = upright_size(image)
+                width, height = upright_size(image, reading_of_dataset(dataset))
             except UserError:  # its loading says so, and a run may go on without the image
                 continue
             check_same_size(mask, labels, height, width)
