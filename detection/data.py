@@ -4,6 +4,7 @@ from typing import Any
 
 from mmcv import transforms
 from mmdet.datasets import DSDLDetDataset, OpenImagesDataset
+from mmdet.datasets.transforms import Pad
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS, TRANSFORMS
 
@@ -12,7 +13,7 @@ from backbones.errors import shorten
 from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
 from detection.coco_findings import check_size_of
 from detection.training_data import use_data_options
-from engine.bands import AnyChannels
+from engine.bands import AnyChannels, PadsAnyChannels
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -89,6 +90,11 @@ class FixedClasses(Format):
 @MODELS.register_module()
 class DetBandsPreprocessor(AnyChannels, DetDataPreprocessor):
     """mmdet's preprocessor for images of any number of channels."""
+
+
+@TRANSFORMS.register_module()
+class PadBands(PadsAnyChannels, Pad):
+    """mmdet's Pad for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()

@@ -12,7 +12,7 @@ from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened, upright_size
-from engine.bands import AnyChannels
+from engine.bands import AnyChannels, PadsAnyChannels
 from engine.console import say_note
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
@@ -64,6 +64,11 @@ class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
 @MODELS.register_module()
 class SegBandsPreprocessor(AnyChannels, SegDataPreProcessor):
     """mmseg's preprocessor for images of any number of channels."""
+
+
+@TRANSFORMS.register_module()
+class PadBands(PadsAnyChannels, transforms.Pad):
+    """mmcv's Pad for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()
