@@ -1,4 +1,4 @@
-"""Pixels that Pillow does not read as they are: NumPy files, TIFF of any channels, colour of 16 bits or floats.
+"""Bands of files that Pillow does not read as they are: NumPy files, TIFF of any channels, colour of 16 bits or floats.
 
 Three rules hold for every such file:
 
