@@ -3,6 +3,9 @@
 Every task reads a file to the same pixels by it. One option of a config sets it, and it travels in checkpoints.
 """
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -140,6 +143,30 @@ def test_alpha_is_dropped_or_laid_upon_a_colour(name, tmp_path):
         laid = PICTURES[name](path, Reading(alpha=(255, 0, 100)))
         wanted = alpha[..., None] * colour + (1 - alpha[..., None]) * ground
         assert np.abs(laid - wanted).max() < 1, path.name
+
+
+def png_of_16_bits(values, colours):
+    """A PNG file of (H, W, C) values, whose rows are stored as differences to the row above (PNG's filter 2)."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = values.astype(">u2").view(np.uint8).reshape(len(values), -1)
+    rows = rows - np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    head = struct.pack(">IIBBBBB", values.shape[1], len(values), 16, colours, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\x02" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("channels", "colours"), [(1, 0), (2, 4), (3, 2), (4, 6)])
+def test_png_of_16_bits_keeps_all_of_them_up_to_the_range(channels, colours, tmp_path):
+    values = RNG.integers(0, 4096, (40, 52, channels), dtype=np.uint16)
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    (tmp_path / "a.png").write_bytes(png_of_16_bits(values, colours))
+    wanted = scaled(values[..., :3] if channels > 2 else values[..., 0])
+    for reading in (TWELVE_BITS, TWELVE_BITS._replace(alpha=(9, 9, 9))):
+        assert np.array_equal(read_image(tmp_path / "a.png", reading=reading), wanted)
 
 
 def test_alpha_and_a_range_hold_together(tmp_path):
