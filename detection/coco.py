@@ -1,6 +1,8 @@
 """COCO's format: the classes of an annotation file, and checks of its entries and images before a run starts."""
 
 import json
+import mmap
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +14,14 @@ from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, upright_size
 from detection.coco_entries import Annotations, summary
-from detection.coco_schema import Flawed
+from engine.coco_schema import Flawed
 from engine.console import say_note
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
 from engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
+LARGE = 1 << 22  # bytes of a file that is not read for its categories alone
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is checked before a run
 UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
 
@@ -33,7 +36,7 @@ class CocoFormat(Format):
         if own is not COCO_CLASSES:
             return own and tuple(own)  # None of a data set that reads its classes from a file of its own
         ann_file = under_root(dataset, dataset.ann_file)
-        return read_annotations(ann_file).categories if ann_file.is_file() else None
+        return category_names(ann_file) if ann_file.is_file() else None
 
     def counts(self, dataset: Any) -> list[int]:
         """How many objects each class has, without crowds and what is not trained on."""
@@ -80,7 +83,7 @@ def check_dataset(dataset: Any, split: str) -> None:
     check_inside(ann_file, "file_name", coco.file_names, folder, root)
     check_images(coco, ann_file, folder)
     check_sizes(coco, ann_file, folder)
-    check_classes(coco, ann_file, classes_of(dataset))
+    check_classes(coco, ann_file, classes_of(dataset), split)
     if split == "train":
         check_used(coco, ann_file)
     elif coco.unused:
@@ -188,20 +191,46 @@ def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, f
         )
 
 
-def check_classes(coco: Annotations, ann_file: Path, classes: list[str]) -> None:
+def check_classes(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> None:
+    """Compares the classes of a run with the categories of a file. Their order and ids do not matter.
+
+    Raises:
+        UserError: a training file lacks one of the classes, or another file all of them.
+    """
     unknown = [name for name in classes if name not in coco.categories]
-    if unknown:
+    if unknown and (split == "train" or len(unknown) == len(classes)):
         raise UserError(
             f"{ann_file}: no category for the classes {shorten(unknown)}; its categories: "
             f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave classes out to take all"
         )
-    # mmdet numbers labels in the file's order of categories, and ignores the order of the classes
-    in_file_order = [name for name in coco.categories if name in classes]
-    if in_file_order != classes:
-        raise UserError(
-            f"{ann_file}: the classes are in another order than its categories: {shorten(classes, 5)}; "
-            f"allowed: {shorten(in_file_order, 5)}"
+    if unknown:
+        say_note(f"{ann_file}: no category for the classes {shorten(unknown)}, so nothing of them can be found there")
+    further = {name: coco.counts[name] for name in coco.categories if name not in classes and coco.counts.get(name)}
+    if further:
+        say_note(
+            f"{ann_file}: {sum(further.values())} objects are of no class of this run, and are left out: "
+            f"{shorten(further, 10)}"
         )
+
+
+def category_names(path: Path) -> tuple[str, ...]:
+    """The names of the categories of a COCO file, in its order.
+
+    Of a large file only the list of categories is read, if it can be told: the training file of COCO has 450 MB.
+
+    Raises:
+        UserError: as :func:`read_annotations`.
+    """
+    if path.stat().st_size < LARGE:
+        return read_annotations(path).categories
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        places = list(re.finditer(rb'"categories"\s*:\s*(?=\[\s*\{)', text))
+        part = text[places[0].end() : places[0].end() + LARGE] if len(places) == 1 else b""
+    try:
+        found, _ = json.JSONDecoder().raw_decode(part.decode(errors="ignore"))
+        return tuple(str(category["name"]) for category in found)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return read_annotations(path).categories
 
 
 def read_annotations(path: Path) -> Annotations:

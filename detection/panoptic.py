@@ -20,7 +20,7 @@ from backbones.errors import shorten
 from backbones.images import opened
 from detection.coco import check_images, check_size_of, check_sizes, read_content
 from detection.coco_entries import Annotations, repeated_entries
-from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
+from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
 from engine.splits import under_root

@@ -13,6 +13,7 @@ from detection.coco import COCO_CLASSES, check_scored_masks
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.own_data import check_apart
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
@@ -69,6 +70,7 @@ class Detection(Task):
 
     def check_data(self, cfg, splits=SPLITS):
         super().check_data(cfg, splits)
+        check_apart(cfg, splits)
         for split in splits:
             check_scored_masks(cfg, split)
 

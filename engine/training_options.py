@@ -12,6 +12,7 @@ OPTIONS = {
     "copy_paste": ("detection",),  # detection.training_data, as the two below
     "oversample_thr": ("detection",),
     "max_objects": ("detection",),
+    "legend": ("segmentation",),  # segmentation.own_data
 }
 MOMENTUM = 2e-4  # of averaged weights, as RTMDet and VAN have
 
