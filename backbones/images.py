@@ -67,6 +67,12 @@ def upright_size(path: str | Path) -> tuple[int, int]:
         return (height, width) if is_turned else (width, height)
 
 
+def orientation_of(path: str | Path) -> int:
+    """The EXIF orientation of an image file, 1 to 8; 1, upright, for a file without one. Raises as ``upright_size``."""
+    with opened(path) as image:
+        return image.getexif().get(ORIENTATION, 1)
+
+
 def to_channels(image: Image.Image, channels: int, name: str) -> Image.Image:
     """A PIL image of any mode in 8 bits with a number of channels: 1 is grey, 3 is RGB, 4 is RGBA or CMYK as stored.
 

@@ -9,6 +9,14 @@ from engine.coco_masks import is_mask
 from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
 
 
+class Problem(NamedTuple):
+    """What makes a file useless: a name for the kind, a message, and the number of its entries."""
+
+    id: str
+    text: str
+    count: int
+
+
 class Annotations(NamedTuple):
     """The parts of a COCO file that the checks need.
 
@@ -18,7 +26,7 @@ class Annotations(NamedTuple):
         sizes: (width, height) of each image, in pixels.
         has_annotations: whether there is any annotation.
         without_mask: number of annotations without a segmentation.
-        problem: the message for a malformed file, or None.
+        problems: what makes the file useless, the first of which makes the others uncertain.
         counts: how many objects of each category there are to train on. Crowds are none.
         unused: ids of annotations that mmdet does not train on: a side of the box is below one pixel, the area is 0,
             or the box lies outside the image.
@@ -33,7 +41,7 @@ class Annotations(NamedTuple):
     sizes: tuple[tuple[float, float], ...]
     has_annotations: bool
     without_mask: int
-    problem: str | None
+    problems: tuple[Problem, ...]
     counts: dict[str, int]
     unused: tuple[Any, ...] = ()
     bad_masks: tuple[Any, ...] = ()
@@ -50,58 +58,65 @@ def summary(data: dict) -> Annotations:
     sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
     names = {category["id"]: str(category["name"]) for category in data["categories"]}
     annotations = data.get("annotations") or []
-    problem = next(problems(data, annotations, sizes, names), None)
-    unused = [] if problem else [a for a in annotations if not is_used(a, *sizes[a["image_id"]])]
+    found = tuple(problems(data, annotations, sizes, names))
+    unused = [] if found else [a for a in annotations if not is_used(a, *sizes[a["image_id"]])]
     ids = {a["id"] for a in unused}
-    used = [] if problem else [a for a in annotations if a["id"] not in ids and not a.get("iscrowd")]
-    masks = [] if problem else [a for a in annotations if a.get("segmentation")]
+    used = [] if found else [a for a in annotations if a["id"] not in ids and not a.get("iscrowd")]
+    masks = [] if found else [a for a in annotations if a.get("segmentation")]
     return Annotations(
         categories=tuple(str(category["name"]) for category in data["categories"]),
         file_names=tuple(image["file_name"] for image in data["images"]),
         sizes=tuple(sizes.values()),
         has_annotations=bool(annotations),
         without_mask=sum(not a.get("segmentation") for a in annotations),
-        problem=problem,
+        problems=found,
         counts=dict(Counter(names[a["category_id"]] for a in used)),
         unused=tuple(a["id"] for a in unused),
         bad_masks=tuple(a["id"] for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])),
     )
 
 
-def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: dict[Any, str]) -> Iterator[str]:
-    """A message for each kind of flaw that makes a file useless."""
+def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: dict[Any, str]) -> Iterator[Problem]:
+    """Each kind of flaw that makes a file useless."""
     yield from repeated_entries(data)
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
     lost_categories = sorted({str(a["category_id"]) for a in annotations if a["category_id"] not in names})
     malformed = [a["id"] for a in annotations if not is_box(a.get("bbox"))]
-    if lost_images:
-        yield f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
-    if lost_categories:
-        yield f"annotations name category ids that are not in the list of categories: {shorten(lost_categories)}"
-    if malformed:
-        yield (
-            "bbox must be [x, y, width, height] in pixels, width and height from 0 up; not so in the annotations "
-            f"{shorten(malformed)}"
-        )
-    if len({a["id"] for a in annotations}) < len(annotations):
-        yield "annotations share ids; each needs its own"
+    repeated = twice(a["id"] for a in annotations)
     not_crowd = [a["id"] for a in annotations if a.get("iscrowd") not in (0, 1, None)]
-    if not_crowd:
-        yield f"iscrowd must be 0 or 1; not so in the annotations {shorten(not_crowd)}"
     without_area = [a["id"] for a in annotations if not is_number(a.get("area"))]
-    if without_area:
-        yield f"annotations have no area in square pixels: {shorten(without_area)}; width x height of the box will do"
+    yield from problem(
+        "image-unknown", "annotations name image ids that are not in the list of images: {}", lost_images
+    )
+    yield from problem(
+        "category-unknown", "annotations name category ids that are not in the list of categories: {}", lost_categories
+    )
+    yield from problem(
+        "box-form",
+        "bbox must be [x, y, width, height] in pixels, width and height from 0 up; not so in the annotations {}",
+        malformed,
+    )
+    yield from problem("annotation-id", "annotations share ids; each needs its own", repeated)
+    yield from problem("crowd-form", "iscrowd must be 0 or 1; not so in the annotations {}", not_crowd)
+    yield from problem(
+        "area-absent",
+        "annotations have no area in square pixels: {}; width x height of the box will do",
+        without_area,
+    )
 
 
-def repeated_entries(data: dict) -> Iterator[str]:
-    """A message for images or categories of one id, and for categories of one name."""
+def problem(id: str, text: str, entries: list[Any]) -> Iterator[Problem]:
+    """A problem of some entries, or nothing if there are none. ``{}`` in the text stands for the first of them."""
+    if entries:
+        yield Problem(id, text.format(shorten(entries)), len(entries))
+
+
+def repeated_entries(data: dict) -> Iterator[Problem]:
+    """Images or categories of one id, and categories of one name."""
     for what in ("images", "categories"):
-        repeated = twice(entry["id"] for entry in data[what])
-        if repeated:
-            yield f"several {what} have the id {shorten(repeated)}"
-    repeated = twice(str(category["name"]) for category in data["categories"])
-    if repeated:
-        yield f"several categories have the name {shorten(repeated)}"
+        yield from problem(f"{what}-id", f"several {what} have the id {{}}", twice(entry["id"] for entry in data[what]))
+    names = twice(str(category["name"]) for category in data["categories"])
+    yield from problem("category-name", "several categories have the name {}", names)
 
 
 def twice(values: Iterable[Any]) -> list[Any]:

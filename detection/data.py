@@ -9,7 +9,7 @@ from mmdet.registry import TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from detection import masks, named_coco, panoptic  # noqa: F401, which register how data are read
-from detection.coco import check_size_of
+from detection.coco_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
 from engine.draw import make_palette

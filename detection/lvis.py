@@ -4,7 +4,7 @@ from typing import Any
 
 from mmdet.datasets import LVISV05Dataset
 
-from detection.coco import read_content
+from detection.coco_file import read_content
 from engine.formats import Format, register_format
 from engine.inside import check_inside
 from engine.splits import under_root

@@ -1,11 +1,12 @@
 """Boxes and masks in the formats that people have, for mmdet's CocoDataset."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from mmdet.datasets import CocoDataset
 
 from backbones.errors import UserError
-from engine.console import say_note
+from engine.findings import UNUSABLE, WARNING, Finding
 from engine.formats import class_of
 from engine.own_data import file_for, of_config
 from engine.splits import SPLITS, datasets_of
@@ -17,7 +18,7 @@ def use_own_data(cfg: Any) -> None:
     """Points the data sets of a config at the data that ``cfg.data_format`` says, in place.
 
     Each data set gets the COCO json of its split in the cache, and images below ``cfg.data_root``. Without images of a
-    split, those of the nearest split serve; :func:`check_apart` refuses to train then.
+    split, those of the nearest split serve; :func:`apart` finds fault with a training then.
 
     Raises:
         UserError: the data cannot be read, or a data set of the config is of another kind than CocoDataset.
@@ -44,19 +45,18 @@ def use_own_data(cfg: Any) -> None:
                 evaluator.ann_file = str(file)
 
 
-def check_apart(cfg: Any, splits: tuple[str, ...]) -> None:
-    """Says so if a test set serves for validation.
-
-    Raises:
-        UserError: a training would be validated on its own images, since the data have no others.
-    """
-    own = of_config(cfg) if "train" in splits else None
+def apart(cfg: Any, split: str) -> Iterator[Finding]:
+    """Whether a training is validated on its own images, since the data have no others, or on a test set."""
+    own = of_config(cfg) if split == "train" else None
     if own is None:
         return
     if file_for(own.files, "train") == file_for(own.files, "val"):
-        raise UserError(
-            f"{own.root}: all images are of one set, '{next(iter(own.files))}'; allowed: val_share=0.2 to take a "
-            "share of them for validation, or folders or files named train and val"
+        yield Finding(
+            "validation-absent",
+            UNUSABLE,
+            f"{own.root}: all images are of one set, '{next(iter(own.files))}'; allowed: val_share=0.2 to take a share "
+            "of them for validation, or folders or files named train and val",
         )
-    if "val" not in own.files:
-        say_note(f"{own.root}: there are no validation images; the test images are validated on")
+    elif "val" not in own.files:
+        text = f"{own.root}: there are no validation images; the test images are validated on"
+        yield Finding("validation-is-test", WARNING, text, "val_share=0.2 takes a share of the training images")

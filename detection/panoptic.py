@@ -18,9 +18,11 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened
-from detection.coco import check_images, check_size_of, check_sizes, read_content
-from detection.coco_entries import Annotations, repeated_entries
+from detection.coco_entries import Annotations, problem, repeated_entries
+from detection.coco_file import read_content
+from detection.coco_findings import absent_images, check_size_of, other_sizes
 from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
+from engine.findings import UNUSABLE, Finding, caught, found_in
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
 from engine.splits import under_root
@@ -147,43 +149,55 @@ class PanopticFormat(Format):
                 if evaluator.get(key) is None:
                     evaluator[key] = str(under_root(dataset, path))
 
-    def check(self, dataset: Any, split: str) -> None:
-        """Checks the annotation file, its images and maps.
+    def images(self, dataset: Any) -> list[Path]:
+        """The images that the annotation file names."""
+        content, _ = read_panoptic(under_root(dataset, dataset.ann_file))
+        return [under_root(dataset, dataset.data_prefix["img"]) / name for name in content.file_names]
 
-        Raises:
-            UserError: the file is missing or is no panoptic json; an image or map is absent, or has another size than
-                the file says.
+    def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+        """What is wrong with the annotation file, its images and maps.
+
+        A training refuses a file that is missing or no panoptic json, and images or maps that are absent or have
+        another size than the file says.
         """
-        ann_file, prefix = under_root(dataset, dataset.ann_file), dataset.data_prefix
-        content, _ = read_panoptic(ann_file)
-        if content.problem:
-            raise UserError(f"{ann_file}: {content.problem}")
+        ann_file, prefix, root = under_root(dataset, dataset.ann_file), dataset.data_prefix, dataset.get("data_root")
+        try:
+            content, _ = read_panoptic(ann_file)
+        except UserError as error:
+            yield Finding("annotation-file", UNUSABLE, str(error))
+            return
+        yield from (Finding(p.id, UNUSABLE, f"{ann_file}: {p.text}", count=p.count) for p in content.problems)
         if split != "test" and not content.has_annotations:
-            raise UserError(f"{ann_file}: no segments in it")
+            yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no segments in it")
         if split != "test" and content.without_annotation:
             number, total = len(content.without_annotation), len(content.file_names)
-            raise UserError(
+            yield Finding(
+                "image-unannotated",
+                UNUSABLE,
                 f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
-                "allowed: one for each image"
+                "allowed: one for each image",
+                count=number,
             )
-        root = dataset.get("data_root")
-        check_inside(ann_file, "file_name", content.file_names, under_root(dataset, prefix["img"]), root)
-        check_inside(ann_file, "file_name", content.map_names, under_root(dataset, prefix.get("seg", "")), root)
-        check_images(content, ann_file, under_root(dataset, prefix["img"]))
-        check_sizes(content, ann_file, under_root(dataset, prefix["img"]))
+        images, maps = under_root(dataset, prefix["img"]), under_root(dataset, prefix.get("seg", ""))
+        yield from caught("image-outside", check_inside, ann_file, "file_name", content.file_names, images, root)
+        yield from caught("map-outside", check_inside, ann_file, "file_name", content.map_names, maps, root)
+        yield from absent_images(content, ann_file, images)
+        yield from other_sizes(content, ann_file, images, thorough)
         if split != "test":
-            check_maps(content, ann_file, under_root(dataset, prefix["seg"]))
+            yield from map_findings(content, ann_file, maps, thorough)
 
 
-def check_maps(content: Annotations, ann_file: Path, folder: Path) -> None:
+def map_findings(content: Annotations, ann_file: Path, folder: Path, thorough: bool) -> Iterator[Finding]:
     if not folder.is_dir():
-        raise UserError(f"no folder of panoptic maps {folder}; set data_root or data_prefix.seg of the data set")
+        text = f"no folder of panoptic maps {folder}; set data_root or data_prefix.seg of the data set"
+        yield Finding("map-folder", UNUSABLE, text)
+        return
     maps = content.map_names
     absent = [name for name in maps if not (folder / name).is_file()]
-    if absent:
-        of = f"{len(absent)} of {len(maps)} maps are not in {folder}"
-        raise UserError(f"{ann_file}: {of}: {shorten(absent)}")
-    check_sizes(content._replace(file_names=maps), ann_file, folder)
+    yield from found_in(
+        "map-absent", UNUSABLE, f"{ann_file}: {{count}} of {len(maps)} maps are not in {folder}", absent
+    )
+    yield from other_sizes(content._replace(file_names=maps), ann_file, folder, thorough)
 
 
 def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
@@ -228,21 +242,26 @@ def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
     lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
     annotated = {annotation["image_id"] for annotation in annotations}
     malformed = [s["id"] for s in segments if not is_box(s.get("bbox")) or not is_number(s.get("area"))]
-    problem = next(repeated_entries(data), None)
-    if problem is None and lost_images:
-        problem = f"annotations name image ids that are not in the list of images: {shorten(lost_images)}"
-    elif problem is None and lost_categories:
-        problem = f"segments name category ids that are not in the list of categories: {shorten(lost_categories)}"
-    elif problem is None and malformed:
-        problem = f"a segment needs an area and bbox=[x, y, width, height]; not so in the segments {shorten(malformed)}"
+    found = (
+        *repeated_entries(data),
+        *problem("image-unknown", "annotations name image ids that are not in the list of images: {}", lost_images),
+        *problem(
+            "category-unknown", "segments name category ids that are not in the list of categories: {}", lost_categories
+        ),
+        *problem(
+            "box-form",
+            "a segment needs an area and bbox=[x, y, width, height]; not so in the segments {}",
+            malformed,
+        ),
+    )
     content = Annotations(
         categories=tuple(str(category["name"]) for category in ordered),
         file_names=tuple(image["file_name"] for image in data["images"]),
         sizes=tuple(sizes.values()),
         has_annotations=bool(segments),
         without_mask=0,
-        problem=problem,
-        counts={} if problem else dict(Counter(names[s["category_id"]] for s in segments if not s.get("iscrowd"))),
+        problems=found,
+        counts={} if found else dict(Counter(names[s["category_id"]] for s in segments if not s.get("iscrowd"))),
         map_names=tuple(map_names(data).values()),
         without_annotation=tuple(image["file_name"] for image in data["images"] if image["id"] not in annotated),
     )

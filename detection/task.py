@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 
 from backbones.errors import UserError
-from detection.coco import COCO_CLASSES, check_scored_masks
+from detection.coco import COCO_CLASSES
+from detection.coco_findings import scored_mask_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
-from detection.own_data import check_apart
+from detection.own_data import apart
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
@@ -24,7 +25,7 @@ from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
 from engine.results import Instances, Panoptic
-from engine.splits import SPLITS, datasets_of
+from engine.splits import datasets_of
 from engine.task import Task
 from engine.test_files import set_test_files
 
@@ -68,11 +69,10 @@ class Detection(Task):
     def use_tiles(self, cfg, tiles):
         use_tiles(cfg, tiles)
 
-    def check_data(self, cfg, splits=SPLITS):
-        super().check_data(cfg, splits)
-        check_apart(cfg, splits)
-        for split in splits:
-            check_scored_masks(cfg, split)
+    def findings(self, cfg, split, thorough=False, decode=False):
+        yield from super().findings(cfg, split, thorough, decode)
+        yield from apart(cfg, split)
+        yield from scored_mask_findings(cfg, split)
 
     def check_training(self, cfg, model, loader):
         tell_data_options(cfg, loader)

@@ -3,6 +3,7 @@
 - ``copy_paste=True`` pastes objects of another image into every image (Ghiasi et al., 2021, arXiv 2012.07177).
 - ``oversample_thr=0.001`` repeats images of rare classes (Gupta et al., 2019, arXiv 1908.03195).
 - ``max_objects=100`` draws so many objects of an image that has more.
+- ``background="keep"`` trains on images without objects, too. ``"drop"`` leaves them out.
 
 False takes a step of an earlier option out again. None leaves the config as it is.
 """
@@ -22,6 +23,7 @@ from mmengine.logging import print_log
 from backbones.errors import UserError, shorten
 from engine.console import say_note
 from engine.images import kind_of
+from engine.splits import datasets_of
 
 GROUPS = 5  # of repeated images that the log lists
 
@@ -82,8 +84,13 @@ def use_data_options(cfg: Any) -> None:
     check_number("max_objects", cfg.get("max_objects"), int, "integers from 1 up, and False")
     if cfg.get("copy_paste") not in (None, True, False):
         raise UserError(f"copy_paste={cfg.copy_paste!r}; allowed: True, False")
+    if cfg.get("background") not in (None, "keep", "drop"):
+        raise UserError(f"background={cfg.background!r}; allowed: keep, drop")
     if loader is None:
         return
+    if cfg.get("background") is not None:
+        for dataset in datasets_of(cfg, "train"):
+            dataset.filter_cfg = dict(dataset.get("filter_cfg") or {}, filter_empty_gt=cfg.background == "drop")
     if cfg.get("max_objects") is not None:
         switches = [hook for hook in cfg.get("custom_hooks") or [] if kind_of(hook) == "PipelineSwitchHook"]
         limit_objects(single(loader, "max_objects"), "pipeline", cfg.max_objects)

@@ -12,11 +12,13 @@ A config names that file: ``custom_imports = dict(imports=["detection", "my_file
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from engine.findings import Finding, follow
 from engine.splits import SPLITS, datasets_of
 
 FORMATS: dict[type, "Format"] = {}
@@ -65,8 +67,27 @@ class Format:
     def complete_evaluator(self, dataset: Any, evaluator: Any) -> None:
         """Writes into an evaluator's config the values that follow from its data set, such as the annotation file."""
 
+    def images(self, dataset: Any) -> list[Path] | None:
+        """The image files of a data set; None if they are no files, or not known.
+
+        Raises:
+            UserError: the files are not of this format.
+        """
+        return None
+
+    def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+        """What is odd in the files of a data set, in the order in which a training would meet it.
+
+        Args:
+            dataset: its config.
+            split: ``"train"``, ``"val"`` or ``"test"``.
+            thorough: look at every entry and file, rather than at what takes seconds. No image is decoded.
+            decode: with ``thorough``, decode masks and maps, too.
+        """
+        return iter(())
+
     def check(self, dataset: Any, split: str) -> None:
-        """Looks at the files before a run.
+        """Looks at the files before a run, and says warnings.
 
         Args:
             dataset: its config.
@@ -75,6 +96,7 @@ class Format:
         Raises:
             UserError: something is missing, empty or malformed; the message names the file.
         """
+        follow(self.findings(dataset, split))
 
 
 def register_format(*datasets: type) -> Callable[[type[Format]], type[Format]]:

@@ -242,8 +242,11 @@ def check_parts(cfg: Config, needed: str) -> None:
 
 
 def check_data(cfg: Config, splits: tuple[str, ...]) -> None:
-    """Lets the config's task check the data files of these splits."""
-    task_for(cfg).check_data(cfg, splits)
+    """Lets the config's task look at the data files of these splits. UserError if they are unusable."""
+    try:
+        task_for(cfg).check_data(cfg, splits)
+    except UserError as error:
+        raise UserError(f"{error}. The data are unusable; tools/check_dataset.py lists all findings") from error
 
 
 def choose_precision(cfg: Config, amp: bool | str, device: str) -> None:

@@ -89,7 +89,6 @@ class SafeRunner(Runner):
             end_loaders(self.loaders, lost=True)
             gone = is_another_gone(error)
             if gone:
-                self.request.can_save = False
                 self.request.wait(GRACE)
             if gone and not self.request.number:
                 raise UserError(f"another process of this training has ended: {one_line(error)}") from error

@@ -31,7 +31,7 @@ GRACE = 5.0  # seconds from the end of one process of a group until the launcher
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
-ASKED = "the run saves a checkpoint after this step and ends; again ends it now"
+ASKED = "the run saves a checkpoint after this step, if it can, and ends; again ends it now"
 
 
 class Stopped(SystemExit):
@@ -56,7 +56,6 @@ class Request:
 
     def __init__(self) -> None:
         self.number, self.time = 0, 0.0
-        self.can_save = True  # as long as no other process of the training has ended
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.number and time.monotonic() - self.time < TWICE:
@@ -65,8 +64,7 @@ class Request:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number, self.time = number, time.monotonic()
-        # Written at once: a print may have been interrupted, and takes no second one.
-        if is_main_process() and self.can_save:
+        if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
             os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
 
     def wait(self, seconds: float) -> None:

@@ -5,7 +5,7 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from engine.draw import Colour, make_palette
-from engine.formats import formats_of
+from engine.findings import Finding, caught, follow
+from engine.formats import Format, formats_of
 from engine.inside import check_list
 from engine.results import Result
 from engine.splits import SPLITS, datasets_of
@@ -218,20 +219,29 @@ class Task(ABC):
         """
         raise UserError(f"{self.name} has no random data; allowed: a measurement on the config's own data")
 
-    def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
-        """Checks the files of the splits before a run is built. Of unknown formats only a list of images is checked.
+    def findings(self, cfg: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+        """What is odd in the data sets of a split, see ``engine.formats.Format.findings``.
 
-        Raises:
-            UserError: as ``engine.formats.Format.check`` of each data set, and as ``engine.inside.check_list``.
+        Of unknown formats only a list of images is looked at.
         """
         seen: list[Any] = []
+        for dataset in datasets_of(cfg, split):
+            yield from caught("image-outside", check_list, dataset)
+        for dataset, found in formats_of(cfg, split, self.scope_of(cfg)):
+            if dataset not in seen and type(found).findings is Format.findings:
+                yield from caught("format", found.check, dataset, split)
+            elif dataset not in seen:
+                yield from found.findings(dataset, split, thorough, decode)
+            seen.append(dataset)
+
+    def check_data(self, cfg: Any, splits: Sequence[str] = SPLITS) -> None:
+        """Looks at the files of the splits before a run is built, and says warnings.
+
+        Raises:
+            UserError: a finding makes the data unusable.
+        """
         for split in splits:
-            for dataset in datasets_of(cfg, split):
-                check_list(dataset)
-            for dataset, found in formats_of(cfg, split, self.scope_of(cfg)):
-                if dataset not in seen:
-                    found.check(dataset, split)
-                    seen.append(dataset)
+            follow(self.findings(cfg, split))
 
     def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
         """Checks what belongs together in a training, once its parts are built.

@@ -9,9 +9,10 @@ from engine.tasks import TASKS
 OPTIONS = {
     "ema": TASKS,
     "class_weight": ("detection", "segmentation"),  # engine.class_weights
-    "copy_paste": ("detection",),  # detection.training_data, as the two below
+    "copy_paste": ("detection",),  # detection.training_data, as the three below
     "oversample_thr": ("detection",),
     "max_objects": ("detection",),
+    "background": ("detection",),
     "legend": ("segmentation",),  # segmentation.own_data
 }
 MOMENTUM = 2e-4  # of averaged weights, as RTMDet and VAN have

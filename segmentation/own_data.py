@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from backbones.errors import UserError, shorten, shown, unknown
 from backbones.files import replaced_file
 from engine.console import say_note
 from engine.draw import make_palette
+from engine.findings import UNUSABLE, Finding
 from engine.formats import class_of
 from engine.own_data import AUTO, FOLDER, READERS, file_for
 from engine.own_data.cache import made_once, place_of
@@ -259,13 +261,14 @@ def drawn_masks(cfg: Any, listing: Listing) -> Masks:
     return Masks(listing.root, found, names, False, None)
 
 
-def check_apart(cfg: Any, splits: tuple[str, ...]) -> None:
-    """Raises UserError if a training would be validated on its own images, since the data have no others."""
-    if cfg.get("data_format") is None or "train" not in splits:
+def apart(cfg: Any, split: str) -> Iterator[Finding]:
+    """Whether a training is validated on its own images, since the data have no others."""
+    if cfg.get("data_format") is None or split != "train":
         return
-    files = [{dataset.get("pairs") for dataset in datasets_of(cfg, split)} for split in ("train", "val")]
+    files = [{dataset.get("pairs") for dataset in datasets_of(cfg, name)} for name in ("train", "val")]
     if files[0] & files[1]:
-        raise UserError(
+        text = (
             f"{cfg.data_root}: all images are of one set; allowed: val_share=0.2 to take a share of them for "
             "validation, or folders named train and val"
         )
+        yield Finding("validation-absent", UNUSABLE, text)

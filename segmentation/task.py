@@ -6,12 +6,12 @@ from engine.draw import draw_classes, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, through_pipeline
 from engine.results import ClassMap
-from engine.splits import SPLITS, datasets_of, under_root
+from engine.splits import datasets_of, under_root
 from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
-from segmentation.own_data import check_apart
+from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
@@ -27,9 +27,9 @@ class Segmentation(Task):
     def complete(self, cfg):
         prepare_config(cfg)
 
-    def check_data(self, cfg, splits=SPLITS):
-        super().check_data(cfg, splits)
-        check_apart(cfg, splits)
+    def findings(self, cfg, split, thorough=False, decode=False):
+        yield from super().findings(cfg, split, thorough, decode)
+        yield from apart(cfg, split)
 
     def class_names(self, cfg):
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}

@@ -96,7 +96,7 @@ def test_other_masks_are_refused(mask):
 )
 def test_an_entry_of_another_form_is_named(what, key, value, words):
     content = copy.deepcopy(CONTENT)
-    assert summary(content).problem is None
+    assert summary(content).problems == ()
     content[what][0][key] = value
     with pytest.raises(Flawed) as caught:
         summary(content)

@@ -202,11 +202,11 @@ def test_objects_of_no_class_are_told(coco, capsys):
     from detection import TASK
 
     TASK.check_data(load_config(BOXES_ONLY, {"data_root": str(coco), "classes": ["disc"]}), ("val",))
-    assert "2 objects are of no class of this run, and are left out: box" in capsys.readouterr().err
+    assert "2 annotations are of 1 categories that the classes leave out: box" in capsys.readouterr().err
 
 
 def test_the_categories_of_a_large_file_are_read_alone(coco, monkeypatch):
-    from detection import coco as reader
+    from detection import coco_file as reader
 
     path = coco / "annotations/instances_train2017.json"
     whole = reader.category_names(path)

@@ -208,14 +208,6 @@ def test_what_comes_at_once_is_one_signal_and_a_later_one_ends_the_process(monke
     assert sent == [signal.SIG_DFL, signal.SIGTERM]
 
 
-def test_a_signal_after_the_end_of_another_process_promises_no_checkpoint(capfd):
-    """The launcher sends one to all other processes."""
-    request = signals.Request()
-    request.can_save = False
-    request(signal.SIGTERM, None)
-    assert request.number == signal.SIGTERM and capfd.readouterr().err == ""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_tool_ends_with_the_status_of_the_signal(number):
     def main():
@@ -356,7 +348,7 @@ def test_a_killed_process_starts_all_of_them_again_from_the_last_checkpoint(nois
     assert process.wait(timeout=60) == 143, (tmp_path / "log").read_text()[-2000:]
     text = (tmp_path / "log").read_text()
     assert text.count("note: a process failed, and all have started again") == 1 and "Traceback" not in text, text
-    assert text.count("the run saves a checkpoint after this step") == 1, text  # of the signal to all of them
+    assert text.count("note: saved after iteration") == 1, text  # after the signal to all of them
     wait_for(lambda: not processes_of(tmp_path), None, tmp_path, 20)
 
 

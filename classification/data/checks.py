@@ -1,8 +1,14 @@
 """What the formats for classification have in common: writing classes into a config, and the check before a run."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backbones.errors import UserError, arguments_of, shorten
+from classification.data.images import SplitImages
+from engine.findings import UNUSABLE, Finding
 from engine.formats import Format, class_of
 from engine.splits import under_root
 
@@ -19,18 +25,41 @@ class LabelledFormat(Format):
         if replace:
             dataset.setdefault("skip_others", True)
 
-    def check(self, dataset: Any, split: str) -> None:
+    def images(self, dataset: Any) -> list[Path] | None:
+        """The files; None for images inside other files."""
+        paths = [Path(name) for name, _ in listed(dataset).samples]
+        return paths if paths and paths[0].is_file() else None
+
+    def counts(self, dataset: Any) -> list[int]:
+        """How many images each class has. No image is decoded."""
+        found = listed(dataset)
+        return np.bincount(found.samples.labels, minlength=len(found.classes)).tolist()
+
+    def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
         """Lists the images and their classes. No image is decoded.
 
-        Raises:
-            UserError: files are missing, empty or malformed, a label is outside the classes, or a class has no training
-                images.
+        A training refuses files that are missing, empty or malformed, labels outside the classes, and classes without
+        training images.
         """
-        kind = class_of(dataset, SCOPE)
-        needed = set(arguments_of(kind)) - {"transform", "in_memory"}  # building the run names unknown arguments
-        found = kind(**{key: value for key, value in dataset.items() if key in needed})
+        try:
+            found = listed(dataset)
+        except UserError as error:
+            yield Finding("images", UNUSABLE, str(error))
+            return
         seen = set(found.samples.labels.tolist())
         empty = [name for index, name in enumerate(found.classes) if index not in seen]
         if empty and split == "train":
             where = under_root(dataset, dataset.get("folder") or "")
-            raise UserError(f"{where}: no images for {len(empty)} of {len(found.classes)} classes: {shorten(empty)}")
+            text = f"{where}: no images for {len(empty)} of {len(found.classes)} classes: {shorten(empty)}"
+            yield Finding("class-empty", UNUSABLE, text, count=len(empty))
+
+
+def listed(dataset: Any) -> SplitImages:
+    """The data set of a config, without its transform. No image is decoded.
+
+    Raises:
+        UserError: as the data set.
+    """
+    kind = class_of(dataset, SCOPE)
+    needed = set(arguments_of(kind)) - {"transform", "in_memory"}  # building the run names unknown arguments
+    return kind(**{key: value for key, value in dataset.items() if key in needed})

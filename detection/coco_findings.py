@@ -1,0 +1,206 @@
+"""What can be wrong with an annotation file in COCO's format, its images, and what a config needs of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from backbones import UserError
+from backbones.errors import shorten
+from backbones.images import SUFFIXES, orientation_of, upright_size
+from detection.coco_entries import Annotations
+from detection.coco_file import image_folder, read_annotations
+from detection.object_findings import object_findings
+from engine.findings import UNUSABLE, WARNING, Finding, Place, caught, found_in
+from engine.inside import check_inside
+from engine.splits import under_root
+
+IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
+UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
+
+
+def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool = False) -> Iterator[Finding]:
+    """The findings of one data set, in the order in which a training would meet them.
+
+    Args:
+        dataset: its config.
+        split: ``"train"``, ``"val"`` or ``"test"``, which needs no annotations.
+        classes: the classes of the config.
+        thorough: look at the size of all images rather than of a sample, and at each object.
+    """
+    root, ann_file = Path(dataset.get("data_root") or "."), under_root(dataset, dataset.ann_file)
+    if not root.is_dir():
+        yield Finding("data-folder", UNUSABLE, f"no data folder {root}; set data_root=FOLDER")
+        return
+    try:
+        coco = read_annotations(ann_file)
+    except UserError as error:
+        yield Finding("annotation-file", UNUSABLE, str(error))
+        return
+    yield from (Finding(p.id, UNUSABLE, f"{ann_file}: {p.text}", count=p.count) for p in coco.problems)
+    if split != "test" and not coco.has_annotations:
+        yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no annotations in it")
+    yield from too_small(dataset, split, coco, ann_file)
+    folder = image_folder(dataset)
+    yield from caught("image-outside", check_inside, ann_file, "file_name", coco.file_names, folder, root)
+    yield from absent_images(coco, ann_file, folder)
+    yield from other_sizes(coco, ann_file, folder, thorough)
+    yield from class_findings(coco, ann_file, classes, split)
+    if coco.problems:
+        return
+    yield from unused(coco, ann_file, split)
+    if any(t.get("with_mask") for t in dataset.get("pipeline", []) if t.get("type") == "LoadAnnotations"):
+        yield from absent_masks(coco, ann_file)
+        yield from bad_masks(coco, ann_file)
+    if thorough:
+        yield from object_findings(dataset, split, ann_file, folder)
+
+
+def too_small(dataset: Any, split: str, coco: Annotations, ann_file: Path) -> Iterator[Finding]:
+    min_size = (dataset.get("filter_cfg") or {}).get("min_size", 0)
+    if split != "test" and not dataset.get("test_mode") and max(map(min, coco.sizes)) < min_size:
+        yield Finding(
+            "images-small",
+            UNUSABLE,
+            f"{ann_file}: all {len(coco.sizes)} images are too small, by their width and height in the file; "
+            f"allowed: {min_size}x{min_size} pixels and larger",
+        )
+
+
+def absent_images(coco: Annotations, ann_file: Path, folder: Path) -> Iterator[Finding]:
+    if not folder.is_dir():
+        yield Finding(
+            "image-folder", UNUSABLE, f"no image folder {folder}; set data_root or data_prefix.img of the data set"
+        )
+        return
+    there: dict[Path, set[str]] = {}  # one listing per folder: asking for each file takes minutes on network discs
+    absent = []
+    for name in coco.file_names:
+        path = folder / name
+        if path.parent not in there:
+            there[path.parent] = {p.name for p in path.parent.iterdir()} if path.parent.is_dir() else set()
+        if path.name not in there[path.parent]:
+            absent.append(name)
+    if len(absent) == len(coco.file_names) and not any(p.suffix.lower() in SUFFIXES for p in folder.rglob("*")):
+        yield Finding("image-absent", UNUSABLE, f"no images in {folder}", count=len(absent))
+    else:
+        of = f"{ann_file}: {{count}} of {len(coco.file_names)} images are not in {folder}"
+        yield from found_in("image-absent", UNUSABLE, of, absent)
+
+
+def other_sizes(coco: Annotations, where: Path, folder: Path, thorough: bool = False) -> Iterator[Finding]:
+    """Compares images with the sizes in the file: up to 50, evenly spread, or all. Each is compared when it is loaded.
+
+    An unreadable image has no size here. Its loading says so, and a run may go on without it.
+    """
+    step = 1 if thorough else -(-len(coco.sizes) // IMAGES_LOOKED_AT)
+    others, message = [], ""
+    for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
+        try:
+            found = upright_size(folder / name)
+        except UserError:
+            continue
+        if tuple(found) != tuple(size):
+            others.append(folder / name)
+            message = message or size_text(folder / name, found, size, str(where))
+    if others:
+        rest = f" ({len(others)} images are so)" if len(others) > 1 else ""
+        few = tuple(map(str, others[:5]))
+        yield Finding(
+            "image-size",
+            UNUSABLE,
+            message + rest,
+            count=len(others),
+            examples=few,
+            places=tuple(map(Place, others[:5])),
+        )
+
+
+def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> None:
+    """Raises UserError for an image whose (width, height) is not the one that the annotations belong to."""
+    if tuple(found) != tuple(said):
+        raise UserError(size_text(path, found, said, where))
+
+
+def size_text(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> str:
+    text = (
+        f"{path} has {found[0]}x{found[1]} pixels, and by {where} {said[0]:g}x{said[1]:g}; allowed: the same size, "
+        "since the annotations belong to it"
+    )
+    turned = orientation_of(path) if tuple(found) == tuple(said[::-1]) else 1
+    if turned == 1:
+        return text
+    return f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not"
+
+
+def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> Iterator[Finding]:
+    """Compares the classes of a run with the categories of a file. Their order does not matter, see ``named_coco``."""
+    unknown = [name for name in classes if name not in coco.categories]
+    if unknown and (split == "train" or len(unknown) == len(classes)):
+        yield Finding(
+            "class-unknown",
+            UNUSABLE,
+            f"{ann_file}: no category for the classes {shorten(unknown)}; its categories: "
+            f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave classes out to take all",
+            count=len(unknown),
+        )
+        return
+    text = f"{ann_file}: {{count}} classes of the run have no category in it, so nothing of them can be found there"
+    yield from found_in("class-lacking", WARNING, text, unknown)
+    left_out = [name for name in coco.categories if name not in classes and coco.counts.get(name)]
+    number = sum(coco.counts[name] for name in left_out)
+    text = f"{ann_file}: {number:,} annotations are of {{count}} categories that the classes leave out"
+    yield from found_in("category-left-out", WARNING, text, left_out, "classes=[...] names all that are to be learned")
+
+
+def unused(coco: Annotations, ann_file: Path, split: str) -> Iterator[Finding]:
+    """Annotations that no training uses."""
+    if split == "train" and coco.unused and not coco.counts:
+        text = f"{ann_file}: no annotation is left to train on; {UNUSED}"
+        yield from found_in("annotation-unused", UNUSABLE, text, coco.unused)
+    elif split == "train":
+        text = f"{ann_file}: left out of the training: {{count}} annotations; {UNUSED}"
+        yield from found_in("annotation-unused", WARNING, text, coco.unused)
+    else:
+        text = f"{ann_file}: {{count}} annotations count in the metrics, and no training would use them; {UNUSED}"
+        yield from found_in("annotation-unused", WARNING, text, coco.unused)
+
+
+def absent_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
+    if coco.without_mask:
+        yield Finding(
+            "mask-absent",
+            UNUSABLE,
+            f"{ann_file}: {coco.without_mask} annotations have no segmentation; "
+            "use a detector without masks (retinanet_*), or add segmentations",
+            count=coco.without_mask,
+        )
+
+
+def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
+    if coco.bad_masks:
+        yield Finding(
+            "mask-form",
+            UNUSABLE,
+            f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
+            "points, or run lengths of the image's size",
+            count=len(coco.bad_masks),
+        )
+
+
+def scored_mask_findings(cfg: Any, split: str) -> Iterator[Finding]:
+    """Whether the masks are there that a split's metric scores at its end, in all annotations of its file."""
+    evaluators = cfg.get(f"{split}_evaluator") or []
+    for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
+        kinds = metric.get("metric", "bbox")
+        scores_masks = bool({"segm", "boundary"} & {*([kinds] if isinstance(kinds, str) else kinds)})
+        if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
+            coco = read_annotations(Path(metric.ann_file))
+            yield from bad_masks(coco, Path(metric.ann_file))
+            if coco.without_mask:
+                yield Finding(
+                    "mask-absent",
+                    UNUSABLE,
+                    f"{metric.ann_file}: {coco.without_mask} annotations have no segmentation, and {split}_evaluator "
+                    f"scores masks; allowed: {split}_evaluator.metric=bbox, or segmentations",
+                    count=coco.without_mask,
+                )

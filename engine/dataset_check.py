@@ -1,0 +1,118 @@
+"""Everything that is odd in the data of a config: within each split, between splits, and in the image files."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import UserError, shorten
+from engine.file_findings import file_findings
+from engine.findings import NOTE, UNUSABLE, WARNING, Finding, found_in, ordered
+from engine.formats import formats_of
+from engine.splits import SPLITS, datasets_of
+from engine.task import Task
+
+RARE = 100  # times as many labels of the most frequent class as of the rarest
+
+
+def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
+    """All findings of the data that a completed config names, the worst first. Nothing is written.
+
+    Args:
+        cfg: the config.
+        task: its task.
+        decode: decode images and masks, too.
+    """
+    found: list[Finding] = []
+    splits = present(cfg)
+    for split in splits:
+        try:
+            found += [one._replace(split=one.split or split) for one in task.findings(cfg, split, True, decode)]
+        except UserError as error:
+            found.append(Finding("data", UNUSABLE, str(error), split=split))
+    broken = {one.split for one in found if one.severity == UNUSABLE}
+    sound = [split for split in splits if split not in broken]
+    scope = task.scope_of(cfg)
+    found += class_findings(cfg, sound, scope)
+    found += file_findings(images_of(cfg, splits, scope), decode)
+    return ordered(found)
+
+
+def present(cfg: Any) -> list[str]:
+    """The splits of a config, without one that has the data sets of an earlier one."""
+    known: list[Any] = []
+    splits = []
+    for split in SPLITS:
+        datasets = [{**dataset, "pipeline": None, "test_mode": None} for dataset in datasets_of(cfg, split)]
+        if datasets and datasets not in known:
+            splits.append(split)
+            known.append(datasets)
+    return splits
+
+
+def images_of(cfg: Any, splits: Sequence[str], scope: str) -> dict[str, list[Path]]:
+    """The image files of each split whose format names them."""
+    found: dict[str, list[Path]] = {}
+    for split in splits:
+        for dataset, form in formats_of(cfg, split, scope):
+            try:
+                found.setdefault(split, []).extend(form.images(dataset) or ())
+            except UserError:  # the format's own findings say what is wrong
+                continue
+    return found
+
+
+def class_findings(cfg: Any, splits: Sequence[str], scope: str) -> Iterator[Finding]:
+    """Classes without labels, rare ones, and lists of classes that differ between splits."""
+    listed: dict[str, tuple[str, ...]] = {}
+    for split in splits:
+        for dataset, form in formats_of(cfg, split, scope):
+            listed.setdefault(split, tuple(form.classes(dataset) or ()))
+            counts = form.counts(dataset)
+            if counts is not None:
+                yield from counted(split, names_of(dataset, len(counts)), counts)
+    for split in splits:
+        if split != "train" and listed.get("train"):
+            yield from other_classes(split, listed[split], listed["train"])
+
+
+def names_of(dataset: Any, number: int) -> list[str]:
+    """The names of a data set's classes by its config; numbers if the config has other ones."""
+    names = (dataset.get("metainfo") or {}).get("classes") or dataset.get("classes") or ()
+    return list(names) if len(names) == number else [f"class {i}" for i in range(number)]
+
+
+def counted(split: str, names: Sequence[str], counts: Sequence[int]) -> Iterator[Finding]:
+    """Classes that a split has no labels of, and in a training those that are rare."""
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if split == "train":
+        text = f"{{count}} of {len(names)} classes have no training labels, so they cannot be learned"
+    else:
+        text = f"{{count}} of {len(names)} classes have no labels in {split}, so their figures are empty"
+    severity = WARNING if split == "train" else NOTE
+    found = list(found_in("class-empty", severity, text, empty, "see whether all annotation files are there"))
+    present = [(count, name) for name, count in zip(names, counts, strict=True) if count]
+    if split == "train" and present and max(present)[0] >= RARE * min(present)[0]:
+        (many, most), (few, rarest) = max(present), min(present)
+        text = f"class {most!r} has {many:,} labels, and {rarest!r} {few:,}"
+        cure = "oversample_thr=0.001 repeats images of rare classes; class_weights weighs the loss"
+        found.append(Finding("class-rare", NOTE, text, cure))
+    yield from (one._replace(split=split) for one in found)
+
+
+def other_classes(split: str, names: Sequence[str], trained: Sequence[str]) -> Iterator[Finding]:
+    if tuple(names) == tuple(trained) or not names:
+        return
+    unknown = [name for name in names if name not in trained]
+    lacking = [name for name in trained if name not in names]
+    if unknown:
+        text = f"{split} has {{count}} classes that the training has not"
+        found = found_in("class-unknown", WARNING, text, unknown, "train on them, or set classes=[...]")
+        yield from (one._replace(split=split) for one in found)
+    if lacking:
+        text = f"{split} has none of {{count}} classes of the training"
+        found = found_in("class-lacking", NOTE, text, lacking)
+        yield from (one._replace(split=split) for one in found)
+    if not unknown and [name for name in trained if name in names] != list(names):
+        orders = f"{shorten(names)}; training: {shorten(trained)}"
+        text = f"{split} lists its classes in another order than the training: {orders}"
+        yield Finding("class-order", WARNING, text, "labels go by name, so only lists by number are wrong", split=split)

@@ -1,0 +1,64 @@
+"""Says what is odd in the data of a config, before a training meets it. Reads only.
+
+python tools/check_dataset.py CONFIG [--decode] [--strict] [--json] [--pictures DIR] [--cfg-options data_root=FOLDER]
+
+Each finding has a severity: a training refuses data that are "unusable", a "warning" is worth a look, and a "note" is
+worth knowing. The exit status is 0 for clean data, 1 for warnings, 2 for unusable data.
+"""
+
+import engine.start  # noqa: F401
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from engine.cli import Parser, add_config_options, output_folder, run_tool
+
+
+def main() -> int:
+    args = parse_args()
+    start = time.monotonic()
+    from engine.config import load_config
+    from engine.dataset_check import check_dataset, images_of, present
+    from engine.findings import counted, described, status, table
+    from engine.tasks import task_for
+
+    cfg = load_config(args.config, args.cfg_options)
+    task = task_for(cfg)
+    found = check_dataset(cfg, task, args.decode)
+    seconds = time.monotonic() - start
+    if args.pictures:
+        from engine.finding_pictures import draw_findings
+
+        output_folder(args.pictures, "--pictures")
+        drawn = draw_findings(found, Path(args.pictures))
+        print(f"{drawn} pictures: {args.pictures}", file=sys.stderr)
+    code = status(found, args.strict)
+    if args.json:
+        print(json.dumps({"config": args.config, "status": code, "findings": [*map(described, found)]}, indent=2))
+        return code
+    sizes = {split: len(paths) for split, paths in images_of(cfg, present(cfg), task.scope_of(cfg)).items()}
+    print(", ".join(f"{split}: {number:,} images" for split, number in sizes.items()))
+    if found:
+        print(table(found))
+    print(f"{counted(found)} ({seconds:.1f} s{'' if args.decode else '; --decode also reads the pixels'})")
+    return code
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a config of any task")
+    parser.add_argument(
+        "--decode", action="store_true", help="decode every image and mask: finds damaged and nearly equal ones"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with status 2 for warnings, too")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.add_argument("--pictures", metavar="DIR", help="draw some images of each finding into this folder")
+    add_config_options(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run_tool(main)
