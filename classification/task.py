@@ -7,6 +7,7 @@ from backbones.errors import UserError
 from backbones.images import read_image
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.data.own_data import apart
 from classification.extremes import ImagesHook
 from classification.imagenet import word_of
 from classification.model import Classifier
@@ -38,6 +39,10 @@ class Classification(Task):
 
     def complete(self, cfg):
         prepare_config(cfg)
+
+    def findings(self, cfg, split, thorough=False, decode=False):
+        yield from super().findings(cfg, split, thorough, decode)
+        yield from apart(cfg, split)
 
     def class_names(self, cfg):
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}

@@ -1,6 +1,6 @@
 """Annotations in the formats that people have, read into one form: the content of a COCO json.
 
-``supervision`` was tried first. Its readers name neither file nor line, turn YOLO's polygons into masks in memory, and
+``supervision`` was tried first. Its readers name no line of a flaw, turn YOLO's polygons into masks in memory, and
 need av, matplotlib and scipy. So each format has a small parser here.
 
 A reader is a module with two functions: ``find`` says which files of a folder are of the format, by split, and ``read``

@@ -5,9 +5,11 @@ and times of all files of the data and of the options. So changed data get new f
 ones goes on. The caches may be deleted while no run uses them.
 """
 
+import contextlib
+import gc
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,7 +118,8 @@ def made_once(
         with locked(place / "reading", f"{place}: another process is reading the data"):
             made = read_index(index())
             if made is None:
-                made = make(index())
+                with uncollected():
+                    made = make(index())
                 with replaced_file(index()) as beside:
                     beside.write_text(json.dumps(made))
                 for note in made["notes"]:
@@ -124,6 +127,18 @@ def made_once(
     except OSError as error:
         raise UserError(f"{place}: {error.strerror}; allowed: a folder that can be written") from None
     return made
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """A block without the search for unused cycles, which takes half of the time where millions of dicts are made."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def check_any(books: dict[str, Book], listing: Listing) -> None:
