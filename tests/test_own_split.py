@@ -1,4 +1,4 @@
-"""Validation images taken from data without any: by class, by group, the same in every run, and as a user edits them."""
+"""Validation images taken from data without any: by class, by group, the same in every run, and edited."""
 
 from collections import Counter
 
@@ -41,6 +41,16 @@ def test_groups_stay_together(pattern):
     assert set(groups.values()) == {10} and len(chosen) == 30
 
 
+def test_a_later_image_of_a_group_goes_with_its_group(tmp_path):
+    root, options = data(tmp_path / "mine"), SplitOptions(0.2, r"(\d)[a-z]*\.jpg")
+    before = names(read(root, options), "val")
+    for name in before:
+        picture(root / name.replace(".jpg", "x.jpg"), (40, 40))
+    picture(root / "images/11x.jpg", (40, 40))
+    found = names(read(root, options), "val")
+    assert found - before >= {name.replace(".jpg", "x.jpg") for name in before} and len(before) == 2
+
+
 def data(root, number=10):
     for i in range(number):
         picture(root / f"images/{i}.jpg", (40, 40))
@@ -73,7 +83,7 @@ def test_the_list_is_written_once_and_may_be_edited(tmp_path, capsys):
     text(file, "images/new.jpg", "", "# a remark", "images/3.jpg")
     assert names(read(root, options), "val") == {"images/new.jpg", "images/3.jpg"}
     text(file, "images/gone.jpg")
-    with pytest.raises(UserError, match="no images images/gone.jpg in"):
+    with pytest.raises(UserError, match=r"no images images/gone\.jpg in"):
         read(root, options)
     other = read(root, SplitOptions(0.5))  # another share has another list
     assert len(names(other, "val")) in (5, 6)

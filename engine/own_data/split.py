@@ -1,7 +1,7 @@
 """Validation images taken from data that have none: a share of the images, by class or by group, written to a file.
 
 The file names one validation image a line, and may be edited. Later runs take it as it is. An image that came later
-and is not in the file is trained on.
+and is not in the file is trained on, unless its group is in the file.
 """
 
 import hashlib
@@ -116,6 +116,9 @@ def validation_images(counts: dict[str, Counter], options: SplitOptions, file: P
         gone = sorted(chosen - counts.keys())
         if gone:
             raise UserError(f"{file}: no images {shorten(gone)} in {root}; allowed: names of its images, below it")
+        if options.group:
+            groups = {group_of(name, options.group) for name in chosen}
+            chosen = {name for name in counts if group_of(name, options.group) in groups}
     else:
         chosen = choose(counts, options)
     if not chosen or len(chosen) == len(counts):
