@@ -46,7 +46,7 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     yield from caught("image-outside", check_inside, ann_file, "file_name", coco.file_names, folder, root)
     yield from absent_images(coco, ann_file, folder)
     yield from other_sizes(coco, ann_file, folder, thorough, reading_of_dataset(dataset))
-    yield from class_findings(coco, ann_file, classes)
+    yield from class_findings(coco, ann_file, classes, split)
     if coco.problems:
         return
     yield from unused(coco, ann_file, split)
@@ -136,9 +136,10 @@ def size_text(path: str | Path, found: tuple[int, int], said: tuple[float, float
     return f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not"
 
 
-def class_findings(coco: Annotations, ann_file: Path, classes: list[str]) -> Iterator[Finding]:
+def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> Iterator[Finding]:
+    """Compares the classes of a run with the categories of a file. Their order does not matter, see ``named_coco``."""
     unknown = [name for name in classes if name not in coco.categories]
-    if unknown:
+    if unknown and (split == "train" or len(unknown) == len(classes)):
         yield Finding(
             "class-unknown",
             UNUSABLE,
@@ -147,19 +148,12 @@ def class_findings(coco: Annotations, ann_file: Path, classes: list[str]) -> Ite
             count=len(unknown),
         )
         return
+    text = f"{ann_file}: {{count}} classes of the run have no category in it, so nothing of them can be found there"
+    yield from found_in("class-lacking", WARNING, text, unknown)
     left_out = [name for name in coco.categories if name not in classes and coco.counts.get(name)]
     number = sum(coco.counts[name] for name in left_out)
     text = f"{ann_file}: {number:,} annotations are of {{count}} categories that the classes leave out"
     yield from found_in("category-left-out", WARNING, text, left_out, "classes=[...] names all that are to be learned")
-    # mmdet numbers labels in the file's order of categories, and ignores the order of the classes
-    in_file_order = [name for name in coco.categories if name in classes]
-    if in_file_order != classes:
-        yield Finding(
-            "class-order",
-            UNUSABLE,
-            f"{ann_file}: the classes are in another order than its categories: {shorten(classes, 5)}; "
-            f"allowed: {shorten(in_file_order, 5)}",
-        )
 
 
 def unused(coco: Annotations, ann_file: Path, split: str) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ KINDS |= dict.fromkeys(("custom_hooks", "visualizer.vis_backends", "train_pipeli
 KINDS |= dict.fromkeys(("experiment_name", "default_scope"), TEXT)
 KINDS |= dict.fromkeys(("work_dir", "load_from", "data_root"), PATH)
 KINDS |= {"auto_scale_lr.enable": FLAG, "custom_imports.imports": TEXTS, "data_format": TEXT}
+KINDS |= {"data_cache": PATH, "data_files": DICT, "val_group": TEXT}
 SCHEDULES = "dict(type=..., ...), or a list of these"
 
 

@@ -1,6 +1,6 @@
 """Says what is odd in the data of a config, before a training meets it. Reads only.
 
-python tools/check_dataset.py CONFIG [--decode] [--strict] [--json] [--pictures DIR] [--cfg-options data_root=FOLDER]
+python tools/check_dataset.py CONFIG [--data FOLDER] [--decode] [--strict] [--json] [--pictures DIR]
 
 Each finding has a severity: a training refuses data that are "unusable", a "warning" is worth a look, and a "note" is
 worth knowing. The exit status is 0 for clean data, 1 for warnings, 2 for unusable data.
@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.cli import Parser, add_config_options, output_folder, run_tool
+from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def main() -> int:
     from engine.findings import counted, described, status, table
     from engine.tasks import task_for
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
     task = task_for(cfg)
     found = check_dataset(cfg, task, args.decode)
     seconds = time.monotonic() - start
@@ -56,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="exit with status 2 for warnings, too")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--pictures", metavar="DIR", help="draw some images of each finding into this folder")
+    add_data_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
