@@ -1,4 +1,4 @@
-"""Pixels that Pillow does not read as they are: NumPy files, TIFF of any channels, colour of 16 bits or floats.
+"""Bands of files that Pillow does not read as they are: NumPy files, TIFF of any channels, colour of 16 bits or floats.
 
 Three rules hold for every such file:
 
@@ -7,6 +7,8 @@ Three rules hold for every such file:
 - Files of integers other than uint8 and uint16 need a ``value_range``, since their range is not known.
 """
 
+import io
+import logging
 import math
 import zipfile
 from collections.abc import Sequence
@@ -92,6 +94,7 @@ def read_tiff(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
     except ImportError:
         needs = f"{name} needs tifffile, which reads any number and type of channels"
         raise UserError(f"{needs}: pip install tifffile") from None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error says what is wrong
     with tifffile.TiffFile(file) as opened:
         first, pages = opened.series[0], [opened.series[0]]
         if len(opened.series) == reading.channels and {page.shape for page in opened.series} == {first.shape}:
@@ -112,12 +115,25 @@ def read_tiff(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
 
 
 def read_deep_png(content: bytes, reading: Reading) -> np.ndarray:
-    """The pixels of a PNG file of 16 bits in grey and alpha, RGB or RGBA, with a ``value_range``: uint8 (H, W, C)."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
+    """The pixels of a PNG file of 16 bits in grey and alpha, RGB or RGBA, with a ``value_range``: uint8 (H, W, C).
 
-    values = decode_png(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.UNCHANGED)
-    return pixels_of(values.permute(1, 2, 0).numpy(), WITH_ALPHA, reading, "")
+    Pillow keeps the first byte of each value. It keeps the second byte if the file is called little-endian, and both of
+    grey and alpha if the four bytes are called RGBA.
+    """
+    with Image.open(io.BytesIO(content), formats=("PNG",)) as first:
+        if first.tile[0].args == "LA;16B":  # which Pillow makes RGBA
+            values = np.asarray(decoded_as(first, "RGBA")).view(">u2")
+        else:
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as second:
+                low = np.asarray(decoded_as(second, f"{second.mode};16L"))
+            values = (np.asarray(first).astype(np.uint16) << 8) | low
+    return pixels_of(values, WITH_ALPHA, reading, "")
+
+
+def decoded_as(image: Image.Image, form: str) -> Image.Image:
+    """An image that is not decoded yet, whose bytes Pillow will take for those of a raw mode."""
+    image.tile = [part._replace(args=form) for part in image.tile]
+    return image
 
 
 def pixels_of(values: np.ndarray, counts: Sequence[int], reading: Reading, name: str) -> np.ndarray:

@@ -72,7 +72,9 @@ def read_image(path: str | Path, content: bytes | None = None, reading: Reading 
             the rule's channels. The message names the file.
     """
     found = read(path, content, reading)
-    return found if isinstance(found, Image.Image) and found.mode == "RGB" else picture(as_pixels(found))
+    if isinstance(found, np.ndarray):
+        return picture(found)
+    return found if found.mode == "RGB" else found.convert("RGB")
 
 
 def read_pixels(path: str | Path, content: bytes | None = None, reading: Reading = READING) -> np.ndarray:

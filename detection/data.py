@@ -4,6 +4,7 @@ from typing import Any
 
 from mmcv import transforms
 from mmdet.datasets import DSDLDetDataset, OpenImagesDataset
+from mmdet.datasets.transforms import Pad
 from mmdet.models import DetDataPreprocessor
 from mmdet.registry import MODELS, TRANSFORMS
 
@@ -13,7 +14,7 @@ from detection import masks, named_coco, panoptic  # noqa: F401, which register 
 from detection.coco_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
-from engine.bands import AnyChannels
+from engine.bands import AnyChannels, PadsAnyChannels
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -91,6 +92,11 @@ class FixedClasses(Format):
 @MODELS.register_module()
 class DetBandsPreprocessor(AnyChannels, DetDataPreprocessor):
     """mmdet's preprocessor for images of any number of channels."""
+
+
+@TRANSFORMS.register_module()
+class PadBands(PadsAnyChannels, Pad):
+    """mmdet's Pad for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()

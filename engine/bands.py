@@ -6,6 +6,7 @@ of channels. ``mean`` and ``std`` are numbers for each channel, or ``"weights"``
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from backbones.errors import UserError
@@ -56,6 +57,19 @@ class AnyChannels:
                 self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
 
+class PadsAnyChannels:
+    """A base class to put before mmcv's Pad, whose OpenCV pads up to four channels."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        whole = results["img"]
+        if whole.ndim == 2:
+            return super().transform(results)
+        results = super().transform({**results, "img": np.ascontiguousarray(whole[..., 0])})
+        padded = np.full((*results["img"].shape, whole.shape[2]), self.pad_val.get("img", 0), whole.dtype)
+        padded[: whole.shape[0], : whole.shape[1]] = whole
+        return {**results, "img": padded}
+
+
 def use_channels(cfg: Any) -> None:
     """Completes a config whose network takes other channels than three, in place. A note says what was taken out.
 
@@ -78,6 +92,8 @@ def use_channels(cfg: Any) -> None:
             complete_numbers(part, channels, is_bgr)
         elif kind == "BatchPreprocessor" or kind in PREPROCESSORS.values():
             complete_numbers(part, channels)
+        if kind == "Pad":
+            part["type"] = "PadBands"
         if isinstance(part.get("pad_val"), dict) and isinstance(part["pad_val"].get("img"), list | tuple):
             part["pad_val"]["img"] = part["pad_val"]["img"][0]
     left_out += colours_of_timm(cfg)

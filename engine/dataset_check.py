@@ -8,6 +8,7 @@ from backbones.errors import UserError, shorten
 from engine.file_findings import file_findings
 from engine.findings import NOTE, UNUSABLE, WARNING, Finding, found_in, ordered
 from engine.formats import formats_of
+from engine.reading import chosen_reading
 from engine.splits import SPLITS, datasets_of
 from engine.task import Task
 from engine.training_options import OPTIONS
@@ -40,7 +41,7 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
     scope = task.scope_of(cfg)
     known = {(one.id, one.split) for one in found}
     found += [one for one in class_findings(cfg, task, sound, decode) if (one.id, one.split) not in known]
-    found += file_findings(images_of(cfg, splits, scope), decode)
+    found += file_findings(images_of(cfg, splits, scope), decode, chosen_reading(cfg))
     return ordered(found)
 
 

@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from backbones.errors import UserError
 from backbones.image_files import is_hidden
 from backbones.images import SUFFIXES, read_image
+from backbones.reading import READING, Reading
 from engine.findings import NOTE, UNUSABLE, WARNING, Finding, Place, found_in
 
 HEAD = 1 << 16  # bytes of a file that stand for its content, beside its length
@@ -20,19 +22,22 @@ NEAR = 3  # of the 64 bits of two hashes may differ for nearly the same picture
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 
 
-def file_findings(images: Mapping[str, Sequence[Path]], decode: bool = False) -> Iterator[Finding]:
+def file_findings(
+    images: Mapping[str, Sequence[Path]], decode: bool = False, reading: Reading = READING
+) -> Iterator[Finding]:
     """The findings of the files of a data set.
 
     Args:
         images: the images of each split that exists.
         decode: decode every image, in as many processes as there are cores. This finds damaged files, and nearly equal
             ones.
+        reading: the rule by which they are read.
     """
     everything = dict.fromkeys(path for paths in images.values() for path in paths)
     yield from other_files(everything)
     yield from shared(images)
     if decode:
-        hashes, errors = looked_at(list(everything))
+        hashes, errors = looked_at(list(everything), reading)
         for split, paths in images.items():
             bad = [path for path in paths if path in errors]
             text = f"{{count}} of {len(paths):,} images cannot be read ({errors[bad[0]]})" if bad else ""
@@ -101,18 +106,18 @@ def content_of(path: Path) -> bytes | None:
         return None
 
 
-def looked_at(paths: Sequence[Path]) -> tuple[dict[Path, int], dict[Path, str]]:
+def looked_at(paths: Sequence[Path], reading: Reading = READING) -> tuple[dict[Path, int], dict[Path, str]]:
     """The difference hash of each image, and the error of each image that cannot be read."""
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        answers = pool.map(hash_or_error, paths, chunksize=32)
+        answers = pool.map(partial(hash_or_error, reading=reading), paths, chunksize=32)
         found = dict(zip(paths, answers, strict=True))
     hashes = {path: answer for path, answer in found.items() if isinstance(answer, int)}
     return hashes, {path: answer for path, answer in found.items() if isinstance(answer, str)}
 
 
-def hash_or_error(path: Path) -> int | str:
+def hash_or_error(path: Path, reading: Reading = READING) -> int | str:
     try:
-        return difference_hash(np.asarray(read_image(path).convert("L").resize((9, 8))))
+        return difference_hash(np.asarray(read_image(path, reading=reading).convert("L").resize((9, 8))))
     except UserError as error:
         return str(error)
 

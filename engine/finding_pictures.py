@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from backbones.errors import UserError
 from backbones.images import read_image
+from backbones.reading import READING, Reading
 from engine.draw import enlarged
 from engine.findings import Finding
 
@@ -15,10 +16,10 @@ RED = (255, 40, 40)
 MARGIN = 0.1  # of the picture's longer side, so that boxes beyond the image are to be seen
 
 
-def draw_findings(findings: Sequence[Finding], out: Path) -> int:
+def draw_findings(findings: Sequence[Finding], out: Path, reading: Reading = READING) -> int:
     """Writes ``<finding>_<split>_<number>.png`` for the images of each finding.
 
-    Images that cannot be read are left out.
+    Images are read by the rule ``reading``. Those that cannot be read are left out.
 
     Returns:
         The number of pictures.
@@ -30,7 +31,7 @@ def draw_findings(findings: Sequence[Finding], out: Path) -> int:
             boxes[place.image] += [place.box] if place.box else []
         for number, (path, own) in enumerate(boxes.items(), 1):
             try:
-                picture = with_boxes(read_image(path), own)
+                picture = with_boxes(read_image(path, reading=reading), own)
             except UserError:
                 continue
             picture.save(out / f"{finding.id}_{finding.split or 'all'}_{number}.png")

@@ -5,11 +5,12 @@ Example: ``reading=dict(value_range=(0, 4095), alpha=(255, 255, 255), upright=Fa
 channels of the pixels are the network's ``in_chans``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backbones.errors import UserError, arguments_of
 from backbones.reading import READING, Reading, reading_of
+from engine.console import say_note
 from engine.formats import class_of
 from engine.parts import kind_of
 from engine.splits import SPLITS, datasets_of
@@ -71,6 +72,32 @@ def use_reading(cfg: Any, scope: str) -> None:
             part["reading"] = as_dict(reading)
         else:
             part.pop("reading", None)
+
+
+def follow_reading(cfg: Any, own: Mapping[str, Any] | None, scope: str, source: str) -> None:
+    """Gives a config without a rule that of the run which wrote its checkpoint. A note says so.
+
+    A rule of the config that differs stays, and a note names both.
+
+    Args:
+        cfg: the completed config, changed in place.
+        own: the result of ``read_own_meta`` for the checkpoint. None, as for other trainers' files, changes nothing.
+        scope: as for :func:`use_reading`.
+        source: the checkpoint's name in the note.
+    """
+    config = (own or {}).get("config")
+    if not isinstance(config, Mapping):
+        return
+    trained, chosen = (as_dict(reading_of(given.get("reading"))) for given in (config, cfg))
+    if trained == chosen:
+        return
+    if cfg.get("reading") is not None:
+        default = "the default rule"
+        say_note(f"images are read by {chosen or default}, and in the run that wrote {source} by {trained or default}")
+        return
+    cfg.reading = trained
+    use_reading(cfg, scope)
+    say_note(f"images are read as in the run that wrote {source}: {trained}")
 
 
 def reading_of_dataset(dataset: Any) -> Reading:

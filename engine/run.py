@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.errors import UserError
+from backbones.weights import read_ahead, read_own_meta
 from engine.added_hooks import add_hooks
 from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
@@ -20,6 +21,7 @@ from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
+from engine.reading import follow_reading
 from engine.resumed import follow_data, follow_schedule
 from engine.runner import SafeRunner
 from engine.tasks import task_for
@@ -71,6 +73,7 @@ def build_training(
         choose_precision(cfg, amp, device)
         if cfg.resume:
             follow_schedule(cfg, keep_schedule)
+            follow_reading_of(cfg, cfg.load_from)
         check_data(cfg, ("train", "val"))
         settle_class_weights(cfg)
         earlier = folder.earlier_run() if overwrite and first else []
@@ -138,12 +141,19 @@ def build_testing(
     for name in (*PARTS["train"], *PARTS["val"], "param_scheduler"):
         cfg[name] = None
     check_parts(cfg, needed="test")
+    if checkpoint is not None:
+        follow_reading_of(cfg, checkpoint)
     check_data(cfg, ("test",))
     with config_mistakes(cfg):
         runner = build_runner(cfg, folder, launcher, device)
     if checkpoint is None:
         runner.load_pretrained()
     return runner
+
+
+def follow_reading_of(cfg: Config, checkpoint: str | Path) -> None:
+    """:func:`engine.reading.follow_reading` for a checkpoint's file."""
+    follow_reading(cfg, read_own_meta(read_ahead(checkpoint)), task_for(cfg).scope_of(cfg), str(checkpoint))
 
 
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:

@@ -11,7 +11,7 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
-from engine.bands import AnyChannels
+from engine.bands import AnyChannels, PadsAnyChannels
 from engine.draw import make_palette
 from engine.findings import Finding
 from engine.formats import Format, choose_classes, formats_of, register_format
@@ -92,6 +92,11 @@ class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
 @MODELS.register_module()
 class SegBandsPreprocessor(AnyChannels, SegDataPreProcessor):
     """mmseg's preprocessor for images of any number of channels."""
+
+
+@TRANSFORMS.register_module()
+class PadBands(PadsAnyChannels, transforms.Pad):
+    """mmcv's Pad for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()

@@ -15,6 +15,7 @@ from backbones.weights import own_meta
 from classification.data import LabelledImages
 from classification.data.samples import Samples
 from engine.config import load_config
+from engine.num_classes import set_num_classes
 from engine.reading import as_dict
 from engine.tasks import task_for
 
@@ -70,6 +71,7 @@ CONFIGS = {
 def checkpoint_of(task, folder, **options):
     """A checkpoint of a random network, as a training with these options leaves it."""
     cfg = load_config(CONFIGS[task], {"data_root": "nowhere", **options})
+    set_num_classes(cfg.model, 10)
     model = task_for(cfg).build_model(cfg)
     names = [f"class {i}" for i in range(10)]
     own = own_meta(model, None, None, task=task, classes=names, config=cfg.to_dict())

@@ -1,6 +1,7 @@
 """Images of any number of channels: files, the rule of their axes, and all three tasks trained on them."""
 
 import copy
+import importlib
 import json
 import zipfile
 
@@ -187,6 +188,20 @@ def test_only_weights_of_three_channels_are_widened():
     assert load_weights(create_backbone("van_b0", in_chans=4), four.state_dict()).widened == ""
 
 
+def test_a_run_starts_from_a_whole_model_of_rgb(capsys):
+    from classification import create_classifier
+    from engine.checkpoints import load_state
+
+    rgb, wide = create_classifier("van_b0", num_classes=2), create_classifier("van_b0", num_classes=2, in_chans=4)
+    state = rgb.state_dict()
+    with pytest.raises(UserError, match=r"backbone\.stem\.conv\.weight"):
+        load_state(wide, state, "rgb.pth", exact=True)
+    assert load_state(wide, state, "rgb.pth", exact=False) == ""
+    assert "rgb.pth: backbone.stem.conv.weight, 3 channels to 4: the first three" in capsys.readouterr().err
+    weight = rgb.backbone.stem.conv.weight
+    torch.testing.assert_close(wide.backbone.stem.conv.weight[:, :3], weight * 0.75)
+
+
 def test_features_of_bands_keep_the_statistics_of_rgb_in_the_first_three(tmp_path):
     extractor = FeatureExtractor("van_b0", (0,), in_chans=5, mean=None)
     three = FeatureExtractor("van_b0", (0,)).statistics
@@ -299,6 +314,28 @@ def test_a_task_trains_and_predicts_on_five_bands(task, tmp_path, capsys):
         predictor(pixels[..., :3])
 
 
+@pytest.mark.parametrize(("scope", "task"), [("mmdet", "detection"), ("mmseg", "segmentation")])
+def test_bands_are_padded_as_the_channels_of_a_picture(scope, task):
+    """Channel by channel what mm's step does to three of them."""
+    importlib.import_module(task)
+    build = importlib.import_module(f"{scope}.registry").TRANSFORMS.build
+    pixels = RNG.integers(0, 256, (20, 30, 6), dtype=np.uint8)
+    options = dict(size=(40, 48), pad_val=dict(img=114, seg=255))
+    ours = build(dict(type="PadBands", **options)).transform(dict(img=pixels.copy()))
+    for part in (slice(0, 3), slice(3, 6)):
+        theirs = build(dict(type="Pad", **options)).transform(dict(img=np.ascontiguousarray(pixels[..., part])))
+        assert np.array_equal(ours["img"][..., part], theirs["img"])
+    assert ours["pad_shape"][:2] == theirs["pad_shape"][:2] and ours["img_shape"][:2] == theirs["img_shape"][:2]
+
+
+def test_a_recipe_of_other_steps_keeps_those_that_know_any_channels(capsys):
+    options = {"model.backbone.in_chans": 6, "data_root": "nowhere"}
+    cfg = load_config("detection/configs/van/rtmdet_van_b1_300e_coco.py", options)
+    kinds = [step.type for step in cfg.train_dataloader.dataset.pipeline]
+    assert "PadBands" in kinds and not {"Pad", "CachedMosaic", "CachedMixUp", "YOLOXHSVRandomAug"} & set(kinds)
+    assert "left out, since they are for images in RGB: YOLOXHSVRandomAug, CachedMosaic" in capsys.readouterr().err
+
+
 def test_means_of_another_number_are_one_line(tmp_path):
     options = {"model.backbone.in_chans": 5, "data_root": "nowhere", "model.data_preprocessor.mean": [1, 2, 3, 4]}
     with pytest.raises(UserError, match=r"data_preprocessor\.mean has 4 numbers, and model\.backbone\.in_chans is 5"):
@@ -310,8 +347,6 @@ def test_means_of_another_number_are_one_line(tmp_path):
 
 
 def test_the_steps_of_colours_exist():
-    import importlib
-
     names = set()
     for task, scope in (("detection", "mmdet"), ("segmentation", "mmseg")):
         importlib.import_module(task)

@@ -525,6 +525,26 @@ def test_a_folder_of_images_as_hugging_face_reads_it(hub, tmp_path):
     np.testing.assert_array_equal(pixels(data[0]), np.asarray(picture(3)))
 
 
+def test_every_format_reads_by_the_rule(tmp_path, monkeypatch):
+    """A picture that cannot be seen through is as it is, one that can is the ground."""
+    datasets, _ = pytest.importorskip("datasets"), pytest.importorskip("webdataset")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    glass = encoded(Image.new("RGBA", (40, 40), (200, 100, 0, 0)))
+    (tmp_path / "train/a").mkdir(parents=True)
+    (tmp_path / "train/a/x.png").write_bytes(glass)
+    (tmp_path / "train.csv").write_text("train/a/x.png,a\n")
+    write_shard(tmp_path / "tars/train.tar", [("x.png", glass), ("x.cls", b"0")])
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a"]))
+    rows = {"image": [{"bytes": glass, "path": None}], "label": [0]}
+    datasets.DatasetDict(train=datasets.Dataset.from_dict(rows, features)).save_to_disk(tmp_path / "saved")
+    places = ((ImageFolder, "."), (CsvImages, "."), (ShardImages, "tars"), (HubImages, "saved"))
+    for kind, place in places:
+        for in_memory in (False, True):
+            found = kind(str(tmp_path / place), "train", WHOLE, in_memory=in_memory, reading=dict(alpha=(1, 2, 3)))
+            assert (pixels(found[0]) == (1, 2, 3)).all(), kind
+            assert (pixels(kind(str(tmp_path / place), "train", WHOLE)[0]) == (200, 100, 0)).all(), kind
+
+
 def test_mistakes_with_sets_of_hugging_face_are_named(hub, tmp_path):
     for arguments, message in (
         ((str(tmp_path / "nowhere"), "train"), "data set .*nowhere cannot be loaded"),

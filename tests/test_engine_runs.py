@@ -314,7 +314,7 @@ def test_overwrite_removes_the_old_run_only_once_the_new_one_has_saved(images, t
     (tmp_path / "cut.pth").write_bytes(next(trained.glob("*.pth")).read_bytes()[:100_000])
     for options, message in (
         ({"model.backbone.pretrained": str(tmp_path / "cut.pth")}, "not a checkpoint, or cut off"),
-        ({"model.backbone.in_chans": 4}, "images have 3 channels; allowed: 4"),
+        ({"model.backbone.in_chans": 4}, "an image of mode RGB; allowed: mode RGBA or CMYK"),
     ):
         with pytest.raises(UserError, match=message):
             build_training(tiny(images, **options), tmp_path, overwrite=True, device="cpu").train()

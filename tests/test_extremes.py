@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from classification import TASK
 from classification.data.samples import UNSCORED
-from classification.extremes import ImagesHook, picture
+from classification.extremes import ImagesHook, picture_of
 from classification.metrics import Accuracy
 from engine import extremes
 from engine.config import load_config
@@ -165,9 +165,9 @@ def test_without_a_known_order_there_is_no_picture(tmp_path):
 
 
 def test_grey_images_and_crops_are_shown(tmp_path):
-    assert picture(torch.full((1, 4, 6), 9, dtype=torch.uint8)).getpixel((5, 3)) == (9, 9, 9)
+    assert picture_of(torch.full((1, 4, 6), 9, dtype=torch.uint8)).getpixel((5, 3)) == (9, 9, 9)
     crops = torch.stack([torch.full((3, 4, 4), i, dtype=torch.uint8) for i in range(5)])
-    assert picture(crops).getpixel((0, 0)) == (4, 4, 4)
+    assert picture_of(crops).getpixel((0, 0)) == (4, 4, 4)
 
 
 def test_a_page_has_room_for_every_tile():

@@ -322,10 +322,13 @@ def test_the_extractor_normalises_as_the_weights_want(tmp_path):
             torch.testing.assert_close(ours, theirs)
 
 
-def test_other_channels_get_the_average():
+def test_channels_beyond_rgb_get_the_average():
     fx = FeatureExtractor("hornet_tiny_7x7", in_chans=5)
-    assert fx.statistics.mean == pytest.approx([0.449] * 5, abs=1e-6) and "5 channels" in fx.statistics.source
-    assert fx.statistics.std == pytest.approx([0.226] * 5, abs=1e-6)
+    assert fx.statistics.mean == pytest.approx([*IMAGENET.mean, 0.449, 0.449], abs=1e-6)
+    assert fx.statistics.std == pytest.approx([*IMAGENET.std, 0.226, 0.226], abs=1e-6)
+    assert "averaged for channels beyond the third" in fx.statistics.source
+    grey = FeatureExtractor("hornet_tiny_7x7", in_chans=1).statistics
+    assert grey.mean == pytest.approx([0.449], abs=1e-6) and "1 channel" in grey.source
     given = FeatureExtractor("van_b0", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)).statistics
     assert given.source == "given"
     half = FeatureExtractor("van_b0", mean=(0.1, 0.2, 0.3)).statistics

@@ -3,6 +3,9 @@
 Every task reads a file to the same pixels by it. One option of a config sets it, and it travels in checkpoints.
 """
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -16,9 +19,10 @@ from backbones import FeatureExtractor, UserError
 from backbones.images import read_image, upright_size
 from backbones.pixels import known_range
 from backbones.reading import READING, Reading, reading_of
+from backbones.weights import read_own_meta
 from engine import Predictor
 from engine.config import load_config
-from engine.reading import chosen_reading, reading_of_dataset
+from engine.reading import chosen_reading, follow_reading, reading_of_dataset
 from engine.tasks import task_for
 
 RNG = np.random.default_rng(0)
@@ -141,6 +145,30 @@ def test_alpha_is_dropped_or_laid_upon_a_colour(name, tmp_path):
         assert np.abs(laid - wanted).max() < 1, path.name
 
 
+def png_of_16_bits(values, colours):
+    """A PNG file of (H, W, C) values, whose rows are stored as differences to the row above (PNG's filter 2)."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = values.astype(">u2").view(np.uint8).reshape(len(values), -1)
+    rows = rows - np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    head = struct.pack(">IIBBBBB", values.shape[1], len(values), 16, colours, 0, 0, 0)
+    pixels = zlib.compress(b"".join(b"\x02" + row.tobytes() for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("channels", "colours"), [(1, 0), (2, 4), (3, 2), (4, 6)])
+def test_png_of_16_bits_keeps_all_of_them_up_to_the_range(channels, colours, tmp_path):
+    values = RNG.integers(0, 4096, (40, 52, channels), dtype=np.uint16)
+    if channels in (2, 4):
+        values[..., -1] = 65535
+    (tmp_path / "a.png").write_bytes(png_of_16_bits(values, colours))
+    wanted = scaled(values[..., :3] if channels > 2 else values[..., 0])
+    for reading in (TWELVE_BITS, TWELVE_BITS._replace(alpha=(9, 9, 9))):
+        assert np.array_equal(read_image(tmp_path / "a.png", reading=reading), wanted)
+
+
 def test_alpha_and_a_range_hold_together(tmp_path):
     alpha = RNG.integers(0, 65536, (40, 52), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "a.png"), np.dstack([DEEP[..., ::-1], alpha]))
@@ -251,6 +279,22 @@ def test_predictions_and_features_read_as_the_training_did(tmp_path, request, mo
     assert extractor.reading == wanted
     assert torch.equal(extractor(tmp_path / "deep.tif")[0], extractor(scaled(DEEP[..., 0]))[0])
     assert FeatureExtractor("van_b0", (0,), pretrained=file, reading={}).reading == READING
+
+
+def test_testing_reads_as_the_training_did_unless_the_config_says_otherwise(tmp_path, request, monkeypatch, capsys):
+    monkeypatch.chdir(request.config.rootpath)
+    file = checkpoint_of("detection", tmp_path, reading=dict(upright=False))
+    own = read_own_meta(torch.load(file))
+    cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere"})
+    follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+    assert "images are read as in the run that wrote epoch_1.pth: {'upright': False}" in capsys.readouterr().err
+    assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(upright=False)
+    cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere", "reading": dict(alpha=(1, 2, 3))})
+    follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+    words = "images are read by {'alpha': (1, 2, 3)}, and in the run that wrote epoch_1.pth by {'upright': False}"
+    assert words in capsys.readouterr().err
+    assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(alpha=(1, 2, 3))
+    assert Predictor(CONFIGS["detection"], file).reading == Reading(upright=False)
 
 
 def test_the_channels_are_those_of_the_network():

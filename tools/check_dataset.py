@@ -30,6 +30,7 @@ def main() -> int:
     from engine.config import load_config
     from engine.dataset_check import check_dataset, images_of, present
     from engine.findings import counted, described, status, table
+    from engine.reading import chosen_reading
     from engine.tasks import task_for
 
     if Path(args.config).is_dir():
@@ -43,7 +44,7 @@ def main() -> int:
         from engine.finding_pictures import draw_findings
 
         output_folder(args.pictures, "--pictures")
-        drawn = draw_findings(found, Path(args.pictures))
+        drawn = draw_findings(found, Path(args.pictures), chosen_reading(cfg))
         print(f"{drawn} pictures: {args.pictures}", file=sys.stderr)
     code = status(found, args.strict)
     if args.json:

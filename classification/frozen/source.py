@@ -17,9 +17,12 @@ from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of, read_own_meta
 from backbones.weights.fetch import locate
 from backbones.weights.source import read_source
+from backbones.weights.trained_reading import trained_reading
 from classification.frozen.pooling import POOLS, pooled
 from classification.frozen.splits import build_splits, describe_splits, read_config, test_transform
+from classification.task import TASK
 from engine.own_config import config_from
+from engine.reading import as_dict, use_reading
 from engine.splits import datasets_of
 
 DEFAULT = {"input_size": 224, "crop_pct": 0.875, "interpolation": "bicubic"}
@@ -74,6 +77,9 @@ class Source:
         arch, self.weights = arch_and_weights(model, arch)
         stages = resolve_out_indices(stages, len(family_of(arch).ARCHS[arch].depths), "stages")
         cfg = read_config(data, cfg_options)
+        if cfg.get("reading") is None:
+            cfg.reading = as_dict(trained_reading(arch, self.weights)) or None
+            use_reading(cfg, TASK.scope)
         found = test_transform(cfg) or trained_transform(arch, self.weights)
         given = {"input_size": input_size, "crop_pct": crop_pct}
         self.transform = checked(DEFAULT | kept(found) | {key: v for key, v in given.items() if v is not None})

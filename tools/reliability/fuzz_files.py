@@ -124,14 +124,22 @@ def sample_images() -> dict[str, bytes]:
         "rgb.bmp": (rgb, {}),
         "palette.bmp": (rgb.convert("P"), {}),
         "rgb.gif": (rgb, {}),
+        "turned.tiff": (rgb, {"exif": turned}),
+        "inks.tiff": (rgb.convert("CMYK"), {}),
+        "moving.png": (rgb, {"save_all": True, "append_images": [alpha]}),
+        "rgb.avif": (rgb, {}),
+        "rgb.jp2": (rgb, {}),
+        "rgb.ppm": (rgb, {}),
     }
     made = {}
     for name, (image, options) in kinds.items():
         stream = io.BytesIO()
-        kind = {"jpg": "jpeg"}.get(name.split(".")[1], name.split(".")[1])
+        kind = {"jpg": "jpeg", "jp2": "jpeg2000"}.get(name.split(".")[1], name.split(".")[1])
         image.save(stream, kind, **options)
         made[name] = stream.getvalue()
-    return made
+    stream = io.BytesIO()
+    np.save(stream, rows)
+    return {**made, "array.npy": stream.getvalue()}
 
 
 SPECIAL = ("fifo", "folder", "loop", "zero", "absent", "empty", "eps")  # what is no file of an image, named x.jpg
