@@ -21,7 +21,7 @@ from classification.data.table import CsvImages
 from engine.findings import UNUSABLE, Finding
 from engine.formats import class_of
 from engine.own_data import AUTO, FOLDER, READERS, file_for
-from engine.own_data.boxes_csv import COLUMNS, delimiter_of
+from engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells
 from engine.own_data.cache import made_once, place_of
 from engine.own_data.content import Notes
 from engine.own_data.listing import ALL, WORDS, Listing, split_of
@@ -180,8 +180,7 @@ def labels_of_tables(listing: Listing) -> Labels:
     labels: Labels = {}
     for name in listing.named(".csv"):
         text = read_text(listing.path(name))
-        head = next(csv.reader([text.split("\n", 1)[0]], delimiter=delimiter_of(text.split("\n", 1)[0])), [])
-        head = [cell.strip().lower() for cell in head]
+        head = [cell.strip().lower() for cell in first_cells(text.split("\n", 1)[0])]
         places = [next((head.index(one) for one in names if one in head), None) for names in (IMAGE, COLUMNS["class"])]
         if None in places:
             continue

@@ -157,8 +157,21 @@ def write(index: Path, name: str, books: dict[str, Book], notes: Notes) -> dict[
         info = dict(description=f"{split} images, read from {name}", notes=made["notes"])
         made["files"][split] = f"{split}-{tag}.json"
         with replaced_file(index.with_name(made["files"][split])) as beside:
-            beside.write_text(json.dumps(content_of(book, classes, info), allow_nan=False))
+            try:
+                beside.write_text(json.dumps(content_of(book, classes, info), allow_nan=False))
+            except ValueError:
+                raise UserError(f"{odd_entry(book)}: a number is not finite; allowed: numbers") from None
     return made
+
+
+def odd_entry(book: Book) -> str:
+    """Where the first annotation is that JSON cannot hold."""
+    for one in book.annotations:
+        try:
+            json.dumps(one, allow_nan=False)
+        except ValueError:
+            return one["source"]
+    return "an image"
 
 
 def read_index(path: Path) -> dict[str, Any] | None:

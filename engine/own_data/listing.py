@@ -35,7 +35,7 @@ class Listing:
         images: the names of images, sorted.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or the name of an image is no text.
     """
 
     def __init__(self, root: str | Path):
@@ -61,6 +61,9 @@ class Listing:
                     self.files[name if place == "." else f"{place}/{name}"] = (found.st_size, found.st_mtime_ns)
         self.images = sorted(name for name in self.files if name.lower().endswith(SUFFIXES))
         self.known = set(self.images)
+        odd = [name for name in self.images if not is_text(name)]
+        if odd:
+            raise UserError(f"{self.root}: file names that are no text in UTF-8: {shorten(odd)}; allowed: UTF-8")
         self.by_name: dict[str, list[str]] | None = None
         self.by_stem: dict[str, list[str]] | None = None
 
@@ -115,6 +118,14 @@ class Listing:
 
         with ThreadPoolExecutor(THREADS) as pool:
             return {name: found for name, found in pool.map(size, names) if found}
+
+
+def is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def by_key(names, key):

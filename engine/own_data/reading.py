@@ -130,9 +130,9 @@ def read_xml(path: Path, most: int = MOST_BYTES) -> Node:
         parser.Parse(read_bytes(path, most), True)
     except expat.ExpatError as error:
         raise UserError(f"{path}, line {error.lineno}: broken XML ({expat.ErrorString(error.code)})") from None
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (LookupError, ValueError) as error:  # an encoding that nobody knows, or a null byte
         raise UserError(f"{path}: broken XML ({one_line(error)})") from None
     return top.children[0]
 
