@@ -4,7 +4,8 @@ PROCESSES ?= 2
 THREADS ?= 1
 CAPABILITY ?= own
 
-# Tests run in several processes that share the cores. Threads of their own would slow them down; threads that wait
+# Tests run in several processes that share the cores. Neighbours share fixtures, so each process begins with a part in
+# order, and takes from another at the end. Threads of their own would slow them down; threads that wait
 # without giving up their core would do so many times.
 THREADED = OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) \
 	OPENBLAS_NUM_THREADS=$(THREADS) NUMBA_NUM_THREADS=1
@@ -25,7 +26,7 @@ help:
 	@echo "make test   run the tests; on another vector unit: make test CAPABILITY=default, avx2 or avx512"
 	@echo "make test-numeric  run only the tests that compare sums, with the same choice of CAPABILITY"
 	@echo "make kill-test  kill small trainings 260 times, resume them, and compare; writes docs/reliability.md (20 min on 2 cores)"
-	@echo "make fuzz   give 10000 odd inputs to every reader and every public function; writes docs/reliability.md (half an hour)"
+	@echo "make fuzz   give 14000 odd inputs to every reader and every public function; writes docs/reliability.md (some hours)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
@@ -43,10 +44,10 @@ demo-full: setup
 	@.venv/bin/python tools/demo/full.py
 
 test: setup
-	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES)
+	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) --dist worksteal
 
 test-numeric: setup
-	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) -m numeric
+	@$(THREADED) $(INSTRUCTIONS) .venv/bin/python -m pytest -n $(PROCESSES) --dist worksteal -m numeric
 
 kill-test: setup
 	@$(THREADED) .venv/bin/python tools/reliability/kill_test.py --out docs/reliability/kills.json; status=$$?; \

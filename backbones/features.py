@@ -1,6 +1,6 @@
 """FeatureExtractor: the user's images in, an aligned feature pyramid out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from torch import Tensor
 
 from backbones.checks import MIN_SIZE, check_init_cfg, check_int
 from backbones.errors import UserError, shown
-from backbones.images import check_dense, known_range, read_image, to_channels
+from backbones.images import read_pixels
+from backbones.pixels import check_dense, known_range, to_channels
+from backbones.reading import Reading, reading_of
 from backbones.registry import arch_of, create_backbone, family_of
 from backbones.weights import Statistics, statistics
 from backbones.weights.normalisation import check_numbers
+from backbones.weights.trained_reading import trained_reading
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
@@ -61,10 +64,14 @@ class FeatureExtractor:
             size.
         mean, std: normalisation of an image in 0..1: a number for each channel, or one for all. Default: the values
             that the weights were trained with, see ``backbones.weights.statistics``.
+        reading: the rule by which image files are read, such as ``dict(value_range=(0, 4095), upright=False)``, see
+            ``backbones.reading.Reading``. The channels are the network's. Default: the rule that the weights were
+            trained with, where a checkpoint of this project tells it.
         **kwargs: further arguments of ``create_backbone``.
 
     Attributes:
         statistics: mean and std in use. ``statistics.source`` says where they come from.
+        reading: the rule in use, a ``Reading``.
 
     Raises:
         UserError: as ``create_backbone``; also for a device that is not available.
@@ -81,6 +88,7 @@ class FeatureExtractor:
         short_side: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        reading: Mapping[str, Any] | Reading | None = None,
         **kwargs: Any,
     ):
         self.device = check_device("cpu" if device is None else device)
@@ -93,10 +101,12 @@ class FeatureExtractor:
         # Statistics come first: a file that is read for them is kept for create_backbone.
         weights = check_init_cfg(kwargs.get("init_cfg"))[0] if pretrained is None else pretrained
         published = statistics(arch, weights) if mean is None or std is None else None
+        reading = trained_reading(arch, weights) if reading is None else reading_of(reading)
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
         self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
         self.feature_info = net.feature_info
         self.statistics = chosen_statistics(mean, std, published and published.for_channels(net.in_chans), net.in_chans)
+        self.reading = reading._replace(channels=net.in_chans)
         self.mean, self.std = (torch.tensor(values, device=self.device) for values in self.statistics[:2])
 
     def __repr__(self) -> str:
@@ -109,8 +119,9 @@ class FeatureExtractor:
         Args:
             images: one image or a list of images of any sizes from 32x32 pixels up. An image is a path, a PIL image, an
                 array (H, W, C) or (H, W), or a tensor (C, H, W). One tensor (B, C, H, W) is B images. Channels are
-                RGB. Integers are 0..255, uint16 0..65535, floats 0..1. A network of 1 channel gets paths and PIL
-                images in grey, one of 4 channels gets RGBA or CMYK as stored.
+                RGB. Integers are 0..255, uint16 0..65535, floats 0..1, unless the rule has a ``value_range``. A network
+                of 1 channel gets paths and PIL images in grey, one of 4 channels gets RGBA or CMYK as stored, and one
+                of other channels gets TIFF and NumPy files of as many.
 
         Raises:
             UserError: an image cannot be read, is too small, or has another shape or range.
@@ -141,10 +152,10 @@ class FeatureExtractor:
         """One image as the network's input: (C, H, W), resized, normalised, on the device."""
         name, channels = "image", self.net.in_chans
         if isinstance(image, str | Path):
-            name, image = str(image), read_image(image, channels=channels)
+            name, image = str(image), read_pixels(image, reading=self.reading)
         if isinstance(image, Image.Image):
-            image = np.array(to_channels(image, channels, name))
-        image = known_range(tensor_of(image, channels, name), name)
+            image = np.array(to_channels(image, self.reading, name))
+        image = known_range(tensor_of(image, channels, name), name, self.reading)
         if not image.numel():
             raise UserError(f"{name} is empty; allowed: {MIN_SIZE}x{MIN_SIZE} pixels and larger")
         scale = 1.0 if image.is_floating_point() else 255.0

@@ -3,41 +3,72 @@
 import os
 from pathlib import Path
 
-from backbones.errors import UserError
-from backbones.images import SUFFIXES
+from backbones.errors import UserError, shorten
+from backbones.images import ARRAY_SUFFIXES, SUFFIXES
+from backbones.reading import READING, Reading
 
 
-def list_images(paths: list[str | Path]) -> list[Path]:
+def suffixes_of(reading: Reading) -> tuple[str, ...]:
+    """The suffixes of image files. A folder's NumPy files are images for networks that take no pictures."""
+    return SUFFIXES if reading.is_picture else (*SUFFIXES, *ARRAY_SUFFIXES)
+
+
+def list_images(paths: list[str | Path], reading: Reading = READING) -> list[Path]:
     """The given files, and the images below the given folders, sorted; UserError for a folder without images."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = images_below(path)
+            inside = images_below(path, reading)
             if not inside:
-                raise UserError(f"no images in {path}; readable: {', '.join(SUFFIXES)}")
+                raise UserError(f"no images in {path}; readable: {', '.join(suffixes_of(reading))}")
             found += inside
         else:
             found.append(path)
     return found
 
 
-def images_below(folder: str | Path) -> list[Path]:
-    """The images below a folder, sorted. Links to folders are followed.
+def without_arrays(found: list[Path], given: list[str | Path]) -> list[Path]:
+    """The files without NumPy files of folders, for networks of pictures. A file that was given by name stays.
+
+    Args:
+        found: the result of :func:`list_images` for a rule of other channels.
+        given: what was listed.
+
+    Raises:
+        UserError: none is left.
+    """
+    named = set(map(Path, given))
+    kept = [path for path in found if path in named or path.suffix.lower() not in ARRAY_SUFFIXES]
+    if not kept:
+        raise UserError(f"no images in {shorten(given)}; readable: {', '.join(SUFFIXES)}")
+    return kept
+
+
+def images_below(folder: str | Path, reading: Reading = READING) -> list[Path]:
+    """The images below a folder, sorted, by their suffixes in any case. Links to folders are followed.
 
     Hidden files and folders are left out, and the folders that storage devices and archives add.
+
+    Raises:
+        UserError: a folder may not be read.
     """
     found: list[str] = []
     seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    suffixes = suffixes_of(reading)
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
         if real in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not is_hidden(name)]
-        images = (name for name in files if not is_hidden(name) and name.lower().endswith(SUFFIXES))
+        images = (name for name in files if not is_hidden(name) and name.lower().endswith(suffixes))
         found += [os.path.join(parent, name) for name in images]
     return [Path(name) for name in sorted(found, key=lambda name: name.split(os.sep))]
+
+
+def refuse(error: OSError) -> None:
+    raise UserError(f"folder {error.filename} cannot be read ({error.strerror})")
 
 
 def is_hidden(name: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image
 
+from backbones.pixels import picture
 from classification.data.samples import UNSCORED
 from classification.imagenet import word_of
 from classification.metrics import ScoredImages
@@ -53,7 +54,7 @@ class ImagesHook(ExtremesHook):
             lines.append(f"true: {true}, {percent(about['true_score'])}")
         path = Path(about["image"])
         lines.append("/".join(path.parts[-2:]))
-        return Tile(picture(dataset[image.index]["inputs"]), lines, GREEN if about["right"] else RED)
+        return Tile(picture_of(dataset[image.index]["inputs"]), lines, GREEN if about["right"] else RED)
 
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
         classes = dataset.metainfo["classes"]
@@ -70,7 +71,7 @@ def name_of(dataset: Any, index: int) -> str:
     return str(samples[index][0]) if samples is not None else f"image {index}"
 
 
-def picture(inputs: Any) -> Image.Image:
-    """The image of an item's ``inputs``: uint8 (1 or 3, H, W), or the last of several crops (N, 3, H, W)."""
+def picture_of(inputs: Any) -> Image.Image:
+    """The image of an item's ``inputs``: uint8 (C, H, W), or the last of several crops (N, C, H, W)."""
     crop = inputs[-1] if inputs.ndim == 4 else inputs
-    return Image.fromarray(crop.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
+    return picture(crop.permute(1, 2, 0).numpy())

@@ -1,13 +1,15 @@
 """Classification, for tools, runs and ``engine.Predictor``."""
 
 import numpy as np
-from PIL import Image
 
 from backbones.errors import UserError
-from backbones.images import read_image
+from backbones.pixels import picture
+from backbones.reading import reading_of
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
+from classification.data.images import decoded
 from classification.data.own_data import apart
+from classification.data.transforms import size_of, transformable
 from classification.extremes import ImagesHook
 from classification.imagenet import word_of
 from classification.model import Classifier
@@ -49,12 +51,14 @@ class Classification(Task):
         return list(dataset.get("classes") or [f"class {i}" for i in range(cfg.model.num_classes)])
 
     def preprocessing(self, cfg):
-        transform = build_transform(cfg.test_dataloader.dataset.transform)
+        dataset = cfg.test_dataloader.dataset
+        reading = reading_of(dataset.get("reading"))
+        transform = build_transform(dataset.transform, reading.channels)
 
         def run(image):
             name = "image" if isinstance(image, np.ndarray) else str(image)
-            image = Image.fromarray(image) if isinstance(image, np.ndarray) else read_image(image)
-            check_size(name, image.height, image.width)
+            image = transformable(image) if isinstance(image, np.ndarray) else decoded(image, None, reading)
+            check_size(name, *size_of(image)[::-1])
             return {"inputs": as_tensor(transform(image))}
 
         return run
@@ -124,7 +128,7 @@ class Classification(Task):
         has_label = "data_samples" in sample
         title = metainfo["classes"][int(sample["data_samples"])] if has_label else ""
         titles = [title if has_label else "x".join(map(str, crop.shape[:0:-1])) for crop in crops]
-        return side_by_side([enlarged(Image.fromarray(crop.permute(1, 2, 0).numpy())) for crop in crops], titles)
+        return side_by_side([enlarged(picture(crop.permute(1, 2, 0).numpy())) for crop in crops], titles)
 
 
 def enlarged(image):

@@ -52,7 +52,12 @@ def use_images(cfg: Any, folder: str | Path, names: Sequence[str]) -> None:
     classes = folders_of(Path(folder), names)
     there = set(class_folders(Path(folder)))
     cfg.test_dataloader.dataset = ConfigDict(
-        type="ImageFolder", data_root=str(folder), folder=".", classes=classes, transform=given.transform
+        type="ImageFolder",
+        data_root=str(folder),
+        folder=".",
+        classes=classes,
+        transform=given.transform,
+        reading=given.get("reading"),
     )
     for metric in metrics_of(cfg):
         allowed = metric.get("subset") or range(len(classes))

@@ -12,6 +12,7 @@ from backbones import UserError
 from backbones.errors import shorten
 from detection.coco_entries import Annotations, summary
 from engine.coco_schema import Flawed
+from engine.own_data.reading import no_garbage
 from engine.splits import under_root
 
 LARGE = 1 << 22  # bytes of a file that is not read for its categories alone
@@ -59,7 +60,8 @@ def read_content(path: Path, summarise: Callable[[dict], Any]) -> Any:
         others = sorted(p.name for p in path.parent.glob("*.json")) if path.parent.is_dir() else []
         there = f"json files there: {shorten(others)}" if others else "there is no json file in that folder"
         raise UserError(f"no annotation file {path}; {there}") from None
-    return parse(path, stat.st_mtime_ns, stat.st_size, summarise)
+    with no_garbage():
+        return parse(path, stat.st_mtime_ns, stat.st_size, summarise)
 
 
 @lru_cache(maxsize=8)

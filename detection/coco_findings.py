@@ -7,11 +7,13 @@ from typing import Any
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES, orientation_of, upright_size
+from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations
 from detection.coco_file import image_folder, read_annotations
 from detection.object_findings import object_findings
 from engine.findings import UNUSABLE, WARNING, Finding, Place, caught, found_in
 from engine.inside import check_inside
+from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
@@ -43,7 +45,7 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     folder = image_folder(dataset)
     yield from caught("image-outside", check_inside, ann_file, "file_name", coco.file_names, folder, root)
     yield from absent_images(coco, ann_file, folder)
-    yield from other_sizes(coco, ann_file, folder, thorough)
+    yield from other_sizes(coco, ann_file, folder, thorough, reading_of_dataset(dataset))
     yield from class_findings(coco, ann_file, classes, split)
     if coco.problems:
         return
@@ -87,7 +89,9 @@ def absent_images(coco: Annotations, ann_file: Path, folder: Path) -> Iterator[F
         yield from found_in("image-absent", UNUSABLE, of, absent)
 
 
-def other_sizes(coco: Annotations, where: Path, folder: Path, thorough: bool = False) -> Iterator[Finding]:
+def other_sizes(
+    coco: Annotations, where: Path, folder: Path, thorough: bool = False, reading: Reading = READING
+) -> Iterator[Finding]:
     """Compares images with the sizes in the file: up to 50, evenly spread, or all. Each is compared when it is loaded.
 
     An unreadable image has no size here. Its loading says so, and a run may go on without it.
@@ -96,7 +100,7 @@ def other_sizes(coco: Annotations, where: Path, folder: Path, thorough: bool = F
     others, message = [], ""
     for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
         try:
-            found = upright_size(folder / name)
+            found = upright_size(folder / name, reading)
         except UserError:
             continue
         if tuple(found) != tuple(size):

@@ -4,7 +4,8 @@ from typing import Any
 
 from mmcv import transforms
 from mmdet.datasets import DSDLDetDataset, OpenImagesDataset
-from mmdet.registry import TRANSFORMS
+from mmdet.models import DetDataPreprocessor
+from mmdet.registry import MODELS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
@@ -12,6 +13,7 @@ from detection import masks, named_coco, panoptic  # noqa: F401, which register 
 from detection.coco_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
+from engine.bands import AnyChannels
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, class_of, formats_of, register_format
 from engine.images import OneReader
@@ -84,6 +86,11 @@ class FixedClasses(Format):
             raise UserError(
                 f"classes=[{shorten(names)}]: {kind} takes its classes from its own files; allowed: classes=None"
             )
+
+
+@MODELS.register_module()
+class DetBandsPreprocessor(AnyChannels, DetDataPreprocessor):
+    """mmdet's preprocessor for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()

@@ -15,7 +15,7 @@ from detection.run_lengths import run_lengths
 from engine.draw import draw_instances, make_palette
 from engine.extremes import ExtremesHook, Judged
 from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, triptych
+from engine.triptych import COLUMNS, SIZE, reading_in, triptych
 
 
 @HOOKS.register_module()
@@ -65,7 +65,7 @@ class ObjectImagesHook(ExtremesHook):
         info, facts = dataset.get_data_info(image.index), image.facts
         if "maps" in facts:
             palette = dataset.metainfo.get("palette") or make_palette(len(dataset.metainfo["classes"]))
-            return panoptic_extremes.tile(info["img_path"], image.quality, facts, palette)
+            return panoptic_extremes.tile(info["img_path"], image.quality, facts, palette, reading_in(dataset))
         found, classes = facts["found"], [str(name) for name in dataset.metainfo["classes"]]
         palette = dataset.metainfo.get("palette") or make_palette(len(classes))
         truth = [one for one in info["instances"] if not one["ignore_flag"]]
@@ -85,7 +85,8 @@ class ObjectImagesHook(ExtremesHook):
         ]
         errors = ", ".join(f"{count} {name}" for name, count in facts["errors"].items())
         line = f"F1 {image.quality:.2f} at score {self.score:g}: {facts['hits']} of {facts['objects']} found"
-        return triptych(info["img_path"], drawings, [line, errors or "no errors"], good=image.quality >= 0.5)
+        lines = [line, errors or "no errors"]
+        return triptych(info["img_path"], drawings, lines, image.quality >= 0.5, reading_in(dataset))
 
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
         names = ("segments", "hits", "extra") if "maps" in image.facts else ("objects", "hits", "errors")

@@ -8,14 +8,13 @@ import numpy as np
 
 from detection.coco_file import read_content
 from engine.coco_masks import is_polygon
-from engine.findings import NOTE, WARNING, Finding, Place, found_in
+from engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
 from engine.images import kind_of
 
 BEYOND = 1.0  # pixels by which a box may leave its image, by rounding
 APART = 2.0  # pixels by which a box may differ from its polygons, by rounding
 TINY, MANY_TINY = 8.0, 0.25  # pixels of the training image; the share of objects from which the size is in question
 POLYGONS_LOOKED_AT, MOST_POINTS = 20_000, 200  # every edge is compared with every other
-EXAMPLES = 5
 
 
 class Objects(NamedTuple):
@@ -145,7 +144,8 @@ def tiny_objects(dataset: Any, split: str, ann_file: Path, objects: Objects, fol
         share = f"{len(tiny) / len(sides):.0%} of {len(sides):,} objects"
         text = f"{ann_file}: {share} are below {TINY:g}x{TINY:g} pixels in images resized to {longer}x{shorter}"
         cure = "train on larger images (scale of Resize) or on crops; predict with --tile"
-        yield from found_in("object-tiny", WARNING, text, objects.labels(tiny), cure, objects.places(tiny, folder))
+        labels, places = objects.labels(tiny[:EXAMPLES]), objects.places(tiny, folder)
+        yield from found_in("object-tiny", WARNING, text, labels, cure, places, len(tiny))
 
 
 def scale_of(pipeline: Sequence[Any]) -> tuple[int, int] | None:

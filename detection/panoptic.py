@@ -25,6 +25,7 @@ from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_nam
 from engine.findings import UNUSABLE, Finding, caught, found_in
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
+from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
@@ -182,7 +183,7 @@ class PanopticFormat(Format):
         yield from caught("image-outside", check_inside, ann_file, "file_name", content.file_names, images, root)
         yield from caught("map-outside", check_inside, ann_file, "file_name", content.map_names, maps, root)
         yield from absent_images(content, ann_file, images)
-        yield from other_sizes(content, ann_file, images, thorough)
+        yield from other_sizes(content, ann_file, images, thorough, reading_of_dataset(dataset))
         if split != "test":
             yield from map_findings(content, ann_file, maps, thorough)
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from backbones.images import opened
+from backbones.reading import Reading
 from detection.panoptic_result import segments_of
 from engine.draw import percent, tint_segments
 from engine.results import Segment
@@ -63,14 +64,14 @@ def truth_of(info: dict[str, Any], names: Sequence[str], things: int) -> tuple[n
     return numbered, segments
 
 
-def tile(path: str, quality: float, facts: dict[str, Any], palette: Sequence[Any]) -> Tile:
-    """The image with the segments of the ground truth and of the prediction."""
+def tile(path: str, quality: float, facts: dict[str, Any], palette: Sequence[Any], reading: Reading) -> Tile:
+    """The image, read by a rule, with the segments of the ground truth and of the prediction."""
     drawings = [partial(draw, segments=facts["maps"][name], palette=palette) for name in ("truth", "found")]
     lines = [
         f"PQ {percent(quality)}: {facts['hits']} of {facts['segments']} matched",
         f"{facts['extra']} others predicted",
     ]
-    return triptych(path, drawings, lines, good=quality >= 0.5)
+    return triptych(path, drawings, lines, quality >= 0.5, reading)
 
 
 def draw(image: Image.Image, segments: tuple[np.ndarray, Sequence[Segment]], palette: Sequence[Any]) -> Image.Image:

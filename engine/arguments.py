@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from backbones.errors import UserError, shown
 from backbones.features import check_device
 from backbones.files import is_path
-from backbones.images import check_dense, known_range, to_rgb
+from backbones.images import as_pixels
+from backbones.pixels import as_8_bits, check_dense, to_channels
+from backbones.reading import READING, Reading
 from engine.cli import CONFIG_SUFFIXES
 from engine.num_classes import AGNOSTIC
 from engine.options import flat, parse_options
@@ -99,28 +101,25 @@ def names_of(content: dict[str, Any], own: dict[str, Any], source: str) -> Seque
     return names
 
 
-def pixels_of(image: Image.Image | np.ndarray | Tensor) -> np.ndarray:
-    """An image in memory as uint8 RGB (H, W, 3).
+def pixels_of(image: Image.Image | np.ndarray | Tensor, reading: Reading = READING) -> np.ndarray:
+    """An image in memory as uint8 (H, W, C), C being the rule's channels. Three channels are RGB.
 
     Raises:
         UserError: the image has another shape, or values outside their range.
     """
+    channels = reading.channels
     if isinstance(image, Image.Image):
-        return np.asarray(to_rgb(image, "image"))
+        return as_pixels(to_channels(image, reading, "image"))
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "uif" or image.dtype.itemsize > 8:
             raise UserError(f"image has values of type {image.dtype}; allowed: integers or floats")
-        image = image.astype(image.dtype.newbyteorder("="), copy=False)
-        array = image[..., None].repeat(3, -1) if image.ndim == 2 else image
-        tensor = torch.from_numpy(np.require(array, requirements=["C", "W"])) if array.ndim == 3 else None
+        array = image[..., None].repeat(channels, -1) if image.ndim == 2 and reading.is_picture else image
     else:
         if isinstance(image, Tensor):
             check_dense(image, "image")
-        tensor = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
-    if tensor is None or tensor.shape[2] != 3:
+        array = image.permute(1, 2, 0).cpu() if isinstance(image, Tensor) and image.ndim == 3 else None
+    if array is None or array.ndim != 3 or array.shape[2] != channels:
         got = tuple(getattr(image, "shape", ())) or type(image).__name__
-        raise UserError(f"image is {got}; allowed: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)")
-    tensor = known_range(tensor, "image")
-    if tensor.is_floating_point():
-        tensor = (tensor * 255).round().clamp(0, 255)
-    return tensor.to(torch.uint8).numpy()
+        forms = f"an array (H, W, {channels}) or a tensor ({channels}, H, W)"
+        raise UserError(f"image is {got}; allowed: a path, a PIL image, {forms}")
+    return as_8_bits(array, "image", reading)

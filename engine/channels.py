@@ -10,12 +10,14 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
+from backbones.checks import check_int
 from backbones.errors import UserError, shown
 from backbones.pyramid import PyramidBackbone
 from engine.console import say_note
 
 BACKBONE = "backbone"
 PYRAMID_CHANNELS = 256  # channels of each scale of a simple pyramid
+MOST_MAPS = 1000  # of a neck; more are a mistake
 # mmdet's necks that take the maps in another way: from the coarsest on, or the coarsest alone.
 FROM_COARSEST, COARSEST = ("YOLOV3Neck",), ("CTResNetNeck", "DilatedEncoder")
 
@@ -86,11 +88,18 @@ def insert_pyramid(owner: ConfigDict, net: PyramidBackbone, scales: tuple[int, .
 
 
 def outputs(neck: ConfigDict, maps: list[int]) -> list[int]:
-    """Channels of the maps that a neck returns."""
+    """Channels of the maps that a neck returns.
+
+    Raises:
+        UserError: the neck is no dict, or their number or channels are no number.
+    """
     if not isinstance(neck, dict):
         raise UserError(f"model.neck is {shown(neck)}; allowed: dict(type=..., ...), a list of these, None")
     channels = neck.get("out_channels", maps)
-    return [channels] * neck.get("num_outs", len(maps)) if isinstance(channels, int) else list(channels)
+    if isinstance(channels, list | tuple):
+        return list(channels)
+    check_int("model.neck.out_channels", channels, 1, None)
+    return [channels] * check_int("model.neck.num_outs", neck.get("num_outs", len(maps)), 1, MOST_MAPS)
 
 
 def fill(part: Any, role: str, maps: list[int], check: bool) -> None:

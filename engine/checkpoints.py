@@ -12,6 +12,8 @@ from backbones.errors import UserError, shorten
 from backbones.weights import own_meta, tensors_of, with_our_names
 from backbones.weights.fit import differences
 from backbones.weights.load import unchanged_on_error
+from backbones.weights.widen import can_widen, rule_in_words, widened
+from engine.console import say_note
 from engine.normalisation import statistics_of
 from engine.structure import follow_structure
 from engine.tasks import task_of
@@ -136,6 +138,8 @@ def load_state(
         follow_structure(model, state, own, exact)
         state = with_our_names(model, state, source)
         target = model.state_dict()
+        if not exact:
+            state = widened_state(state, target, source)
         missing = [name for name in target if name not in state and not name.endswith("num_batches_tracked")]
         unexpected = [name for name in state if name not in target]
         shapes = {
@@ -151,6 +155,17 @@ def load_state(
     fits = {name: value for name, value in state.items() if name in target and name not in shapes}
     model.load_state_dict(fits, strict=False)
     return left_out
+
+
+def widened_state(state: dict[str, Any], target: dict[str, Tensor], source: str) -> dict[str, Any]:
+    """A state dict whose first convolution of RGB fits a backbone of other channels. A note tells what was done."""
+    wide = dict(state)
+    for name, ours in target.items():
+        stored = state.get(name)
+        if isinstance(stored, Tensor) and can_widen(name.removeprefix("backbone."), stored, ours):
+            wide[name] = widened(stored, ours.shape[1])
+            say_note(f"{source}: {name}, {rule_in_words(ours.shape[1])}")
+    return wide
 
 
 def other_classes(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:

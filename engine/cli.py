@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from backbones.files import FAULTS
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
 SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
+HOME = re.compile(r"^([-\w.]+=)?~(?=/|$)")  # the user's home, as an argument or the value of an option
 PIPE = 141  # the status of a program whose reader has gone
 HEAD_START = 2.0  # seconds that other processes wait, so process 0 prints an error first and the launcher ends them
 
@@ -126,10 +127,22 @@ def output_folder(path: str | Path, option: str = "--out") -> Path:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with errors like the tools' other errors: one line, exit status 2."""
+    """An argument parser with errors like the tools' other errors: one line, exit status 2.
+
+    ``~`` at the start of a path is the user's home, as in ``--out=~/results`` and ``data_root=~/data``, where the shell
+    leaves it.
+    """
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        args = sys.argv[1:] if args is None else args
+        return super().parse_known_args([HOME.sub(in_home, str(arg)) for arg in args], namespace)
 
     def error(self, message: str) -> None:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def in_home(found: re.Match) -> str:
+    return (found[1] or "") + os.path.expanduser("~")
 
 
 def count(text: str) -> int:
@@ -210,6 +223,15 @@ def given_tiles(args: argparse.Namespace) -> Any:
     if args.tile is None and args.tile_overlap is None:
         return None
     return tiles_of(args.tile, args.tile_overlap, ("--tile", "--tile-overlap"))
+
+
+def add_download_option(parser: argparse.ArgumentParser) -> None:
+    """``--download``, for every tool that reads images."""
+    parser.add_argument(
+        "--download",
+        metavar="FOLDER",
+        help="images may also be addresses of https; they are downloaded into this folder, each once",
+    )
 
 
 def add_safe_option(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@
 - ``mean="weights"`` and ``std="weights"`` become the statistics of the loaded weights.
 - ``pretrained=True`` becomes the name of the arch's first weights.
 - Schedules and averages that count optimiser steps learn how many batches a step accumulates.
+- The rule ``reading`` goes to every loading step and data set.
 - Options of one word, such as ``class_weight`` and ``ema``, become the parts of the config that carry them out.
 
 A typed number stays. A run whose config was not completed fails, since no module takes a word. The completed config
@@ -23,11 +24,13 @@ from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
+from engine.bands import use_channels
 from engine.channels import BACKBONE, complete_channels
 from engine.class_weights import use_class_weights
 from engine.mistakes import type_hint
 from engine.parts import check_kinds
 from engine.rates import follow_accumulation
+from engine.reading import use_reading
 from engine.register import build_any
 from engine.splits import complete_loaders
 from engine.tasks import task_for
@@ -54,6 +57,8 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     check_kinds(cfg)
     task = task_for(cfg)
     check_options_of_task(cfg, task.name)
+    use_reading(cfg, task.scope_of(cfg))
+    use_channels(cfg)
     task.complete(cfg)
     check_values(cfg)
     complete_loaders(cfg)

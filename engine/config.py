@@ -42,7 +42,7 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "classes", "input_size", "max_unreadable", "track"}
+    | {"data_root", "classes", "input_size", "max_unreadable", "reading", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
     | {"data_format", *OWN_DATA}
     | set(OPTIONS)

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backbones.errors import UserError, printable, shorten
+from backbones.errors import UserError, printable
 from engine.console import say_note
 
 UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
 SEVERITIES = (UNUSABLE, WARNING, NOTE)  # the worst first
-EXAMPLES = 5  # that a finding keeps
+EXAMPLES, SHOWN = 5, 3  # entries that a finding keeps, and that its message names
 
 
 class Place(NamedTuple):
@@ -49,19 +49,28 @@ class Finding(NamedTuple):
 
 
 def found_in(
-    id: str, severity: str, text: str, examples: Sequence[Any], cure: str = "", places: Iterable[Place] = ()
+    id: str,
+    severity: str,
+    text: str,
+    examples: Sequence[Any],
+    cure: str = "",
+    places: Iterable[Place] = (),
+    count: int | None = None,
 ) -> Iterator[Finding]:
     """A finding of several entries, or nothing if there are none.
 
     Args:
         id, severity, cure, places: as for :class:`Finding`.
         text: the message, but for the first examples. ``{count}`` stands for their number.
-        examples: all entries, or their names.
+        examples: all entries, or the first of them.
+        count: how many entries there are; None for as many as ``examples``.
     """
-    if len(examples):
+    count = len(examples) if count is None else count
+    if count:
         few = tuple(map(str, examples[:EXAMPLES]))
-        message = f"{text.format(count=len(examples))}: {shorten(examples)}"
-        yield Finding(id, severity, message, cure, len(examples), few, tuple(places)[:EXAMPLES])
+        rest = "" if count <= SHOWN else f", ... ({count:,} in all)"
+        message = f"{text.format(count=f'{count:,}')}: {', '.join(few[:SHOWN])}{rest}"
+        yield Finding(id, severity, message, cure, count, few, tuple(places)[:EXAMPLES])
 
 
 def caught(id: str, check: Callable[..., Any], *args: Any) -> Iterator[Finding]:

@@ -51,10 +51,12 @@ def follow_statistics(model: nn.Module, cfg: Config, own: dict[str, Any] | None,
 
 
 def is_rgb(preprocessor: nn.Module, cfg: Config) -> bool:
-    """Whether the preprocessor's numbers are in the order RGB.
+    """Whether the preprocessor's numbers are in the order RGB, or in the file's order where they are not three.
 
     mm's transforms read files as BGR. Only ``bgr_to_rgb`` changes the order.
     """
+    if preprocessor.mean.numel() != 3:
+        return True
     model = cfg.model
     while "module" in model:  # in test-time augmentation
         model = model["module"]

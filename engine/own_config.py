@@ -18,7 +18,9 @@ DATASET = ("classes", "metainfo")  # kept of the data set, beside its type and p
 
 
 def config_from(content: Any, source: str | Path) -> Config:
-    """The part of a run's completed config that predicting needs: the model, the test preprocessing, the classes.
+    """The part of a run's completed config that predicting needs.
+
+    These are the model, the test preprocessing, the rule by which images are read, and the classes.
 
     Everything else is left out, e.g. training, hooks, evaluators.
 
@@ -45,6 +47,8 @@ def config_from(content: Any, source: str | Path) -> Config:
         cfg.model = model
         if content.get("data_preprocessor") is not None:
             cfg.data_preprocessor = only_registered(part(content, "data_preprocessor"), "data_preprocessor")
+        if content.get("reading") is not None:
+            cfg.reading = only_registered(part(content, "reading"), "reading")
         cfg.test_dataloader = testing_of(part(content, "test_dataloader"))
     return cfg
 
@@ -85,6 +89,8 @@ def testing_of(loader: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: dataset[name] for name in DATASET if name in dataset}
     if not isinstance(kept.get("metainfo") or {}, Mapping):
         raise UserError(f"{place}.metainfo is {kept['metainfo']!r}; allowed: a dict")
+    if dataset.get("reading") is not None:
+        kept["reading"] = only_registered(part(dataset, "reading", f"{place}."), f"{place}.reading")
     if dataset.get("type") is not None:
         kept["type"] = check_type(dataset["type"], f"{place}.type")
     if "pipeline" in dataset:

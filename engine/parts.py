@@ -75,3 +75,8 @@ def is_kind(value: Any, kind: str) -> bool:
     if kind == TEXTS:  # mmengine takes one text, too
         return all(isinstance(one, str) for one in value) if isinstance(value, list | tuple) else isinstance(value, str)
     return isinstance(value, {TEXT: str, FLAG: bool}.get(kind, Mapping))
+
+
+def kind_of(step: dict[str, Any]) -> str:
+    """The class name in the config of a part that has a ``type``, without its scope."""
+    return str(step["type"] if isinstance(step["type"], str) else step["type"].__name__).split(".")[-1]

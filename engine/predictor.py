@@ -16,6 +16,7 @@ from backbones.checks import check_int
 from backbones.errors import UserError
 from backbones.features import ImageLike
 from backbones.images import read_image
+from backbones.pixels import picture
 from backbones.weights import read_checkpoint, read_own_meta
 from backbones.weights.fetch import locate
 from engine.arguments import check_given, device_of, names_of, options_of, pixels_of, refuse_contradictions
@@ -27,6 +28,7 @@ from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
 from engine.own_config import building, carries_config, config_from
 from engine.published import published_model
+from engine.reading import reading_of_dataset, use_reading
 from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
@@ -65,6 +67,8 @@ class Predictor:
         model: the network, in eval mode on ``device``.
         names: the class names, by index. A class that is named by its WordNet id has the word for it, "tench".
         palette: an RGB colour, 0..255, for each class.
+        reading: the rule by which image files are read, a ``backbones.reading.Reading``: that of the training, unless
+            ``cfg_options`` say another, such as ``reading.upright=False``.
 
     Raises:
         UserError: a file is absent or cannot be read, a checkpoint carries no config or one that would run code,
@@ -139,6 +143,8 @@ class Predictor:
             if self.cfg.get("test_dataloader"):
                 self.cfg.test_dataloader.batch_size = self.batch_size
             self.task.use_tiles(self.cfg, self.tiles)
+        use_reading(self.cfg, self.task.scope_of(self.cfg))
+        self.reading = reading_of_dataset(self.cfg.test_dataloader.dataset)
         self.model = self.task.build_model(self.cfg)
         with self.task.scoped(self.cfg):
             self.prepare = self.task.preprocessing(self.cfg)
@@ -150,8 +156,9 @@ class Predictor:
         Args:
             images: one image or several, of any sizes from 32x32 pixels up. An image is a path, a PIL image, an array
                 (H, W, 3) or (H, W), or a tensor (3, H, W). One tensor (B, 3, H, W) is B images. Channels are RGB.
-                Integers are 0..255, uint16 0..65535, floats 0..1. A file is turned upright by its EXIF data. A PIL
-                image is not turned.
+                Integers are 0..255, uint16 0..65535, floats 0..1, unless ``reading`` has a range. A file is read by
+                the rule ``reading``, which turns photographs upright by default. A PIL image is not turned. A network
+                of other channels takes arrays, tensors, TIFF and NumPy files of as many.
 
         Returns:
             ``Scores``, ``Instances`` or ``ClassMap`` of ``engine.results``: one result for a single image, else a list.
@@ -194,7 +201,7 @@ class Predictor:
     def sample(self, image: ImageLike) -> dict[str, Any] | UserError:
         """The preprocessed sample of an image, or the error of an image that cannot be read."""
         try:
-            return self.prepare(image if isinstance(image, str | Path) else pixels_of(image))
+            return self.prepare(image if isinstance(image, str | Path) else pixels_of(image, self.reading))
         except UserError as error:
             return error
 
@@ -208,8 +215,14 @@ class Predictor:
         return [self.task.result(output, self.names) for output in outputs]
 
     def draw(self, image: ImageLike, result: Result) -> Image.Image:
-        """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor."""
-        image = read_image(image) if isinstance(image, str | Path) else Image.fromarray(pixels_of(image))
+        """A result drawn on its image, RGB. ``image`` is one image, as for a call of the predictor.
+
+        Of more than three channels the first three are shown as RGB.
+        """
+        if isinstance(image, str | Path):
+            image = read_image(image, reading=self.reading)
+        else:
+            image = picture(pixels_of(image, self.reading))
         self.check_result(result)
         size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
         if tuple(size) != image.size[::-1]:

@@ -75,8 +75,16 @@ def datasets_of(cfg: Any, split: str) -> Iterator[Any]:
 
 
 def under_root(dataset: Any, path: str) -> Path:
-    """A path of a data set. A relative path lies in the data set's ``data_root``, as in mmengine."""
-    return Path(dataset.get("data_root") or "") / path
+    """A path of a data set. A relative path lies in the data set's ``data_root``, as in mmengine.
+
+    Raises:
+        UserError: one of the two is no text.
+    """
+    root = dataset.get("data_root") or ""
+    for given in (root, path):
+        if not isinstance(given, str | Path):
+            raise UserError(f"{dataset.get('type')}: a path is {given!r}; allowed: a text")
+    return Path(root) / path
 
 
 def complete_loaders(cfg: Any) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from backbones.images import read_image
+from backbones.reading import READING, Reading
 from engine.draw import side_by_side
 from engine.sheet import Tile
 
@@ -17,7 +19,11 @@ GREEN, RED = (70, 170, 90), (215, 70, 60)
 
 
 def triptych(
-    path: str | Path, drawings: list[Callable[[Image.Image], Image.Image]], lines: list[str], good: bool
+    path: str | Path,
+    drawings: list[Callable[[Image.Image], Image.Image]],
+    lines: list[str],
+    good: bool,
+    reading: Reading = READING,
 ) -> Tile:
     """A tile of three pictures.
 
@@ -26,8 +32,16 @@ def triptych(
         drawings: draw the ground truth and the prediction on the image, which is scaled before to the width ``SHOWN``.
         lines: of the caption.
         good: whether the frame is green, and not red.
+        reading: the rule by which the data set reads the image.
     """
-    image = read_image(path).convert("RGB")
+    image = read_image(path, reading=reading)
     image = image.resize((SHOWN, max(1, round(image.height * SHOWN / image.width))), Image.Resampling.BICUBIC)
     pictures = side_by_side([image, *(draw(image) for draw in drawings)], TITLES)
     return Tile(pictures, [*lines, "/".join(Path(path).parts[-2:])], GREEN if good else RED)
+
+
+def reading_in(dataset: Any) -> Reading:
+    """The rule by which a data set of mm's reads images: that of its loading step."""
+    inner = next(iter(getattr(dataset, "datasets", [dataset])))
+    steps = getattr(getattr(inner, "pipeline", None), "transforms", ())
+    return next((step.reading for step in steps if hasattr(step, "reading")), READING)

@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 from mmcv import transforms
 from mmseg.datasets import ADE20KDataset, BaseSegDataset
-from mmseg.registry import DATASETS, TRANSFORMS
+from mmseg.models import SegDataPreProcessor
+from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
 from backbones.images import upright_size
+from engine.bands import AnyChannels
 from engine.console import say_note
 from engine.draw import make_palette
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
+from engine.reading import reading_of_dataset
 from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
 from segmentation.legend import IGNORE, checked_legend
 from segmentation.mask_checks import check_one_class
@@ -86,6 +89,11 @@ class MaskFolderDataset(BaseSegDataset):
 @TRANSFORMS.register_module()
 class LoadImageFromFile(OneReader, transforms.LoadImageFromFile):
     """mmcv's LoadImageFromFile with our reader: the same pixels in all tasks, and errors that name the file."""
+
+
+@MODELS.register_module()
+class SegBandsPreprocessor(AnyChannels, SegDataPreProcessor):
+    """mmseg's preprocessor for images of any number of channels."""
 
 
 @TRANSFORMS.register_module()
@@ -178,7 +186,7 @@ def classes_of(dataset: Any) -> tuple[str, ...]:
     return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
 
 
-def reading_of(dataset: Any) -> tuple[int, bool, dict | None]:
+def mask_reading(dataset: Any) -> tuple[int, bool, dict | None]:
     """How :func:`read_mask` reads the masks of a data set: the number of classes, reduce_zero_label and the legend."""
     legend = dataset.get("legend")
     known = None if legend is None else checked_legend(legend)
@@ -206,14 +214,14 @@ class MaskFolderFormat(Format):
         masks = under_root(dataset, (dataset.get("data_prefix") or {}).get("seg_map_path") or "")
         if not dataset.get("pairs") and not dataset.get("ann_file"):
             say_lone_masks(files, masks)
-        how = reading_of(dataset)
+        how = mask_reading(dataset)
         found: set[int] = set()
         step = -(-len(files) // MASKS_LOOKED_AT)
         for image, mask in files[::step]:
             labels = read_mask(mask, *how)
             found.update(np.unique(labels).tolist())
             try:
-                width, height = upright_size(image)
+                width, height = upright_size(image, reading_of_dataset(dataset))
             except UserError:  # its loading says so, and a run may go on without the image
                 continue
             check_same_size(mask, labels, height, width)
@@ -224,7 +232,7 @@ class MaskFolderFormat(Format):
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
-        how = reading_of(dataset)
+        how = mask_reading(dataset)
         total = np.zeros(IGNORE + 1, np.int64)
         for _, mask in files_of(dataset):
             labels = read_mask(mask, *how)

@@ -11,7 +11,7 @@ from PIL import Image
 from engine.draw import make_palette, percent, tinted
 from engine.extremes import ExtremesHook, Judged
 from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, triptych
+from engine.triptych import COLUMNS, SIZE, reading_in, triptych
 from segmentation.data import IGNORE
 from segmentation.metrics import FullIoUMetric
 
@@ -49,7 +49,7 @@ class MapImagesHook(ExtremesHook):
         order = sorted(facts["ious"], key=facts["ious"].get)[:WORST]
         worst = ", ".join(f"{classes[i]} {percent(facts['ious'][i])}" for i in order)
         lines = [f"mIoU {percent(image.quality)}", f"lowest: {worst}"]
-        return triptych(facts["path"], drawings, lines, good=image.quality >= 0.5)
+        return triptych(facts["path"], drawings, lines, image.quality >= 0.5, reading_in(dataset))
 
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
         classes = dataset.metainfo["classes"]

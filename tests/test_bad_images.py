@@ -10,7 +10,8 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from backbones import UserError
-from backbones.images import check_image, read_image, upright_size
+from backbones.images import read_image, upright_size
+from backbones.plain_files import check_image
 
 KINDS = ["absent.jpg", "text.jpg", "empty.png", "cut.jpg", "cut.png"]
 

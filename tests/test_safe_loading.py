@@ -22,7 +22,8 @@ from PIL import EpsImagePlugin, Image
 
 from backbones import UserError, create_backbone
 from backbones.images import FORMATS as FORMATS_READ
-from backbones.images import check_image, read_image, upright_size
+from backbones.images import read_image, upright_size
+from backbones.plain_files import check_image
 from engine import safe_loading
 from engine.cli import run_tool
 from engine.config import load_config

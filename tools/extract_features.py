@@ -2,6 +2,8 @@
 
 python tools/extract_features.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR] [--pca]
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
+
+An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
 
 import engine.start  # noqa: F401
@@ -20,24 +22,32 @@ from backbones import WEIGHTS, FeatureExtractor, UserError, list_archs
 from backbones.errors import unknown
 from backbones.features import pca_colours
 from backbones.image_files import list_images, output_stems
-from engine.cli import Parser, output_folder, run_tool
+from backbones.reading import Reading
+from engine.addresses import local
+from engine.cli import Parser, add_download_option, output_folder, run_tool
+from engine.options import parse_options
 from engine.places import place_of
 
+ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def main() -> None:
     args = parse_args()
-    paths = list_images(args.images)
+    given = local(args.images, args.download)
+    list_images(given.paths, ANY_CHANNELS)  # says what is absent before weights are read
     arch, weights = arch_and_weights(args.model, args.pretrained)
     how = {"short_side": args.short_side, "which": args.which}
+    if args.reading:
+        how["reading"] = parse_options(args.reading)
     extractor = FeatureExtractor(arch, args.out_indices, weights, args.device, DTYPES[args.dtype], **how)
     arch = extractor.net.arch
     if weights is None:
         print(f"note: without --pretrained the weights of {arch} are random", file=sys.stderr)
     print(f"normalised with {extractor.statistics}")
+    paths = list_images(given.paths, extractor.reading)
     out = output_folder(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
-    index, skipped = [], []
+    index, skipped = [], list(given.problems)
     for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
         try:
             pyramid = extractor(path)
@@ -49,12 +59,13 @@ def main() -> None:
         if args.pca:
             save_pca(pyramid, out / f"{stem}_pca.png")
         shapes = {name: list(array.shape) for name, array in arrays.items()}
-        index.append({"image": str(path), "file": f"{stem}.npz", "size": list(pyramid.image_sizes[0]), "maps": shapes})
+        name = given.addresses.get(path, str(path))
+        index.append({"image": name, "file": f"{stem}.npz", "size": list(pyramid.image_sizes[0]), "maps": shapes})
     strides = {f"stage{i}": info.stride for i, info in zip(extractor.net.out_indices, extractor.feature_info)}
     content = {"arch": arch, "pretrained": weights, "statistics": extractor.statistics._asdict()}
-    content |= {"strides": strides, "images": index}
+    content |= {"reading": extractor.reading._asdict(), "strides": strides, "images": index}
     (out / "features.json").write_text(json.dumps(content, indent=2) + "\n")
-    print(f"{len(index)} of {len(paths)} images: maps and features.json in {out}")
+    print(f"{len(index)} of {len(paths) + len(given.problems)} images: maps and features.json in {out}")
     if skipped:
         print("\n".join(f"skipped: {line}" for line in skipped), file=sys.stderr)
         sys.exit(1)
@@ -74,8 +85,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--which", help="if the file holds several sets: ema (default), raw or an entry's name")
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are saved")
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: work_dirs/features/<model>)")
+    add_download_option(parser)
     parser.add_argument(
         "--short-side", type=int, metavar="PIXELS", help="resize each image to this shorter side (default: no resizing)"
+    )
+    parser.add_argument(
+        "--reading",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="how files are read, e.g. value_range=[0,4095] alpha=[255,255,255] upright=false (default: as the images "
+        "that the weights were trained on)",
     )
     parser.add_argument(
         "--pca", action="store_true", help="also write pictures: principal components of each map as colours"

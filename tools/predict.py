@@ -25,6 +25,7 @@ import engine.start  # noqa: F401
 import argparse
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -33,11 +34,14 @@ from tqdm import tqdm
 
 from backbones import UserError
 from backbones.checks import check_int
-from backbones.image_files import list_images, output_stems
+from backbones.image_files import list_images, output_stems, without_arrays
+from backbones.reading import Reading
+from engine.addresses import local
 from engine.cli import (
     CONFIG_SUFFIXES,
     Parser,
     add_config_options,
+    add_download_option,
     add_tile_options,
     given_tiles,
     output_folder,
@@ -45,6 +49,7 @@ from engine.cli import (
 )
 from engine.places import place_of
 
+ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 BEST = 5  # classes of an image in the table
 CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a path may be no text
 
@@ -52,14 +57,14 @@ CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a p
 def main() -> int:
     args = parse_args()
     out = Path(args.out or Path("work_dirs/predict") / place_of(args.checkpoint))
-    paths = list_images(args.images)
+    given = local(args.images, args.download)
+    paths = list_images(given.paths, ANY_CHANNELS)
     if args.csv:
         refuse_to_overwrite(paths, [Path(args.csv)], "--csv")
     else:
-        paths = without_results(paths, args.images, out)
-        stems = output_stems(paths)
+        paths = without_results(paths, given.paths, out)
         folders = (out, out / "masks", out / "panoptic")
-        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in stems for folder in folders])
+        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in output_stems(paths) for folder in folders])
 
     from engine import Predictor
     from engine.processes import pick_device
@@ -68,19 +73,23 @@ def main() -> int:
     options = dict(device=pick_device(args.device), cfg_options=args.cfg_options, batch_size=args.batch_size)
     options |= dict(tile=args.tile, tile_overlap=args.tile_overlap)
     predictor = Predictor(*model, **options)
+    paths = without_arrays(paths, given.paths) if predictor.reading.is_picture else paths
+    names = [given.addresses.get(path, str(path)) for path in paths]
+    stems = output_stems(paths)
     output_folder(Path(args.csv).parent if args.csv else out, "--csv" if args.csv else "--out")
     results = shown(predictor.each(paths, args.workers), len(paths))
     if args.csv:
-        skipped = write_table(predictor, paths, results, args.csv)
+        skipped = write_table(predictor, names, results, args.csv)
     else:
         skipped = []
         for number, result in results:
             try:
-                save(predictor, result, paths[number], args.score_thr, out, stems[number])
+                save(predictor, result, paths[number], names[number], args.score_thr, out, stems[number])
             except UserError as error:
                 skipped.append(say_skipped(error))
 
-    print(f"{len(paths) - len(skipped)} of {len(paths)} images: {args.csv or out}")
+    print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} images: {args.csv or out}")
+    skipped += given.problems
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if skipped else 0
@@ -102,8 +111,8 @@ def say_skipped(error: UserError) -> str:
     return str(error)
 
 
-def write_table(predictor, paths: list[Path], results, file: str) -> list[str]:
-    """Writes a row for each image: its path, and the best classes with index, name and score.
+def write_table(predictor, names: list[str], results, file: str) -> list[str]:
+    """Writes a row for each image: its path or address, and the best classes with index, name and score.
 
     Returns:
         The messages for the images that could not be predicted.
@@ -124,11 +133,11 @@ def write_table(predictor, paths: list[Path], results, file: str) -> list[str]:
                 skipped.append(say_skipped(result))
                 continue
             cells = zip(result.labels.tolist(), result.names, map("{:.6f}".format, result.scores), strict=True)
-            table.writerow([str(paths[number]), *(cell for row in list(cells)[:best] for cell in row)])
+            table.writerow([names[number], *(cell for row in list(cells)[:best] for cell in row)])
     return skipped
 
 
-def save(predictor, result, path: Path, score_thr: float, out: Path, stem: str) -> None:
+def save(predictor, result, path: Path, name: str, score_thr: float, out: Path, stem: str) -> None:
     """Writes the picture of a result, its JSON and its mask of class indices. Raises a result that is an error."""
     from PIL import Image
 
@@ -147,7 +156,7 @@ def save(predictor, result, path: Path, score_thr: float, out: Path, stem: str) 
         ids = result.panoptic_map
         colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
         Image.fromarray(colours).save(out / "panoptic" / f"{stem}.png")
-    (out / f"{stem}.json").write_text(json.dumps({"image": str(path), **predictor.describe(result)}) + "\n")
+    (out / f"{stem}.json").write_text(json.dumps({"image": name, **predictor.describe(result)}) + "\n")
 
 
 def parse_args() -> argparse.Namespace:
@@ -161,6 +170,7 @@ def parse_args() -> argparse.Namespace:
         "folders that are searched for images",
     )
     parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<run>/<checkpoint>")
+    add_download_option(parser)
     parser.add_argument(
         "--csv", metavar="FILE", help="classification: one table of the five best classes, in place of files in --out"
     )
@@ -190,17 +200,22 @@ def parse_args() -> argparse.Namespace:
 
 def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:
     """Leaves out pictures of earlier predictions, if a given folder contains ``out``; UserError if no image is left."""
-    given, out = {Path(path).resolve() for path in given}, out.resolve()
-    kept = [path for path in paths if out in given or path.resolve() in given or out not in path.resolve().parents]
+    given, out = {real(path) for path in given}, real(out)
+    kept = [path for path in paths if out in given or real(path) in given or out not in real(path).parents]
     if not kept:
         raise UserError(f"no images but earlier predictions, in {out}")
     return kept
 
 
+def real(path: str | Path) -> Path:
+    """Where a path leads. Unlike ``Path.resolve``, this takes a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
 def refuse_to_overwrite(inputs: list[Path], outputs: list[Path], option: str = "--out") -> None:
-    inputs = {path.resolve() for path in inputs}
+    inputs = {real(path) for path in inputs}
     for path in outputs:
-        if path.resolve() in inputs:
+        if real(path) in inputs:
             raise UserError(f"{option} would overwrite the input {path}; choose another place")
 
 

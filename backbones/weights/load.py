@@ -13,6 +13,7 @@ from backbones.weights.containers import WRAPPERS
 from backbones.weights.fit import check_computed, check_fit, check_values, same_shape
 from backbones.weights.network import Network, backbone_of, unwrapped
 from backbones.weights.source import Source, open_source, unknown_format
+from backbones.weights.widen import can_widen, rule_in_words, widened
 
 
 class LoadReport(NamedTuple):
@@ -27,6 +28,8 @@ class LoadReport(NamedTuple):
         place: entry and common prefix of the tensors in the file. An entry ``model_ema`` whose names begin with
             ``module.`` gives ``"model_ema.module"``. Empty if the file holds bare tensors.
         others: further sets of weights in the file, each by the word for ``which``.
+        widened: how the first convolution of RGB was taken by a network of other channels, see
+            :mod:`backbones.weights.widen`; "" if it was not.
     """
 
     loaded: list[str]
@@ -35,6 +38,7 @@ class LoadReport(NamedTuple):
     source: str
     place: str = ""
     others: tuple[str, ...] = ()
+    widened: str = ""
 
 
 def load_weights(
@@ -52,6 +56,9 @@ def load_weights(
     - everything beside the backbone in the checkpoint of a detector or segmenter;
     - stages that the model's out_indices do not need;
     - tensors that the source saves and never uses.
+
+    A network of other channels than RGB's three takes the first convolution of RGB by the rule of
+    :mod:`backbones.weights.widen`, and warns.
 
     Args:
         model: the network to fill, in place.
@@ -88,11 +95,15 @@ def load_weights(
         held = model.state_dict()
         actual = {WRAPPERS.sub("", name): name for name in held}  # a block may be compiled alone
         target = {name: held[actual[name]] for name in actual}
-        fits = {}
+        fits, words = {}, ""
         for key, name in names.items():
             if name not in target:
                 continue
-            stored = backbone.fitted(name.removeprefix("backbone."), tensors[key], target[name])
+            own_name = name.removeprefix("backbone.")
+            stored = backbone.fitted(own_name, tensors[key], target[name])
+            if can_widen(own_name, stored, target[name]) and not stored.is_meta:
+                words = f"{name}, {rule_in_words(target[name].shape[1])}"
+                stored = widened(stored, target[name].shape[1])
             if same_shape(stored, target[name]):
                 check_values(where, keys[key], stored, target[name])
                 fits[name] = stored.reshape(target[name].shape)
@@ -103,6 +114,7 @@ def load_weights(
             source=found.source,
             place=opened.found.place,
             others=opened.found.others,
+            widened=words,
         )
         if strict:
             check_fit(opened, backbone, names, target, report.missing)
@@ -113,6 +125,8 @@ def load_weights(
         warnings.warn(
             f"{where} does not fit the classifier's head: {', '.join(head)} keep their values", Notice, stacklevel=2
         )
+    if report.widened:
+        warnings.warn(f"{where}: {report.widened}", Notice, stacklevel=2)
     if report.others and which is None:
         words = ", ".join(f"which={other!r}" for other in report.others)
         warnings.warn(

@@ -38,7 +38,7 @@ class Statistics(NamedTuple):
         return f"mean ({mean}), std ({std}), {self.source}"
 
     def for_channels(self, channels: int) -> "Statistics":
-        """Statistics for an input of ``channels`` channels. Another number than RGB's three gets the average in each.
+        """Statistics for an input of ``channels`` channels, by :func:`numbers_for`.
 
         Raises:
             UserError: there is neither one value for each channel, nor one for all, nor three for RGB.
@@ -48,9 +48,19 @@ class Statistics(NamedTuple):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, 3, channels):
                 raise wrong_numbers(name, values, channels, self.source)
-        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
-        source = f"{self.source}, averaged for {channels} channels"
-        return Statistics((mean,) * channels, (std,) * channels, source)
+        where = f"{channels} channels" if channels < 3 else "channels beyond the third"
+        mean, std = numbers_for(self.mean, channels), numbers_for(self.std, channels)
+        return Statistics(mean, std, f"{self.source}, averaged for {where}")
+
+
+def numbers_for(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """A mean or std of RGB, or one number, for an input of ``channels`` channels.
+
+    Of more channels than three, the first three keep those of RGB, as their weights do. The others get the average. So
+    do channels that are fewer than three.
+    """
+    kept = tuple(values) if channels > 3 and len(values) == 3 else ()
+    return kept + (sum(values) / len(values),) * (channels - len(kept))
 
 
 def check_numbers(word: str, values: Any, channels: int | None = None, where: str = "") -> tuple[float, ...]:

@@ -58,8 +58,11 @@ def listed(dataset: Any) -> SplitImages:
     """The data set of a config, without its transform. No image is decoded.
 
     Raises:
-        UserError: as the data set.
+        UserError: as the data set; or a value is of another type than the data set takes.
     """
     kind = class_of(dataset, SCOPE)
     needed = set(arguments_of(kind)) - {"transform", "in_memory"}  # building the run names unknown arguments
-    return kind(**{key: value for key, value in dataset.items() if key in needed})
+    try:
+        return kind(**{key: value for key, value in dataset.items() if key in needed})
+    except TypeError as error:
+        raise UserError(f"{kind.__name__}: a value of the config is of another type: {error}") from error

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import UserError, shorten
-from backbones.image_files import images_below, is_hidden
-from backbones.images import SUFFIXES
+from backbones.image_files import images_below, is_hidden, suffixes_of
+from backbones.reading import READING, Reading
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples
@@ -23,7 +23,7 @@ class ImageFolder(SplitImages):
     def find(self, classes: list[str] | None, skip_others: bool) -> tuple[list[str], Samples]:
         root = Path(self.data_root) / self.folder
         classes = classes or class_folders(root)
-        return classes, list_samples(root, classes, skip_others)
+        return classes, list_samples(root, classes, skip_others, self.reading)
 
 
 def class_folders(root: Path) -> list[str]:
@@ -36,7 +36,7 @@ def class_folders(root: Path) -> list[str]:
     return classes
 
 
-def list_samples(root: Path, classes: Sequence[str], skip_others: bool = False) -> Samples:
+def list_samples(root: Path, classes: Sequence[str], skip_others: bool = False, reading: Reading = READING) -> Samples:
     """(path, class index) of every image below the class folders.
 
     Raises:
@@ -47,10 +47,13 @@ def list_samples(root: Path, classes: Sequence[str], skip_others: bool = False) 
     if unknown and not skip_others:
         raise UserError(f"{root} has classes that training does not know: {shorten(unknown)}")
     samples = Samples(
-        (str(path), i) for i, name in enumerate(classes) if name in folders for path in images_below(root / name)
+        (str(path), i)
+        for i, name in enumerate(classes)
+        if name in folders
+        for path in images_below(root / name, reading)
     )
     if not samples:
-        raise UserError(f"no images in the class folders of {root}; readable: {', '.join(SUFFIXES)}")
+        raise UserError(f"no images in the class folders of {root}; readable: {', '.join(suffixes_of(reading))}")
     return samples
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from backbones.errors import UserError, unknown
-from backbones.images import read_image
 from classification.data.checks import LabelledFormat
-from classification.data.images import SplitImages
+from classification.data.images import SplitImages, decoded
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
 from engine.formats import register_format
 
@@ -54,11 +54,12 @@ class HubImages(SplitImages):
         self.table = table.select_columns([self.image]).cast_column(self.image, undecoded())
         return classes or names, Samples((f"{name}/{self.folder}:{row}", int(found[row])) for row in self.rows)
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int) -> Image.Image | Tensor:
         found = self.table[int(self.rows[index])][self.image]
         if found is None or not (found["bytes"] or found["path"]):
             raise UserError(f"no image in {self.samples[index][0]}")
-        return read_image(found["path"] if not found["bytes"] else self.samples[index][0], found["bytes"])
+        name = found["path"] if not found["bytes"] else self.samples[index][0]
+        return decoded(name, found["bytes"], self.reading)
 
 
 def import_datasets() -> Any:

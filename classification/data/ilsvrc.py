@@ -50,7 +50,7 @@ class IlsvrcImages(SplitImages):
         images = image_folder(root, self.folder)
         if self.folder == "train" or (self.labels is None and has_folders(images)):
             classes = classes or class_folders(images)
-            return classes, list_samples(images, classes, skip_others)
+            return classes, list_samples(images, classes, skip_others, self.reading)
         known = known_classes(root) or []
         return flat_samples(images, label_file(root, self.labels), classes or known, known, skip_others)
 

@@ -28,6 +28,7 @@ from engine.own_data.listing import ALL, WORDS, Listing, split_of
 from engine.own_data.options import of_config, split_options
 from engine.own_data.reading import read_text
 from engine.own_data.split import split_pairs
+from engine.reading import chosen_reading
 from engine.splits import SPLITS, datasets_of
 
 TABLES = ("folders", "csv")  # the formats of ``classification.data`` from which a share may be taken for validation
@@ -81,7 +82,7 @@ def use_own_data(cfg: Any) -> list[str] | None:
 
 def tables_of(cfg: Any) -> Tables:
     """The tables that a config's data become. They are made once."""
-    listing = Listing(cfg.get("data_root") or "")
+    listing = Listing(cfg.get("data_root") or "", chosen_reading(cfg))
     name, place = cfg.data_format, place_of(listing, cfg.get("data_cache") or FOLDER)
     split = split_options(cfg)
     list_file = place / split.file_name() if split else None

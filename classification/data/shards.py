@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from backbones.errors import UserError, shorten
-from backbones.images import read_image
 from classification.data.checks import LabelledFormat
-from classification.data.images import SplitImages
+from classification.data.images import SplitImages, decoded
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
 from classification.data.shard_index import Index, import_webdataset, indexed
 from engine.formats import register_format
@@ -56,7 +56,7 @@ class ShardImages(SplitImages):
     def name(self, index: Index, position: int) -> str:
         return f"{self.shards[index.shard[position]]}/{index.key[position].decode(errors='surrogateescape')}"
 
-    def read(self, index: int) -> Image.Image:
+    def read(self, index: int) -> Image.Image | Tensor:
         name = self.samples[index][0]
         try:
             with open(self.shards[self.index.shard[index]], "rb") as file:
@@ -64,7 +64,7 @@ class ShardImages(SplitImages):
                 content = file.read(self.index.size[index])
         except OSError as error:
             raise UserError(f"image cannot be read: {name} ({error})") from None
-        return read_image(name, content)
+        return decoded(name, content, self.reading)
 
 
 def find_shards(root: Path, folder: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""timm's transforms of one image, from PIL image to uint8 tensor."""
+"""timm's transforms of one image, from PIL image or tensor to uint8 tensor."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,11 +12,23 @@ from torch import Tensor
 from backbones.errors import UserError, shown, unknown
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random")
+# Options of timm's transforms that only RGB can have, and the values that switch them off.
+COLOUR = {"auto_augment": None, "color_jitter": None, "grayscale_prob": 0.0, "gaussian_blur_prob": 0.0}
 
 
-def build_transform(options: dict[str, Any]) -> Callable[[Image.Image], np.ndarray | Tensor]:
-    """A function from a PIL image to uint8 (3, H, W): timm's ``create_transform(**options)``, not normalised."""
+def build_transform(
+    options: dict[str, Any], channels: int = 3
+) -> Callable[[Image.Image | Tensor], np.ndarray | Tensor]:
+    """A function from an image to uint8 (C, H, W): timm's ``create_transform(**options)``, not normalised.
+
+    Args:
+        options: the arguments of timm's function.
+        channels: of the images. Three are a PIL image in RGB. Others are a tensor (C, H, W), and the transforms of
+            colours are left out, since they are made for RGB.
+    """
     options = {"interpolation": "bicubic", **options}
+    if channels != 3:
+        options = {name: value for name, value in options.items() if name != "mean"} | COLOUR
     if options["interpolation"] not in INTERPOLATIONS:
         raise unknown("transform.interpolation", options["interpolation"], INTERPOLATIONS)
     try:
@@ -50,6 +62,18 @@ def posterize(image: Image.Image, bits_to_keep: int, **options: Any) -> Image.Im
     if bits_to_keep < 1:
         return Image.new(image.mode, image.size)
     return auto_augment.posterize(image, bits_to_keep, **options)
+
+
+def transformable(pixels: np.ndarray) -> Image.Image | Tensor:
+    """uint8 (H, W, C) as the transforms take it: RGB as a PIL image, other channels as a tensor (C, H, W)."""
+    if pixels.shape[2] == 3:
+        return Image.fromarray(pixels)
+    return torch.from_numpy(np.array(pixels.transpose(2, 0, 1)))  # a copy, since transforms may write
+
+
+def size_of(image: Image.Image | Tensor) -> tuple[int, int]:
+    """Width and height of an image in either form."""
+    return image.size if isinstance(image, Image.Image) else (image.shape[2], image.shape[1])
 
 
 def as_tensor(image: np.ndarray | Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from backbones import UserError
 from backbones.checks import check_int
 from backbones.errors import shown
 from backbones.image_files import list_images
+from backbones.reading import READING, Reading, reading_of
 from classification.data import LabelledImages, as_tensor, build_transform
 from classification.data.samples import Samples
+from classification.data.transforms import size_of
 from engine.formats import Format, register_format
 
 
@@ -27,6 +29,7 @@ class UnlabelledImages(LabelledImages):
             how many an image gives, 0 or more; the rest are arguments of ``timm.data.create_transform``.
         min_side: the shortest side in pixels that an image may have. None: the size of the smallest crops.
         max_unreadable: the share of images that may be unreadable or too small, as for ``LabelledImages``.
+        reading: as for ``LabelledImages``.
 
     Raises:
         UserError: there is no image or no crop, or too many images cannot be read or are too small. The message names
@@ -41,13 +44,15 @@ class UnlabelledImages(LabelledImages):
         crops: Mapping[str, Mapping[str, Any]],
         min_side: int | None = None,
         max_unreadable: float | None = None,
+        reading: dict[str, Any] | None = None,
     ):
-        super().__init__([], Samples((str(path), -1) for path in images_in(data_root)), max_unreadable=max_unreadable)
+        samples = Samples((str(path), -1) for path in images_in(data_root, reading_of(reading)))
+        super().__init__([], samples, max_unreadable=max_unreadable, reading=reading)
         self.transforms, sides = [], []
         for kind in check_crops(crops).values():
             options = {"is_training": True, "input_size": 224, **kind}
             number = options.pop("number")
-            self.transforms += [build_transform(options)] * number
+            self.transforms += [build_transform(options, self.reading.channels)] * number
             sides += [options["input_size"]] * number
         self.min_side = min(sides) if min_side is None else check_int("min_side", min_side, 1, None)
 
@@ -55,22 +60,23 @@ class UnlabelledImages(LabelledImages):
         _, image = self.first_readable(range(len(self))[index])
         return {"inputs": [as_tensor(transform(image)) for transform in self.transforms]}
 
-    def read(self, index: int) -> Image.Image:
-        """The image as 8-bit RGB; UserError if it cannot be read or is too small."""
+    def read(self, index: int) -> Image.Image | Tensor:
+        """The image for the transforms; UserError if it cannot be read or is too small."""
         image = super().read(index)
-        if min(image.size) < self.min_side:
+        width, height = size_of(image)
+        if min(width, height) < self.min_side:
             raise UserError(
-                f"{self.samples[index][0]} is {image.width}x{image.height} pixels; allowed: sides of {self.min_side} "
+                f"{self.samples[index][0]} is {width}x{height} pixels; allowed: sides of {self.min_side} "
                 "and more, or smaller ones by min_side=PIXELS of the data set"
             )
         return image
 
 
-def images_in(root: str | Path) -> list[Path]:
+def images_in(root: str | Path, reading: Reading = READING) -> list[Path]:
     """The images below a folder, sorted; UserError if there are none."""
     if not Path(root).is_dir():
         raise UserError(f"no data folder {root}; set data_root=FOLDER, a folder with images at any depth")
-    return list_images([root])
+    return list_images([root], reading)
 
 
 def check_crops(crops: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -89,5 +95,5 @@ class UnlabelledFormat(Format):
 
     def check(self, dataset: Any, split: str) -> None:
         """Raises UserError if there are no images, or the crops are wrong."""
-        images_in(dataset.get("data_root") or "")
+        images_in(dataset.get("data_root") or "", reading_of(dataset.get("reading")))
         check_crops(dataset.get("crops"))

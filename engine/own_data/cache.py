@@ -5,20 +5,20 @@ and times of all files of the data and of the options. So changed data get new f
 ones goes on. The caches may be deleted while no run uses them.
 """
 
-import contextlib
-import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backbones.errors import UserError
 from backbones.files import locked, replaced_file
+from backbones.reading import READING, Reading
 from engine.console import say_note
 from engine.own_data.content import Book, Notes, classes_of, content_of, line_of
 from engine.own_data.found import READERS, find_format
 from engine.own_data.listing import ALL, Listing
+from engine.own_data.reading import no_garbage
 from engine.own_data.split import SplitOptions, with_validation
 
 FOLDER = "work_dirs/own_data"
@@ -50,6 +50,7 @@ def prepare(
     data_files: Any = None,
     box_units: str | None = None,
     cache: str | Path = FOLDER,
+    reading: Reading = READING,
 ) -> OwnData:
     """Reads a data set, or finds it in the cache.
 
@@ -60,11 +61,12 @@ def prepare(
         data_files: split -> annotation file, for formats of one file.
         box_units: "pixels" or "shares", for boxes in a CSV file.
         cache: the folder of all caches.
+        reading: how the run reads images, which decides on their sizes.
 
     Raises:
         UserError: the data are absent or malformed, of no format or of several, or an option does not fit them.
     """
-    listing = Listing(root)
+    listing = Listing(root, reading)
     name, splits = find_format(listing, data_format, data_files)
     place = place_of(listing, cache)
     list_file = place / split.file_name() if split else None
@@ -108,7 +110,7 @@ def made_once(
 
     def index() -> Path:
         chosen = list_file.read_text() if list_file and list_file.is_file() else None
-        return place / f"index-{digits(VERSION, listing.files, options, chosen)}.json"
+        return place / f"index-{digits(VERSION, listing.files, listing.reading, options, chosen)}.json"
 
     made = read_index(index())
     if made is not None:
@@ -118,7 +120,7 @@ def made_once(
         with locked(place / "reading", f"{place}: another process is reading the data"):
             made = read_index(index())
             if made is None:
-                with uncollected():
+                with no_garbage():
                     made = make(index())
                 with replaced_file(index()) as beside:
                     beside.write_text(json.dumps(made))
@@ -127,18 +129,6 @@ def made_once(
     except OSError as error:
         raise UserError(f"{place}: {error.strerror}; allowed: a folder that can be written") from None
     return made
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """A block without the search for unused cycles, which takes half of the time where millions of dicts are made."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def check_any(books: dict[str, Book], listing: Listing) -> None:

@@ -9,6 +9,7 @@ crash, or a result that an independent look contradicts. The inputs of faults ar
 
 import argparse
 import datetime
+import json
 import os
 import shutil
 import subprocess
@@ -24,7 +25,9 @@ from engine.cli import Parser, count, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path("work_dirs/fuzz")
-# Of each target: its share of the inputs, in parts of a hundred, and how many inputs one child takes.
+INPUTS = 10_000
+# Of each target: its share of the inputs, in parts of a hundred, and how many inputs one child takes. A target that has
+# a list of inputs runs the whole list.
 SHARES = {
     "checkpoints": (15, 40),
     "images": (25, 60),
@@ -33,6 +36,7 @@ SHARES = {
     "panoptic": (7, 10),
     "maps": (4, 10),
     "configs": (3, 8),
+    "leaves": (0, 8),
     "options": (4, 12),
     "api": (11, 20),
     "forward": (3, 20),
@@ -51,12 +55,14 @@ def main() -> int:
         if args.again is not None:
             return repeat(makers[args.only], args.only, args.seed, args.again)
         names = [args.only] if args.only else list(SHARES)
-        numbers = {name: args.inputs if args.only else max(1, args.inputs * SHARES[name][0] // 100) for name in names}
+        asked = args.inputs or INPUTS
+        numbers = {name: asked if args.only else max(1, asked * SHARES[name][0] // 100) for name in names}
+        numbers |= dict.fromkeys({"leaves"} & set(names), args.inputs if args.only else None)
         rows = [run_target(makers[name], name, args.seed, numbers[name]) for name in names]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if args.out:
-        write_json(args.out, described(rows, args.seed))
+        write_json(args.out, described(rows, args.seed, Path(args.out)))
     return int(any(row[kind] for row in rows for kind in ("tracebacks", "hangs", "crashes", "wrong")))
 
 
@@ -75,7 +81,7 @@ def target_makers(folder: Path, data: Path) -> dict[str, Callable]:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     from fuzz_api import Api, Forward
-    from fuzz_configs import Configs, Options
+    from fuzz_configs import Configs, Leaves, Options
     from fuzz_files import Checkpoints, Images, Masks
     from fuzz_labels import Coco, Maps, Panoptic
 
@@ -91,24 +97,32 @@ def target_makers(folder: Path, data: Path) -> dict[str, Callable]:
         "panoptic": lambda: Panoptic(data / "coco", made("panoptic")),
         "maps": lambda: Maps(data / "coco", made("maps")),
         "configs": lambda: Configs(data, made("configs")),
+        "leaves": lambda: Leaves(data, made("leaves")),
         "options": lambda: Options(data, made("options")),
         "api": lambda: Api(made("api")),
         "forward": lambda: Forward(),
     }
 
 
-def run_target(make: Callable, name: str, seed: int, inputs: int) -> dict:
-    """Runs the inputs of a target: its row of the table. Faults are kept in ``work_dirs/fuzz/TARGET``."""
-    from fuzz_child import CLEAR, KINDS, RESULTS, generator, run_all
+def run_target(make: Callable, name: str, seed: int, inputs: int | None) -> dict:
+    """Runs the inputs of a target: its row of the table. Faults are kept in ``work_dirs/fuzz/TARGET``.
+
+    Args:
+        make, name, seed: of the target.
+        inputs: their number; None for all of a list.
+    """
+    from fuzz_child import CLEAR, KINDS, RESULTS, input_of, run_all
 
     start, target, counts = time.monotonic(), make(), Counter()
+    whole = len(getattr(target, "cases", ())) or inputs
+    inputs = min(inputs or whole, whole)
     kept = KEPT / name
     shutil.rmtree(kept, ignore_errors=True)
     for outcome in run_all(target, name, seed, inputs, SHARES[name][1]):
         counts[outcome.kind] += 1
         if outcome.kind not in (RESULTS, CLEAR):
             kept.mkdir(parents=True, exist_ok=True)
-            given = target.make(generator(seed, name, outcome.index))
+            given = input_of(target, name, seed, outcome.index)
             if isinstance(given, bytes):
                 (kept / f"{outcome.index}.bin").write_bytes(given)
             text = f"{outcome.kind}, seed {seed}\n{given!r}\n\n{outcome.detail}\n"
@@ -121,34 +135,37 @@ def run_target(make: Callable, name: str, seed: int, inputs: int) -> dict:
 
 def repeat(make: Callable, name: str, seed: int, index: int) -> int:
     """Runs one input in this process, and prints what becomes of it."""
-    from fuzz_child import CLEAR, RESULTS, generator, outcome_of
+    from fuzz_child import CLEAR, RESULTS, input_of, outcome_of
 
     target = make()
-    given = target.make(generator(seed, name, index))
+    given = input_of(target, name, seed, index)
     print(repr(given)[:2000], flush=True)
     kind, detail = outcome_of(target, given)
     print(f"{kind}: {detail}")
     return int(kind not in (RESULTS, CLEAR))
 
 
-def described(rows: list[dict], seed: int) -> dict:
+def described(rows: list[dict], seed: int, file: Path) -> dict:
+    """The figures as JSON. Rows of other targets stay as they are in the file, where it exists."""
     import torch
 
     from engine.machine import machine
 
     packages = ("pillow", "opencv-python-headless", "pycocotools", "numpy", "onedl-mmengine", "onedl-mmdetection")
+    earlier = json.loads(file.read_text())["rows"] if file.is_file() else []
+    by_name = {row["target"]: row for row in [*earlier, *rows]}
     return {
         "date": datetime.date.today().isoformat(),
         "machine": machine(torch.device("cpu"), *packages, "onedl-mmsegmentation"),
         "seed": seed,
-        "rows": rows,
+        "rows": [by_name[name] for name in SHARES if name in by_name],
     }
 
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--inputs", type=count, default=10_000, help="how many inputs, over all targets; default: 10000"
+        "--inputs", type=count, help=f"how many inputs, over all targets without a list; default: {INPUTS}"
     )
     parser.add_argument("--only", metavar="TARGET", help=f"one target alone: {', '.join(SHARES)}")
     parser.add_argument("--seed", type=int, default=0, help="another seed gives other inputs")

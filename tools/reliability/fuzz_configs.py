@@ -51,6 +51,24 @@ class Configs:
         return {"data_root": str(self.root / name)}
 
 
+class Leaves(Configs):
+    """Every value of the demo's configs, replaced by a value of every kind in turn.
+
+    The first cases have each place once, with kinds that alternate, so that a part of all cases has every place.
+    """
+
+    KINDS = (None, "text", -1, 10**30, [0])
+
+    def __init__(self, root: Path, folder: Path):
+        super().__init__(root, folder)
+        turns = [self.KINDS[turn:] + self.KINDS[:turn] for turn in range(len(self.KINDS))]
+        self.cases = [
+            (name, {".".join(map(str, path)): kinds[number % len(kinds)]})
+            for kinds in turns
+            for number, (name, path) in enumerate(self.places)
+        ]
+
+
 def settable(content: dict[str, Any]) -> list[tuple]:
     """The paths of a config's values that an option can set: everything but the insides of tuples."""
     found = []

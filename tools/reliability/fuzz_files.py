@@ -17,7 +17,8 @@ from PIL import Image
 
 from backbones import FeatureExtractor, UserError, create_backbone, load_weights
 from backbones.errors import Notice
-from backbones.images import check_image, read_image, upright_size
+from backbones.images import read_image, upright_size
+from backbones.plain_files import check_image
 from backbones.weights import own_meta, read_checkpoint, save_safely, statistics
 from detection.data import LoadImageFromFile as DetectionLoader
 from engine.checkpoints import content_of_run

@@ -19,7 +19,10 @@ class Wrong(Exception):
 
 
 class Target(Protocol):
-    """Inputs of one kind, and what takes them."""
+    """Inputs of one kind, and what takes them.
+
+    A target may have its inputs as a list, ``cases``, which is then taken in its order.
+    """
 
     def make(self, rng: Random) -> Any:
         """An input, in plain types."""
