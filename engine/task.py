@@ -240,8 +240,7 @@ class Task(ABC):
         Raises:
             UserError: a finding makes the data unusable.
         """
-        for split in splits:
-            follow(self.findings(cfg, split))
+        follow(finding for split in splits for finding in self.findings(cfg, split))
 
     def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
         """Checks what belongs together in a training, once its parts are built.

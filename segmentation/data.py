@@ -1,5 +1,6 @@
 """Images and masks in parallel folders (ADE20K's layout), and checks before a run starts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 from backbones import UserError
 from backbones.images import upright_size
 from engine.bands import AnyChannels
-from engine.console import say_note
 from engine.draw import make_palette
+from engine.findings import WARNING, Finding
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
@@ -23,7 +24,7 @@ from segmentation.legend import IGNORE, checked_legend
 from segmentation.mask_checks import check_one_class
 from segmentation.mask_files import check_same_size, read_mask
 from segmentation.own_data import use_own_data
-from segmentation.pairs import files_of, say_lone_masks
+from segmentation.pairs import files_of, lone_masks
 
 SCOPE = "mmseg"
 MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
@@ -197,10 +198,13 @@ def mask_reading(dataset: Any) -> tuple[int, bool, dict | None]:
 class MaskFolderFormat(Format):
     """Parallel folders of images and masks. The files have no class names; the config gives them."""
 
-    def check(self, dataset: Any, split: str) -> None:
-        """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
+    def images(self, dataset: Any) -> list[Path]:
+        return [image for image, _ in files_of(dataset)]
 
-        Notes name masks without an image, and say so if none of these masks has a labelled pixel.
+    def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+        """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set; with ``decode`` all.
+
+        Warnings name masks without an image, and say so if none of these masks has a labelled pixel.
         An unreadable image has no size here. Its loading says so, and a run may go on without it.
 
         Raises:
@@ -213,10 +217,10 @@ class MaskFolderFormat(Format):
         files = files_of(dataset)
         masks = under_root(dataset, (dataset.get("data_prefix") or {}).get("seg_map_path") or "")
         if not dataset.get("pairs") and not dataset.get("ann_file"):
-            say_lone_masks(files, masks)
+            yield from lone_masks(files, masks)
         how = mask_reading(dataset)
         found: set[int] = set()
-        step = -(-len(files) // MASKS_LOOKED_AT)
+        step = 1 if decode else -(-len(files) // MASKS_LOOKED_AT)
         for image, mask in files[::step]:
             labels = read_mask(mask, *how)
             found.update(np.unique(labels).tolist())
@@ -228,7 +232,8 @@ class MaskFolderFormat(Format):
         if split == "train" and len(found - {IGNORE}) < 2:
             check_one_class([mask for _, mask in files], how, classes_of(dataset))
         if not found - {IGNORE}:
-            say_note(f"{masks}: no pixel of {len(files[::step])} masks has a label; see reduce_zero_label")
+            text = f"{masks}: no pixel of {len(files[::step])} masks has a label; see reduce_zero_label"
+            yield Finding("labels-absent", WARNING, text)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
