@@ -50,7 +50,7 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     if coco.problems:
         return
     yield from unused(coco, ann_file, split)
-    if any(t.get("with_mask") for t in dataset.get("pipeline", []) if t.get("type") == "LoadAnnotations"):
+    if any(t.get("with_mask") for t in (dataset.get("pipeline") or []) if t.get("type") == "LoadAnnotations"):
         yield from absent_masks(coco, ann_file)
         yield from bad_masks(coco, ann_file)
     if thorough:
@@ -186,7 +186,7 @@ def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
             "mask-form",
             UNUSABLE,
             f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
-            "points, or run lengths of the image's size",
+            "points, or run lengths of the image's size; data_format=coco turns other forms where it can",
             count=len(coco.bad_masks),
         )
 

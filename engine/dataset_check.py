@@ -32,7 +32,8 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
     broken = {one.split for one in found if one.severity == UNUSABLE}
     sound = [split for split in splits if split not in broken]
     scope = task.scope_of(cfg)
-    found += class_findings(cfg, sound, scope)
+    known = {(one.id, one.split) for one in found}
+    found += [one for one in class_findings(cfg, sound, scope, decode) if (one.id, one.split) not in known]
     found += file_findings(images_of(cfg, splits, scope), decode)
     return ordered(found)
 
@@ -61,13 +62,16 @@ def images_of(cfg: Any, splits: Sequence[str], scope: str) -> dict[str, list[Pat
     return found
 
 
-def class_findings(cfg: Any, splits: Sequence[str], scope: str) -> Iterator[Finding]:
-    """Classes without labels, rare ones, and lists of classes that differ between splits."""
+def class_findings(cfg: Any, splits: Sequence[str], scope: str, decode: bool) -> Iterator[Finding]:
+    """Classes without labels, rare ones, and lists of classes that differ between splits.
+
+    Labels that are pixels are counted with ``decode`` alone.
+    """
     listed: dict[str, tuple[str, ...]] = {}
     for split in splits:
         for dataset, form in formats_of(cfg, split, scope):
             listed.setdefault(split, tuple(form.classes(dataset) or ()))
-            counts = form.counts(dataset)
+            counts = form.counts(dataset) if decode or not form.counts_pixels else None
             if counts is not None:
                 yield from counted(split, names_of(dataset, len(counts)), counts)
     for split in splits:

@@ -82,13 +82,11 @@ def caught(id: str, check: Callable[..., Any], *args: Any) -> Iterator[Finding]:
 
 
 def follow(findings: Iterable[Finding]) -> None:
-    """Raises UserError for the first finding that makes data unusable. Warnings before it become notes, once each."""
-    said: set[str] = set()
+    """Raises UserError for the first finding that makes data unusable. Warnings before it become notes."""
     for finding in findings:
         if finding.severity == UNUSABLE:
             raise UserError(finding.message)
-        if finding.severity == WARNING and finding.message not in said:
-            said.add(finding.message)
+        if finding.severity == WARNING:
             say_note(finding.message)
 
 

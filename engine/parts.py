@@ -25,6 +25,7 @@ LOADER = {
     "dataset.data_prefix.*": PATH,
     "dataset.ann_file": PATH,
     "dataset.data_root": PATH,
+    "dataset.folder": PATH,
 }
 # The dotted name of a part -> what it is, where it is given and not None. A * stands for every key.
 KINDS: dict[str, str] = {

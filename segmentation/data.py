@@ -11,23 +11,20 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
-from backbones.images import upright_size
 from engine.bands import AnyChannels
 from engine.draw import make_palette
-from engine.findings import WARNING, Finding
+from engine.findings import Finding
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
-from engine.reading import reading_of_dataset
-from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
+from engine.splits import SPLITS, datasets_of, prepare_splits
 from segmentation.legend import IGNORE, checked_legend
-from segmentation.mask_checks import check_one_class
 from segmentation.mask_files import check_same_size, read_mask
+from segmentation.mask_findings import mask_findings
 from segmentation.own_data import use_own_data
-from segmentation.pairs import files_of, lone_masks
+from segmentation.pairs import files_of
 
 SCOPE = "mmseg"
-MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
 
 
 @DATASETS.register_module()
@@ -187,7 +184,7 @@ def classes_of(dataset: Any) -> tuple[str, ...]:
     return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
 
 
-def mask_reading(dataset: Any) -> tuple[int, bool, dict | None]:
+def decoding_of(dataset: Any) -> tuple[int, bool, dict | None]:
     """How :func:`read_mask` reads the masks of a data set: the number of classes, reduce_zero_label and the legend."""
     legend = dataset.get("legend")
     known = None if legend is None else checked_legend(legend)
@@ -198,46 +195,24 @@ def mask_reading(dataset: Any) -> tuple[int, bool, dict | None]:
 class MaskFolderFormat(Format):
     """Parallel folders of images and masks. The files have no class names; the config gives them."""
 
+    counts_pixels = True
+
     def images(self, dataset: Any) -> list[Path]:
+        """The images that have a mask."""
         return [image for image, _ in files_of(dataset)]
 
     def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
-        """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set; with ``decode`` all.
+        """What is wrong with the pairs of images and masks.
 
-        Warnings name masks without an image, and say so if none of these masks has a labelled pixel.
-        An unreadable image has no size here. Its loading says so, and a run may go on without it.
-
-        Raises:
-            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable, has another size than
-                its image, or holds values outside the classes.
+        A training refuses a folder that is missing or empty, images without a mask, and masks that are unreadable, have
+        another size than their image, hold values outside the classes, or have labels of one class alone. Up to 50
+        masks are looked at; with ``decode`` all.
         """
-        root = Path(dataset.get("data_root") or ".")
-        if not root.is_dir():
-            raise UserError(f"no data folder {root}; set data_root=FOLDER")
-        files = files_of(dataset)
-        masks = under_root(dataset, (dataset.get("data_prefix") or {}).get("seg_map_path") or "")
-        if not dataset.get("pairs") and not dataset.get("ann_file"):
-            yield from lone_masks(files, masks)
-        how = mask_reading(dataset)
-        found: set[int] = set()
-        step = 1 if decode else -(-len(files) // MASKS_LOOKED_AT)
-        for image, mask in files[::step]:
-            labels = read_mask(mask, *how)
-            found.update(np.unique(labels).tolist())
-            try:
-                width, height = upright_size(image, reading_of_dataset(dataset))
-            except UserError:  # its loading says so, and a run may go on without the image
-                continue
-            check_same_size(mask, labels, height, width)
-        if split == "train" and len(found - {IGNORE}) < 2:
-            check_one_class([mask for _, mask in files], how, classes_of(dataset))
-        if not found - {IGNORE}:
-            text = f"{masks}: no pixel of {len(files[::step])} masks has a label; see reduce_zero_label"
-            yield Finding("labels-absent", WARNING, text)
+        return mask_findings(dataset, split, classes_of(dataset), decoding_of(dataset), decode)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
-        how = mask_reading(dataset)
+        how = decoding_of(dataset)
         total = np.zeros(IGNORE + 1, np.int64)
         for _, mask in files_of(dataset):
             labels = read_mask(mask, *how)

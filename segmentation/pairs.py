@@ -1,14 +1,13 @@
 """Pairs of an image and its mask: found by name in parallel folders, or listed in a file."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import SUFFIXES
-from engine.findings import WARNING, Finding, found_in
 from engine.inside import check_inside
 from engine.own_data.reading import read_text
 from engine.splits import under_root
@@ -109,12 +108,10 @@ def listed_pairs(file: Path, root: Path) -> list[tuple[Path, Path]]:
     return [(root / image, root / mask) for image, mask in rows]
 
 
-def lone_masks(pairs: list[tuple[Path, Path]], masks: Path) -> Iterator[Finding]:
-    """Which masks of a folder have no image: neither a training nor a test has them."""
+def lone_masks(pairs: Sequence[tuple[Path, Path]], masks: Path) -> list[Path]:
+    """The masks of a folder that are in none of the pairs (image, mask)."""
     used = {mask for _, mask in pairs}
-    lone = [path for path in files_by_name(masks, MASK_SUFFIXES).values() if path not in used]
-    text = f"{{count}} of {len(used) + len(lone)} masks in {masks} have no image of the same name, and are left out"
-    yield from found_in("mask-lone", WARNING, text, [path.relative_to(masks) for path in lone])
+    return [path for path in files_by_name(masks, MASK_SUFFIXES).values() if path not in used]
 
 
 def files_by_name(folder: Path, suffixes: tuple[str, ...], ending: str | None = None) -> dict[str, Path]:

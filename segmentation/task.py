@@ -27,8 +27,8 @@ class Segmentation(Task):
     def complete(self, cfg):
         prepare_config(cfg)
 
-    def findings(self, cfg, split, thorough=False, decode=False):
-        yield from super().findings(cfg, split, thorough, decode)
+    def findings(self, cfg, split, thorough=False, decode=False, seen=None):
+        yield from super().findings(cfg, split, thorough, decode, seen)
         yield from apart(cfg, split)
 
     def class_names(self, cfg):

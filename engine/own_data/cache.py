@@ -78,6 +78,9 @@ def prepare(
         check_any(books, listing)
         if split:
             books = with_validation(books, split, list_file, listing.root)
+        for key in [key for key, book in books.items() if not book.annotations]:
+            notes.add("splits left out, which have no objects", key)
+            del books[key]
         return write(index, name, books, notes)
 
     made = made_once(listing, place, options, list_file, make)
