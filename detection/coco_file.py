@@ -1,11 +1,9 @@
 """Reading annotation files in COCO's format, once per process."""
 
-import contextlib
-import gc
 import json
 import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from backbones import UserError
 from backbones.errors import shorten
 from detection.coco_entries import Annotations, summary
 from engine.coco_schema import Flawed
+from engine.own_data.reading import no_garbage
 from engine.splits import under_root
 
 LARGE = 1 << 22  # bytes of a file that is not read for its categories alone
@@ -85,15 +84,3 @@ def parse(path: Path, mtime: int, size: int, summarise: Callable[[dict], Any]) -
         return summarise(data)
     except Flawed as flaw:
         raise UserError(f"{path}: {flaw}") from None
-
-
-@contextlib.contextmanager
-def no_garbage() -> Iterator[None]:
-    """A block that makes millions of objects that stay. Looking for garbage among them would take half of its time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

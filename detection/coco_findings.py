@@ -186,7 +186,7 @@ def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
             "mask-form",
             UNUSABLE,
             f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
-            "points, or run lengths of the image's size",
+            "points, or run lengths of the image's size; data_format=coco turns other forms where it can",
             count=len(coco.bad_masks),
         )
 

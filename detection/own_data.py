@@ -6,9 +6,10 @@ from typing import Any
 from mmdet.datasets import CocoDataset
 
 from backbones.errors import UserError
-from engine.findings import UNUSABLE, WARNING, Finding
+from engine.findings import NOTE, UNUSABLE, WARNING, Finding
 from engine.formats import class_of
 from engine.own_data import file_for, of_config
+from engine.own_data.content import line_of
 from engine.splits import SPLITS, datasets_of
 
 SCOPE = "mmdet"
@@ -18,7 +19,7 @@ def use_own_data(cfg: Any) -> None:
     """Points the data sets of a config at the data that ``cfg.data_format`` says, in place.
 
     Each data set gets the COCO json of its split in the cache, and images below ``cfg.data_root``. Without images of a
-    split, those of the nearest split serve; :func:`apart` finds fault with a training then.
+    split, those of the nearest split serve; :func:`own_findings` finds fault with a training then.
 
     Raises:
         UserError: the data cannot be read, or a data set of the config is of another kind than CocoDataset.
@@ -45,11 +46,15 @@ def use_own_data(cfg: Any) -> None:
                 evaluator.ann_file = str(file)
 
 
-def apart(cfg: Any, split: str) -> Iterator[Finding]:
-    """Whether a training is validated on its own images, since the data have no others, or on a test set."""
+def own_findings(cfg: Any, split: str) -> Iterator[Finding]:
+    """What reading the data completed or left out, and whether a training is validated on other images."""
     own = of_config(cfg) if split == "train" else None
     if own is None:
         return
+    for note in own.notes:
+        yield Finding(
+            "reading", NOTE, f"{own.root}: {line_of(note)}", count=note["count"], examples=tuple(note["first"])
+        )
     if file_for(own.files, "train") == file_for(own.files, "val"):
         yield Finding(
             "validation-absent",

@@ -16,6 +16,7 @@ from engine.own_data.content import Notes
 from engine.own_data.listing import Listing
 from engine.own_data.options import of_config, split_options
 from engine.own_data.split import split_pairs
+from engine.reading import chosen_reading
 from segmentation.layouts import Pairs, layout_of, pairs_of
 from segmentation.legend import checked_legend, class_names, read_legend
 from segmentation.mask_values import Values, values_of
@@ -75,7 +76,7 @@ def check_names(cfg: Any, names: list[str]) -> None:
 
 def found_masks(cfg: Any) -> Masks:
     """The masks that a config names. Those of outlines are drawn into the cache."""
-    listing = Listing(cfg.get("data_root") or "")
+    listing = Listing(cfg.get("data_root") or "", chosen_reading(cfg))
     name = cfg.data_format
     if name not in (AUTO, *LAYOUTS, *READERS):
         raise unknown("data_format", name, [AUTO, *LAYOUTS, *(one for one in READERS if one != "voc")])

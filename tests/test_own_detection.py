@@ -152,3 +152,23 @@ def test_boxes_alone_are_refused_for_masks(tmp_path):
     root = own_files.boxes_csv(tmp_path / "data")
     message = error_of(root, masks=True)
     assert "2 annotations have no segmentation; use a detector without masks" in message
+
+
+def test_findings_name_the_places_that_annotations_were_read_from(tmp_path):
+    from engine.dataset_check import check_dataset
+
+    root = scenes(tmp_path / "mine")
+    text(root / "labels/train/0.txt", "0 0.5 0.5 0.5 0.5 0.9", "1 0.5 0.5 0 0.5")
+    text(root / "labels/val/0.txt", "0 0.5 0.5 0.5 0.5")
+    found = {one.id: one for one in check_dataset(load(root), TASK) if one.split in ("train", "")}
+    assert found["reading"].message.endswith("mine: 1 confidences left out: labels/train/0.txt:1")
+    assert found["annotation-unused"].examples == ("labels/train/0.txt:2",)
+    assert found["box-empty"].examples == ("labels/train/0.txt:2",)
+
+
+def test_a_split_without_objects_is_not_tested_on(tmp_path):
+    root = scenes(tmp_path / "mine", ("train", "val", "test"))
+    for file in (root / "labels/test").iterdir():
+        file.unlink()
+    cfg = load(root)
+    assert "/val-" in cfg.test_dataloader.dataset.ann_file

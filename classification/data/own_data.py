@@ -21,13 +21,14 @@ from classification.data.table import CsvImages
 from engine.findings import UNUSABLE, Finding
 from engine.formats import class_of
 from engine.own_data import AUTO, FOLDER, READERS, file_for
-from engine.own_data.boxes_csv import COLUMNS, delimiter_of
+from engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells
 from engine.own_data.cache import made_once, place_of
 from engine.own_data.content import Notes
 from engine.own_data.listing import ALL, WORDS, Listing, split_of
 from engine.own_data.options import of_config, split_options
 from engine.own_data.reading import read_text
 from engine.own_data.split import split_pairs
+from engine.reading import chosen_reading
 from engine.splits import SPLITS, datasets_of
 
 TABLES = ("folders", "csv")  # the formats of ``classification.data`` from which a share may be taken for validation
@@ -81,7 +82,7 @@ def use_own_data(cfg: Any) -> list[str] | None:
 
 def tables_of(cfg: Any) -> Tables:
     """The tables that a config's data become. They are made once."""
-    listing = Listing(cfg.get("data_root") or "")
+    listing = Listing(cfg.get("data_root") or "", chosen_reading(cfg))
     name, place = cfg.data_format, place_of(listing, cfg.get("data_cache") or FOLDER)
     split = split_options(cfg)
     list_file = place / split.file_name() if split else None
@@ -180,8 +181,7 @@ def labels_of_tables(listing: Listing) -> Labels:
     labels: Labels = {}
     for name in listing.named(".csv"):
         text = read_text(listing.path(name))
-        head = next(csv.reader([text.split("\n", 1)[0]], delimiter=delimiter_of(text.split("\n", 1)[0])), [])
-        head = [cell.strip().lower() for cell in head]
+        head = [cell.strip().lower() for cell in first_cells(text.split("\n", 1)[0])]
         places = [next((head.index(one) for one in names if one in head), None) for names in (IMAGE, COLUMNS["class"])]
         if None in places:
             continue

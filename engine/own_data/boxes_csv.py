@@ -49,9 +49,17 @@ def find(listing: Listing) -> dict[str, list[str]]:
     for name in listing.named(".csv"):
         with open(listing.path(name), "rb") as file:
             line = file.readline(1 << 16).decode("utf-8-sig", errors="replace")
-        if columns_of(next(csv.reader([line], delimiter=delimiter_of(line)), [])) is not None:
+        if columns_of(first_cells(line)) is not None:
             splits.setdefault(split_of(name) or ALL, []).append(name)
     return splits
+
+
+def first_cells(line: str) -> list[str]:
+    """The cells of a file's first line; [] for a line that is none of a CSV file."""
+    try:
+        return next(csv.reader([line.strip("\r\n")], delimiter=delimiter_of(line)), [])
+    except csv.Error:
+        return []
 
 
 def delimiter_of(line: str) -> str:

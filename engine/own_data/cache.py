@@ -5,20 +5,20 @@ and times of all files of the data and of the options. So changed data get new f
 ones goes on. The caches may be deleted while no run uses them.
 """
 
-import contextlib
-import gc
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from backbones.errors import UserError
 from backbones.files import locked, replaced_file
+from backbones.reading import READING, Reading
 from engine.console import say_note
 from engine.own_data.content import Book, Notes, classes_of, content_of, line_of
 from engine.own_data.found import READERS, find_format
 from engine.own_data.listing import ALL, Listing
+from engine.own_data.reading import no_garbage
 from engine.own_data.split import SplitOptions, with_validation
 
 FOLDER = "work_dirs/own_data"
@@ -50,6 +50,7 @@ def prepare(
     data_files: Any = None,
     box_units: str | None = None,
     cache: str | Path = FOLDER,
+    reading: Reading = READING,
 ) -> OwnData:
     """Reads a data set, or finds it in the cache.
 
@@ -60,11 +61,12 @@ def prepare(
         data_files: split -> annotation file, for formats of one file.
         box_units: "pixels" or "shares", for boxes in a CSV file.
         cache: the folder of all caches.
+        reading: how the run reads images, which decides on their sizes.
 
     Raises:
         UserError: the data are absent or malformed, of no format or of several, or an option does not fit them.
     """
-    listing = Listing(root)
+    listing = Listing(root, reading)
     name, splits = find_format(listing, data_format, data_files)
     place = place_of(listing, cache)
     list_file = place / split.file_name() if split else None
@@ -76,6 +78,9 @@ def prepare(
         check_any(books, listing)
         if split:
             books = with_validation(books, split, list_file, listing.root)
+        for key in [key for key, book in books.items() if not book.annotations]:
+            notes.add("splits left out, which have no objects", key)
+            del books[key]
         return write(index, name, books, notes)
 
     made = made_once(listing, place, options, list_file, make)
@@ -108,7 +113,7 @@ def made_once(
 
     def index() -> Path:
         chosen = list_file.read_text() if list_file and list_file.is_file() else None
-        return place / f"index-{digits(VERSION, listing.files, options, chosen)}.json"
+        return place / f"index-{digits(VERSION, listing.files, listing.reading, options, chosen)}.json"
 
     made = read_index(index())
     if made is not None:
@@ -118,7 +123,7 @@ def made_once(
         with locked(place / "reading", f"{place}: another process is reading the data"):
             made = read_index(index())
             if made is None:
-                with uncollected():
+                with no_garbage():
                     made = make(index())
                 with replaced_file(index()) as beside:
                     beside.write_text(json.dumps(made))
@@ -127,18 +132,6 @@ def made_once(
     except OSError as error:
         raise UserError(f"{place}: {error.strerror}; allowed: a folder that can be written") from None
     return made
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """A block without the search for unused cycles, which takes half of the time where millions of dicts are made."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def check_any(books: dict[str, Book], listing: Listing) -> None:
@@ -157,8 +150,21 @@ def write(index: Path, name: str, books: dict[str, Book], notes: Notes) -> dict[
         info = dict(description=f"{split} images, read from {name}", notes=made["notes"])
         made["files"][split] = f"{split}-{tag}.json"
         with replaced_file(index.with_name(made["files"][split])) as beside:
-            beside.write_text(json.dumps(content_of(book, classes, info), allow_nan=False))
+            try:
+                beside.write_text(json.dumps(content_of(book, classes, info), allow_nan=False))
+            except ValueError:
+                raise UserError(f"{odd_entry(book)}: a number is not finite; allowed: numbers") from None
     return made
+
+
+def odd_entry(book: Book) -> str:
+    """Where the first annotation is that JSON cannot hold."""
+    for one in book.annotations:
+        try:
+            json.dumps(one, allow_nan=False)
+        except ValueError:
+            return one["source"]
+    return "an image"
 
 
 def read_index(path: Path) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from backbones.errors import UserError, shorten
 
+MOST_PIXELS = 1 << 28  # of an image with masks that are laid out here
 DIGITS = 4  # of pixels: coordinates are rounded to a ten-thousandth
 
 
@@ -135,6 +136,14 @@ def signed_area(points: Sequence[float]) -> float:
 def rectangle(left: float, top: float, right: float, bottom: float) -> list[float]:
     """The corners of a rectangle as a polygon."""
     return [left, top, right, top, right, bottom, left, bottom]
+
+
+def check_pixels(width: int, height: int, where: str) -> None:
+    """Raises UserError for an image whose masks are too large to be laid out. ``where`` is its file and entry."""
+    if width * height > MOST_PIXELS:
+        raise UserError(
+            f"{where}: an image of {width} x {height} pixels; allowed: up to {MOST_PIXELS} pixels with masks"
+        )
 
 
 def check_names(names: Sequence[Any], where: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backbones.errors import UserError
-from engine.own_data.content import Book, Notes, check_names, polygon_object
+from engine.own_data.content import Book, Notes, check_names, check_pixels, polygon_object
 from engine.own_data.listing import ALL, Listing, split_of
 from engine.own_data.reading import Node, number_of, read_xml
 from engine.own_data.voc import files_of_kind
@@ -128,6 +128,7 @@ def mask_of(given: dict[str, str], where: str, size: tuple[int, int]) -> tuple[d
     """
     from pycocotools import mask as coco_mask
 
+    check_pixels(*size, where)
     left, top, width, height = (int(number_of(given.get(k), where, k)) for k in ("left", "top", "width", "height"))
     counts = [int(number_of(value, where, "rle")) for value in given.get("rle", "").split(",")]
     inside = left >= 0 and top >= 0 and left + width <= size[1] and top + height <= size[0] and min(width, height) > 0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from backbones.errors import UserError, shown
 from engine.coco_schema import is_number
-from engine.own_data.content import Book, Notes, box_around, rectangle, signed_area
+from engine.own_data.content import Book, Notes, box_around, check_pixels, rectangle, signed_area
 from engine.own_data.listing import ALL, Listing, split_of_folder
 from engine.own_data.reading import read_json, read_text
 from engine.own_data.voc import files_of_kind
@@ -101,8 +101,9 @@ def add_shapes(
     for i, shape in enumerate(shapes):
         source = f"{name}, shapes[{i}]"
         where = listing.path(source)
-        if not isinstance(shape, dict) or not isinstance(shape.get("label"), str) or not shape["label"]:
-            raise UserError(f"{where}: label is {shown(shape and shape.get('label'))}; allowed: the name of a class")
+        label = shape.get("label") if isinstance(shape, dict) else None
+        if not isinstance(label, str) or not label:
+            raise UserError(f"{where}: label is {shown(label)}; allowed: the name of a class")
         kind = shape.get("shape_type") or "polygon"
         if kind not in ("polygon", "rectangle", "circle", "mask"):
             notes.add(f"shapes of type {kind} left out, which have no area", source)
@@ -173,6 +174,7 @@ def mask_of(shape: dict[str, Any], where: str, size: tuple[int, int]) -> np.ndar
     """A mask, uint8 (height, width) of the image. The file has it as a PNG of the box that its two points span."""
     (left, top), (right, bottom) = [[round(value) for value in point] for point in points_of(shape, where, 2)[:2]]
     width, height = size
+    check_pixels(width, height, where)
     try:
         with Image.open(io.BytesIO(base64.b64decode(shape.get("mask") or "")), formats=["PNG"]) as image:
             part = np.asarray(image.convert("L")) > 0

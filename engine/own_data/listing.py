@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from backbones.errors import UserError, shorten
-from backbones.image_files import is_hidden
-from backbones.images import SUFFIXES, upright_size
+from backbones.image_files import is_hidden, suffixes_of
+from backbones.images import upright_size
+from backbones.reading import READING, Reading
 
 ALL = "all"  # the split of data that name none
 RUNS = "work_dirs"  # holds results of runs, and caches of data
@@ -28,18 +29,19 @@ class Listing:
 
     Args:
         root: the folder.
+        reading: how a run reads images.
 
     Attributes:
-        root: the folder.
+        root, reading: as given.
         files: name -> (bytes, time of the last change in nanoseconds). A name is a path below ``root``, with ``/``.
         images: the names of images, sorted.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or the name of an image is no text.
     """
 
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
+    def __init__(self, root: str | Path, reading: Reading = READING):
+        self.root, self.reading = Path(root), reading
         if not self.root.is_dir():
             raise UserError(f"no data folder {root}; set data_root=FOLDER")
         self.files: dict[str, tuple[int, int]] = {}
@@ -59,8 +61,11 @@ class Listing:
                     continue
                 if not is_hidden(name) and stat.S_ISREG(found.st_mode):
                     self.files[name if place == "." else f"{place}/{name}"] = (found.st_size, found.st_mtime_ns)
-        self.images = sorted(name for name in self.files if name.lower().endswith(SUFFIXES))
+        self.images = sorted(name for name in self.files if name.lower().endswith(suffixes_of(reading)))
         self.known = set(self.images)
+        odd = [name for name in self.images if not is_text(name)]
+        if odd:
+            raise UserError(f"{self.root}: file names that are no text in UTF-8: {shorten(odd)}; allowed: UTF-8")
         self.by_name: dict[str, list[str]] | None = None
         self.by_stem: dict[str, list[str]] | None = None
 
@@ -105,16 +110,24 @@ class Listing:
         return the_one(beside or found, wanted, near, split, self.root)
 
     def sizes(self, names: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """Width and height of images, upright as their EXIF data say. Images that cannot be read are absent."""
+        """Width and height of images, as the run reads them. Images that cannot be read are absent."""
 
         def size(name: str) -> tuple[str, tuple[int, int] | None]:
             try:
-                return name, upright_size(self.path(name))
+                return name, upright_size(self.path(name), self.reading)
             except UserError:
                 return name, None
 
         with ThreadPoolExecutor(THREADS) as pool:
             return {name: found for name, found in pool.map(size, names) if found}
+
+
+def is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def by_key(names, key):

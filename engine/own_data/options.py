@@ -5,6 +5,7 @@ from typing import Any
 from backbones.errors import UserError, shown, unknown
 from engine.own_data.cache import FOLDER, OwnData, prepare
 from engine.own_data.split import SplitOptions
+from engine.reading import chosen_reading
 
 # ``data_format`` chooses the reader. Each of these needs it, but for the folder of the caches.
 OPTIONS = ("val_share", "val_group", "val_seed", "data_files", "box_units", "data_cache")
@@ -38,6 +39,7 @@ def of_config(cfg: Any) -> OwnData | None:
         dict(files) if isinstance(files, dict) else files,
         units,
         cache,
+        chosen_reading(cfg),
     )
 
 

@@ -1,5 +1,7 @@
 """Reading annotation files as data, with one-line errors: texts, JSON, YAML and XML of a bounded size."""
 
+import contextlib
+import gc
 import io
 import json
 from collections.abc import Iterator
@@ -130,9 +132,9 @@ def read_xml(path: Path, most: int = MOST_BYTES) -> Node:
         parser.Parse(read_bytes(path, most), True)
     except expat.ExpatError as error:
         raise UserError(f"{path}, line {error.lineno}: broken XML ({expat.ErrorString(error.code)})") from None
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (LookupError, ValueError) as error:  # an encoding that nobody knows, or a null byte
         raise UserError(f"{path}: broken XML ({one_line(error)})") from None
     return top.children[0]
 
@@ -146,3 +148,15 @@ def number_of(text: Any, where: str, what: str) -> float:
     if not abs(value) < 1 << 53:
         raise UserError(f"{where}: {what} is {text!r}; allowed: a number")
     return value
+
+
+@contextlib.contextmanager
+def no_garbage() -> Iterator[None]:
+    """A block that makes millions of objects that stay. Looking for garbage among them would take half of its time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
