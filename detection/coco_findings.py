@@ -196,7 +196,8 @@ def scored_mask_findings(cfg: Any, split: str) -> Iterator[Finding]:
     evaluators = cfg.get(f"{split}_evaluator") or []
     for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
         kinds = metric.get("metric", "bbox")
-        scores_masks = bool({"segm", "boundary"} & {*([kinds] if isinstance(kinds, str) else kinds)})
+        kinds = kinds if isinstance(kinds, list | tuple) else [kinds]
+        scores_masks = any(kind in ("segm", "boundary") for kind in kinds)
         if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
             coco = read_annotations(Path(metric.ann_file))
             yield from bad_masks(coco, Path(metric.ann_file))

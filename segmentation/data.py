@@ -133,7 +133,7 @@ def prepare_config(cfg: Any) -> None:
             bools or contradict each other; ``data_format`` or ``legend`` does not fit the data.
     """
     prepare_splits(cfg)
-    use_own_data(cfg)
+    use_own_data(cfg, MaskFolderDataset)
     complete_zero_labels(cfg)
     named = chosen_classes(cfg)
     if named:

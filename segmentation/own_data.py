@@ -16,10 +16,14 @@ from segmentation.own_masks import check_names, found_masks, legend_of
 SCOPE = "mmseg"
 
 
-def use_own_data(cfg: Any) -> None:
+def use_own_data(cfg: Any, folders: type) -> None:
     """Points the data sets of a config at the masks that ``cfg.data_format`` says, in place.
 
     ``cfg.legend`` alone, without ``data_format``, goes to the data sets as it is.
+
+    Args:
+        cfg: the config.
+        folders: the class of data sets that take pairs of files.
 
     Raises:
         UserError: the data are absent or malformed, or a data set of the config is of another kind.
@@ -32,11 +36,11 @@ def use_own_data(cfg: Any) -> None:
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
-            if kind is None or kind.__name__ != "MaskFolderDataset":
+            if kind is None or not issubclass(kind, folders):
                 name = kind.__name__ if kind else dataset.get("type")
                 raise UserError(
-                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; allowed: MaskFolderDataset, "
-                    "or data_format=None"
+                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; "
+                    f"allowed: {folders.__name__}, or data_format=None"
                 )
             dataset.data_root = str(found.root.resolve())
             dataset.data_prefix = dict(img_path="", seg_map_path="")
