@@ -2,12 +2,14 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import math
 import os
 import secrets
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -61,6 +63,31 @@ def replaced_file(path: str | Path, durable: bool = False) -> Iterator[Path]:
             flush_to_disk(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, waiting: str) -> Iterator[bool]:
+    """A block that one process at a time is in. The lock file ``.<name>.lock`` stays beside the file.
+
+    The lock of a process that is killed ends with it.
+
+    Args:
+        path: the file that the block makes. Its folder exists.
+        waiting: is printed on stderr where another process is in the block.
+
+    Yields:
+        Whether other processes wait. On a file system without locks they do not.
+    """
+    with open(path.with_name(f".{path.name}.lock"), "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+            return
+        yield True
 
 
 def flush_to_disk(path: Path) -> None:

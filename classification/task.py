@@ -8,6 +8,7 @@ from backbones.reading import reading_of
 from backbones.weights.evaluation import Evaluation
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.data.images import decoded
+from classification.data.own_data import apart
 from classification.data.transforms import size_of, transformable
 from classification.extremes import ImagesHook
 from classification.imagenet import word_of
@@ -40,6 +41,10 @@ class Classification(Task):
 
     def complete(self, cfg):
         prepare_config(cfg)
+
+    def findings(self, cfg, split, thorough=False, decode=False, seen=None):
+        yield from super().findings(cfg, split, thorough, decode, seen)
+        yield from apart(cfg, split)
 
     def class_names(self, cfg):
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}

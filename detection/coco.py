@@ -6,7 +6,7 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
-from detection.coco_file import image_folder, read_annotations
+from detection.coco_file import category_names, image_folder, read_annotations
 from detection.coco_findings import coco_findings
 from engine.findings import Finding
 from engine.formats import Format, class_of, register_format
@@ -25,7 +25,7 @@ class CocoFormat(Format):
         if own is not COCO_CLASSES:
             return own and tuple(own)  # None of a data set that reads its classes from a file of its own
         ann_file = under_root(dataset, dataset.ann_file)
-        return read_annotations(ann_file).categories if ann_file.is_file() else None
+        return category_names(ann_file) if ann_file.is_file() else None
 
     def counts(self, dataset: Any) -> list[int]:
         """How many objects each class has, without crowds and what is not trained on."""

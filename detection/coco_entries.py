@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from backbones.errors import shorten
-from detection.coco_masks import is_mask
-from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
+from engine.coco_masks import is_mask
+from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
 
 
 class Problem(NamedTuple):
@@ -71,9 +71,15 @@ def summary(data: dict) -> Annotations:
         without_mask=sum(not a.get("segmentation") for a in annotations),
         problems=found,
         counts=dict(Counter(names[a["category_id"]] for a in used)),
-        unused=tuple(a["id"] for a in unused),
-        bad_masks=tuple(a["id"] for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])),
+        unused=tuple(place_of(a) for a in unused),
+        bad_masks=tuple(place_of(a) for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])),
     )
+
+
+def place_of(annotation: dict) -> Any:
+    """What an annotation is called in messages: the place that it was read from, else its id."""
+    source = annotation.get("source")
+    return source if isinstance(source, str) and source else annotation["id"]
 
 
 def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: dict[Any, str]) -> Iterator[Problem]:
@@ -100,7 +106,8 @@ def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: 
     yield from problem("crowd-form", "iscrowd must be 0 or 1; not so in the annotations {}", not_crowd)
     yield from problem(
         "area-absent",
-        "annotations have no area in square pixels: {}; width x height of the box will do",
+        "annotations have no area in square pixels: {}; width x height of the box will do, and data_format=coco "
+        "computes the areas",
         without_area,
     )
 

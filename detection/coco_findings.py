@@ -46,11 +46,11 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     yield from caught("image-outside", check_inside, ann_file, "file_name", coco.file_names, folder, root)
     yield from absent_images(coco, ann_file, folder)
     yield from other_sizes(coco, ann_file, folder, thorough, reading_of_dataset(dataset))
-    yield from class_findings(coco, ann_file, classes)
+    yield from class_findings(coco, ann_file, classes, split)
     if coco.problems:
         return
     yield from unused(coco, ann_file, split)
-    if any(t.get("with_mask") for t in dataset.get("pipeline", []) if t.get("type") == "LoadAnnotations"):
+    if any(t.get("with_mask") for t in (dataset.get("pipeline") or []) if t.get("type") == "LoadAnnotations"):
         yield from absent_masks(coco, ann_file)
         yield from bad_masks(coco, ann_file)
     if thorough:
@@ -136,9 +136,10 @@ def size_text(path: str | Path, found: tuple[int, int], said: tuple[float, float
     return f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not"
 
 
-def class_findings(coco: Annotations, ann_file: Path, classes: list[str]) -> Iterator[Finding]:
+def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> Iterator[Finding]:
+    """Compares the classes of a run with the categories of a file. Their order does not matter, see ``named_coco``."""
     unknown = [name for name in classes if name not in coco.categories]
-    if unknown:
+    if unknown and (split == "train" or len(unknown) == len(classes)):
         yield Finding(
             "class-unknown",
             UNUSABLE,
@@ -147,19 +148,12 @@ def class_findings(coco: Annotations, ann_file: Path, classes: list[str]) -> Ite
             count=len(unknown),
         )
         return
+    text = f"{ann_file}: {{count}} classes of the run have no category in it, so nothing of them can be found there"
+    yield from found_in("class-lacking", WARNING, text, unknown)
     left_out = [name for name in coco.categories if name not in classes and coco.counts.get(name)]
     number = sum(coco.counts[name] for name in left_out)
     text = f"{ann_file}: {number:,} annotations are of {{count}} categories that the classes leave out"
     yield from found_in("category-left-out", WARNING, text, left_out, "classes=[...] names all that are to be learned")
-    # mmdet numbers labels in the file's order of categories, and ignores the order of the classes
-    in_file_order = [name for name in coco.categories if name in classes]
-    if in_file_order != classes:
-        yield Finding(
-            "class-order",
-            UNUSABLE,
-            f"{ann_file}: the classes are in another order than its categories: {shorten(classes, 5)}; "
-            f"allowed: {shorten(in_file_order, 5)}",
-        )
 
 
 def unused(coco: Annotations, ann_file: Path, split: str) -> Iterator[Finding]:
@@ -192,7 +186,7 @@ def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
             "mask-form",
             UNUSABLE,
             f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
-            "points, or run lengths of the image's size",
+            "points, or run lengths of the image's size; data_format=coco turns other forms where it can",
             count=len(coco.bad_masks),
         )
 
@@ -202,7 +196,8 @@ def scored_mask_findings(cfg: Any, split: str) -> Iterator[Finding]:
     evaluators = cfg.get(f"{split}_evaluator") or []
     for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
         kinds = metric.get("metric", "bbox")
-        scores_masks = bool({"segm", "boundary"} & {*([kinds] if isinstance(kinds, str) else kinds)})
+        kinds = kinds if isinstance(kinds, list | tuple) else [kinds]
+        scores_masks = any(kind in ("segm", "boundary") for kind in kinds)
         if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
             coco = read_annotations(Path(metric.ann_file))
             yield from bad_masks(coco, Path(metric.ann_file))

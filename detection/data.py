@@ -10,8 +10,9 @@ from mmdet.registry import MODELS, TRANSFORMS
 
 from backbones import UserError
 from backbones.errors import shorten
-from detection import masks, panoptic  # noqa: F401, which register how masks are loaded, and a format
+from detection import masks, named_coco, panoptic  # noqa: F401, which register how data are read
 from detection.coco_findings import check_size_of
+from detection.own_data import use_own_data
 from detection.training_data import use_data_options
 from engine.bands import AnyChannels, PadsAnyChannels
 from engine.draw import make_palette
@@ -32,10 +33,11 @@ def prepare_config(cfg: Any) -> None:
     files of the first data set that exists. A config without any of these keeps its num_classes.
 
     Raises:
-        UserError: an annotation file is not of its format, ``cfg.classes`` is no list of names, or an option of the
-            training data does not fit.
+        UserError: an annotation file is not of its format, ``cfg.classes`` is no list of names, or ``cfg.data_format``
+            or an option of the training data does not fit.
     """
     prepare_splits(cfg)
+    use_own_data(cfg)
     use_data_options(cfg)
     for split in SPLITS:
         evaluators = cfg.get(f"{split}_evaluator") or []
@@ -66,8 +68,8 @@ def number_of_stuff(cfg: Any) -> int:
 
 
 def classes_on_disk(cfg: Any) -> tuple[str, ...] | None:
-    """The classes of the first data set whose files exist. The validation set comes first, since it is small."""
-    for split in ("val", "test", "train"):
+    """The classes of the first data set whose files exist: those of the training, if its files are there."""
+    for split in SPLITS:
         for dataset, found in formats_of(cfg, split, SCOPE):
             classes = found.classes(dataset)
             if classes:

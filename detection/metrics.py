@@ -27,6 +27,7 @@ from detection.coco_eval import (
 from detection.coco_truth import found_of, results_of, truth_of
 from detection.report import write_report
 from engine.console import say_note
+from engine.own_data.reading import read_json
 
 NO_OBJECTS = "no objects"
 
@@ -94,7 +95,7 @@ class FullCocoMetric(CocoMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float | None]:
         images, predictions = zip(*results)
-        content = self.loaded_truth(images) if self.ann_file is None else load(self.ann_file)
+        content = self.loaded_truth(images) if self.ann_file is None else read_json(Path(self.ann_file))
         classes = [str(name) for name in self.dataset_meta["classes"]]
         image_ids = [image["img_id"] for image in images]
         with_masks = any(kind != "bbox" for kind in self.metrics)

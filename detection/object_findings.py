@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detection.coco_file import read_content
-from detection.coco_masks import is_polygon
+from engine.coco_masks import is_polygon
 from engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
 from engine.images import kind_of
 

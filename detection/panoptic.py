@@ -21,7 +21,7 @@ from backbones.images import opened
 from detection.coco_entries import Annotations, problem, repeated_entries
 from detection.coco_file import read_content
 from detection.coco_findings import absent_images, check_size_of, other_sizes
-from detection.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
+from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.findings import UNUSABLE, Finding, caught, found_in
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside

@@ -14,6 +14,7 @@ from detection.coco_findings import scored_mask_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.own_data import own_findings
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
 from detection.run_lengths import RunLengths, as_text, run_lengths
@@ -68,8 +69,9 @@ class Detection(Task):
     def use_tiles(self, cfg, tiles):
         use_tiles(cfg, tiles)
 
-    def findings(self, cfg, split, thorough=False, decode=False):
-        yield from super().findings(cfg, split, thorough, decode)
+    def findings(self, cfg, split, thorough=False, decode=False, seen=None):
+        yield from super().findings(cfg, split, thorough, decode, seen)
+        yield from own_findings(cfg, split)
         yield from scored_mask_findings(cfg, split)
 
     def check_training(self, cfg, model, loader):

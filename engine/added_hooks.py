@@ -9,7 +9,9 @@ MM_HOOKS = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler"
 
 def add_hooks(cfg: Config) -> None:
     """Replaces mmengine's checkpoint hook by ours, and adds our other hooks."""
-    default = cfg.setdefault("default_hooks", ConfigDict())
+    if cfg.get("default_hooks") is None:
+        cfg.default_hooks = ConfigDict()
+    default = cfg.default_hooks
     for name in [name for name, hook in default.items() if hook is None and name not in MM_HOOKS]:
         del default[name]  # mmengine knows None for hooks of its own alone
     saving = default.get("checkpoint", dict(interval=1))

@@ -244,6 +244,23 @@ def add_safe_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """``--data``, for every tool that reads the data of a config. :func:`data_options` makes options of it."""
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="data in place of the config's, in any format that is known: short for data_root=FOLDER data_format=auto",
+    )
+
+
+def data_options(args: argparse.Namespace) -> list[str]:
+    """``--data`` in the form of ``--cfg-options``. A ``data_format`` among these stays."""
+    if args.data is None:
+        return []
+    named = any(option.startswith("data_format=") for option in args.cfg_options)
+    return [f"data_root={args.data}", *([] if named else ["data_format=auto"])]
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """``--cfg-options`` and ``--safe``, for every tool that reads a config."""
     add_safe_option(parser)

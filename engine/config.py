@@ -21,6 +21,7 @@ from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
 from engine.inherited import check_names, check_options
 from engine.options import flat, parse_options
+from engine.own_data import OPTIONS as OWN_DATA
 from engine.safe_config import check_file, check_model
 from engine.tasks import TASKS
 from engine.training_options import OPTIONS
@@ -41,8 +42,9 @@ RUNNER_KEYS = {
 READ_KEYS = (
     RUNNER_KEYS
     | {"train_pipeline", "test_pipeline"}
-    | {"data_root", "data_format", "classes", "input_size", "max_unreadable", "reading", "track"}
+    | {"data_root", "classes", "input_size", "max_unreadable", "reading", "track"}
     | {"reduce_zero_label", "tta_model", "tta_pipeline", "auto_scale_lr"}
+    | {"data_format", *OWN_DATA}
     | set(OPTIONS)
 )
 

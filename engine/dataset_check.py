@@ -11,7 +11,13 @@ from engine.formats import formats_of
 from engine.reading import chosen_reading
 from engine.splits import SPLITS, datasets_of
 from engine.task import Task
+from engine.training_options import OPTIONS
 
+# Options of a training that help rare classes.
+CURES = {
+    "oversample_thr": "oversample_thr=0.001 repeats images of rare classes",
+    "class_weight": "class_weight=balanced weighs the loss by class",
+}
 RARE = 100  # times as many labels of the most frequent class as of the rarest
 
 
@@ -33,7 +39,8 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
     broken = {one.split for one in found if one.severity == UNUSABLE}
     sound = [split for split in splits if split not in broken]
     scope = task.scope_of(cfg)
-    found += class_findings(cfg, sound, scope)
+    known = {(one.id, one.split) for one in found}
+    found += [one for one in class_findings(cfg, task, sound, decode) if (one.id, one.split) not in known]
     found += file_findings(images_of(cfg, splits, scope), decode, chosen_reading(cfg))
     return ordered(found)
 
@@ -62,15 +69,18 @@ def images_of(cfg: Any, splits: Sequence[str], scope: str) -> dict[str, list[Pat
     return found
 
 
-def class_findings(cfg: Any, splits: Sequence[str], scope: str) -> Iterator[Finding]:
-    """Classes without labels, rare ones, and lists of classes that differ between splits."""
+def class_findings(cfg: Any, task: Task, splits: Sequence[str], decode: bool) -> Iterator[Finding]:
+    """Classes without labels, rare ones, and lists of classes that differ between splits.
+
+    Labels that are pixels are counted with ``decode`` alone.
+    """
     listed: dict[str, tuple[str, ...]] = {}
     for split in splits:
-        for dataset, form in formats_of(cfg, split, scope):
+        for dataset, form in formats_of(cfg, split, task.scope_of(cfg)):
             listed.setdefault(split, tuple(form.classes(dataset) or ()))
-            counts = form.counts(dataset)
+            counts = form.counts(dataset) if decode or not form.counts_pixels else None
             if counts is not None:
-                yield from counted(split, names_of(dataset, len(counts)), counts)
+                yield from counted(task.name, split, names_of(dataset, len(counts)), counts)
     for split in splits:
         if split != "train" and listed.get("train"):
             yield from other_classes(split, listed[split], listed["train"])
@@ -82,7 +92,7 @@ def names_of(dataset: Any, number: int) -> list[str]:
     return list(names) if len(names) == number else [f"class {i}" for i in range(number)]
 
 
-def counted(split: str, names: Sequence[str], counts: Sequence[int]) -> Iterator[Finding]:
+def counted(task: str, split: str, names: Sequence[str], counts: Sequence[int]) -> Iterator[Finding]:
     """Classes that a split has no labels of, and in a training those that are rare."""
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if split == "train":
@@ -95,8 +105,8 @@ def counted(split: str, names: Sequence[str], counts: Sequence[int]) -> Iterator
     if split == "train" and present and max(present)[0] >= RARE * min(present)[0]:
         (many, most), (few, rarest) = max(present), min(present)
         text = f"class {most!r} has {many:,} labels, and {rarest!r} {few:,}"
-        cure = "oversample_thr=0.001 repeats images of rare classes; class_weights weighs the loss"
-        found.append(Finding("class-rare", NOTE, text, cure))
+        cures = [cure for option, cure in CURES.items() if task in OPTIONS[option]]
+        found.append(Finding("class-rare", NOTE, text, "; ".join(cures)))
     yield from (one._replace(split=split) for one in found)
 
 

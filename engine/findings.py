@@ -114,7 +114,8 @@ def table(findings: Sequence[Finding]) -> str:
 def counted(findings: Iterable[Finding]) -> str:
     """How many findings there are of each severity, in words."""
     severities = [finding.severity for finding in findings]
-    parts = [f"{severities.count(kind)} {kind}" for kind in SEVERITIES if kind in severities]
+    numbers = {kind: severities.count(kind) for kind in SEVERITIES if kind in severities}
+    parts = [f"{number} {kind}{'s' if number > 1 and kind != UNUSABLE else ''}" for kind, number in numbers.items()]
     return ", ".join(parts) or "nothing is wrong"
 
 

@@ -25,7 +25,13 @@ FORMATS: dict[type, "Format"] = {}
 
 
 class Format:
-    """A data set format. Every method takes the config of one data set. The defaults read and check nothing."""
+    """A data set format. Every method takes the config of one data set. The defaults read and check nothing.
+
+    Attributes:
+        counts_pixels: whether :meth:`counts` decodes every mask.
+    """
+
+    counts_pixels = False
 
     def classes(self, dataset: Any) -> tuple[str, ...] | None:
         """The class names in the files, in the order of the labels; None if there are no files.

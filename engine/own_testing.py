@@ -13,6 +13,7 @@ from engine.complete import complete
 from engine.config import apply_options
 from engine.num_classes import set_num_classes
 from engine.own_config import config_from, naming, part
+from engine.own_data import OPTIONS
 from engine.places import place_of
 from engine.registered import check_type, only_registered
 from engine.tasks import task_for
@@ -24,6 +25,7 @@ PATHS = (  # to read from
     "folder",
     "img_suffix",
     "labels",
+    "pairs",
     "seg_map_suffix",
     "seg_prefix",
 )
@@ -60,7 +62,7 @@ def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple
     with naming(source):
         cfg.merge_from_dict(testing_parts(own["config"]))
     for key in options:
-        if key.split(".")[0].startswith(("train_", "val_")):
+        if key.split(".")[0].startswith(("train_", "val_")) and key not in OPTIONS:
             raise UserError(f"option {key} changes nothing in a test; allowed: the same with test_ in front")
     apply_options(cfg, options, Path(source))
     hook = task_for(cfg).images_hook
@@ -76,7 +78,7 @@ def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple
 
 
 def testing_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a config that testing needs beside the model: data root, data set, metrics, augmentation.
+    """The parts of a config that testing needs beside the model: its data and their format, metrics, augmentation.
 
     Raises:
         UserError: a part is missing, of another kind, or of a type that is not registered.
@@ -97,6 +99,10 @@ def testing_parts(config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if config.get("data_root") is not None:
         parts["data_root"] = paths_of(config["data_root"], "data_root")
+    for name in ("data_format", *OPTIONS):
+        value = config.get(name)
+        if value is not None and name != "data_cache":  # a file is written there
+            parts[name] = paths_of(value, name) if isinstance(value, str | Mapping) else only_registered(value, name)
     for name in ("tta_model", "tta_pipeline"):
         if config.get(name):
             parts[name] = only_registered(config[name], name)

@@ -25,6 +25,7 @@ LOADER = {
     "dataset.data_prefix.*": PATH,
     "dataset.ann_file": PATH,
     "dataset.data_root": PATH,
+    "dataset.folder": PATH,
 }
 # The dotted name of a part -> what it is, where it is given and not None. A * stands for every key.
 KINDS: dict[str, str] = {
@@ -40,6 +41,7 @@ KINDS |= dict.fromkeys(("custom_hooks", "visualizer.vis_backends", "train_pipeli
 KINDS |= dict.fromkeys(("experiment_name", "default_scope"), TEXT)
 KINDS |= dict.fromkeys(("work_dir", "load_from", "data_root"), PATH)
 KINDS |= {"auto_scale_lr.enable": FLAG, "custom_imports.imports": TEXTS, "data_format": TEXT}
+KINDS |= {"data_cache": PATH, "data_files": DICT, "val_group": TEXT}
 SCHEDULES = "dict(type=..., ...), or a list of these"
 
 

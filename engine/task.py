@@ -219,12 +219,15 @@ class Task(ABC):
         """
         raise UserError(f"{self.name} has no random data; allowed: a measurement on the config's own data")
 
-    def findings(self, cfg: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+    def findings(
+        self, cfg: Any, split: str, thorough: bool = False, decode: bool = False, seen: list[Any] | None = None
+    ) -> Iterator[Finding]:
         """What is odd in the data sets of a split, see ``engine.formats.Format.findings``.
 
-        Of unknown formats only a list of images is looked at.
+        Of unknown formats only a list of images is looked at. Data sets that are in ``seen`` are left out, and others
+        are added to it.
         """
-        seen: list[Any] = []
+        seen = [] if seen is None else seen
         for dataset in datasets_of(cfg, split):
             yield from caught("image-outside", check_list, dataset)
         for dataset, found in formats_of(cfg, split, self.scope_of(cfg)):
@@ -240,8 +243,9 @@ class Task(ABC):
         Raises:
             UserError: a finding makes the data unusable.
         """
+        seen: list[Any] = []
         for split in splits:
-            follow(self.findings(cfg, split))
+            follow(self.findings(cfg, split, seen=seen))
 
     def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
         """Checks what belongs together in a training, once its parts are built.

@@ -13,6 +13,7 @@ OPTIONS = {
     "oversample_thr": ("detection",),
     "max_objects": ("detection",),
     "background": ("detection",),
+    "legend": ("segmentation",),  # segmentation.own_data
 }
 MOMENTUM = 2e-4  # of averaged weights, as RTMDet and VAN have
 

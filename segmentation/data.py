@@ -1,5 +1,6 @@
 """Images and masks in parallel folders (ADE20K's layout), and checks before a run starts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,20 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
-from backbones.errors import shorten
-from backbones.images import opened, upright_size
 from engine.bands import AnyChannels, PadsAnyChannels
-from engine.console import say_note
 from engine.draw import make_palette
+from engine.findings import Finding
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
-from engine.reading import reading_of_dataset
-from engine.splits import SPLITS, datasets_of, prepare_splits, under_root
-from segmentation.pairs import matched_files, say_lone_masks
+from engine.splits import SPLITS, datasets_of, prepare_splits
+from segmentation.legend import IGNORE, checked_legend
+from segmentation.mask_files import check_same_size, read_mask
+from segmentation.mask_findings import mask_findings
+from segmentation.own_data import use_own_data
+from segmentation.pairs import files_of
 
 SCOPE = "mmseg"
-IGNORE = 255
-MASKS_LOOKED_AT = 50  # masks of each data set that are checked before a run; each mask is checked when it is loaded
 
 
 @DATASETS.register_module()
@@ -35,24 +35,52 @@ class MaskFolderDataset(BaseSegDataset):
         metainfo: ``classes``, and optionally ``palette`` ([r, g, b] per class); ADE20K's 150 classes by default.
         reduce_zero_label: True (ADE20K): mask value 0 is "unlabelled", and 1 is the first class. False: 0 is the first
             class. 255 is "unlabelled" in both.
+        legend: which values or colours are which class, as ``segmentation.legend`` describes; then
+            ``reduce_zero_label`` does not count.
+        ann_file: a text file with a name on each line; only these images are taken.
+        img_suffix, seg_map_suffix: the ends of the names that images and masks do not share, such as
+            ``_leftImg8bit.png``; by default any suffix.
+        pairs: a CSV file of image and mask below ``data_root``, in place of ``data_prefix``.
         **kwargs: as for mmseg's BaseSegDataset. ``data_prefix`` names the folders ``img_path`` and ``seg_map_path``.
 
     Raises:
-        UserError: a folder is missing or empty, or an image has no mask.
+        UserError: a folder is missing or empty, an image has no mask, or a line of a file is no image.
     """
 
-    def __init__(self, metainfo: dict | None = None, reduce_zero_label: bool = True, **kwargs):
+    def __init__(
+        self,
+        metainfo: dict | None = None,
+        reduce_zero_label: bool = True,
+        legend: dict | None = None,
+        img_suffix: str | None = None,
+        seg_map_suffix: str | None = None,
+        pairs: str | None = None,
+        **kwargs,
+    ):
+        self.legend = None if legend is None else checked_legend(legend)
+        self.pairs = pairs
         metainfo = ADE20KDataset.METAINFO if metainfo is None else metainfo
-        super().__init__(metainfo=metainfo, reduce_zero_label=reduce_zero_label, **kwargs)
+        super().__init__(
+            metainfo=metainfo,
+            reduce_zero_label=reduce_zero_label,
+            img_suffix=img_suffix,
+            seg_map_suffix=seg_map_suffix,
+            **kwargs,
+        )
 
     def load_data_list(self) -> list[dict]:
-        images, masks = Path(self.data_prefix["img_path"]), Path(self.data_prefix["seg_map_path"])
+        # The base class has joined these paths with the root.
+        own = {key: getattr(self, key) for key in ("data_prefix", "ann_file", "img_suffix", "seg_map_suffix")}
+        if self.pairs is not None:
+            own |= dict(data_root=self.data_root, pairs=self.pairs)
         common = dict(
-            label_map=None, reduce_zero_label=self.reduce_zero_label, num_classes=len(self.metainfo["classes"])
+            label_map=None,
+            reduce_zero_label=self.reduce_zero_label,
+            num_classes=len(self.metainfo["classes"]),
+            legend=self.legend,
         )
         return [
-            dict(common, img_path=str(image), seg_map_path=str(mask), seg_fields=[])
-            for image, mask in matched_files(images, masks)
+            dict(common, img_path=str(image), seg_map_path=str(mask), seg_fields=[]) for image, mask in files_of(own)
         ]
 
 
@@ -84,47 +112,13 @@ class LoadMask(transforms.BaseTransform):
     def transform(self, results: dict) -> dict:
         if "seg_map_path" not in results:
             return results
-        mask = read_mask(results["seg_map_path"], results["num_classes"], results["reduce_zero_label"])
+        how = (results["num_classes"], results["reduce_zero_label"], results.get("legend"))
+        mask = read_mask(results["seg_map_path"], *how)
         if "ori_shape" in results:
             check_same_size(results["seg_map_path"], mask, *results["ori_shape"][:2])
         results["gt_seg_map"] = mask
         results["seg_fields"].append("gt_seg_map")
         return results
-
-
-def read_mask(path: str | Path, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
-    """A mask file as class indices from 0, uint8 (H, W), with 255 for unlabelled pixels.
-
-    Raises:
-        UserError: the file is absent, not an image, cut off, has several channels, or holds values outside the
-            classes. The message names the file.
-    """
-    with opened(path, what="mask") as image:
-        mask = np.array(image)
-    if mask.ndim != 2:
-        raise UserError(f"{path}: {mask.shape[2]} channels; a mask has one, holding class indices")
-
-    first = int(reduce_zero_label)
-    last = first + num_classes - 1
-    known = (mask >= first) & (mask <= last)
-    unlabelled = (mask == IGNORE) | (mask == 0) if reduce_zero_label else mask == IGNORE
-    if not (known | unlabelled).all():
-        values = np.unique(mask[~(known | unlabelled)])
-        also = f"0 and {IGNORE}" if reduce_zero_label else str(IGNORE)
-        raise UserError(
-            f"{path}: mask values {shorten(values)} are outside the {num_classes} classes; "
-            f"allowed: {first} to {last}, and {also} for unlabelled pixels"
-        )
-    return np.where(known, mask.astype(np.int64) - first, IGNORE).astype(np.uint8)
-
-
-def check_same_size(path: str | Path, mask: np.ndarray, height: int, width: int) -> None:
-    """Raises UserError for a mask (H, W) that does not have the height and width of its image."""
-    if mask.shape != (height, width):
-        raise UserError(
-            f"{path} has {mask.shape[1]}x{mask.shape[0]} pixels, and its image {width}x{height}, upright as its EXIF "
-            "data say; allowed: the same size"
-        )
 
 
 def prepare_config(cfg: Any) -> None:
@@ -135,10 +129,11 @@ def prepare_config(cfg: Any) -> None:
     ADE20K's.
 
     Raises:
-        UserError: ``classes`` is anything else, or has more than 254 names, or values of
-            ``reduce_zero_label`` are not bools or contradict each other.
+        UserError: ``classes`` is anything else, or has more than 254 names; values of ``reduce_zero_label`` are not
+            bools or contradict each other; ``data_format`` or ``legend`` does not fit the data.
     """
     prepare_splits(cfg)
+    use_own_data(cfg, MaskFolderDataset)
     complete_zero_labels(cfg)
     named = chosen_classes(cfg)
     if named:
@@ -194,46 +189,37 @@ def classes_of(dataset: Any) -> tuple[str, ...]:
     return (dataset.get("metainfo") or {}).get("classes") or ADE20KDataset.METAINFO["classes"]
 
 
+def decoding_of(dataset: Any) -> tuple[int, bool, dict | None]:
+    """How :func:`read_mask` reads the masks of a data set: the number of classes, reduce_zero_label and the legend."""
+    legend = dataset.get("legend")
+    known = None if legend is None else checked_legend(legend)
+    return len(classes_of(dataset)), dataset.get("reduce_zero_label", True), known
+
+
 @register_format(MaskFolderDataset)
 class MaskFolderFormat(Format):
     """Parallel folders of images and masks. The files have no class names; the config gives them."""
 
-    def check(self, dataset: Any, split: str) -> None:
-        """Pairs all images with masks, and reads up to 50 masks, evenly spread over the set.
+    counts_pixels = True
 
-        Notes name masks without an image, and say so if none of these masks has a labelled pixel.
-        An unreadable image has no size here. Its loading says so, and a run may go on without it.
+    def images(self, dataset: Any) -> list[Path]:
+        """The images that have a mask."""
+        return [image for image, _ in files_of(dataset)]
 
-        Raises:
-            UserError: a folder is missing or empty, images have no mask, or a mask is unreadable, has another size than
-                its image, or holds values outside the classes.
+    def findings(self, dataset: Any, split: str, thorough: bool = False, decode: bool = False) -> Iterator[Finding]:
+        """What is wrong with the pairs of images and masks.
+
+        A training refuses a folder that is missing or empty, images without a mask, and masks that are unreadable, have
+        another size than their image, hold values outside the classes, or have labels of one class alone. Up to 50
+        masks are looked at; with ``decode`` all.
         """
-        root = Path(dataset.get("data_root") or ".")
-        if not root.is_dir():
-            raise UserError(f"no data folder {root}; set data_root=FOLDER")
-        prefix = dataset.data_prefix
-        images, masks = under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"])
-        files = matched_files(images, masks)
-        say_lone_masks(files, masks)
-        classes, labelled = classes_of(dataset), False
-        step = -(-len(files) // MASKS_LOOKED_AT)
-        for image, mask in files[::step]:
-            labels = read_mask(mask, len(classes), dataset.get("reduce_zero_label", True))
-            labelled = labelled or bool((labels != IGNORE).any())
-            try:
-                width, height = upright_size(image, reading_of_dataset(dataset))
-            except UserError:  # its loading says so, and a run may go on without the image
-                continue
-            check_same_size(mask, labels, height, width)
-        if not labelled:
-            say_note(f"{masks}: no pixel of {len(files[::step])} masks has a label; see reduce_zero_label")
+        return mask_findings(dataset, split, classes_of(dataset), decoding_of(dataset), decode)
 
     def counts(self, dataset: Any) -> list[int]:
         """How many pixels each class has. All masks are read."""
-        prefix, number = dataset.data_prefix, len(classes_of(dataset))
-        files = matched_files(under_root(dataset, prefix["img_path"]), under_root(dataset, prefix["seg_map_path"]))
+        how = decoding_of(dataset)
         total = np.zeros(IGNORE + 1, np.int64)
-        for _, mask in files:
-            labels = read_mask(mask, number, dataset.get("reduce_zero_label", True))
+        for _, mask in files_of(dataset):
+            labels = read_mask(mask, *how)
             total += np.bincount(labels.ravel(), minlength=len(total))
-        return total[:number].tolist()
+        return total[: how[0]].tolist()

@@ -11,6 +11,7 @@ from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
@@ -25,6 +26,10 @@ class Segmentation(Task):
 
     def complete(self, cfg):
         prepare_config(cfg)
+
+    def findings(self, cfg, split, thorough=False, decode=False, seen=None):
+        yield from super().findings(cfg, split, thorough, decode, seen)
+        yield from apart(cfg, split)
 
     def class_names(self, cfg):
         dataset = (cfg.get("test_dataloader") or {}).get("dataset") or {}

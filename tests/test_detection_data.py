@@ -137,9 +137,86 @@ def test_classes_without_a_category_are_named(coco):
     assert "cat" in message and "box, disc" in message
 
 
-def test_classes_in_another_order_would_swap_the_labels(coco):
-    message = error_of(coco, classes=["disc", "box"])
-    assert "order" in message and "box, disc" in message
+@pytest.mark.parametrize("metric", ["FullCocoMetric", "CocoMetric"])
+@pytest.mark.parametrize("order", [("box", "disc"), ("disc", "box")])
+def test_labels_follow_the_order_of_the_classes(order, metric, coco):
+    """w04: so do the scores, by mmdet's metric, too, and for a validation file of another order, or without a class."""
+    change(coco, "val", lambda content: content["categories"].reverse())
+    cfg = load_config(BOXES_ONLY, {"data_root": str(coco), "classes": list(order), "val_evaluator.type": metric})
+    assert score_of_the_truth(cfg) == 1
+
+    def edit(content):
+        content["categories"] = [dict(id=3, name="disc")]
+        content["annotations"] = [one for one in content["annotations"] if one["category_id"] == 3]
+
+    change(coco, "val", edit)
+    cfg = load_config(BOXES_ONLY, {"data_root": str(coco), "val_evaluator.type": metric})
+    assert list(cfg.val_dataloader.dataset.metainfo.classes) == ["box", "disc"]
+    assert score_of_the_truth(cfg) == 1
+
+
+def score_of_the_truth(cfg):
+    """AP if the boxes of the validation set are predicted, as its data set has them with the labels of the training."""
+    import torch
+    from mmdet.registry import DATASETS, METRICS
+
+    from detection import TASK
+
+    TASK.check_data(cfg)
+    with TASK.scoped(cfg):
+        data = DATASETS.build(cfg.val_dataloader.dataset | dict(pipeline=[]))
+        metric = METRICS.build(cfg.val_evaluator)
+    metric.dataset_meta = data.metainfo
+    for i in range(len(data)):
+        info = data.get_data_info(i)
+        boxes = torch.tensor([one["bbox"] for one in info["instances"]]).reshape(-1, 4)
+        labels = torch.tensor([one["bbox_label"] for one in info["instances"]], dtype=torch.long)
+        found = dict(bboxes=boxes, scores=torch.ones(len(boxes)), labels=labels)
+        metric.process({}, [dict(img_id=info["img_id"], ori_shape=(64, 64), pred_instances=found)])
+        names = {cfg.train_dataloader.dataset.metainfo.classes[label] for label in labels}
+        assert names <= set(dense_data.CLASSES)
+    return metric.evaluate(len(data))["coco/bbox_mAP"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: [a.update(id=i) for i, a in enumerate(c["annotations"])],  # w05
+        lambda c: [a.update(id=f"{i:08x}-uuid") for i, a in enumerate(c["annotations"])],  # w21
+        lambda c: [a.pop("iscrowd") for a in c["annotations"]],  # w19
+    ],
+)
+def test_annotations_of_other_ids_and_without_iscrowd_are_scored(edit, coco):
+    change(coco, "val", edit)
+    assert score_of_the_truth(load_config(BOXES_ONLY, {"data_root": str(coco)})) == 1
+
+
+def test_a_byte_order_mark_is_no_flaw(coco):
+    """w22."""
+    for path in coco.glob("annotations/*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert score_of_the_truth(load_config(BOXES_ONLY, {"data_root": str(coco)})) == 1
+
+
+def test_objects_of_no_class_are_told(coco, capsys):
+    from detection import TASK
+
+    TASK.check_data(load_config(BOXES_ONLY, {"data_root": str(coco), "classes": ["disc"]}), ("val",))
+    assert "2 annotations are of 1 categories that the classes leave out: box" in capsys.readouterr().err
+
+
+def test_the_categories_of_a_large_file_are_read_alone(coco, monkeypatch):
+    from detection import coco_file as reader
+
+    path = coco / "annotations/instances_train2017.json"
+    whole = reader.category_names(path)
+    monkeypatch.setattr(reader, "LARGE", 1 << 10)
+    monkeypatch.setattr(reader, "read_annotations", lambda path: pytest.fail("the whole file was read"))
+    assert reader.category_names(path) == whole == dense_data.CLASSES
+    change(coco, "train", lambda content: content.update(info={"categories": [{"name": "no"}]}))
+    monkeypatch.setattr(reader, "read_annotations", lambda path: pytest.fail("in doubt"))
+    with pytest.raises(pytest.fail.Exception, match="in doubt"):
+        reader.category_names(path)
 
 
 @pytest.mark.parametrize(

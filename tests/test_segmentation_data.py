@@ -269,10 +269,10 @@ def test_a_bad_mask_that_the_sample_missed_is_named_out_of_a_worker(masks):
 
 
 def test_the_check_reads_a_bounded_number_of_masks(tmp_path, monkeypatch):
-    from segmentation import TASK, data
+    from segmentation import TASK, mask_findings
 
     root = dense_data.write_masks(tmp_path / "many", {"training": 120, "validation": 3})
-    read, read_mask = [], data.read_mask
-    monkeypatch.setattr(data, "read_mask", lambda path, *args: read.append(path) or read_mask(path, *args))
+    read, read_mask = [], mask_findings.read_mask
+    monkeypatch.setattr(mask_findings, "read_mask", lambda path, *args: read.append(path) or read_mask(path, *args))
     TASK.check_data(own(root))
     assert 3 < len(read) <= 50 + 3

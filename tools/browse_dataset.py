@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.cli import Parser, add_config_options, output_folder, run_tool
+from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
 
 SHEET_WIDTH = 1600  # pixels
 MAX_COLUMNS = 4
@@ -29,7 +29,7 @@ def main() -> None:
     from engine.config import load_config
     from engine.tasks import task_for
 
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
     task = task_for(cfg)
     task.check_data(cfg, (args.split,))
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
@@ -60,6 +60,7 @@ def parse_args() -> argparse.Namespace:
         "--out", metavar="DIR", help="folder for the pictures (default: work_dirs/browse/<config name>/<split>)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random steps of the pipeline (default: 0)")
+    add_data_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 

@@ -1,6 +1,7 @@
-"""Says what is odd in the data of a config, before a training meets it. Reads only.
+"""Says what is odd in the data of a config, before a training meets it. The data are only read.
 
-python tools/check_dataset.py CONFIG [--decode] [--strict] [--json] [--pictures DIR] [--cfg-options data_root=FOLDER]
+python tools/check_dataset.py CONFIG [--data FOLDER] [--decode] [--strict] [--json] [--pictures DIR]
+python tools/check_dataset.py FOLDER ...        by a config of the task that the folder's files are for
 
 Each finding has a severity: a training refuses data that are "unusable", a "warning" is worth a look, and a "note" is
 worth knowing. The exit status is 0 for clean data, 1 for warnings, 2 for unusable data.
@@ -14,7 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from engine.cli import Parser, add_config_options, output_folder, run_tool
+from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
+
+CONFIGS = {
+    "objects": "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py",
+    "masks": "segmentation/configs/van/semantic_fpn_van_b0_512x512_40k_ade20k.py",
+    "classes": "classification/configs/van/van_b2_8xb64_fine_tune_cifar100.py",
+}
 
 
 def main() -> int:
@@ -26,7 +33,10 @@ def main() -> int:
     from engine.reading import chosen_reading
     from engine.tasks import task_for
 
-    cfg = load_config(args.config, args.cfg_options)
+    if Path(args.config).is_dir():
+        args.config, args.data = config_for(Path(args.config)), args.config
+        print(f"checked by {args.config}, which trains on such data", file=sys.stderr)
+    cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
     task = task_for(cfg)
     found = check_dataset(cfg, task, args.decode)
     seconds = time.monotonic() - start
@@ -48,15 +58,29 @@ def main() -> int:
     return code
 
 
+def config_for(folder: Path) -> str:
+    """A config of the task that a folder's files are for: objects, masks, or classes of images."""
+    from engine.own_data import READERS
+    from engine.own_data.listing import Listing
+
+    listing = Listing(folder)
+    if any(reader.find(listing) for reader in READERS.values()):
+        return CONFIGS["objects"]
+    from segmentation.layouts import layout_of
+
+    return CONFIGS["masks" if layout_of(listing) else "classes"]
+
+
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a config of any task")
+    parser.add_argument("config", metavar="CONFIG_OR_FOLDER", help="a config of any task, or a folder of data")
     parser.add_argument(
         "--decode", action="store_true", help="decode every image and mask: finds damaged and nearly equal ones"
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 2 for warnings, too")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.add_argument("--pictures", metavar="DIR", help="draw some images of each finding into this folder")
+    add_data_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 

@@ -20,8 +20,10 @@ from pathlib import Path
 from engine.cli import (
     CONFIG_SUFFIXES,
     Parser,
+    add_data_option,
     add_run_options,
     add_tile_options,
+    data_options,
     given_tiles,
     output_folder,
     run_tool,
@@ -83,7 +85,7 @@ def read_config(args: argparse.Namespace):
     from engine.own_testing import own_testing_config
     from engine.published import published_model
 
-    options = parse_options(args.cfg_options)
+    options = parse_options([*data_options(args), *args.cfg_options])
     if args.config:
         cfg, names = load_config(args.config, options), None
         if args.images or args.report or args.real_labels:
@@ -153,6 +155,7 @@ def parse_args() -> argparse.Namespace:
         help="classification: the labels of ImageNet-Real for ImageNet's validation images; FILE: real.json, if not "
         "the list that timm has",
     )
+    add_data_option(parser)
     add_run_options(parser)
     args = parser.parse_args()
     if len(args.inputs) > 2 or args.inputs[-1].endswith(CONFIG_SUFFIXES):

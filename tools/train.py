@@ -3,7 +3,16 @@
 import engine.start  # noqa: F401
 
 from backbones import UserError
-from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
+from engine.cli import (
+    Parser,
+    add_amp_option,
+    add_data_option,
+    add_run_options,
+    add_track_option,
+    data_options,
+    run_tool,
+    track_options,
+)
 
 
 def main() -> None:
@@ -12,7 +21,8 @@ def main() -> None:
     from engine.run import build_training, replay
     from engine.signals import Stopped, requeue_job
 
-    options = [*args.cfg_options, *track_options(args), *(["model.reset_head=True"] if args.reset_head else [])]
+    head = ["model.reset_head=True"] if args.reset_head else []
+    options = [*data_options(args), *args.cfg_options, *track_options(args), *head]
     cfg = load_config(args.config, options)
     how = dict(launcher=args.launcher, amp=args.amp, device=args.device)
     if args.keep_schedule and not args.resume:
@@ -60,6 +70,7 @@ def parse_args():
     parser.add_argument(
         "--reset-head", action="store_true", help="classification: start with a new head, whatever the weights hold"
     )
+    add_data_option(parser)
     add_amp_option(parser)
     add_track_option(parser)
     add_run_options(parser)

@@ -1,12 +1,9 @@
 """Downloads: checked, whole or not at all, and once for all processes that want the same file."""
 
-import contextlib
-import fcntl
 import glob
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import torch
 
 from backbones.errors import UserError
-from backbones.files import replaced_file
+from backbones.files import locked, replaced_file
 
 CONSENT = "ZIGGURAT_INSECURE"  # an environment variable: "1" takes what anybody on the way could have changed
 SECONDS = 60  # that a server may stay silent
@@ -43,7 +40,7 @@ def download(url: str, path: Path, digest: str | None = None, what: str = "weigh
     check_address(url, digest is not None, what=what)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path, what) as alone:
+        with locked(path, f"{what} {path.name}: another process is downloading them") as alone:
             if alone:
                 for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):  # of a process that was killed
                     left.unlink()
@@ -73,25 +70,6 @@ def check_address(url: str, is_checked: bool, source: str = "", what: str = "wei
     if scheme == "http" and (downgraded or not is_checked) and os.environ.get(CONSENT) != "1":
         kind = "an https: address" if downgraded else "an https: address, a file name that ends in -<sha256>.pth"
         raise UserError(f"{said}, which anybody on the way could change; allowed: {kind}, or {CONSENT}=1")
-
-
-@contextlib.contextmanager
-def locked(path: Path, what: str = "weights") -> Iterator[bool]:
-    """A block that one process at a time is in. The lock file ``.<name>.lock`` stays beside the file.
-
-    Yields:
-        Whether other processes wait. On a file system without locks they do not.
-    """
-    with open(path.with_name(f".{path.name}.lock"), "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{what} {path.name}: another process is downloading them", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            yield False
-            return
-        yield True
 
 
 class CarefulRedirects(HTTPRedirectHandler):

@@ -6,8 +6,10 @@ from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import unknown
 from classification.data.checks import SCOPE
 from classification.data.images import SplitImages
+from classification.data.own_data import use_own_data
 from engine.formats import choose_classes, class_of, formats_of
 from engine.num_classes import class_names, set_num_classes
+from engine.own_data import AUTO, READERS
 from engine.splits import SPLITS, datasets_of, prepare_splits
 
 KINDS = {  # the values of a config's data_format
@@ -30,13 +32,15 @@ def prepare_config(cfg: Any) -> None:
         UserError: ``cfg.classes`` is no list of names, ``cfg.data_format`` is unknown, or the data are malformed.
     """
     prepare_splits(cfg)
-    choose_format(cfg)
+    own = use_own_data(cfg)
+    if own is None:
+        choose_format(cfg)
     if cfg.get("input_size") is not None:
         set_input_size(cfg, cfg.input_size)
     datasets = [pair for split in SPLITS for pair in formats_of(cfg, split, SCOPE)]
     on_disk = (found.classes(dataset) for dataset, found in datasets)
     chosen = class_names(cfg.get("classes"))
-    classes = chosen or next((classes for classes in on_disk if classes), None)
+    classes = chosen or own or next((classes for classes in on_disk if classes), None)
     if chosen:
         choose_classes(cfg, SCOPE, chosen, [])
     elif classes:
@@ -52,7 +56,7 @@ def choose_format(cfg: Any) -> None:
     if name is None:
         return
     if name not in KINDS:
-        raise unknown("data_format", name, KINDS)
+        raise unknown("data_format", name, [AUTO, *KINDS, *READERS])
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)

@@ -45,7 +45,7 @@ class Configs:
         name, options = given
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             cfg = load_config(CONFIGS[name], options if isinstance(options, list) else self.data(name) | options)
-            build_training(cfg, self.folder / "run", overwrite=True, device="cpu")
+            build_training(cfg, self.folder / "run", overwrite=True, device="cpu").folder.release()
 
     def data(self, name: str) -> dict[str, Any]:
         return {"data_root": str(self.root / name)}

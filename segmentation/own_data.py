@@ -1,0 +1,82 @@
+"""Masks in the layouts that people have, and outlines of objects, for MaskFolderDataset."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from backbones.errors import UserError
+from engine.draw import make_palette
+from engine.findings import UNUSABLE, Finding
+from engine.formats import class_of
+from engine.own_data import file_for
+from engine.own_data.options import of_config
+from engine.splits import SPLITS, datasets_of
+from segmentation.legend import class_names
+from segmentation.own_masks import check_names, found_masks, legend_of
+
+SCOPE = "mmseg"
+
+
+def use_own_data(cfg: Any, folders: type) -> None:
+    """Points the data sets of a config at the masks that ``cfg.data_format`` says, in place.
+
+    ``cfg.legend`` alone, without ``data_format``, goes to the data sets as it is.
+
+    Args:
+        cfg: the config.
+        folders: the class of data sets that take pairs of files.
+
+    Raises:
+        UserError: the data are absent or malformed, or a data set of the config is of another kind.
+    """
+    if cfg.get("data_format") is None:
+        of_config(cfg)  # refuses options that need a data_format
+        use_legend(cfg)
+        return
+    found = found_masks(cfg)
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            kind = class_of(dataset, SCOPE)
+            if kind is None or not issubclass(kind, folders):
+                name = kind.__name__ if kind else dataset.get("type")
+                raise UserError(
+                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; "
+                    f"allowed: {folders.__name__}, or data_format=None"
+                )
+            dataset.data_root = str(found.root.resolve())
+            dataset.data_prefix = dict(img_path="", seg_map_path="")
+            dataset.pairs = str(file_for(found.files, split))
+            dataset.reduce_zero_label = found.reduce_zero_label
+            dataset.legend = found.legend
+            if cfg.get("classes") is None:
+                dataset.metainfo = named(found.names)
+    cfg.reduce_zero_label = found.reduce_zero_label
+
+
+def use_legend(cfg: Any) -> None:
+    """Gives ``cfg.legend`` and its classes to the data sets, in place."""
+    legend = legend_of(cfg)
+    if legend is None:
+        return
+    check_names(cfg, class_names(legend))
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            dataset.legend = legend
+            if cfg.get("classes") is None:
+                dataset.metainfo = named(class_names(legend))
+
+
+def named(names: list[str]) -> dict[str, Any]:
+    return dict(classes=tuple(names), palette=make_palette(len(names)))
+
+
+def apart(cfg: Any, split: str) -> Iterator[Finding]:
+    """Whether a training is validated on its own images, since the data have no others."""
+    if cfg.get("data_format") is None or split != "train":
+        return
+    files = [{dataset.get("pairs") for dataset in datasets_of(cfg, name)} for name in ("train", "val")]
+    if files[0] & files[1]:
+        text = (
+            f"{cfg.data_root}: all images are of one set; allowed: val_share=0.2 to take a share of them for "
+            "validation, or folders named train and val"
+        )
+        yield Finding("validation-absent", UNUSABLE, text)
