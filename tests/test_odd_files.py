@@ -95,6 +95,14 @@ def test_every_reader_refuses_them_in_one_line(name, tmp_path):
         assert name in str(error.value) and "\n" not in str(error.value), key
 
 
+def test_a_folder_with_an_images_name_is_no_image(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    for key, read in {**PICTURES, "size": upright_size}.items():
+        if key != "bytes":
+            with pytest.raises(UserError, match=r"no image but a folder: .*a\.jpg"):
+                read(tmp_path / "a.jpg", READING)
+
+
 def test_a_folder_gives_its_images_alone(folder):
     found = [str(path.relative_to(folder)) for path in images_below(folder)]
     assert sorted(found) == sorted(["good.png", "a folder.jpg/inside.PNG", *ODD])
