@@ -289,7 +289,7 @@ MAKERS = {
 @pytest.mark.usefixtures("shallow_van")
 @pytest.mark.parametrize("task", MAKERS)
 def test_a_task_trains_and_predicts_on_five_bands(task, tmp_path, capsys):
-    suffix = ".tif" if task == "segmentation" else ".npy"
+    suffix = ".tif" if task == "detection" else ".npy"
     root = with_bands(MAKERS[task](tmp_path / "data"), suffix)
     torch.save(create_backbone("van_b0").state_dict(), tmp_path / "rgb.pth")
     cfg = short_config(task, root, tmp_path / "rgb.pth")
