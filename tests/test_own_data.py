@@ -622,7 +622,8 @@ def test_several_files_of_a_split_are_chosen_by_an_option(tmp_path):
     _, found = read(root, data_files=files)
     assert [row[3] for row in rows(found["train"])] == [7, 7] and [row[3] for row in rows(found["val"])] == [200, 100]
     assert "data_files.val='gone.json' is not in" in error_of(root, data_files=dict(val="gone.json"))
-    assert "allowed: dict(train=FILE" in error_of(root, data_files=dict(training=str(more)))
+    for files in (dict(training=str(more)), dict(train=7), dict(train=[str(more)]), 7):
+        assert "allowed: dict(train=FILE" in error_of(root, data_files=files)
 
 
 def test_the_cache_is_made_once_and_follows_the_files(tmp_path, monkeypatch):

@@ -53,7 +53,8 @@ def find_format(listing: Listing, name: str, data_files: Any = None) -> tuple[st
 
 def with_files(listing: Listing, name: str, data_files: Any) -> tuple[str, dict[str, list[str]]]:
     """As :func:`find_format`, with the annotation files that a user names."""
-    if not isinstance(data_files, dict) or not set(data_files) <= set(SPLITS):
+    texts = isinstance(data_files, dict) and all(isinstance(file, str) for file in data_files.values())
+    if not texts or not set(data_files) <= set(SPLITS):
         raise UserError(f"data_files={shown(data_files)}; allowed: dict(train=FILE, val=FILE, test=FILE)")
     for split, file in data_files.items():
         if file not in listing.files:
