@@ -57,9 +57,9 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     check_kinds(cfg)
     task = task_for(cfg)
     check_options_of_task(cfg, task.name)
-    use_reading(cfg, task.scope_of(cfg))
-    use_channels(cfg)
     task.complete(cfg)
+    use_reading(cfg, task.scope_of(cfg))  # of all data sets, those that the task has just added too
+    use_channels(cfg)
     check_values(cfg)
     complete_loaders(cfg)
     use_class_weights(cfg)

@@ -87,6 +87,13 @@ def test_a_tiff_is_turned_as_it_says(tmp_path):
     assert np.array_equal(read_pixels(tmp_path / "a.tif", reading=Reading(upright=False, channels=5)), stored)
 
 
+def packed_by_lzw(path):
+    """A file that says so. Its pixels are not asked for, since nothing here unpacks them."""
+    tifffile.imwrite(path, FIVE, planarconfig="contig", photometric="minisblack")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(5)
+
+
 def zipped(path, names):
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
@@ -115,6 +122,7 @@ BAD = {
         lambda p: Image.new("RGB", (52, 40)).save(p),
         r"is an image of mode RGB; allowed: an array \(H, W, 5\)",
     ),
+    "lzw.tif": (packed_by_lzw, "is compressed by LZW; pip install imagecodecs"),
     "three.tif": (lambda p: Image.new("RGB", (52, 40)).save(p), r"three\.tif has shape \(40, 52, 3\)"),
     "cut.tif": (
         lambda p: (tifffile.imwrite(p, FIVE, planarconfig="contig"), p.write_bytes(p.read_bytes()[:900])),
