@@ -55,7 +55,9 @@ def masks_of(cfg, split="train"):
     """Name of each image -> its mask as the training gets it."""
     from mmseg.registry import DATASETS
 
-    data = DATASETS.build(cfg[f"{split}_dataloader"].dataset | dict(pipeline=[dict(type="LoadMask")]))
+    data = DATASETS.build(
+        cfg[f"{split}_dataloader"].dataset | dict(pipeline=[dict(type="LoadMask")], serialize_data=False)
+    )
     return {item["img_path"].removeprefix(f"{data.data_root}/"): item["gt_seg_map"] for item in data}
 
 
@@ -286,6 +288,16 @@ def test_voc_layout(tmp_path):
     assert names_of(cfg)[0] == "background" and names_of(cfg)[20] == "tvmonitor"
     text(root / "ImageSets/Segmentation/val.txt", "b", "c")
     assert "val.txt:2: 'c' has no JPEGImages/c.jpg and SegmentationClass/c.png" in error_of(root)
+
+
+def test_ade20ks_classes_by_name(tmp_path):
+    root = ade(tmp_path / "ade", [[0, 1, 150]])
+    cfg = load(root, data_format="ade20k")
+    assert names_of(cfg)[:2] == ["wall", "building"] and len(names_of(cfg)) == 150
+    assert masks_of(cfg)["images/training/0.jpg"].tolist() == [[255, 0, 149]]
+    text(root / "objectInfo150.txt", "Idx Ratio Train Val Stuff Name")  # which the data set brings
+    assert names_of(load(root)) == names_of(cfg)
+    assert "no mask with the name of an image, in the layout cityscapes" in error_of(root, data_format="cityscapes")
 
 
 def test_two_files_of_one_name(tmp_path):
