@@ -45,7 +45,12 @@ def without_arrays(found: list[Path], given: list[str | Path]) -> list[Path]:
 
 
 def images_below(folder: str | Path, reading: Reading = READING) -> list[Path]:
-    """The images below a folder, sorted, by their suffixes in any case. Links to folders are followed.
+    """The images below a folder, as by :func:`files_below`."""
+    return files_below(folder, suffixes_of(reading))
+
+
+def files_below(folder: str | Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files below a folder with one of the suffixes, in any case, sorted. Links to folders are followed.
 
     Hidden files and folders are left out, and the folders that storage devices and archives add.
 
@@ -54,7 +59,6 @@ def images_below(folder: str | Path, reading: Reading = READING) -> list[Path]:
     """
     found: list[str] = []
     seen: set[str] = set()
-    suffixes = suffixes_of(reading)
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(parent)
         if real in seen:  # a link to a folder above
@@ -62,8 +66,8 @@ def images_below(folder: str | Path, reading: Reading = READING) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = [name for name in folders if not is_hidden(name)]
-        images = (name for name in files if not is_hidden(name) and name.lower().endswith(suffixes))
-        found += [os.path.join(parent, name) for name in images]
+        wanted = (name for name in files if not is_hidden(name) and name.lower().endswith(suffixes))
+        found += [os.path.join(parent, name) for name in wanted]
     return [Path(name) for name in sorted(found, key=lambda name: name.split(os.sep))]
 
 

@@ -133,7 +133,10 @@ def size_text(path: str | Path, found: tuple[int, int], said: tuple[float, float
     turned = orientation_of(path) if tuple(found) == tuple(said[::-1]) else 1
     if turned == 1:
         return text
-    return f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not"
+    return (
+        f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not; "
+        "reading.upright=false turns no image"
+    )
 
 
 def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> Iterator[Finding]:

@@ -14,8 +14,9 @@ from detection.errors import ERRORS, Errors, judge_image
 from detection.run_lengths import run_lengths
 from engine.draw import draw_instances, make_palette
 from engine.extremes import ExtremesHook, Judged
+from engine.reading import reading_in
 from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, reading_in, triptych
+from engine.triptych import COLUMNS, SIZE, triptych
 
 
 @HOOKS.register_module()

@@ -56,6 +56,14 @@ class AnyChannels:
             for name, values in (("mean", mean), ("std", std)):
                 self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
 
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """As mmengine's; UserError for images of other channels than ``mean`` has."""
+        wanted = len(self.mean) if hasattr(self, "mean") else 1
+        for image in data["inputs"]:
+            if wanted not in (1, image.shape[-3]):
+                raise UserError(f"images have {image.shape[-3]} channels; allowed: {wanted}, as mean has")
+        return super().forward(data, training)
+
 
 class PadsAnyChannels:
     """A base class to put before mmcv's Pad, whose OpenCV pads up to four channels."""

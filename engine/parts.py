@@ -22,6 +22,7 @@ LOADER = {
     "dataset.data_prefix": DICT,
     "dataset.filter_cfg": DICT,
     "dataset.metainfo": DICT,
+    "dataset.metainfo.classes": TEXTS,
     "dataset.data_prefix.*": PATH,
     "dataset.ann_file": PATH,
     "dataset.data_root": PATH,

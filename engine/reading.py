@@ -106,6 +106,13 @@ def reading_of_dataset(dataset: Any) -> Reading:
     return reading_of(next((step.get("reading") for step in steps), dataset.get("reading")))
 
 
+def reading_in(dataset: Any) -> Reading:
+    """The rule by which a data set of mm's reads images: that of its loading step."""
+    inner = next(iter(getattr(dataset, "datasets", [dataset])))
+    steps = getattr(getattr(inner, "pipeline", None), "transforms", ())
+    return next((step.reading for step in steps if hasattr(step, "reading")), READING)
+
+
 def as_dict(reading: Reading) -> dict[str, Any]:
     """A rule as plain data, without the values that are the default."""
     pairs = zip(Reading._fields, reading, READING, strict=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -38,10 +37,3 @@ def triptych(
     image = image.resize((SHOWN, max(1, round(image.height * SHOWN / image.width))), Image.Resampling.BICUBIC)
     pictures = side_by_side([image, *(draw(image) for draw in drawings)], TITLES)
     return Tile(pictures, [*lines, "/".join(Path(path).parts[-2:])], GREEN if good else RED)
-
-
-def reading_in(dataset: Any) -> Reading:
-    """The rule by which a data set of mm's reads images: that of its loading step."""
-    inner = next(iter(getattr(dataset, "datasets", [dataset])))
-    steps = getattr(getattr(inner, "pipeline", None), "transforms", ())
-    return next((step.reading for step in steps if hasattr(step, "reading")), READING)

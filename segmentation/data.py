@@ -17,6 +17,7 @@ from engine.findings import Finding
 from engine.formats import Format, choose_classes, formats_of, register_format
 from engine.images import OneReader
 from engine.num_classes import class_names, set_num_classes
+from engine.reading import as_dict, reading_in
 from engine.splits import SPLITS, datasets_of, prepare_splits
 from segmentation.legend import IGNORE, checked_legend
 from segmentation.mask_files import check_same_size, read_mask
@@ -70,7 +71,8 @@ class MaskFolderDataset(BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         # The base class has joined these paths with the root.
-        own = {key: getattr(self, key) for key in ("data_prefix", "ann_file", "img_suffix", "seg_map_suffix")}
+        own = dict(reading=as_dict(reading_in(self)))
+        own |= {key: getattr(self, key) for key in ("data_prefix", "ann_file", "img_suffix", "seg_map_suffix")}
         if self.pairs is not None:
             own |= dict(data_root=self.data_root, pairs=self.pairs)
         common = dict(

@@ -10,8 +10,9 @@ from PIL import Image
 
 from engine.draw import make_palette, percent, tinted
 from engine.extremes import ExtremesHook, Judged
+from engine.reading import reading_in
 from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, reading_in, triptych
+from engine.triptych import COLUMNS, SIZE, triptych
 from segmentation.data import IGNORE
 from segmentation.metrics import FullIoUMetric
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from backbones import UserError
 from backbones.errors import shorten
+from backbones.image_files import files_below, suffixes_of
 from backbones.images import SUFFIXES
 from engine.inside import check_inside
 from engine.own_data.reading import read_text
+from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
@@ -27,7 +29,8 @@ def files_of(dataset: Any) -> list[tuple[Path, Path]]:
     prefix = dataset.get("data_prefix") or {}
     folders = (under_root(dataset, prefix.get(key) or "") for key in ("img_path", "seg_map_path"))
     names = under_root(dataset, dataset["ann_file"]) if dataset.get("ann_file") else None
-    return matched_files(*folders, names, dataset.get("img_suffix"), dataset.get("seg_map_suffix"))
+    suffixes = suffixes_of(reading_of_dataset(dataset))
+    return matched_files(*folders, names, dataset.get("img_suffix"), dataset.get("seg_map_suffix"), suffixes)
 
 
 def matched_files(
@@ -36,6 +39,7 @@ def matched_files(
     names: Path | None = None,
     img_suffix: str | None = None,
     seg_map_suffix: str | None = None,
+    suffixes: tuple[str, ...] = SUFFIXES,
 ) -> list[tuple[Path, Path]]:
     """Pairs (image, mask) of the same relative name, sorted; with ``names`` in the order of that file.
 
@@ -46,6 +50,7 @@ def matched_files(
         img_suffix: the end of the images' names that the masks do not share, such as ``_leftImg8bit.png``. By default
             any suffix of an image.
         seg_map_suffix: likewise for masks.
+        suffixes: those of images.
 
     Raises:
         UserError: a folder is missing or empty, an image has no mask in a lossless format, or a line is no image.
@@ -53,9 +58,9 @@ def matched_files(
     for what, folder in (("image", images), ("mask", masks)):
         if not folder.is_dir():
             raise UserError(f"no {what} folder {folder}; set data_root, or data_prefix of the data set")
-    found = files_by_name(images, SUFFIXES, img_suffix)
+    found = files_by_name(images, suffixes, img_suffix)
     if not found:
-        raise UserError(f"no images in {images}; readable: {', '.join([img_suffix] if img_suffix else SUFFIXES)}")
+        raise UserError(f"no images in {images}; readable: {', '.join([img_suffix] if img_suffix else suffixes)}")
     there = files_by_name(masks, MASK_SUFFIXES, seg_map_suffix)
     if names is not None:
         found = {name: found[name] for name in listed_names(names, found, images, img_suffix)}
@@ -117,13 +122,15 @@ def lone_masks(pairs: Sequence[tuple[Path, Path]], masks: Path) -> list[Path]:
 def files_by_name(folder: Path, suffixes: tuple[str, ...], ending: str | None = None) -> dict[str, Path]:
     """The files below a folder by their relative names without suffix; UserError for two files of one name.
 
+    Hidden ones are left out, as by ``backbones.image_files.files_below``.
+
     Args:
         folder: the folder.
         suffixes: of the files.
         ending: the end of the files' names that is left out, in place of any suffix.
     """
     files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes):
+    for path in files_below(folder, suffixes):
         if ending and not path.name.endswith(ending):
             continue
         whole = path.relative_to(folder)

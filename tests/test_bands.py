@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from mmengine.config import Config
 from PIL import Image
 from readers import READERS
 
@@ -17,9 +18,10 @@ from backbones import FeatureExtractor, UserError, create_backbone
 from backbones.images import read_image, read_pixels, upright_size
 from backbones.reading import Reading
 from engine import Predictor
-from engine.bands import COLOUR_STEPS
+from engine.bands import COLOUR_STEPS, use_channels
 from engine.config import load_config
 from engine.run import build_training
+from engine.tasks import task_for
 
 RNG = np.random.default_rng(0)
 FIVE = RNG.integers(0, 65536, (40, 52, 5), dtype=np.uint16)
@@ -141,16 +143,16 @@ def test_a_picture_is_not_made_of_bands(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 12])
-def test_weights_of_rgb_are_widened_by_one_rule(channels):
+def test_weights_of_rgb_are_widened_by_one_rule(channels, tiny):
     """timm's adapt_input_conv agrees where both rules speak of the same: one channel, the first three, and the sum."""
     from timm.models import adapt_input_conv
 
-    rgb = create_backbone("van_b0")
+    rgb = tiny("van_b0")
     weight = rgb.stem.conv.weight.detach()
     with pytest.warns(match=rf"stem\.conv\.weight, 3 channels to {channels}: .*times 3/{channels}"):
         from backbones import load_weights
 
-        wide = create_backbone("van_b0", in_chans=channels)
+        wide = tiny("van_b0", in_chans=channels)
         report = load_weights(wide, rgb.state_dict())
     assert report.widened.startswith("stem.conv.weight") and not report.missing and not report.unexpected
     ours, timms = wide.stem.conv.weight.detach(), adapt_input_conv(channels, weight)
@@ -165,9 +167,10 @@ def test_weights_of_rgb_are_widened_by_one_rule(channels):
     torch.testing.assert_close(ours.sum(1), weight.sum(1))
 
 
-def test_an_image_of_equal_channels_gives_the_maps_of_its_grey():
-    donor = create_backbone("vig_tiny", out_blocks=(1,)).eval()
-    wide = create_backbone("vig_tiny", out_blocks=(1,), in_chans=6).eval()
+@pytest.mark.filterwarnings("ignore::backbones.errors.Notice")
+def test_an_image_of_equal_channels_gives_the_maps_of_its_grey(tiny):
+    donor = tiny("vig_tiny", out_blocks=(1,)).eval()
+    wide = tiny("vig_tiny", out_blocks=(1,), in_chans=6).eval()
     from backbones import load_weights
 
     load_weights(wide, donor.state_dict())
@@ -177,15 +180,15 @@ def test_an_image_of_equal_channels_gives_the_maps_of_its_grey():
     )
 
 
-def test_only_weights_of_three_channels_are_widened():
+def test_only_weights_of_three_channels_are_widened(tiny):
     from backbones import load_weights
 
-    four = create_backbone("van_b0", in_chans=4)
+    four = tiny("van_b0", in_chans=4)
     with pytest.raises(UserError, match=r"stem\.conv\.weight"):
-        load_weights(create_backbone("van_b0", in_chans=5), four.state_dict())
+        load_weights(tiny("van_b0", in_chans=5), four.state_dict())
     with pytest.raises(UserError, match=r"stem\.conv\.weight"):
-        load_weights(create_backbone("van_b0"), four.state_dict())
-    assert load_weights(create_backbone("van_b0", in_chans=4), four.state_dict()).widened == ""
+        load_weights(tiny("van_b0"), four.state_dict())
+    assert load_weights(tiny("van_b0", in_chans=4), four.state_dict()).widened == ""
 
 
 def test_a_run_starts_from_a_whole_model_of_rgb(capsys):
@@ -239,11 +242,11 @@ def write_folders(root):
 
 
 SHORT = {
-    "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=2, val_interval=2),
+    "train_cfg": dict(_delete_=True, type="IterBasedTrainLoop", max_iters=1, val_interval=1),
     "train_dataloader.sampler": dict(type="InfiniteSampler", shuffle=False),
     "train_dataloader.batch_size": 2,
     "param_scheduler": [],
-    "default_hooks.checkpoint": dict(type="CheckpointHook", by_epoch=False, interval=2),
+    "default_hooks.checkpoint": dict(type="CheckpointHook", by_epoch=False, interval=1),
     "log_processor.by_epoch": False,
     "model.backbone.in_chans": 5,
 }
@@ -286,7 +289,7 @@ MAKERS = {
 @pytest.mark.usefixtures("shallow_van")
 @pytest.mark.parametrize("task", MAKERS)
 def test_a_task_trains_and_predicts_on_five_bands(task, tmp_path, capsys):
-    suffix = ".tif" if task == "segmentation" else ".npy"
+    suffix = ".tif" if task == "detection" else ".npy"
     root = with_bands(MAKERS[task](tmp_path / "data"), suffix)
     torch.save(create_backbone("van_b0").state_dict(), tmp_path / "rgb.pth")
     cfg = short_config(task, root, tmp_path / "rgb.pth")
@@ -301,7 +304,9 @@ def test_a_task_trains_and_predicts_on_five_bands(task, tmp_path, capsys):
     assert weight.shape[1] == 5 and (weight != before).any(0).all()  # of each channel some weights have moved
     assert np.isfinite(runner.message_hub.get_scalar("train/loss").data[0]).all()
 
-    predictor = Predictor(tmp_path / "run/iter_2.pth")
+    dataset = task_for(cfg).build_dataset(cfg, "train")
+    assert task_for(cfg).draw_sample(dataset[0], dataset.metainfo).mode == "RGB"
+    predictor = Predictor(tmp_path / "run/iter_1.pth")
     assert predictor.reading.channels == 5
     image = next(path for path in sorted(root.rglob(f"*{suffix}")) if "annotations" not in path.parts)
     found = predictor(image)
@@ -336,14 +341,30 @@ def test_a_recipe_of_other_steps_keeps_those_that_know_any_channels(capsys):
     assert "left out, since they are for images in RGB: YOLOXHSVRandomAug, CachedMosaic" in capsys.readouterr().err
 
 
-def test_means_of_another_number_are_one_line(tmp_path):
-    options = {"model.backbone.in_chans": 5, "data_root": "nowhere", "model.data_preprocessor.mean": [1, 2, 3, 4]}
+def test_means_of_another_number_are_one_line():
+    config = "classification/configs/demo/van_b0_digits.py"
+    options = {
+        "model.backbone.in_chans": 5,
+        "data_root": "nowhere",
+        "model.data_preprocessor.mean": [0.1, 0.2, 0.3, 0.4],
+    }
     with pytest.raises(UserError, match=r"data_preprocessor\.mean has 4 numbers, and model\.backbone\.in_chans is 5"):
-        load_config("detection/configs/demo/mask_rcnn_van_b0_digits.py", options)
-    options["model.data_preprocessor.mean"] = [1, 2, 3, 4, 5]
-    options["model.data_preprocessor.std"] = [9, 9, 9, 9, 9]
-    cfg = load_config("detection/configs/demo/mask_rcnn_van_b0_digits.py", options)
-    assert cfg.model.data_preprocessor.type == "DetBandsPreprocessor"
+        load_config(config, options)
+    options["model.data_preprocessor.mean"] = [0.1, 0.2, 0.3]
+    options["model.data_preprocessor.std"] = [0.1, 0.2, 0.3, 0.4, 0.5]
+    preprocessor = load_config(config, options).model.data_preprocessor
+    assert preprocessor.mean == pytest.approx([0.1, 0.2, 0.3, 0.2, 0.2])
+    assert list(preprocessor.std) == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_typed_numbers_of_mms_models_keep_their_order():
+    """mm's models read files as BGR, and bands in the order of the file, which begins with red."""
+    for bgr_to_rgb, mean in ((True, [3, 2, 1]), (False, [1, 2, 3])):
+        part = dict(type="DetDataPreprocessor", mean=mean, std=[9, 9, 9], bgr_to_rgb=bgr_to_rgb)
+        cfg = Config(dict(model=dict(data_preprocessor=part, backbone=dict(arch="van_b0", in_chans=4))))
+        use_channels(cfg)
+        found = cfg.model.data_preprocessor
+        assert found.type == "DetBandsPreprocessor" and found.mean == [3, 2, 1, 2] and "bgr_to_rgb" not in found
 
 
 def test_the_steps_of_colours_exist():

@@ -19,7 +19,8 @@ from backbones.images import read_image, upright_size
 from backbones.reading import READING
 from classification.data.folder import class_folders, list_samples
 from engine.cli import Parser
-from segmentation.data import read_mask
+from segmentation.mask_files import read_mask
+from segmentation.pairs import lone_masks, matched_files
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (40, 52, 3), dtype=np.uint8)
 
@@ -95,6 +96,14 @@ def test_every_reader_refuses_them_in_one_line(name, tmp_path):
         assert name in str(error.value) and "\n" not in str(error.value), key
 
 
+def test_a_folder_with_an_images_name_is_no_image(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    for key, read in {**PICTURES, "size": upright_size}.items():
+        if key != "bytes":
+            with pytest.raises(UserError, match=r"no image but a folder: .*a\.jpg"):
+                read(tmp_path / "a.jpg", READING)
+
+
 def test_a_folder_gives_its_images_alone(folder):
     found = [str(path.relative_to(folder)) for path in images_below(folder)]
     assert sorted(found) == sorted(["good.png", "a folder.jpg/inside.PNG", *ODD])
@@ -117,6 +126,22 @@ def test_folders_of_thumbnails_are_no_classes(tmp_path):
     assert class_folders(tmp_path) == ["cat", "dog"]
     names = [Path(name).name for name, _ in list_samples(tmp_path, ["cat", "dog"])]
     assert sorted(names) == ["a.jpg", "a.jpg", "linked.jpg"]
+
+
+def test_hidden_files_have_no_masks_and_linked_folders_are_followed(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+        (tmp_path / f"other {kind}").mkdir()
+        for name in ("a.png", "._a.png"):
+            Image.fromarray(COLOUR[..., 0]).save(tmp_path / kind / name)
+        Image.fromarray(COLOUR[..., 0]).save(tmp_path / f"other {kind}/b.png")
+        (tmp_path / kind / "linked").symlink_to(tmp_path / f"other {kind}")
+    (tmp_path / "images/@eaDir").mkdir()
+    Image.fromarray(COLOUR).save(tmp_path / "images/@eaDir/a.jpg")
+    (tmp_path / "images/c.jpg").mkdir()
+    pairs = matched_files(tmp_path / "images", tmp_path / "masks")
+    assert [image.relative_to(tmp_path / "images").as_posix() for image, _ in pairs] == ["a.png", "linked/b.png"]
+    assert lone_masks(pairs, tmp_path / "masks") == []
 
 
 def test_masks_of_too_many_pixels_are_named(tmp_path):
