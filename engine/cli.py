@@ -8,11 +8,12 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from backbones.errors import UserError, printable
+from backbones.errors import Notice, UserError, printable
 from backbones.files import FAULTS
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
@@ -31,7 +32,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     """
     interrupts_raise()
     try:
-        with guarded():
+        with guarded(), plain_notices():
             status = main()
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
@@ -58,6 +59,21 @@ def run_tool(main: Callable[[], int | None]) -> None:
 
         leave_processes(status or 0)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def plain_notices() -> Iterator[None]:
+    """A block in which a :class:`Notice` is printed as one line, and other warnings with their place in the code."""
+    formatted = warnings.formatwarning
+
+    def one_line(message: Any, category: type[Warning], *place: Any) -> str:
+        return f"note: {message}\n" if issubclass(category, Notice) else formatted(message, category, *place)
+
+    warnings.formatwarning = one_line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = formatted
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 import colorsys
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from engine.lettering import length, shortened, write
 
 Colour = tuple[int, int, int]
 MIN_WIDTH = 480  # narrower images are enlarged to at least this number of pixels before text is drawn
@@ -124,11 +125,11 @@ def draw_scores(image: Image.Image, names: Sequence[str], scores: Sequence[float
     for k, (name, score) in enumerate(zip(names, scores, strict=True)):
         top = canvas.height + row // 4 + k * row
         middle = top + row // 2
-        text = shortened(draw, str(name), font(size), bar_left - size)
-        draw.text((size // 2, middle), text, fill=INK, font=font(size), anchor="lm")
+        text = shortened(draw, str(name), size, bar_left - size)
+        write(draw, (size // 2, middle), text, size, INK)
         right = bar_left + max(2, round((bar_right - bar_left) * float(score)))
         draw.rectangle([bar_left, top + row // 5, right, top + row - row // 5], fill=colours[k])
-        draw.text((page.width - size // 2, middle), percent(float(score)), fill=INK, font=font(size), anchor="rm")
+        write(draw, (page.width - size // 2, middle), percent(float(score)), size, INK, "rm")
     return page
 
 
@@ -143,8 +144,8 @@ def side_by_side(images: Sequence[Image.Image], titles: Sequence[str], gap: int 
     left = 0
     for image, title in zip(images, titles, strict=True):
         page.paste(image, (left, head))
-        text = shortened(draw, title, font(size), image.width - size)
-        draw.text((left + size // 2, head // 2), text, fill=INK, font=font(size), anchor="lm")
+        text = shortened(draw, title, size, image.width - size)
+        write(draw, (left + size // 2, head // 2), text, size, INK)
         left += image.width + gap
     return page
 
@@ -178,11 +179,11 @@ def tinted(canvas: Image.Image, regions, opacity: float) -> Image.Image:
 
 def write_label(draw: ImageDraw.ImageDraw, text: str, box: np.ndarray, colour: Colour, size: int) -> None:
     """Draws a word on a plate of the box's colour: above the box if there is room, else inside."""
-    width, height = draw.textlength(text, font=font(size)) + size * 0.5, size * 1.3
+    width, height = length(draw, text, size) + size * 0.5, size * 1.3
     left = max(0, min(box[0], draw.im.size[0] - width))
     top = box[1] - height if box[1] >= height else box[1]
     draw.rectangle([left, top, left + width, top + height], fill=tuple(colour))
-    draw.text((left + size * 0.25, top + height / 2), text, fill=readable_on(colour), font=font(size), anchor="lm")
+    write(draw, (left + size * 0.25, top + height / 2), text, size, readable_on(colour))
 
 
 def with_legend(canvas: Image.Image, lines: Sequence[tuple[str, Colour]]) -> Image.Image:
@@ -192,7 +193,7 @@ def with_legend(canvas: Image.Image, lines: Sequence[tuple[str, Colour]]) -> Ima
     size = label_size(canvas)
     row = round(size * 1.6)
     measure = ImageDraw.Draw(canvas)
-    column = max(measure.textlength(text, font=font(size)) for text, _ in lines) + 2.4 * size
+    column = max(length(measure, text, size) for text, _ in lines) + 2.4 * size
     columns = max(1, min(len(lines), int(canvas.width // column)))
     column, rows = canvas.width / columns, -(-len(lines) // columns)
     page = Image.new("RGB", (canvas.width, canvas.height + rows * row + row // 2), PANEL)
@@ -201,15 +202,9 @@ def with_legend(canvas: Image.Image, lines: Sequence[tuple[str, Colour]]) -> Ima
     for k, (text, colour) in enumerate(lines):
         left, top = (k % columns) * column + size * 0.5, canvas.height + row // 4 + (k // columns) * row
         draw.rectangle([left, top + row * 0.2, left + size, top + row * 0.2 + size], fill=colour)
-        text = shortened(draw, text, font(size), column - 2 * size)
-        draw.text((left + size * 1.5, top + row / 2), text, fill=INK, font=font(size), anchor="lm")
+        text = shortened(draw, text, size, column - 2 * size)
+        write(draw, (left + size * 1.5, top + row / 2), text, size, INK)
     return page
-
-
-def shortened(draw: ImageDraw.ImageDraw, text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
-    while len(text) > 1 and draw.textlength(text, font=face) > width:
-        text = text.rstrip("…")[:-1] + "…"
-    return text
 
 
 def percent(fraction: float) -> str:
@@ -223,8 +218,3 @@ def label_size(canvas: Image.Image) -> int:
 def readable_on(colour: Colour) -> Colour:
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
-
-
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from engine.draw import INK, PANEL, Colour, font, shortened
+from engine.draw import INK, PANEL, Colour
+from engine.lettering import shortened, write
 
 SQUARE = (224, 224)  # width and height in pixels; a picture is scaled to fit
 GAP, FRAME = 12, 5
@@ -49,7 +50,7 @@ def draw_sheet(
     page = Image.new("RGB", (width, sum(head + n * height for n, height in zip(rows, heights)) + GAP), PANEL)
     draw, top = ImageDraw.Draw(page), 0
     for (title, tiles), count, height in zip(blocks, rows, heights):
-        draw.text((GAP, top + head // 2), title, fill=INK, font=font(TITLE), anchor="lm")
+        write(draw, (GAP, top + head // 2), title, TITLE, INK)
         for i, tile in enumerate(tiles):
             left = GAP + i % columns * (size[0] + 2 * FRAME + GAP)
             place_tile(page, tile, left, top + head + i // columns * height, size, row)
@@ -67,6 +68,6 @@ def place_tile(page: Image.Image, tile: Tile, left: int, top: int, size: tuple[i
     small = tile.image.convert("RGB").resize(fitted, Image.Resampling.BICUBIC)
     page.paste(small, (left + (width - fitted[0]) // 2, top + (height - fitted[1]) // 2))
     for k, line in enumerate(tile.lines):
-        text = shortened(draw, line, font(TEXT), width)
+        text = shortened(draw, line, TEXT, width)
         middle = top + height + k * row + row // 2 + 2
-        draw.text((left, middle), text, fill=INK, font=font(TEXT), anchor="lm")
+        write(draw, (left, middle), text, TEXT, INK)

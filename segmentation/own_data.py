@@ -10,7 +10,7 @@ from engine.formats import class_of
 from engine.own_data import file_for
 from engine.own_data.options import of_config
 from engine.splits import SPLITS, datasets_of
-from segmentation.legend import class_names
+from segmentation.legend import checked_legend, class_names
 from segmentation.own_masks import check_names, found_masks, legend_of
 
 SCOPE = "mmseg"
@@ -32,7 +32,8 @@ def use_own_data(cfg: Any, folders: type) -> None:
         of_config(cfg)  # refuses options that need a data_format
         use_legend(cfg)
         return
-    found = found_masks(cfg)
+    known = known_reading(cfg)
+    found = found_masks(cfg, known)
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
@@ -47,9 +48,26 @@ def use_own_data(cfg: Any, folders: type) -> None:
             dataset.pairs = str(file_for(found.files, split))
             dataset.reduce_zero_label = found.reduce_zero_label
             dataset.legend = found.legend
-            if cfg.get("classes") is None:
+            if cfg.get("classes") is None and known is None:
                 dataset.metainfo = named(found.names)
     cfg.reduce_zero_label = found.reduce_zero_label
+
+
+def known_reading(cfg: Any) -> tuple[list[str], bool, dict[str, Any] | None] | None:
+    """The classes, reduce_zero_label and legend of a config that was completed before, such as that of a checkpoint.
+
+    They stay, also for other data, since the model learned them. None for a new config, or with other options.
+    """
+    if cfg.get("classes") is not None or cfg.get("legend") is not None:
+        return None
+    for split in SPLITS:
+        for dataset in datasets_of(cfg, split):
+            classes = (dataset.get("metainfo") or {}).get("classes")
+            if dataset.get("pairs") and classes:
+                legend = dataset.get("legend")
+                reduced = bool(dataset.get("reduce_zero_label"))
+                return list(classes), reduced, None if legend is None else checked_legend(legend)
+    return None
 
 
 def use_legend(cfg: Any) -> None:

@@ -74,25 +74,33 @@ def check_names(cfg: Any, names: list[str]) -> None:
         raise UserError(f"classes={shown(chosen)}, and the data have {shorten(names, 10)}; allowed: classes=None")
 
 
-def found_masks(cfg: Any) -> Masks:
-    """The masks that a config names. Those of outlines are drawn into the cache."""
+Known = tuple[list[str], bool, dict[str, Any] | None]  # classes, reduce_zero_label and legend of a model
+
+
+def found_masks(cfg: Any, known: Known | None = None) -> Masks:
+    """The masks that a config names. Those of outlines are drawn into the cache.
+
+    Args:
+        cfg: the config.
+        known: how the masks of a model's training were read; None lets the data decide.
+    """
     listing = Listing(cfg.get("data_root") or "", chosen_reading(cfg))
     name = cfg.data_format
     if name not in (AUTO, *LAYOUTS, *READERS):
         raise unknown("data_format", name, [AUTO, *LAYOUTS, *(one for one in READERS if one != "voc")])
     layout = layout_of(listing) if name == AUTO else name if name in LAYOUTS else None
     if layout is None:
-        return drawn_masks(cfg, listing)
+        return drawn_masks(cfg, listing, known)
     pairs = pairs_of(listing, layout)
     if not pairs:
         raise UserError(
             f"{listing.root}: no mask with the name of an image, in the layout {layout}; allowed: folders such as "
             "images/train and masks/train, or names such as a.jpg and a_mask.png"
         )
-    return listed_masks(cfg, listing, layout, pairs)
+    return listed_masks(cfg, listing, layout, pairs, known)
 
 
-def listed_masks(cfg: Any, listing: Listing, layout: str, pairs: Pairs) -> Masks:
+def listed_masks(cfg: Any, listing: Listing, layout: str, pairs: Pairs, known: Known | None) -> Masks:
     """The masks of a layout, with their classes."""
     place = place_of(listing, cfg.get("data_cache") or FOLDER)
     split = split_options(cfg)
@@ -113,6 +121,8 @@ def listed_masks(cfg: Any, listing: Listing, layout: str, pairs: Pairs) -> Masks
 
     made = made_once(listing, place, dict(layout=layout, split=split and tuple(split)), list_file, make)
     files = {key: (place / file).resolve() for key, file in made["files"].items()}
+    if known is not None and layout == "masks":
+        return Masks(listing.root, files, *known)
     return Masks(listing.root, files, *classes_and_legend(cfg, listing, layout, made["values"], pairs))
 
 
@@ -185,7 +195,7 @@ def named_values(cfg: Any, listing: Listing, values: Values) -> tuple[list[str],
     return [], reduced, None
 
 
-def drawn_masks(cfg: Any, listing: Listing) -> Masks:
+def drawn_masks(cfg: Any, listing: Listing, known: Known | None) -> Masks:
     """The masks of outlines in a COCO json or another format of objects, drawn into the cache."""
     if legend_of(cfg) is not None:
         raise UserError(f"legend is for masks, and {listing.root} has none; allowed: legend=None")
@@ -204,4 +214,8 @@ def drawn_masks(cfg: Any, listing: Listing) -> Masks:
     found = {key: (place / file).resolve() for key, file in made["files"].items()}
     names = ["background", *own.classes]
     check_names(cfg, names)
-    return Masks(listing.root, found, names, False, None)
+    if known is None or known[0] == names:
+        return Masks(listing.root, found, names, False, None)
+    # The classes of the model keep their indices. A class that the data lack gets a value that no mask has.
+    values = {name: names.index(name) if name in names else 256 + i for i, name in enumerate(known[0])}
+    return Masks(listing.root, found, known[0], False, values | {"ignore": "rest"})

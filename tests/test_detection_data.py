@@ -68,7 +68,7 @@ def test_labels_carry_the_right_names(coco):
 
     init_default_scope("mmdet")
     cfg = load_config(CONFIG, {"data_root": str(coco)})
-    data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
+    data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[], serialize_data=False))
     boxes = {i["bbox_label"]: i["bbox"] for i in data.get_data_info(0)["instances"]}
     truth = dict(dense_data.scene(0)[1])
     assert set(boxes) == {0, 1}
@@ -164,7 +164,7 @@ def score_of_the_truth(cfg):
 
     TASK.check_data(cfg)
     with TASK.scoped(cfg):
-        data = DATASETS.build(cfg.val_dataloader.dataset | dict(pipeline=[]))
+        data = DATASETS.build(cfg.val_dataloader.dataset | dict(pipeline=[], serialize_data=False))
         metric = METRICS.build(cfg.val_evaluator)
     metric.dataset_meta = data.metainfo
     for i in range(len(data)):
@@ -279,7 +279,7 @@ def test_boxes_without_an_area_are_left_out_and_counted(coco, capsys):
     TASK.check_data(cfg)
     assert "left out of the training: 4 annotations; their boxes have" in capsys.readouterr().err
     with TASK.scoped(cfg):
-        data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
+        data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[], serialize_data=False))
     found = [one for i in range(len(data)) for one in data.get_data_info(i)["instances"]]
     assert len(found) == 4 and sum(one["ignore_flag"] for one in found) == 1
     wanted = [sum(one["bbox_label"] == label and not one["ignore_flag"] for one in found) for label in (0, 1)]

@@ -115,3 +115,12 @@ def test_a_folder_goes_into_a_classifier(tmp_path, monkeypatch, request):
     text(root / "Annotations/b.xml", own_files.voc_xml("b", "cat", own_files.DOG))
     cfg = load_config(LEAF, {"data_root": str(root), "data_format": "auto", "data_cache": str(tmp_path / "cache")})
     assert cfg.model.num_classes == 1 and labels_of(cfg, "val") == {"JPEGImages/b.jpg": "cat"}
+
+
+def test_the_classes_of_a_model_stay_for_other_data(tmp_path):
+    names = ("ant", "bee", "cat")
+    cfg = load(folders(tmp_path / "mine", *(f"{s}/{name}/x.jpg" for s in ("train", "val") for name in names)))
+    cfg.data_root = str(folders(tmp_path / "other", "train/cat/x.jpg", "val/cat/x.jpg"))
+    TASK.complete(cfg)
+    assert cfg.model.num_classes == 3 and labels_of(cfg, "val") == {"val/cat/x.jpg": "cat"}
+    assert cfg.val_dataloader.dataset.classes == list(names)

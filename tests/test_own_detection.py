@@ -92,7 +92,7 @@ def test_mmdets_data_set_has_the_boxes_of_each_format(name, tmp_path):
     with TASK.scoped(cfg):
         from mmdet.registry import DATASETS
 
-        data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[]))
+        data = DATASETS.build(cfg.train_dataloader.dataset | dict(pipeline=[], serialize_data=False))
     boxes = {classes[one["bbox_label"]]: one["bbox"] for i in range(len(data)) for one in data[i]["instances"][:1]}
     wanted = {"cat": [4, 6, 14, 26], "dog": [10, 0, 20, 10]}
     assert boxes == ({"cat": wanted["cat"]} if name == "voc" else wanted)

@@ -55,7 +55,9 @@ def masks_of(cfg, split="train"):
     """Name of each image -> its mask as the training gets it."""
     from mmseg.registry import DATASETS
 
-    data = DATASETS.build(cfg[f"{split}_dataloader"].dataset | dict(pipeline=[dict(type="LoadMask")]))
+    data = DATASETS.build(
+        cfg[f"{split}_dataloader"].dataset | dict(pipeline=[dict(type="LoadMask")], serialize_data=False)
+    )
     return {item["img_path"].removeprefix(f"{data.data_root}/"): item["gt_seg_map"] for item in data}
 
 
@@ -288,6 +290,16 @@ def test_voc_layout(tmp_path):
     assert "val.txt:2: 'c' has no JPEGImages/c.jpg and SegmentationClass/c.png" in error_of(root)
 
 
+def test_ade20ks_classes_by_name(tmp_path):
+    root = ade(tmp_path / "ade", [[0, 1, 150]])
+    cfg = load(root, data_format="ade20k")
+    assert names_of(cfg)[:2] == ["wall", "building"] and len(names_of(cfg)) == 150
+    assert masks_of(cfg)["images/training/0.jpg"].tolist() == [[255, 0, 149]]
+    text(root / "objectInfo150.txt", "Idx Ratio Train Val Stuff Name")  # which the data set brings
+    assert names_of(load(root)) == names_of(cfg)
+    assert "no mask with the name of an image, in the layout cityscapes" in error_of(root, data_format="cityscapes")
+
+
 def test_two_files_of_one_name(tmp_path):
     """m02."""
     root = tmp_path / "mine"
@@ -379,3 +391,30 @@ def test_a_folder_goes_into_a_segmenter(tmp_path):
     parts = own_testing.testing_parts(cfg.to_dict())
     assert parts["test_dataloader"]["dataset"]["pairs"] == cfg.test_dataloader.dataset.pairs
     assert parts["data_format"] == "auto" and "data_cache" not in parts
+
+
+def test_the_classes_of_a_model_stay_for_other_data(tmp_path):
+    """A checkpoint's config, which has no top-level classes, is completed for data of fewer values or other classes."""
+    root, other = tmp_path / "mine", tmp_path / "other"
+    for split in ("train", "val"):
+        pair(root, f"images/{split}/a.jpg", f"masks/{split}/a.png", [[0, 1, 3]])
+        pair(other, f"images/{split}/a.jpg", f"masks/{split}/a.png", [[0, 1, 2]])
+    cfg = load(root, classes=["x", "y", "z"])
+    cfg.classes, cfg.data_root = None, str(other)
+    TASK.complete(cfg)
+    assert names_of(cfg) == ["x", "y", "z"] and masks_of(cfg)["images/train/a.jpg"].tolist() == [[255, 0, 1]]
+    own = load(root, legend=dict(a=0, b=3, ignore="rest"), test_evaluator=dict(type="FullIoUMetric")).to_dict()
+    assert own_testing.testing_parts(own)["test_dataloader"]["dataset"]["legend"] == dict(a=0, b=3, ignore="rest")
+
+    cfg = load(own_files.labelme(tmp_path / "drawn"))
+    for split in ("train", "val"):
+        shapes = [
+            own_files.shape("dog", "rectangle", [[4, 6], [14, 26]]),
+            own_files.shape("ant", "rectangle", [[0, 0], [2, 2]]),
+        ]
+        own_files.labelme_file(tmp_path / "more", split, "a", shapes)
+    cfg.data_root = str(tmp_path / "more")
+    TASK.complete(cfg)
+    assert names_of(cfg) == ["background", *NAMES]
+    (mask,) = masks_of(cfg).values()
+    assert (mask[6:26, 4:14] == 2).all() and (mask[:2, :2] == 255).all() and (mask == 0).sum() == 1200 - 204

@@ -2,6 +2,8 @@
 
 import logging
 import pickle
+import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -90,3 +92,11 @@ def test_the_log_of_a_run_is_plain(tmp_path, noise_images, monkeypatch, capsys, 
 def test_a_page_holds_names_as_text():
     text = page(SCRIPT, SCRIPT, {SCRIPT: {1.0: 2.0}})
     assert text.count("&lt;script&gt;") == 4 and "<script" not in text
+
+
+def test_a_tool_prints_a_notice_as_one_line():
+    code = "import warnings; from backbones.errors import Notice; from engine.cli import run_tool\ndef main():\n"
+    code += "    warnings.warn(Notice('weights lack a head'))\n    warnings.warn('of a library')\nrun_tool(main)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.splitlines()[0] == "note: weights lack a head"
+    assert "UserWarning: of a library" in done.stderr

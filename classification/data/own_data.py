@@ -75,9 +75,9 @@ def use_own_data(cfg: Any) -> list[str] | None:
             dataset.type = CsvImages.__name__
             dataset.data_root = str(found.root.resolve())
             dataset.folder = str(file_for(found.files, split))
-            if cfg.get("classes") is None:
+            if cfg.get("classes") is None and dataset.get("classes") is None:
                 dataset.classes = found.classes
-    return found.classes
+    return next((list(one.classes) for split in SPLITS for one in datasets_of(cfg, split) if one.get("classes")), None)
 
 
 def tables_of(cfg: Any) -> Tables:

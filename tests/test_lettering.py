@@ -1,0 +1,60 @@
+"""Words of any alphabet are drawn: each letter as its own picture, never as the box of a letter that a font lacks."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from engine import lettering
+from engine.lettering import DEJAVU, drawable, font_file, letters_in, shortened, write
+
+
+def drawn(text):
+    picture = Image.new("RGB", (400, 40))
+    write(ImageDraw.Draw(picture), (4, 20), text, 24, (255, 255, 255))
+    return np.asarray(picture)
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch):
+    monkeypatch.setattr(lettering.font_manager, "findSystemFonts", list)
+    for function in (lettering.fonts, drawable, font_file):
+        function.cache_clear()
+    yield
+    for function in (lettering.fonts, drawable, font_file):
+        function.cache_clear()
+
+
+@pytest.mark.parametrize("word", ["кошка", "Käse", "γάτα", "köpek", "mačka", "ねこ猫"])
+def test_letters_are_told_apart(word, no_system_fonts):
+    """Words of equal length whose letters a font lacks would be equal rows of boxes."""
+    assert (drawn(word) != drawn(word[::-1])).any()
+    assert all((drawn(letter) != drawn(other)).any() for letter in word for other in word if letter != other)
+
+
+def test_ascii_words_have_pillows_own_font():
+    assert font_file("traffic light") is None and font_file("traffic li…") is None
+
+
+def test_letters_that_no_font_has_are_numbers(no_system_fonts, capsys):
+    assert drawable("cat 猫") == "cat U+732B" and drawable("cat 猫") == "cat U+732B"
+    assert capsys.readouterr().err.count("no font of this machine has all letters of 'cat 猫'") == 1
+    assert ord("猫") not in letters_in(DEJAVU)
+
+
+def test_a_font_of_the_system_serves_letters_that_dejavu_lacks(monkeypatch, tmp_path, no_system_fonts):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    (tmp_path / "cjk.ttf").symlink_to(DEJAVU)
+    real = lettering.letters_in
+    monkeypatch.setattr(lettering.font_manager, "findSystemFonts", lambda: sorted(map(str, tmp_path.iterdir())))
+    monkeypatch.setattr(
+        lettering, "letters_in", lambda path: frozenset({0x732B}) if path and path.name == "cjk.ttf" else real(path)
+    )
+    assert font_file("猫").name == "cjk.ttf" and drawable("猫") == "猫"
+
+
+def test_a_long_word_is_cut_to_its_width():
+    draw = ImageDraw.Draw(Image.new("RGB", (10, 10)))
+    for word in ("кошка" * 20, "cat" * 30):
+        cut = shortened(draw, word, 20, 150)
+        assert cut.endswith("…") and word.startswith(cut[:-1])
+        assert lettering.length(draw, cut, 20) <= 150 < lettering.length(draw, word, 20)
