@@ -228,3 +228,20 @@ def test_the_tool_prints_json(coco, monkeypatch, capsys):
     (only,) = content["findings"]
     assert content["status"] == 1 and (only["id"], only["count"], only["split"]) == ("box-beyond", 2, "train")
     assert only["places"][0]["box"] == [60, 5, 9, 9]
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation", "classification"])
+def test_a_folder_is_checked_by_a_config_of_its_task(task, tmp_path, monkeypatch):
+    import check_dataset as tool
+
+    if task == "detection":
+        dense_data.write_coco(tmp_path / "data")
+    elif task == "segmentation":
+        dense_data.write_masks(tmp_path / "data")
+    else:
+        for name in ("cat", "dog"):
+            (tmp_path / "data/train" / name).mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(tmp_path / "data/train" / name / "1.png")
+    monkeypatch.chdir(tmp_path)
+    config = tool.config_for(tmp_path / "data")
+    assert task_for(load_config(config)).name == task

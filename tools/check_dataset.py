@@ -17,6 +17,7 @@ from pathlib import Path
 
 from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
 
+ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {
     "objects": "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py",
     "masks": "segmentation/configs/van/semantic_fpn_van_b0_512x512_40k_ade20k.py",
@@ -35,7 +36,7 @@ def main() -> int:
 
     if Path(args.config).is_dir():
         args.config, args.data = config_for(Path(args.config)), args.config
-        print(f"checked by {args.config}, which trains on such data", file=sys.stderr)
+        print(f"checked by {Path(args.config).name}, which trains on such data", file=sys.stderr)
     cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
     task = task_for(cfg)
     found = check_dataset(cfg, task, args.decode)
@@ -65,10 +66,10 @@ def config_for(folder: Path) -> str:
 
     listing = Listing(folder)
     if any(reader.find(listing) for reader in READERS.values()):
-        return CONFIGS["objects"]
+        return str(ROOT / CONFIGS["objects"])
     from segmentation.layouts import layout_of
 
-    return CONFIGS["masks" if layout_of(listing) else "classes"]
+    return str(ROOT / CONFIGS["masks" if layout_of(listing) else "classes"])
 
 
 def parse_args() -> argparse.Namespace:
