@@ -77,15 +77,19 @@ def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> I
 
     def odd(id: str, which: Any, text: str, cure: str, severity: str = WARNING) -> Iterator[Finding]:
         indices = np.flatnonzero(which) if isinstance(which, np.ndarray) else which
-        places = objects.places(indices, folder)
-        yield from found_in(
-            id, severity, f"{ann_file}: {{count}} {share} {text}", objects.labels(indices), cure, places
-        )
+        labels, places = objects.labels(indices[:EXAMPLES]), objects.places(indices, folder)
+        text = f"{ann_file}: {{count}} {share} {text}"
+        yield from found_in(id, severity, text, labels, cure, places, len(indices))
 
     yield from odd("box-empty", empty, "have a side below one pixel", "remove them")
     yield from odd(
         "box-outside", outside & ~empty, "lie outside their image", "see whether boxes and images belong together"
     )
+    corners_fit = (width > x) & (height > y) & (width <= image_width + BEYOND) & (height <= image_height + BEYOND)
+    if corners_fit.all() and (beyond & ~outside).any():
+        what = "leave their image, and all boxes would fit if they were [x1, y1, x2, y2]"
+        yield from odd("box-corners", beyond & ~outside, what, "write bbox as [x, y, width, height]")
+        larger = beyond = np.zeros_like(beyond)
     yield from odd(
         "box-larger",
         larger & ~outside & ~empty,

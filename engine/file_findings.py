@@ -83,7 +83,7 @@ def shared(images: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
             for path in sorted(other)
             if contents and (key := content_of(path)) in contents
         ]
-        text = f"{{count}} images are in the training and in {split}, so the figures of {split} mean little"
+        text = f"{{count}} of {len(other):,} images are in the training, too, so the figures of {split} mean little"
         for examples in (both, pairs):
             found = found_in("image-shared", WARNING, text, examples, "take them out of one of the two")
             yield from (one._replace(split=split) for one in found)
@@ -142,7 +142,7 @@ def near(images: Mapping[str, Sequence[Path]], hashes: Mapping[Path, int]) -> It
             twin = next((other for other in candidates if (mine ^ hashes[other]).bit_count() <= NEAR), None)
             if twin is not None and content_of(twin) != content_of(path):  # equal files are another finding
                 pairs.append((twin, path))
-        text = f"{{count}} images look nearly like one of the training, so the figures of {split} mean little"
+        text = f"{{count}} of {len(images[split]):,} images look nearly like one of the training"
         names = [f"{twin} ~ {path}" for twin, path in pairs]
         cure = "split by scene, not by image (val_groups)"
         found = found_in("image-near", WARNING, text, names, cure, [Place(path) for _, path in pairs])

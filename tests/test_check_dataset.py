@@ -125,6 +125,18 @@ def test_an_odd_entry_is_found(coco, config, id, edit, severity, count):
     assert ("\n" not in found.message and str(coco) in found.message) or id == "class-empty"
 
 
+def test_boxes_that_are_corners_are_told(coco):
+    def corners(content):
+        for annotation in content["annotations"]:
+            x, y, width, height = annotation["bbox"]
+            annotation["bbox"] = [x, y, x + width, y + height]
+
+    change(coco, corners)
+    found = findings(coco)
+    assert "if they were [x1, y1, x2, y2]" in found["box-corners", "train"].message
+    assert ("box-beyond", "train") not in found
+
+
 def test_a_turned_image_is_named_as_such(coco):
     change(coco, lambda c: c["images"][0].update(width=32, height=48))
     exif = Image.Exif()
@@ -245,3 +257,9 @@ def test_a_folder_is_checked_by_a_config_of_its_task(task, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     config = tool.config_for(tmp_path / "data")
     assert task_for(load_config(config)).name == task
+
+
+def test_the_page_about_own_data_is_the_generated_one(request):
+    import own_data_page
+
+    assert (request.config.rootpath / "docs/own_data.md").read_text() == own_data_page.page()

@@ -70,7 +70,7 @@ def test_each_format_is_found_and_becomes_one_form(name, tmp_path):
 
 def test_every_annotation_names_its_place(tmp_path):
     places = dict(
-        coco="annotations/instances_train.json, annotations[0]",
+        coco="annotations/instances_train.json:annotations[0]",
         yolo="labels/train/a.txt:1",
         voc="Annotations/a.xml:3",
         labelme="train/a.json, shapes[0]",
@@ -120,7 +120,7 @@ def test_coco_entries_are_completed_and_counted(tmp_path):
         "images whose width and height were read from their files": 4,
     }
     assert line_of(own.notes[1]).startswith(
-        "4 annotations without iscrowd, taken as 0: train/_annotations.coco.json, ann"
+        "4 annotations without iscrowd, taken as 0: train/_annotations.coco.json:ann"
     )
 
 

@@ -115,7 +115,7 @@ def read_file(listing: Listing, name: str, split: str, notes: Notes) -> tuple[Bo
     by_text = {str(key): value for key, value in images.items()}
     sizes = {image["id"]: (image["height"], image["width"]) for image in book.images}
     for i, given in enumerate(annotations):
-        source = f"{name}, annotations[{i}]"
+        source = f"{name}:annotations[{i}]"
         image_id = images.get(given["image_id"]) or by_text.get(str(given["image_id"]))
         category = names.get(given["category_id"])
         if image_id is None:
