@@ -27,6 +27,7 @@ COUNTS = {
     "coco": 12,
     "panoptic": 6,
     "maps": 5,
+    "own_data": 40,
     "options": 4,
     "api": 60,
     "forward": 5,

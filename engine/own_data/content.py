@@ -9,6 +9,7 @@ from typing import Any
 from backbones.errors import UserError, shorten
 
 MOST_PIXELS = 1 << 28  # of an image with masks that are laid out here
+FARTHEST = 1 << 20  # pixels
 DIGITS = 4  # of pixels: coordinates are rounded to a ten-thousandth
 
 
@@ -72,8 +73,13 @@ class Book:
             segmentation: polygons or run lengths in COCO's form; None for an object without a mask.
             area: in square pixels; None takes that of the box.
             crowd: 1 for an object that counts neither as found nor as missed.
+
+        Raises:
+            UserError: a value of the box is of more than a million pixels.
         """
         box = [round(float(value), DIGITS) for value in box]
+        if not all(abs(value) <= FARTHEST for value in box):
+            raise UserError(f"{source}: the box is {box}; allowed: up to {FARTHEST:,} pixels")
         made = dict(image_id=image_id, category_id=name, bbox=box, iscrowd=crowd, source=source)
         made["area"] = round(float(box[2] * box[3] if area is None else area), DIGITS)
         if segmentation is not None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from backbones.errors import UserError, shown
 from engine.coco_schema import is_number
-from engine.own_data.content import Book, Notes, box_around, check_pixels, rectangle, signed_area
+from engine.own_data.content import FARTHEST, Book, Notes, box_around, check_pixels, rectangle, signed_area
 from engine.own_data.listing import ALL, Listing, split_of_folder
 from engine.own_data.reading import read_json, read_text
 from engine.own_data.voc import files_of_kind
@@ -163,6 +163,8 @@ def outline_of(shape: dict[str, Any], where: str) -> list[float]:
     else:
         (x, y), (to_x, to_y) = points[:2]
         radius = math.hypot(to_x - x, to_y - y)
+        if radius > FARTHEST:
+            raise UserError(f"{where}: a circle of the radius {radius:g}; allowed: up to {FARTHEST:,} pixels")
         # LabelMe's own number of corners: no edge is farther than one pixel from the circle.
         corners = max(12, int(math.pi / math.acos(1 - 1 / radius)) if radius > 1 else 0)
         turns = [2 * math.pi * i / corners for i in range(corners)]

@@ -29,12 +29,13 @@ INPUTS = 10_000
 # Of each target: its share of the inputs, in parts of a hundred, and how many inputs one child takes. A target that has
 # a list of inputs runs the whole list.
 SHARES = {
-    "checkpoints": (15, 40),
+    "checkpoints": (10, 40),
     "images": (25, 60),
     "masks": (8, 60),
     "coco": (20, 15),
     "panoptic": (7, 10),
     "maps": (4, 10),
+    "own_data": (5, 60),
     "configs": (3, 8),
     "leaves": (0, 8),
     "options": (4, 12),
@@ -84,6 +85,7 @@ def target_makers(folder: Path, data: Path) -> dict[str, Callable]:
     from fuzz_configs import Configs, Leaves, Options
     from fuzz_files import Checkpoints, Images, Masks
     from fuzz_labels import Coco, Maps, Panoptic
+    from fuzz_own import OwnData
 
     def made(name: str) -> Path:
         (folder / name).mkdir(exist_ok=True)
@@ -96,6 +98,7 @@ def target_makers(folder: Path, data: Path) -> dict[str, Callable]:
         "coco": lambda: Coco(data / "coco", made("coco")),
         "panoptic": lambda: Panoptic(data / "coco", made("panoptic")),
         "maps": lambda: Maps(data / "coco", made("maps")),
+        "own_data": lambda: OwnData(made("own_data")),
         "configs": lambda: Configs(data, made("configs")),
         "leaves": lambda: Leaves(data, made("leaves")),
         "options": lambda: Options(data, made("options")),
