@@ -177,7 +177,7 @@ def test_commands_are_taken(page, command, monkeypatch):
         tool, argv = ROOT / argv[1], argv[2:]
     args = parse(tool, argv, monkeypatch)
     config = getattr(args, "config", None)
-    if config and not str(config).isupper():
+    if config and not str(config).isupper() and not str(config).startswith("my_"):  # what a reader puts in
         assert (ROOT / config).is_file(), config
         load_config(ROOT / config, args.cfg_options)
 

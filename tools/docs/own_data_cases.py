@@ -182,7 +182,7 @@ CASES = [
         "RGB masks need to know which colour is which class.",
         colour_masks,
         (SEGMENTER, "--cfg-options", f"data_root={ROOT}", THREE),
-        "A file `legend.json` in the folder serves as well, and `--data my_data` finds it.",
+        "A file with the legend in the folder serves as well, and `--data my_data` finds it.",
     ),
     Case(
         "My masks have another size than the images",
