@@ -11,7 +11,7 @@ from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations
 from detection.coco_file import image_folder, read_annotations
 from detection.object_findings import object_findings
-from engine.findings import UNUSABLE, WARNING, Finding, Place, caught, found_in
+from engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught, found_in
 from engine.inside import check_inside
 from engine.reading import reading_of_dataset
 from engine.splits import under_root
@@ -108,14 +108,14 @@ def other_sizes(
             message = message or size_text(folder / name, found, size, str(where))
     if others:
         rest = f" ({len(others)} images are so)" if len(others) > 1 else ""
-        few = tuple(map(str, others[:5]))
+        few = tuple(map(str, others[:EXAMPLES]))
         yield Finding(
             "image-size",
             UNUSABLE,
             message + rest,
             count=len(others),
             examples=few,
-            places=tuple(map(Place, others[:5])),
+            places=tuple(map(Place, others[:EXAMPLES])),
         )
 
 

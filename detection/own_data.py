@@ -5,11 +5,11 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
-from backbones.errors import UserError
 from engine.findings import NOTE, UNUSABLE, WARNING, Finding
 from engine.formats import class_of
 from engine.own_data import file_for, of_config
 from engine.own_data.content import line_of
+from engine.own_data.options import check_kind
 from engine.splits import SPLITS, datasets_of
 
 SCOPE = "mmdet"
@@ -31,12 +31,8 @@ def use_own_data(cfg: Any) -> None:
         file = file_for(own.files, split)
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
-            if kind is not CocoDataset:
-                name = kind.__name__ if kind else dataset.get("type")
-                raise UserError(
-                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; allowed: CocoDataset, as in "
-                    "configs of boxes and masks, or data_format=None"
-                )
+            allowed = "CocoDataset, as in configs of boxes and masks"
+            check_kind(cfg, split, dataset, kind, kind is CocoDataset, allowed)
             dataset.data_root = str(own.root.resolve())
             dataset.ann_file = str(file)
             dataset.data_prefix = dict(img="")

@@ -100,14 +100,13 @@ def counted(task: str, split: str, names: Sequence[str], counts: Sequence[int]) 
     else:
         text = f"{{count}} of {len(names)} classes have no labels in {split}, so their figures are empty"
     severity = WARNING if split == "train" else NOTE
-    found = list(found_in("class-empty", severity, text, empty, "see whether all annotation files are there"))
+    yield from found_in("class-empty", severity, text, empty, "see whether all annotation files are there", split=split)
     present = [(count, name) for name, count in zip(names, counts, strict=True) if count]
     if split == "train" and present and max(present)[0] >= RARE * min(present)[0]:
         (many, most), (few, rarest) = max(present), min(present)
         text = f"class {most!r} has {many:,} labels, and {rarest!r} {few:,}"
         cures = [cure for option, cure in CURES.items() if task in OPTIONS[option]]
-        found.append(Finding("class-rare", NOTE, text, "; ".join(cures)))
-    yield from (one._replace(split=split) for one in found)
+        yield Finding("class-rare", NOTE, text, "; ".join(cures), split=split)
 
 
 def other_classes(split: str, names: Sequence[str], trained: Sequence[str]) -> Iterator[Finding]:
@@ -117,12 +116,10 @@ def other_classes(split: str, names: Sequence[str], trained: Sequence[str]) -> I
     lacking = [name for name in trained if name not in names]
     if unknown:
         text = f"{split} has {{count}} classes that the training has not"
-        found = found_in("class-unknown", WARNING, text, unknown, "train on them, or set classes=[...]")
-        yield from (one._replace(split=split) for one in found)
+        yield from found_in("class-unknown", WARNING, text, unknown, "train on them, or set classes=[...]", split=split)
     if lacking:
         text = f"{split} has none of {{count}} classes of the training"
-        found = found_in("class-lacking", NOTE, text, lacking)
-        yield from (one._replace(split=split) for one in found)
+        yield from found_in("class-lacking", NOTE, text, lacking, split=split)
     if not unknown and [name for name in trained if name in names] != list(names):
         orders = f"{shorten(names)}; training: {shorten(trained)}"
         text = f"{split} lists its classes in another order than the training: {orders}"

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from backbones.errors import UserError
+from backbones.files import sha256_of
 from backbones.image_files import is_hidden
 from backbones.images import SUFFIXES, read_image
 from backbones.reading import READING, Reading
 from engine.findings import NOTE, UNUSABLE, WARNING, Finding, Place, found_in
 
-HEAD = 1 << 16  # bytes of a file that stand for its content, beside its length
+HEAD = 1 << 16  # bytes at the beginning of a file, which are compared before whole files are
 NEAR = 3  # of the 64 bits of two hashes may differ for nearly the same picture
 SYSTEM_FILES = ("Thumbs.db", "desktop.ini")
 
@@ -43,10 +44,7 @@ def file_findings(
             text = f"{{count}} of {len(paths):,} images cannot be read ({errors[bad[0]]})" if bad else ""
             cure = "replace them; a training leaves out the share max_unreadable"
             severity = UNUSABLE if len(bad) == len(paths) else WARNING
-            places = map(Place, bad)
-            yield from (
-                one._replace(split=split) for one in found_in("image-unreadable", severity, text, bad, cure, places)
-            )
+            yield from found_in("image-unreadable", severity, text, bad, cure, map(Place, bad), split=split)
         yield from near(images, hashes)
 
 
@@ -77,16 +75,12 @@ def shared(images: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
         sizes = {size for path in other if (size := size_of(path)) is not None}
         for path in train:
             if path not in other and size_of(path) in sizes:
-                contents[content_of(path)].append(path)
-        pairs = [
-            f"{contents[key][0]} = {path}"
-            for path in sorted(other)
-            if contents and (key := content_of(path)) in contents
-        ]
+                contents[head_of(path)].append(path)
+        twins = ((twin_of(path, contents), path) for path in (sorted(other) if contents else ()))
+        pairs = [f"{twin} = {path}" for twin, path in twins if twin is not None]
         text = f"{{count}} of {len(other):,} images are in the training, too, so the figures of {split} mean little"
         for examples in (both, pairs):
-            found = found_in("image-shared", WARNING, text, examples, "take them out of one of the two")
-            yield from (one._replace(split=split) for one in found)
+            yield from found_in("image-shared", WARNING, text, examples, "take them out of one of the two", split=split)
 
 
 def size_of(path: Path) -> int | None:
@@ -96,14 +90,21 @@ def size_of(path: Path) -> int | None:
         return None
 
 
-def content_of(path: Path) -> bytes | None:
-    """A key that files of equal content share; None for a file that cannot be read."""
+def head_of(path: Path) -> bytes | None:
+    """The length and the beginning of a file, as a key; None for a file that cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
             return hashlib.blake2b(head, digest_size=16).digest() + file.seek(0, 2).to_bytes(8, "big")
     except OSError:
         return None
+
+
+def twin_of(path: Path, contents: Mapping[bytes | None, Sequence[Path]]) -> Path | None:
+    """A file of equal content among those that share its length and beginning; None without one."""
+    key = head_of(path)
+    others = contents.get(key, ()) if key is not None else ()
+    return next((other for other in others if sha256_of(other) == sha256_of(path)), None)
 
 
 def looked_at(paths: Sequence[Path], reading: Reading = READING) -> tuple[dict[Path, int], dict[Path, str]]:
@@ -140,13 +141,12 @@ def near(images: Mapping[str, Sequence[Path]], hashes: Mapping[Path, int]) -> It
             mine = hashes.get(path, 0)
             candidates = (other for band in bands_of(mine) for other in bands[band] if other != path)
             twin = next((other for other in candidates if (mine ^ hashes[other]).bit_count() <= NEAR), None)
-            if twin is not None and content_of(twin) != content_of(path):  # equal files are another finding
+            if twin is not None and head_of(twin) != head_of(path):  # equal files are another finding
                 pairs.append((twin, path))
         text = f"{{count}} of {len(images[split]):,} images look nearly like one of the training"
         names = [f"{twin} ~ {path}" for twin, path in pairs]
-        cure = "split by scene, not by image (val_groups)"
-        found = found_in("image-near", WARNING, text, names, cure, [Place(path) for _, path in pairs])
-        yield from (one._replace(split=split) for one in found)
+        cure = "split by scene, not by image (val_group)"
+        yield from found_in("image-near", WARNING, text, names, cure, [Place(path) for _, path in pairs], split=split)
 
 
 def bands_of(bits: int) -> list[tuple[int, int]]:

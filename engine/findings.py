@@ -56,11 +56,12 @@ def found_in(
     cure: str = "",
     places: Iterable[Place] = (),
     count: int | None = None,
+    split: str = "",
 ) -> Iterator[Finding]:
     """A finding of several entries, or nothing if there are none.
 
     Args:
-        id, severity, cure, places: as for :class:`Finding`.
+        id, severity, cure, places, split: as for :class:`Finding`.
         text: the message, but for the first examples. ``{count}`` stands for their number.
         examples: all entries, or the first of them.
         count: how many entries there are; None for as many as ``examples``.
@@ -70,7 +71,7 @@ def found_in(
         few = tuple(map(str, examples[:EXAMPLES]))
         rest = "" if count <= SHOWN else f", ... ({count:,} in all)"
         message = f"{text.format(count=f'{count:,}')}: {', '.join(few[:SHOWN])}{rest}"
-        yield Finding(id, severity, message, cure, count, few, tuple(places)[:EXAMPLES])
+        yield Finding(id, severity, message, cure, count, few, tuple(places)[:EXAMPLES], split)
 
 
 def caught(id: str, check: Callable[..., Any], *args: Any) -> Iterator[Finding]:
@@ -96,9 +97,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def table(findings: Sequence[Finding]) -> str:
-    """A line for each finding, with its message, cure and split on lines below; "" for none."""
-    if not findings:
-        return ""
+    """A line for each finding, of which there is one or more, with its message and cure on lines below."""
     rows = [(one.severity, one.id, one.split or "all", f"{one.count:,}") for one in findings]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = []

@@ -7,14 +7,10 @@ Cyrillic, Greek and more), or else from a font of the system, such as Noto Sans 
 from functools import cache
 from pathlib import Path
 
-from fontTools.ttLib import TTFont
-from fontTools.ttLib.ttFont import TTLibError
-from matplotlib import font_manager, get_data_path
 from PIL import ImageDraw, ImageFont
 
 from engine.console import say_note
 
-DEJAVU = Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 ELLIPSIS = "…"  # Pillow's own font has it
 
 
@@ -55,15 +51,25 @@ def font_file(text: str) -> Path | None:
     needed = letters_of(text)
     if not needed:
         return None
-    if needed <= letters_in(DEJAVU):
-        return DEJAVU
+    if needed <= letters_in(dejavu()):
+        return dejavu()
     return max(fonts(), key=lambda path: len(needed & letters_in(path)))
+
+
+@cache
+def dejavu() -> Path:
+    """The file of DejaVu Sans. matplotlib and fontTools are imported for letters beyond ASCII alone."""
+    from matplotlib import get_data_path
+
+    return Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf")
 
 
 @cache
 def fonts() -> list[Path]:
     """DejaVu Sans, and the fonts of the system."""
-    return [DEJAVU, *map(Path, sorted(font_manager.findSystemFonts()))]
+    from matplotlib import font_manager
+
+    return [dejavu(), *map(Path, sorted(font_manager.findSystemFonts()))]
 
 
 def letters_of(text: str) -> set[int]:
@@ -76,6 +82,9 @@ def letters_in(path: Path | None) -> frozenset[int]:
     """The letters of a font file; none for a file that is no font."""
     if path is None:
         return frozenset()
+    from fontTools.ttLib import TTFont
+    from fontTools.ttLib.ttFont import TTLibError
+
     try:
         with TTFont(path, fontNumber=0, lazy=True) as face:
             return frozenset(face.getBestCmap() or ())

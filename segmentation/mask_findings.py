@@ -9,7 +9,7 @@ import numpy as np
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import upright_size
-from engine.findings import UNUSABLE, WARNING, Finding, Place, caught
+from engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught
 from engine.reading import reading_of_dataset
 from engine.splits import under_root
 from segmentation.legend import IGNORE
@@ -79,13 +79,13 @@ def without_image(files: Sequence[tuple[Path, Path]], masks: Path) -> Iterator[F
     if lone:
         names = shorten(path.relative_to(masks) for path in lone)
         text = f"{len(lone)} of {len(files) + len(lone)} masks in {masks} have no image of the same name, and are left"
-        yield Finding("mask-alone", WARNING, f"{text} out: {names}", "", len(lone), tuple(map(str, lone[:5])))
+        yield Finding("mask-alone", WARNING, f"{text} out: {names}", "", len(lone), tuple(map(str, lone[:EXAMPLES])))
 
 
 def gathered(id: str, flaws: Sequence[tuple[Path, str]], looked_at: int) -> Iterator[Finding]:
     """Flaws of one kind, (image, message), as one finding with the first message."""
     if flaws:
         rest = f". So are {len(flaws)} of {looked_at} masks that were looked at" if len(flaws) > 1 else ""
-        images = [image for image, _ in flaws[:5]]
+        images = [image for image, _ in flaws[:EXAMPLES]]
         few = tuple(map(str, images))
         yield Finding(id, UNUSABLE, flaws[0][1] + rest, "", len(flaws), few, tuple(map(Place, images)))

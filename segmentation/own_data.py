@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from backbones.errors import UserError
 from engine.draw import make_palette
 from engine.findings import UNUSABLE, Finding
 from engine.formats import class_of
 from engine.own_data import file_for
-from engine.own_data.options import of_config
+from engine.own_data.options import check_kind, of_config
 from engine.splits import SPLITS, datasets_of
 from segmentation.legend import checked_legend, class_names
 from segmentation.own_masks import check_names, found_masks, legend_of
@@ -37,12 +36,8 @@ def use_own_data(cfg: Any, folders: type) -> None:
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
-            if kind is None or not issubclass(kind, folders):
-                name = kind.__name__ if kind else dataset.get("type")
-                raise UserError(
-                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; "
-                    f"allowed: {folders.__name__}, or data_format=None"
-                )
+            is_right = kind is not None and issubclass(kind, folders)
+            check_kind(cfg, split, dataset, kind, is_right, folders.__name__)
             dataset.data_root = str(found.root.resolve())
             dataset.data_prefix = dict(img_path="", seg_map_path="")
             dataset.pairs = str(file_for(found.files, split))

@@ -16,7 +16,7 @@ from engine.cli import run_tool
 from engine.config import load_config
 from engine.data_root import move_data_root
 from engine.dataset_check import check_dataset
-from engine.file_findings import difference_hash
+from engine.file_findings import HEAD, difference_hash, file_findings
 from engine.findings import NOTE, UNUSABLE, WARNING
 from engine.tasks import task_for
 
@@ -166,6 +166,15 @@ def test_files_that_nobody_names_that_are_hidden_damaged_or_equal(coco):
     found = findings(coco, decode=True)
     assert found["image-unreadable", "train"].count == 1 and "0002.png" in found["image-unreadable", "train"].message
     assert found["image-near", "val"].examples == (f"{train / '0003.png'} ~ {val / '0000.png'}",)
+
+
+def test_files_that_differ_at_their_end_are_not_equal(tmp_path):
+    begin = bytes(HEAD)
+    for name, content in (("a.bmp", begin + b"1"), ("b.bmp", begin + b"2"), ("c.bmp", begin + b"1")):
+        (tmp_path / name).write_bytes(content)
+    train, other = [tmp_path / "a.bmp"], [tmp_path / "b.bmp", tmp_path / "c.bmp"]
+    (found,) = file_findings({"train": train, "val": other})
+    assert found.examples == (f"{train[0]} = {other[1]}",) and found.split == "val"
 
 
 def test_classes_without_labels_and_categories_that_are_left_out(coco):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image, ImageDraw
 
 from engine import lettering
-from engine.lettering import DEJAVU, drawable, font_file, letters_in, shortened, write
+from engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
 
 
 def drawn(text):
@@ -16,7 +17,7 @@ def drawn(text):
 
 @pytest.fixture
 def no_system_fonts(monkeypatch):
-    monkeypatch.setattr(lettering.font_manager, "findSystemFonts", list)
+    monkeypatch.setattr(font_manager, "findSystemFonts", list)
     for function in (lettering.fonts, drawable, font_file):
         function.cache_clear()
     yield
@@ -38,14 +39,14 @@ def test_ascii_words_have_pillows_own_font():
 def test_letters_that_no_font_has_are_numbers(no_system_fonts, capsys):
     assert drawable("cat 猫") == "cat U+732B" and drawable("cat 猫") == "cat U+732B"
     assert capsys.readouterr().err.count("no font of this machine has all letters of 'cat 猫'") == 1
-    assert ord("猫") not in letters_in(DEJAVU)
+    assert ord("猫") not in letters_in(dejavu())
 
 
 def test_a_font_of_the_system_serves_letters_that_dejavu_lacks(monkeypatch, tmp_path, no_system_fonts):
     (tmp_path / "broken.ttf").write_bytes(b"no font")
-    (tmp_path / "cjk.ttf").symlink_to(DEJAVU)
+    (tmp_path / "cjk.ttf").symlink_to(dejavu())
     real = lettering.letters_in
-    monkeypatch.setattr(lettering.font_manager, "findSystemFonts", lambda: sorted(map(str, tmp_path.iterdir())))
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: sorted(map(str, tmp_path.iterdir())))
     monkeypatch.setattr(
         lettering, "letters_in", lambda path: frozenset({0x732B}) if path and path.name == "cjk.ttf" else real(path)
     )

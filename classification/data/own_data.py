@@ -25,7 +25,7 @@ from engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells
 from engine.own_data.cache import made_once, place_of
 from engine.own_data.content import Notes
 from engine.own_data.listing import ALL, WORDS, Listing, split_of
-from engine.own_data.options import of_config, split_options
+from engine.own_data.options import check_kind, of_config, split_options
 from engine.own_data.reading import read_text
 from engine.own_data.split import split_pairs
 from engine.reading import chosen_reading
@@ -66,12 +66,8 @@ def use_own_data(cfg: Any) -> list[str] | None:
     for split in SPLITS:
         for dataset in datasets_of(cfg, split):
             kind = class_of(dataset, SCOPE)
-            if kind is None or not issubclass(kind, SplitImages):
-                name = kind.__name__ if kind else dataset.get("type")
-                raise UserError(
-                    f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; allowed: ImageFolder, or "
-                    "data_format=None"
-                )
+            is_right = kind is not None and issubclass(kind, SplitImages)
+            check_kind(cfg, split, dataset, kind, is_right, "ImageFolder")
             dataset.type = CsvImages.__name__
             dataset.data_root = str(found.root.resolve())
             dataset.folder = str(file_for(found.files, split))

@@ -52,3 +52,22 @@ def split_options(cfg: Any) -> SplitOptions | None:
     options = SplitOptions(cfg.val_share, cfg.get("val_group") or "", cfg.get("val_seed") or 0)
     options.check()
     return options
+
+
+def check_kind(cfg: Any, split: str, dataset: Any, kind: type | None, is_right: bool, allowed: str) -> None:
+    """Raises UserError for a data set of a config that takes no own data.
+
+    Args:
+        cfg: the config.
+        split: of the data set.
+        dataset: its config.
+        kind: its class; None for an unknown one.
+        is_right: whether it takes own data.
+        allowed: the names of the classes that do.
+    """
+    if not is_right:
+        name = kind.__name__ if kind else dataset.get("type")
+        raise UserError(
+            f"data_format={cfg.data_format}: {split}_dataloader.dataset is {name}; allowed: {allowed}, or "
+            "data_format=None"
+        )
