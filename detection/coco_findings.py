@@ -38,7 +38,7 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     except UserError as error:
         yield Finding("annotation-file", UNUSABLE, str(error))
         return
-    yield from (Finding(p.id, UNUSABLE, f"{ann_file}: {p.text}", count=p.count) for p in coco.problems)
+    yield from problem_findings(coco, ann_file)
     if split != "test" and not coco.has_annotations:
         yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no annotations in it")
     yield from too_small(dataset, split, coco, ann_file)
@@ -55,6 +55,12 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
         yield from bad_masks(coco, ann_file)
     if thorough:
         yield from object_findings(dataset, split, ann_file, folder)
+
+
+def problem_findings(content: Annotations, ann_file: Path) -> Iterator[Finding]:
+    """What makes an annotation file useless."""
+    for problem in content.problems:
+        yield Finding(problem.id, UNUSABLE, f"{ann_file}: {problem.text}", count=problem.count)
 
 
 def too_small(dataset: Any, split: str, coco: Annotations, ann_file: Path) -> Iterator[Finding]:

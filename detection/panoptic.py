@@ -20,7 +20,7 @@ from backbones.errors import shorten
 from backbones.images import opened
 from detection.coco_entries import Annotations, problem, repeated_entries
 from detection.coco_file import read_content
-from detection.coco_findings import absent_images, check_size_of, other_sizes
+from detection.coco_findings import absent_images, check_size_of, other_sizes, problem_findings
 from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 from engine.findings import UNUSABLE, Finding, caught, found_in
 from engine.formats import Format, class_of, register_format
@@ -167,7 +167,7 @@ class PanopticFormat(Format):
         except UserError as error:
             yield Finding("annotation-file", UNUSABLE, str(error))
             return
-        yield from (Finding(p.id, UNUSABLE, f"{ann_file}: {p.text}", count=p.count) for p in content.problems)
+        yield from problem_findings(content, ann_file)
         if split != "test" and not content.has_annotations:
             yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no segments in it")
         if split != "test" and content.without_annotation:

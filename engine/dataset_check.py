@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backbones.errors import UserError, shorten
 from engine.file_findings import file_findings
@@ -21,8 +21,20 @@ CURES = {
 RARE = 100  # times as many labels of the most frequent class as of the rarest
 
 
-def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
-    """All findings of the data that a completed config names, the worst first. Nothing is written.
+class Checked(NamedTuple):
+    """The outcome of a check.
+
+    Attributes:
+        findings: the worst first.
+        images: the number of image files of each split that exists.
+    """
+
+    findings: list[Finding]
+    images: dict[str, int]
+
+
+def check_dataset(cfg: Any, task: Task, decode: bool = False) -> Checked:
+    """Finds what is odd in the data that a completed config names. The data are only read.
 
     Args:
         cfg: the config.
@@ -38,11 +50,11 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> list[Finding]:
             found.append(Finding("data", UNUSABLE, str(error), split=split))
     broken = {one.split for one in found if one.severity == UNUSABLE}
     sound = [split for split in splits if split not in broken]
-    scope = task.scope_of(cfg)
     known = {(one.id, one.split) for one in found}
     found += [one for one in class_findings(cfg, task, sound, decode) if (one.id, one.split) not in known]
-    found += file_findings(images_of(cfg, splits, scope), decode, chosen_reading(cfg))
-    return ordered(found)
+    images = images_of(cfg, splits, task.scope_of(cfg))
+    found += file_findings(images, decode, chosen_reading(cfg))
+    return Checked(ordered(found), {split: len(paths) for split, paths in images.items()})
 
 
 def present(cfg: Any) -> list[str]:

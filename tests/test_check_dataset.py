@@ -52,7 +52,7 @@ def findings(root, decode=False, **options):
 
 
 def found_by(cfg, decode=False):
-    return {(one.id, one.split): one for one in check_dataset(cfg, task_for(cfg), decode)}
+    return {(one.id, one.split): one for one in check_dataset(cfg, task_for(cfg), decode).findings}
 
 
 def change(root, edit, split="train"):

@@ -160,7 +160,7 @@ def test_findings_name_the_places_that_annotations_were_read_from(tmp_path):
     root = scenes(tmp_path / "mine")
     text(root / "labels/train/0.txt", "0 0.5 0.5 0.5 0.5 0.9", "1 0.5 0.5 0 0.5")
     text(root / "labels/val/0.txt", "0 0.5 0.5 0.5 0.5")
-    found = {one.id: one for one in check_dataset(load(root), TASK) if one.split in ("train", "")}
+    found = {one.id: one for one in check_dataset(load(root), TASK).findings if one.split in ("train", "")}
     assert found["reading"].message.endswith("mine: 1 confidences left out: labels/train/0.txt:1")
     assert found["annotation-unused"].examples == ("labels/train/0.txt:2",)
     assert found["box-empty"].examples == ("labels/train/0.txt:2",)

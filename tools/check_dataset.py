@@ -29,7 +29,7 @@ def main() -> int:
     args = parse_args()
     start = time.monotonic()
     from engine.config import load_config
-    from engine.dataset_check import check_dataset, images_of, present
+    from engine.dataset_check import check_dataset
     from engine.findings import counted, described, status, table
     from engine.reading import chosen_reading
     from engine.tasks import task_for
@@ -38,8 +38,7 @@ def main() -> int:
         args.config, args.data = config_for(Path(args.config)), args.config
         print(f"checked by {Path(args.config).name}, which trains on such data", file=sys.stderr)
     cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
-    task = task_for(cfg)
-    found = check_dataset(cfg, task, args.decode)
+    found, images = check_dataset(cfg, task_for(cfg), args.decode)
     seconds = time.monotonic() - start
     if args.pictures:
         from engine.finding_pictures import draw_findings
@@ -51,8 +50,7 @@ def main() -> int:
     if args.json:
         print(json.dumps({"config": args.config, "status": code, "findings": [*map(described, found)]}, indent=2))
         return code
-    sizes = {split: len(paths) for split, paths in images_of(cfg, present(cfg), task.scope_of(cfg)).items()}
-    print(", ".join(f"{split}: {number:,} images" for split, number in sizes.items()))
+    print(", ".join(f"{split}: {number:,} images" for split, number in images.items()))
     if found:
         print(table(found))
     print(f"{counted(found)} ({seconds:.1f} s{'' if args.decode else '; --decode also reads the pixels'})")
