@@ -22,12 +22,13 @@ import torch
 from backbones import UserError
 from backbones.files import write_json
 from engine.benchmark import PRECISIONS, Setting, in_fresh_process, measure_inference, measure_training
-from engine.cli import Parser, add_config_options, count, height_and_width, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
 from engine.config import load_config
 from engine.machine import machine
 from engine.processes import pick_device
 from engine.step_times import PARTS
 from engine.tasks import task_for
+from engine.tool_options import add_config_options, count, height_and_width
 
 MEASUREMENTS = {"inference": measure_inference, "training": measure_training}
 LIBRARIES = {"mmdet": "onedl-mmdetection", "mmseg": "onedl-mmsegmentation"}

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
+from engine.tool_options import add_config_options, add_data_option, data_options
 
 SHEET_WIDTH = 1600  # pixels
 MAX_COLUMNS = 4

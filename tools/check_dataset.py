@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from engine.cli import Parser, add_config_options, add_data_option, data_options, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
+from engine.tool_options import add_config_options, add_data_option, data_options
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {

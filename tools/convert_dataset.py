@@ -16,7 +16,8 @@ import tempfile
 from pathlib import Path
 
 from backbones.errors import UserError
-from engine.cli import Parser, add_config_options, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
+from engine.tool_options import add_config_options
 
 OPTIONS = ("val_share", "val_group", "val_seed", "data_files", "box_units", "legend", "classes")
 

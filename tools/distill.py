@@ -13,7 +13,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, add_amp_option, add_run_options, add_track_option, run_tool, track_options
+from engine.cli import Parser, run_tool
+from engine.tool_options import add_amp_option, add_run_options, add_track_option, track_options
 
 CONFIG = Path(__file__).parent.parent / "classification/configs/distill/van_b0_8xb128_distill.py"
 

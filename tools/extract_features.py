@@ -24,9 +24,10 @@ from backbones.features import pca_colours
 from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading
 from engine.addresses import local
-from engine.cli import Parser, add_download_option, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
 from engine.options import parse_options
 from engine.places import place_of
+from engine.tool_options import add_download_option
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -20,10 +20,11 @@ import torch
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
 from classification import create_classifier
-from engine.cli import CONFIG_SUFFIXES, Parser, add_safe_option, run_tool
+from engine.cli import CONFIG_SUFFIXES, Parser, run_tool
 from engine.config import load_config
 from engine.console import library_warnings_to
 from engine.counting import count, count_config
+from engine.tool_options import add_safe_option
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs/published.json"
 TOLERANCE = 0.02  # of a published figure, beyond its rounding; a larger difference needs its reason in PUBLISHED

@@ -37,17 +37,9 @@ from backbones.checks import check_int
 from backbones.image_files import list_images, output_stems, without_arrays
 from backbones.reading import Reading
 from engine.addresses import local
-from engine.cli import (
-    CONFIG_SUFFIXES,
-    Parser,
-    add_config_options,
-    add_download_option,
-    add_tile_options,
-    given_tiles,
-    output_folder,
-    run_tool,
-)
+from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
 from engine.places import place_of
+from engine.tool_options import add_config_options, add_download_option, add_tile_options, given_tiles
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 BEST = 5  # classes of an image in the table

@@ -10,7 +10,8 @@ import engine.start  # noqa: F401
 
 import argparse
 
-from engine.cli import Parser, add_config_options, run_tool
+from engine.cli import Parser, run_tool
+from engine.tool_options import add_config_options
 
 
 def main() -> None:

@@ -17,17 +17,8 @@ import argparse
 import contextlib
 from pathlib import Path
 
-from engine.cli import (
-    CONFIG_SUFFIXES,
-    Parser,
-    add_data_option,
-    add_run_options,
-    add_tile_options,
-    data_options,
-    given_tiles,
-    output_folder,
-    run_tool,
-)
+from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
+from engine.tool_options import add_data_option, add_run_options, add_tile_options, data_options, given_tiles
 
 VIEWS = ("flip", "five", "ten")
 

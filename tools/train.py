@@ -3,14 +3,13 @@
 import engine.start  # noqa: F401
 
 from backbones import UserError
-from engine.cli import (
-    Parser,
+from engine.cli import Parser, run_tool
+from engine.tool_options import (
     add_amp_option,
     add_data_option,
     add_run_options,
     add_track_option,
     data_options,
-    run_tool,
     track_options,
 )
 

@@ -16,8 +16,9 @@ from classification.frozen.cache import Features
 from classification.frozen.extract import features_of
 from classification.frozen.pooling import POOLS
 from classification.frozen.source import Source
-from engine.cli import add_config_options, output_folder
+from engine.cli import output_folder
 from engine.processes import init_processes, pick_device
+from engine.tool_options import add_config_options
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -23,10 +23,11 @@ from torch import nn
 from backbones import UserError, list_archs
 from backbones.files import write_json
 from engine.benchmark import Setting, measuring, random_set
-from engine.cli import Parser, count, height_and_width, output_folder, run_tool
+from engine.cli import Parser, output_folder, run_tool
 from engine.machine import machine
 from engine.tasks import task_for
 from engine.timing import cpu_seconds, seconds
+from engine.tool_options import count, height_and_width
 
 DEFAULT = ("van_b0", "van_b2", "hornet_tiny_7x7")
 CONFIG = "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py"

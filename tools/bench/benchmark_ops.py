@@ -21,8 +21,9 @@ from torch import Tensor
 import mmcv_ops
 from backbones.features import check_device
 from backbones.ops.depthwise import dilated_as_dense
-from engine.cli import Parser, count, run_tool
+from engine.cli import Parser, run_tool
 from engine.machine import machine
+from engine.tool_options import count
 
 mmcv_ops.install()
 

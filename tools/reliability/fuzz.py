@@ -21,7 +21,8 @@ from pathlib import Path
 
 from backbones.errors import unknown
 from backbones.files import write_json
-from engine.cli import Parser, count, run_tool
+from engine.cli import Parser, run_tool
+from engine.tool_options import count
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path("work_dirs/fuzz")
