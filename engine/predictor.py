@@ -33,6 +33,8 @@ from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
 from engine.tiles import tiles_of
+from engine.video_results import predicted_frames
+from engine.videos import Frame, open_video
 
 
 class Predictor:
@@ -198,6 +200,31 @@ class Predictor:
             except UserError as error:
                 results = [error] * len(numbers)
             yield from zip(numbers, results, strict=True)
+
+    def video(
+        self, source: str | Path, every: int = 1, max_frames: int | None = None
+    ) -> Iterator[tuple[Frame, Result]]:
+        """Predicts frame by frame, ``batch_size`` frames at a time. The frames come in their order. Example::
+
+            for frame, found in predictor.video("street.mp4"):
+                print(frame.index, frame.time, found.names)
+                predictor.draw(frame.pixels, found).save(f"{frame.index}.png")
+
+        Args:
+            source: a file; ``webcam`` or ``webcam:1`` for a camera of this machine; or an address of ``rtsp:``.
+            every: 2 takes every second frame, and so on.
+            max_frames: the most frames that are predicted; None for all.
+
+        Yields:
+            A frame, with its index, its time in seconds and its pixels, and the frame's result.
+
+        Raises:
+            UserError: there is no such video or device, it cannot be read, or its frames are too small.
+        """
+        every = check_int("every", every, 1, None)
+        most = None if max_frames is None else check_int("max_frames", max_frames, 1, None)
+        with contextlib.closing(open_video(source)) as video:
+            yield from predicted_frames(self, video, every, most)
 
     def sample(self, image: ImageLike) -> dict[str, Any] | UserError:
         """The preprocessed sample of an image, or the error of an image that cannot be read."""

@@ -52,10 +52,13 @@ class Request:
 
     Slurm signals the launcher and its processes, and the launcher passes its signal on. So what comes within ``TWICE``
     seconds counts as one signal.
+
+    Args:
+        said: what the first signal does, for the note about it.
     """
 
-    def __init__(self) -> None:
-        self.number, self.time = 0, 0.0
+    def __init__(self, said: str = ASKED) -> None:
+        self.number, self.time, self.said = 0, 0.0, said
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.number and time.monotonic() - self.time < TWICE:
@@ -65,7 +68,7 @@ class Request:
             os.kill(os.getpid(), number)
         self.number, self.time = number, time.monotonic()
         if is_main_process():  # written at once: a print may have been interrupted, and takes no second one
-            os.write(2, f"note: {signal.Signals(number).name}: {ASKED}\n".encode())
+            os.write(2, f"note: {signal.Signals(number).name}: {self.said}\n".encode())
 
     def wait(self, seconds: float) -> None:
         """Waits until a signal comes, at most so long."""
@@ -75,12 +78,12 @@ class Request:
 
 
 @contextlib.contextmanager
-def caught() -> Iterator[Request]:
-    """Lets signals ask for a stop inside the block.
+def caught(said: str = ASKED) -> Iterator[Request]:
+    """Lets signals ask for a stop inside the block. ``said`` is as for :class:`Request`.
 
     A signal that is ignored stays so, as SIGHUP under ``nohup``. Outside the main thread Python cannot catch any.
     """
-    request = Request()
+    request = Request(said)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
