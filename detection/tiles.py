@@ -17,6 +17,7 @@ from detection.run_lengths import placed, run_lengths
 from detection.tile_merging import Cluster, clusters_of
 from engine.images import kind_of
 from engine.splits import datasets_of
+from engine.tile_progress import followed
 from engine.tiles import Tiles
 
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape")
@@ -55,7 +56,7 @@ class TiledDetector(BaseTTAModel):
     def predict_image(self, image: torch.Tensor, sample: Any) -> Any:
         size = tuple(image.shape[-2:])
         windows, found = self.tiles.windows(*size), []
-        for start in range(0, len(windows), self.batch_size):
+        for start in followed(range(0, len(windows), self.batch_size), len(windows), self.batch_size):
             batch = windows[start : start + self.batch_size]
             tiles = [self.prepare(tile_of(image, window, sample.metainfo)) for window in batch]
             found += [compact(output) for output in self.module.test_step(pseudo_collate(tiles))]

@@ -59,8 +59,8 @@ class Predictor:
         batch_size: number of images that are computed at a time, 1 or more. A batch has images of one size after
             preprocessing, so no result depends on the other images.
         tile: the side of overlapping tiles in pixels, 32 or more, for images larger than those of the training. A
-            detector gets tiles of the image, ``batch_size`` at a time. A segmenter gets tiles of the resized image, in
-            mmseg's mode "slide". None takes whole images.
+            detector gets tiles of the image, a segmenter tiles of the resized image, ``batch_size`` at a time. What
+            they show is joined, without seams and in bounded memory. None takes whole images.
         tile_overlap: the share of a tile that its neighbour also shows, from 0 to less than 1; 0.25 by default.
 
     Attributes:
@@ -145,7 +145,7 @@ class Predictor:
         if self.tiles is not None:
             if self.cfg.get("test_dataloader"):
                 self.cfg.test_dataloader.batch_size = self.batch_size
-            self.task.use_tiles(self.cfg, self.tiles)
+            self.task.predict_on_tiles(self.cfg, self.tiles)
         use_reading(self.cfg, self.task.scope_of(self.cfg))
         self.reading = reading_of_dataset(self.cfg.test_dataloader.dataset)
         self.model = self.task.build_model(self.cfg)

@@ -110,12 +110,20 @@ class Task(ABC):
         use_tta(cfg)
 
     def use_tiles(self, cfg: Any, tiles: Tiles) -> None:
-        """Changes a config in place to predict on tiles of an image. With :meth:`use_tta`, this comes second.
+        """Changes a config in place to test on tiles of an image. With :meth:`use_tta`, this comes second.
 
         Raises:
             UserError: the task or the config's model cannot do this.
         """
         raise UserError(f"tiles are for detection and segmentation, and this is {self.name}")
+
+    def predict_on_tiles(self, cfg: Any, tiles: Tiles) -> None:
+        """Like :meth:`use_tiles`, for predictions, which need not be those of a test that others have published.
+
+        Raises:
+            UserError: as for :meth:`use_tiles`.
+        """
+        self.use_tiles(cfg, tiles)
 
     def use_test_options(
         self,

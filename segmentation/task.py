@@ -13,6 +13,7 @@ from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
+from segmentation.tiles import use_tiles
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
 
@@ -64,6 +65,12 @@ class Segmentation(Task):
 
     def use_tiles(self, cfg, tiles):
         use_windows(cfg, tiles)
+
+    def predict_on_tiles(self, cfg, tiles):
+        if "module" in cfg.model:  # test-time augmentation, which needs the scores of the whole image
+            use_windows(cfg, tiles)
+        else:
+            use_tiles(cfg, tiles)
 
     def use_test_files(self, cfg, report, results):
         folders = None

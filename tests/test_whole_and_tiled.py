@@ -71,13 +71,15 @@ def adopted(cfg, model):
 def test_every_head_takes_tiles(task, head, models):
     cfg, model, whole = models(task, head)
 
-    def by_tiles(size, image):
-        other = changed(cfg, lambda task, cfg: task.use_tiles(cfg, Tiles(size, 0.5)))
+    def by_tiles(size, image, way="use_tiles"):
+        other = changed(cfg, lambda task, cfg: getattr(task, way)(cfg, Tiles(size, 0.5)))
         return task_for(cfg).result(predicted(other, adopted(other, model), image), NAMES[task])
 
     whole, one = task_for(cfg).result(whole, NAMES[task]), by_tiles(64, image_of())
     if task == "segmentation":
         np.testing.assert_array_equal(one.class_map, whole.class_map)
+        np.testing.assert_array_equal(by_tiles(64, image_of(), "predict_on_tiles").class_map, whole.class_map)
+        assert by_tiles(48, image_of(64, 96), "predict_on_tiles").class_map.shape == (64, 96)
         np.testing.assert_array_equal(by_tiles(48, image_of(64, 96)).class_map, by_mmseg(cfg, model, image_of(64, 96)))
         return
     assert len(whole.boxes) >= 2

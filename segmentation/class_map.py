@@ -1,0 +1,100 @@
+"""Scores that come part by part become the classes of an image of another size, without all scores in memory."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+AT_A_TIME = 1 << 24  # scores of the image that are in memory at a time
+
+
+class Taps(NamedTuple):
+    """Bilinear interpolation along one side. Pixel k of the image is between the scores ``low[k]`` and ``high[k]``.
+
+    Attributes:
+        low, high: (n,) int, indices of scores. ``high`` grows with k.
+        weights: (n,) float64, the weight of ``high``.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    weights: np.ndarray
+
+
+def taps_of(length: int, wanted: int, align_corners: bool) -> Taps:
+    """The interpolation of ``torch.nn.functional.interpolate`` from ``length`` scores to ``wanted`` pixels."""
+    k = np.arange(wanted, dtype=np.float64)
+    if align_corners:
+        places = k * ((length - 1) / (wanted - 1) if wanted > 1 else 0)
+    else:
+        places = np.maximum((k + 0.5) * length / wanted - 0.5, 0)
+    low = np.minimum(places.astype(np.int64), length - 1)
+    return Taps(low, np.minimum(low + 1, length - 1), places - low)
+
+
+class ClassMapWriter:
+    """Writes the best class of every pixel of an image, from scores on another grid.
+
+    Args:
+        size: (height, width) of the grid of scores.
+        wanted: (height, width) of the image. The scores are interpolated as mmseg does.
+        align_corners: as for ``torch.nn.functional.interpolate``.
+        threshold: for a single score per pixel: its sigmoid must be higher for class 1.
+
+    Attributes:
+        indices: (height, width) numpy array, uint8 up to 256 classes, else uint16; None before the first scores.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        wanted: tuple[int, int],
+        align_corners: bool = False,
+        threshold: float | None = None,
+    ):
+        self.size, self.wanted, self.threshold = tuple(size), tuple(wanted), threshold
+        self.rows, self.columns = (taps_of(n, m, align_corners) for n, m in zip(size, wanted, strict=True))
+        self.indices: np.ndarray | None = None
+        self.above: Tensor | None = None  # (C, 1, W): the last row of scores above the part
+        self.beside: Tensor | None = None  # (C, h, 1): the last column of scores before the part
+
+    def add(self, scores: Tensor, top: int, left: int) -> None:
+        """Takes a part of the scores, (C, h, w). The parts come from left to right and from top to bottom."""
+        bottom, right = top + scores.shape[1], left + scores.shape[2]
+        if self.indices is None:
+            self.indices = np.zeros(self.wanted, np.uint8 if len(scores) <= 256 else np.uint16)
+            self.above = scores.new_empty(len(scores), 1, self.size[1])
+        if self.size == self.wanted:
+            self.indices[top:bottom, left:right] = self.best(scores)
+            return
+        above, self.above[:, :, left:right] = self.above[:, :, left:right].clone(), scores[:, -1:]
+        scores = torch.cat([above, scores], 1) if top else scores
+        before, self.beside = self.beside, scores[:, :, -1:].clone()
+        scores = torch.cat([before, scores], 2) if left else scores
+        self.interpolate(scores, (max(top - 1, 0), bottom), (max(left - 1, 0), right), top, left)
+
+    def interpolate(self, scores: Tensor, rows: tuple[int, int], columns: tuple[int, int], top: int, left: int) -> None:
+        """Writes the pixels whose last scores are from ``top`` and ``left`` on. ``scores`` have these rows, columns."""
+        first, last = np.searchsorted(self.rows.high, (top, rows[1])).tolist()
+        start, end = np.searchsorted(self.columns.high, (left, columns[1])).tolist()
+        step = max(1, AT_A_TIME // (len(scores) * max(end - start, 1)))
+        for upper in range(first, last, step):
+            lower = min(upper + step, last)
+            part = between(scores, self.rows, slice(upper, lower), rows[0], 1)
+            part = between(part, self.columns, slice(start, end), columns[0], 2)
+            self.indices[upper:lower, start:end] = self.best(part)
+
+    def best(self, scores: Tensor) -> np.ndarray:
+        """The best class of each pixel, (h, w)."""
+        if len(scores) > 1:
+            return scores.argmax(0).cpu().numpy()
+        return (scores[0].sigmoid() > self.threshold).cpu().numpy()
+
+
+def between(scores: Tensor, taps: Taps, pixels: slice, origin: int, dim: int) -> Tensor:
+    """Scores interpolated along a dimension, for some pixels. ``origin`` is the index of the first of the scores."""
+    low, high = (torch.from_numpy(taps[k][pixels] - origin).to(scores.device) for k in (0, 1))
+    weights = torch.from_numpy(taps.weights[pixels]).to(scores)
+    weights = weights[:, None] if dim == 1 else weights
+    return torch.lerp(scores.index_select(dim, low), scores.index_select(dim, high), weights)
