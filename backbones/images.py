@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from backbones import bands
 from backbones.errors import Notice, UserError, shown
 from backbones.files import PatientFile
+from backbones.pixel_limit import decoding_up_to, too_many_pixels
 from backbones.pixels import AS_STORED, picture, to_channels
 from backbones.reading import READING, Reading
 
@@ -67,9 +68,8 @@ def read_image(path: str | Path, content: bytes | None = None, reading: Reading 
             alpha, and turns photographs upright.
 
     Raises:
-        UserError: the file is absent, no image or cut off; it has more than 179 megapixels, which is 2 *
-            ``PIL.Image.MAX_IMAGE_PIXELS``; its values are outside the rule's range, or it has none of the forms with
-            the rule's channels. The message names the file.
+        UserError: the file is absent, no image or cut off; it has more than the rule's ``max_pixels``; its values are
+            outside the rule's range, or it has none of the forms with the rule's channels. The message names the file.
     """
     found = read(path, content, reading)
     if isinstance(found, np.ndarray):
@@ -93,7 +93,7 @@ def as_pixels(image: Image.Image | np.ndarray) -> np.ndarray:
 def read(path: str | Path, content: bytes | None, reading: Reading) -> Image.Image | np.ndarray:
     """An image with the rule's channels, as Pillow gives it or as an array uint8 (H, W, C)."""
     name = str(path)
-    with streamed(path, content) as file:
+    with decoding_up_to(reading.max_pixels), streamed(path, content) as file:
         start = file.read(START)
         file.seek(0)
         if bands.is_array(start):
@@ -145,7 +145,7 @@ def upright_size(path: str | Path, reading: Reading = READING) -> tuple[int, int
     Raises:
         UserError: the file is absent, no image, or one of these formats and cut off.
     """
-    with streamed(path) as file:
+    with decoding_up_to(reading.max_pixels), streamed(path) as file:
         start = file.read(START)
         file.seek(0)
         if not bands.is_array(start) and (reading.is_picture or not bands.is_tiff(start)):
@@ -226,8 +226,7 @@ def streamed(path: str | Path, content: bytes | None = None, what: str = "image"
     except PermissionError:
         raise UserError(f"no permission to read the {what} {path}") from None
     except Image.DecompressionBombError:
-        limit = f"{2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
-        raise UserError(f"{what} has too many pixels: {path}; allowed: up to {limit}; cut it into parts") from None
+        raise UserError(too_many_pixels(what, path)) from None
     except UnidentifiedImageError:
         kinds = f"{', '.join(SUFFIXES)}, of 8 or 16 bits a channel or of floats"
         raise UserError(f"not an image that can be read: {path}; readable: {kinds}") from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backbones.files import PatientFile
 from backbones.images import ORIENTATION, check_is_file, opened
+from backbones.pixel_limit import decoding_up_to
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
 START_OF_SCAN = 0xDA  # the marker of a JPEG that the coded pixels follow
@@ -15,10 +16,11 @@ FRAMES = {
     0xC1: re.compile(rb"\xff[^\x00\xd0-\xd7]"),
     0xC2: re.compile(rb"\xff[^\x00\xd0-\xd7\xc4\xda]"),
 }
+MOST_BY_OPENCV = 1 << 30  # pixels that OpenCV decodes
 TAIL = 4096  # bytes at the end that are searched for the mark: some cameras append records of their own
 
 
-def is_plain(path: str | Path, content: bytes, upright: bool = True) -> bool:
+def is_plain(path: str | Path, content: bytes, upright: bool = True, max_pixels: int | None = None) -> bool:
     """Whether the bytes are a whole 8-bit JPEG or PNG in RGB or grey, which need not be turned.
 
     OpenCV and Pillow decode such a file to equal pixels.
@@ -27,6 +29,7 @@ def is_plain(path: str | Path, content: bytes, upright: bool = True) -> bool:
         path: the file's name in messages.
         content: its bytes.
         upright: whether photographs are turned as their EXIF data say. If not, none need be turned.
+        max_pixels: the most pixels of an image; None for Pillow's limit.
 
     Raises:
         UserError: a file that begins and ends as JPEG or PNG cannot be opened, or is too large, as for
@@ -35,8 +38,8 @@ def is_plain(path: str | Path, content: bytes, upright: bool = True) -> bool:
     tail = content[-TAIL:]
     if not is_whole(content[:8], tail):
         return False
-    with opened(path, content) as image:
-        if image.mode not in ("RGB", "L"):
+    with decoding_up_to(max_pixels), opened(path, content) as image:
+        if image.mode not in ("RGB", "L") or image.width * image.height > MOST_BY_OPENCV:
             return False
         if image.format == "JPEG":
             is_upright = not upright or image.getexif().get(ORIENTATION, 1) == 1

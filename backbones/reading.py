@@ -20,12 +20,14 @@ class Reading(NamedTuple):
         upright: whether photographs are turned as their EXIF data say.
         channels: of the pixels. 3 is RGB and 1 is grey, whatever the file has. Another number is what the file has, see
             :mod:`backbones.bands`.
+        max_pixels: an image of more pixels is refused before it is decoded. None is Pillow's limit, 179 megapixels.
     """
 
     value_range: tuple[float, float] | None = None
     alpha: tuple[int, int, int] | None = None
     upright: bool = True
     channels: int = 3
+    max_pixels: int | None = None
 
     @property
     def is_picture(self) -> bool:
@@ -58,11 +60,13 @@ def reading_of(given: Any, name: str = "reading") -> Reading:
     upright = given.get("upright", True)
     if not isinstance(upright, bool):
         raise UserError(f"{name}.upright is {shown(upright)}; allowed: True, False")
+    limit = given.get("max_pixels")
     return Reading(
         checked_range(given.get("value_range"), f"{name}.value_range"),
         checked_colour(given.get("alpha"), f"{name}.alpha"),
         upright,
         check_int(f"{name}.channels", given.get("channels", 3), 1, MAX_CHANS),
+        None if limit is None else check_int(f"{name}.max_pixels", limit, 1, None),
     )
 
 

@@ -83,7 +83,7 @@ def read_bgr(path: str, backend_args: dict[str, Any] | None = None, reading: Rea
         content = read_again(partial(fileio.get, path, backend_args=backend_args))
     except OSError:
         content = None  # absent, a folder or not to be opened: read_pixels says which
-    if content and reading.channels == 3 and is_plain(path, content, reading.upright):
+    if content and reading.channels == 3 and is_plain(path, content, reading.upright, reading.max_pixels):
         # Damaged EXIF data may have an orientation for OpenCV, though Pillow found none.
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if pixels is not None:

@@ -77,7 +77,8 @@ def use_reading(cfg: Any, scope: str) -> None:
 def follow_reading(cfg: Any, own: Mapping[str, Any] | None, scope: str, source: str) -> None:
     """Gives a config without a rule that of the run which wrote its checkpoint. A note says so.
 
-    A rule of the config that differs stays, and a note names both.
+    A rule of the config that differs stays, and a note names both. ``max_pixels`` is no part of that: the limit is the
+    config's own, since it changes no pixel.
 
     Args:
         cfg: the completed config, changed in place.
@@ -89,13 +90,15 @@ def follow_reading(cfg: Any, own: Mapping[str, Any] | None, scope: str, source: 
     if not isinstance(config, Mapping):
         return
     trained, chosen = (as_dict(reading_of(given.get("reading"))) for given in (config, cfg))
+    limit = {key: chosen.pop(key) for key in ("max_pixels",) if key in chosen}
+    trained.pop("max_pixels", None)
     if trained == chosen:
         return
-    if cfg.get("reading") is not None:
+    if cfg.get("reading") is not None and set(cfg.reading) != {"max_pixels"}:
         default = "the default rule"
         say_note(f"images are read by {chosen or default}, and in the run that wrote {source} by {trained or default}")
         return
-    cfg.reading = trained
+    cfg.reading = trained | limit
     use_reading(cfg, scope)
     say_note(f"images are read as in the run that wrote {source}: {trained}")
 

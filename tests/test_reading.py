@@ -13,7 +13,7 @@ import tifffile
 import torch
 from mmengine.config import Config
 from PIL import Image
-from readers import CONFIGS, PICTURES, checkpoint_of
+from readers import CONFIGS, PICTURES, READERS, checkpoint_of
 
 from backbones import FeatureExtractor, UserError
 from backbones.images import read_image, upright_size
@@ -295,6 +295,39 @@ def test_testing_reads_as_the_training_did_unless_the_config_says_otherwise(tmp_
     assert words in capsys.readouterr().err
     assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(alpha=(1, 2, 3))
     assert Predictor(CONFIGS["detection"], file).reading == Reading(upright=False)
+
+
+@pytest.mark.parametrize("reader", sorted(READERS))
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "npy"])
+def test_the_most_pixels_of_an_image_are_part_of_the_rule(reader, suffix, tmp_path, monkeypatch):
+    """Pillow's limit is 179 megapixels, and here 0.002: twice what it warns of."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    path, count = tmp_path / f"large.{suffix}", COLOUR.shape[0] * COLOUR.shape[1]
+    np.save(path, COLOUR) if suffix == "npy" else Image.fromarray(COLOUR).save(path)
+    with pytest.raises(ValueError, match=r"too many pixels.*0\.002 megapixels; more with reading\.max_pixels=N"):
+        READERS[reader](path, READING)
+    with pytest.raises(ValueError, match=r"too many pixels"):
+        READERS[reader](path, Reading(max_pixels=count - 1))
+    assert READERS[reader](path, Reading(max_pixels=count)).shape == COLOUR.shape
+    assert upright_size(path, Reading(max_pixels=count)) == COLOUR.shape[1::-1]
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_the_most_pixels_leave_the_rest_of_a_rule_to_the_training(tmp_path, capsys):
+    file = checkpoint_of("detection", tmp_path, reading=dict(upright=False, max_pixels=7))
+    own = read_own_meta(torch.load(file))
+    for given, found in ((dict(max_pixels=5), 5), (None, None)):
+        cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere", "reading": given})
+        follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+        assert reading_of_dataset(cfg.test_dataloader.dataset) == Reading(upright=False, max_pixels=found)
+    cfg = load_config(CONFIGS["detection"], {"data_root": "nowhere", "reading": dict(upright=False, max_pixels=5)})
+    capsys.readouterr()
+    follow_reading(cfg, own, "mmdet", "epoch_1.pth")
+    assert capsys.readouterr().err == ""
+    assert Predictor(file, cfg_options=["reading.max_pixels=9"]).reading == Reading(upright=False, max_pixels=9)
+    for wrong in (0, -1, 1.5, True, "many"):
+        with pytest.raises(UserError, match=r"reading\.max_pixels is .*; allowed: integers from 1 up"):
+            reading_of(dict(max_pixels=wrong))
 
 
 def test_the_channels_are_those_of_the_network():
