@@ -32,5 +32,5 @@ def too_many_pixels(what: str, name: object) -> str:
     """The message for a file of more pixels than the limit in force. ``what`` is "image" or "mask"."""
     limit = 2 * Image.MAX_IMAGE_PIXELS / 1e6
     allowed = f"up to {limit:.0f} megapixels" if limit >= 10 else f"up to {limit:g} megapixels"
-    cure = f"more with {OPTION}=N" if what == "image" else "cut it into parts"
+    cure = f"more with {OPTION}=N, or --max-pixels N of tools/predict.py" if what == "image" else "cut it into parts"
     return f"{what} has too many pixels: {name}; allowed: {allowed}; {cure}"

@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.cli import SAFE
 
+VIEWS = ("flip", "five", "ten")  # of a classifier with --tta
+
 
 class SafeAction(argparse.Action):
     """``--safe``. The processes that a tool starts follow it, too."""
@@ -67,6 +69,20 @@ def track_options(args: argparse.Namespace) -> list[str]:
     return [f"track=[{','.join(args.track)}]"] if args.track else []
 
 
+def add_tta_option(parser: argparse.ArgumentParser) -> None:
+    """``--tta``, for every tool that predicts: False, True, or a word that a task has for its views."""
+    parser.add_argument(
+        "--tta",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=VIEWS,
+        help="test-time augmentation. Detection and segmentation: the config's tta_model and tta_pipeline, without a "
+        "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
+        "corners and centre (five), or over both (ten)",
+    )
+
+
 def add_tile_options(parser: argparse.ArgumentParser) -> None:
     """``--tile`` and ``--tile-overlap``, for every tool that predicts. :func:`given_tiles` checks them."""
     parser.add_argument(
@@ -102,6 +118,28 @@ def add_download_option(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="images may also be addresses of https; they are downloaded into this folder, each once",
     )
+
+
+def add_video_options(parser: argparse.ArgumentParser) -> None:
+    """``--every`` and ``--max-frames``, for tools that predict on videos."""
+    parser.add_argument("--every", type=count, metavar="N", help="of a video: predict each N-th frame (default: 1)")
+    parser.add_argument("--max-frames", type=count, metavar="N", help="of a video: predict so many frames at most")
+
+
+def add_max_pixels_option(parser: argparse.ArgumentParser) -> None:
+    """``--max-pixels``, for tools that read images. :func:`max_pixels_options` makes an option of the config of it."""
+    parser.add_argument(
+        "--max-pixels",
+        type=count,
+        metavar="N",
+        help="read images of up to so many pixels (default: 179 million, a guard against small files that fill the "
+        "memory)",
+    )
+
+
+def max_pixels_options(args: argparse.Namespace) -> list[str]:
+    """``--max-pixels`` in the form of ``--cfg-options``."""
+    return [] if args.max_pixels is None else [f"reading.max_pixels={args.max_pixels}"]
 
 
 def add_safe_option(parser: argparse.ArgumentParser) -> None:

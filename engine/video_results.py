@@ -65,7 +65,8 @@ def predict_video(
         chosen: gives the part of a result that is described and drawn.
 
     Yields:
-        For each frame ``frame``, its index, ``time``, in seconds, and what ``predictor.describe`` says.
+        For each frame ``frame``, its index; ``time``, in seconds; ``width`` and ``height``, in pixels; and what
+        ``predictor.describe`` says.
 
     Raises:
         UserError: as ``open_video`` and :func:`predicted_frames`, or PyAV is not there to write.
@@ -82,10 +83,12 @@ def predict_video(
         canvas = Canvas()
         for frame, result in followed(predicted_frames(predictor, video, every, most), expected(video, every, most)):
             result = chosen(result)
-            yield {"frame": frame.index, "time": round(frame.time, 6), **predictor.describe(result)}
+            height, width = frame.pixels.shape[:2]
+            place = {"frame": frame.index, "time": round(frame.time, 6), "width": width, "height": height}
+            yield place | predictor.describe(result)
             if writer is not None:
                 picture = predictor.draw(Image.fromarray(frame.pixels), result)
-                writer.add(canvas.fitted(picture, frame.pixels.shape[:2]), frame.time)
+                writer.add(canvas.fitted(picture, (height, width)), frame.time)
             if request.number:
                 break
     if request.number:
