@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from backbones.errors import UserError, one_line
-from engine.videos import CAMERA, SUFFIXES, Frame, lost_frames
+from engine.videos import CAMERA, SUFFIXES, Frame, lost_frames, without_password
 
 # Nothing but files and formats of one file: a playlist would lead to other files and to the network.
 FILES_ONLY = {
@@ -118,16 +118,16 @@ class LiveVideo(OpenVideo):
     """A camera or a stream. The times count from the first frame."""
 
     def __init__(self, source: str):
-        camera = CAMERA.fullmatch(source)
+        camera, name = CAMERA.fullmatch(source), without_password(source)
         if camera:
             given = device_of(int(camera[1] or 0))
         else:
             given = dict(file=source, options={"rtsp_transport": "tcp"}, timeout=STREAM_SECONDS)
         try:
-            super().__init__(source, **given)
+            super().__init__(name, **given)
         except (av.error.FFmpegError, OSError) as error:
             reason = getattr(error, "strerror", None) or one_line(error)
-            what = f"no camera {source}" if camera else f"no stream at {source}"
+            what = f"no camera {name}" if camera else f"no stream at {name}"
             raise UserError(f"{what} ({reason})") from None
         self.count = None
 

@@ -73,6 +73,11 @@ def is_live(source: str | Path) -> bool:
     return bool(CAMERA.fullmatch(str(source)) or STREAM.fullmatch(str(source)))
 
 
+def without_password(source: str | Path) -> str:
+    """A text that names a video, without the user's name and password that an address may have."""
+    return re.sub(r"//[^/]*@", "//", str(source))
+
+
 def videos_in(folder: str | Path) -> list[Path]:
     """The video files below a folder, sorted."""
     return files_below(folder, SUFFIXES)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from backbones import UserError
 from backbones.weights import own_meta
 from engine.config import load_config
 from engine.num_classes import set_num_classes
@@ -287,6 +288,53 @@ def test_a_checkpoint_of_ours_needs_no_config(monkeypatch, task, checkpoints, ph
     args = (checkpoints / f"{task}.pth", photos / "small.png", "--out", tmp_path / "without", "--device", "cpu")
     assert exit_status(monkeypatch, *args) == 0
     assert read(tmp_path / "without", "small") == read(tmp_path / "with", "small")
+
+
+def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    """A folder's videos are predicted frame by frame. A line has the frame's index and time."""
+    import clips
+
+    out = tmp_path / "out"
+    clip, silent = clips.write_clip(photos / "small.mp4"), clips.write_sound(photos / "sound.mp4")
+    arguments = (monkeypatch, "segmentation", checkpoints, [photos], out, "--every", 2, "--max-frames", 3)
+    assert predict(*arguments) == 1
+    text = capsys.readouterr()
+    assert f"{clip}: 3 frames" in text.out and "3 of 4 images and videos" in text.out
+    assert f"skipped: {silent} has no pictures, only audio; allowed: a video" in text.err
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    frames = [row for row in rows if "frame" in row]
+    assert [(row["frame"], row["time"]) for row in frames] == [(i, clips.TIMES[i]) for i in (0, 2, 4)]
+    assert {(row["image"], row["file"], row["width"], row["height"]) for row in frames} == {
+        (str(clip), "photos_small_2", 64, 48)
+    }
+    assert all(row["classes"] for row in frames) and rows[-1]["frames"] == 3
+    assert sorted(path.name for path in out.glob("*.mp4")) == ["photos_small_2.mp4"]
+    assert sorted(path.name for path in out.glob("*.png")) == ["large.png", "photos_small.png"]
+
+    drawn = (out / "photos_small_2.mp4").stat()
+    assert predict(*arguments) == 1 and "(3 were there already)" in capsys.readouterr().out
+    assert (out / "photos_small_2.mp4").stat().st_mtime == drawn.st_mtime
+    predict(*arguments, "--overwrite", "--format", "json")
+    assert not list(out.glob("*.mp4")), "an older video goes"
+    with pytest.raises(UserError, match=r"--format csv is for images, and .*small\.mp4 is a video; allowed: pictures"):
+        predict(monkeypatch, "segmentation", checkpoints, [clip], tmp_path / "csv", "--format", "csv")
+
+
+def test_cameras_and_streams_have_names_of_their_own():
+    from engine.predicted.videos import without_live
+
+    rest, live = without_live(["a.mp4", "webcam:1", "rtsp://me:secret@host/live", "photos"])
+    assert rest == ["a.mp4", "photos"] and list(live.values()) == ["webcam:1", "rtsp://me:secret@host/live"]
+    first, second = map(str, live)
+    assert first.startswith("webcam-1-20") and second.startswith("rtsp-host-live-20") and "secret" not in second
+
+
+def test_an_image_beyond_the_limit_needs_an_option(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 96 * 128 // 2 - 1)
+    small = [photos / "small.png"]
+    assert predict(monkeypatch, "segmentation", checkpoints, small, tmp_path / "out") == 1
+    assert "--max-pixels N of tools/predict.py" in capsys.readouterr().err
+    assert predict(monkeypatch, "segmentation", checkpoints, small, tmp_path / "out", "--max-pixels", 96 * 128) == 0
 
 
 @pytest.mark.parametrize("args", [["epoch_1.pth"], [CONFIGS["detection"]], [CONFIGS["detection"], "epoch_1.pth"]])

@@ -29,7 +29,7 @@ ALL = (Scores, Instances, ClassMap)
 PICTURES, JSON, MASKS = "pictures", "json", "masks"
 DEFAULT = (PICTURES, JSON)
 FORMATS = {
-    PICTURES: Format(ALL, ("{}.png", "{}.mp4")),
+    PICTURES: Format(ALL, ("{}.png",)),
     JSON: Format(ALL, ("{}.json",)),
     MASKS: Format((Instances, ClassMap), ("masks/{}.png",), instance_maps.write),
     "csv": Format(ALL, (table.FILE,), table.write),

@@ -16,11 +16,13 @@ from backbones.files import with_null, write_json
 from backbones.image_files import output_stems
 from engine.console import say_note
 from engine.predicted.formats import FORMATS, RESERVED
+from engine.videos import is_video
 
 LINES, SETTINGS, NAMES, LOCK = "predictions.jsonl", ".settings", ".names", ".lock"
 OVERWRITE = "--overwrite"
 ELSEWHERE = f"allowed: another --out, or {OVERWRITE}, which removes the predictions that are there"
 MAPS = ("masks/{}.png", "panoptic/{}.png")  # are written whatever the formats are
+DRAWN = "{}.mp4"  # of a video
 
 
 class Done(NamedTuple):
@@ -160,7 +162,7 @@ class Journal:
     def clear(self) -> None:
         """Removes the record, and the files that it names."""
         for stem in self.stems.values():
-            for file in self.files_of([Todo(Path(), "", stem, None)], list(FORMATS)):
+            for file in self.files_of([Todo(Path(DRAWN), "", stem, None)], list(FORMATS)):
                 file.unlink(missing_ok=True)
         for name in (LINES, NAMES):
             (self.out / name).unlink(missing_ok=True)
@@ -184,10 +186,11 @@ class Journal:
         return [Todo(path, name, self.stems.get(name) or next(stems), modified) for path, name, modified in todo]
 
     def files_of(self, images: Sequence[Todo], formats: Sequence[str]) -> list[Path]:
-        """The files that are written for images."""
+        """The files that are written for images and videos."""
         forms = [file for word in formats for file in FORMATS[word].files if "{}" in file]
         forms = dict.fromkeys([*forms, *MAPS])
-        return [self.out / form.format(image.stem) for image in images for form in forms]
+        drawn = [self.out / DRAWN.format(image.stem) for image in images if is_video(image.path)]
+        return drawn + [self.out / form.format(image.stem) for image in images for form in forms]
 
     def begin(self, images: Sequence[Todo], formats: Sequence[str], overwrite: bool = False) -> None:
         """Keeps the names of the images' files for this run and later ones.

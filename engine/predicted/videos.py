@@ -13,9 +13,10 @@ from backbones.errors import UserError
 from backbones.image_files import images_below, list_images
 from backbones.reading import Reading
 from engine.predicted.formats import JSON, PICTURES
+from engine.predicted.journal import DRAWN
 from engine.results import Result
 from engine.video_results import predict_video
-from engine.videos import is_live, is_video, videos_in
+from engine.videos import is_live, is_video, videos_in, without_password
 
 
 def list_inputs(paths: Sequence[str | Path], reading: Reading) -> list[Path]:
@@ -36,7 +37,7 @@ def without_live(given: Sequence[str]) -> tuple[list[str], dict[Path, str]]:
     """
     live = [one for one in given if is_live(one)]
     moment = time.strftime("%Y-%m-%d-%H%M%S")
-    names = [re.sub(r"[^\w.-]+", "-", re.sub(r"//[^/]*@", "//", one)) for one in live]
+    names = [re.sub(r"[^\w.-]+", "-", without_password(one)) for one in live]
     return [one for one in given if not is_live(one)], {
         Path(f"{name}-{moment}"): one for name, one in zip(names, live, strict=True)
     }
@@ -78,7 +79,7 @@ def predict_videos(
     """
     for video in videos:
         row = {"image": video.name, "file": video.stem, "modified": video.modified}
-        drawn = journal.out / f"{video.stem}.mp4" if PICTURES in formats else None
+        drawn = journal.out / DRAWN.format(video.stem) if PICTURES in formats else None
         source, count = live.get(video.path, video.path), 0
         try:
             for line in predict_video(predictor, source, drawn, every or 1, most, chosen):
