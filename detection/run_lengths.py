@@ -29,6 +29,19 @@ class RunLengths(Sequence):
             return coco_mask.decode(self.rows[index]).astype(bool)
         return RunLengths([self.rows[i] for i in np.arange(len(self))[index]], self.shape[1:])
 
+    def part(self, index: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The part of a mask within its box, (h, w) bool, and the row and column of the upper left pixel.
+
+        Memory holds the columns of the box, and not the whole image.
+        """
+        left, top, width, height = map(int, coco_mask.toBbox(self.rows[index]))
+        places = np.cumsum(counts_of(self.rows[index]["counts"])) - left * self.shape[1]
+        changes = np.zeros(width * self.shape[1] + 1, np.int8)
+        np.add.at(changes, places[0 : len(places) // 2 * 2 : 2], 1)
+        np.add.at(changes, places[1::2], -1)
+        columns = np.cumsum(changes[:-1], dtype=np.int8).reshape(width, self.shape[1])
+        return columns[:, top : top + height].T.astype(bool), (top, left)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(list(self), bool).reshape(self.shape).astype(dtype or bool)
 
@@ -57,6 +70,21 @@ def placed(mask: np.ndarray, corner: tuple[int, int], size: tuple[int, int]) -> 
     places = places[counts == 1]  # one run may end where the next column's run starts
     lengths = np.diff(np.concatenate([[0], places, [height * width]]))
     return coco_mask.frPyObjects(dict(size=[height, width], counts=lengths.tolist()), height, width)
+
+
+def counts_of(compressed: bytes | str) -> list[int]:
+    """The lengths of the runs, from COCO's compressed form: 5 bits a letter, from the third on as differences."""
+    letters = compressed.encode() if isinstance(compressed, str) else compressed
+    counts, value, shift = [], 0, 0
+    for letter in letters:
+        value |= (letter - 48 & 0x1F) << shift
+        shift += 5
+        if letter - 48 & 0x20:  # the number goes on
+            continue
+        value -= (letter - 48 & 0x10) << shift - 4  # its sign
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    return counts
 
 
 def as_text(mask: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Drawing of predictions and ground truth on images. Small images are enlarged so that their labels can be read."""
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -10,6 +11,7 @@ from engine.lettering import length, shortened, write
 
 Colour = tuple[int, int, int]
 MIN_WIDTH = 480  # narrower images are enlarged to at least this number of pixels before text is drawn
+BAND = 512  # rows that are tinted at a time
 PANEL = (24, 26, 31)
 INK = (236, 238, 242)
 
@@ -30,7 +32,8 @@ def draw_instances(
         names: N words to write at the boxes.
         colours: N RGB colours, 0..255.
         scores: N values in 0..1, written behind the names. The best one is drawn on top.
-        masks: (N, H, W) bool in the frame of ``image``.
+        masks: (N, H, W) bool in the frame of ``image``. If they have a method ``part``, it gives a mask's part of the
+            image, and the row and column of the upper left pixel.
 
     Returns:
         RGB. A small image is enlarged by a whole number.
@@ -38,7 +41,7 @@ def draw_instances(
     canvas, scale = enlarged(image)
     order = np.arange(len(boxes)) if scores is None else np.argsort(np.asarray(scores))
     if masks is not None and len(boxes):
-        canvas = tinted(canvas, ((np.asarray(masks[i], bool), colours[i]) for i in order), opacity=0.5)
+        canvas = tinted(canvas, (region_of(masks, i, colours[i]) for i in order), 0.5, scale)
     draw = ImageDraw.Draw(canvas)
     stroke = max(2, round(min(canvas.size) / 300))
     size = label_size(canvas)
@@ -66,10 +69,10 @@ def draw_classes(
     Returns:
         RGB with the legend below. A small image is enlarged by a whole number.
     """
-    canvas, _ = enlarged(image)
+    canvas, scale = enlarged(image)
     counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
     present = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
-    canvas = tinted(canvas, ((mask == i, palette[i]) for i in present), opacity)
+    canvas = tinted(canvas, ((mask == i, palette[i]) for i in present), opacity, scale)
     lines = [(f"{classes[i]}  {percent(counts[i] / mask.size)}", tuple(palette[i])) for i in present]
     return with_legend(canvas, lines)
 
@@ -167,14 +170,33 @@ def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if scale > 1 else image.convert("RGB"), scale
 
 
-def tinted(canvas: Image.Image, regions, opacity: float) -> Image.Image:
-    """Lays each colour of (mask, colour) ``regions`` over its mask, later ones on top. Small masks are enlarged."""
+def tinted(canvas: Image.Image, regions: Iterable[tuple], opacity: float, scale: int = 1) -> Image.Image:
+    """Lays colours over masks, later ones on top.
+
+    Args:
+        canvas: RGB.
+        regions: (mask, colour), or (mask, colour, (top, left)) with the place of a mask that is a part of the image.
+        opacity: of the colours, in 0..1.
+        scale: how many times the canvas is larger than the image.
+    """
     pixels = np.asarray(canvas).copy()
-    for mask, colour in regions:
-        scale = canvas.height // mask.shape[0]
+    for mask, colour, *corner in regions:
+        top, left = corner[0] if corner else (0, 0)
         mask = mask.repeat(scale, 0).repeat(scale, 1) if scale > 1 else mask
-        pixels[mask] = (1 - opacity) * pixels[mask] + opacity * np.array(colour)
+        (height, width), area = mask.shape, pixels[top * scale :, left * scale :]
+        for start in range(0, height, BAND):  # since the colours of an area as floats need much memory
+            part = mask[start : start + BAND]
+            band = area[start : start + len(part), :width]
+            band[part] = (1 - opacity) * band[part] + opacity * np.array(colour)
     return Image.fromarray(pixels)
+
+
+def region_of(masks: Any, i: int, colour: Colour) -> tuple[np.ndarray, Colour, tuple[int, int]]:
+    """A region of :func:`tinted` for one of N masks. Masks of large images give the part that an object fills."""
+    if hasattr(masks, "part"):
+        mask, corner = masks.part(i)
+        return mask, colour, corner
+    return np.asarray(masks[i], bool), colour, (0, 0)
 
 
 def write_label(draw: ImageDraw.ImageDraw, text: str, box: np.ndarray, colour: Colour, size: int) -> None:

@@ -13,12 +13,14 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 import detection
 from backbones import UserError
 from detection.run_lengths import RunLengths, as_text, placed, run_lengths
 from detection.tile_merging import clusters_of
+from engine.draw import draw_instances, make_palette
 from engine.results import Instances
 from engine.tiles import Tiles, tiles_of
 
@@ -160,6 +162,27 @@ def test_classes_stay_apart_and_so_do_neighbours_of_one_tile():
     tiled, _ = predicted(image, Tiles(80, 0.5))
     assert len(whole.boxes) == 4
     assert_same(tiled, whole)
+
+
+def test_parts_of_masks_are_those_of_whole_masks():
+    """Objects of any size and place, with runs that reach the image's borders, and none."""
+    rng, masks = np.random.default_rng(0), np.zeros((40, 37, 53), bool)
+    for i, mask in enumerate(masks[2:], 2):
+        top, left = rng.integers(0, 37), rng.integers(0, 53)
+        mask[top : top + rng.integers(1, 40), left : left + rng.integers(1, 60)] = True
+        mask &= rng.random(mask.shape) < (1 if i % 2 else 0.6)
+    masks[1] = True
+    kept = RunLengths(run_lengths(masks), masks.shape[1:])
+    for i, mask in enumerate(masks):
+        part, (top, left) = kept.part(i)
+        whole = np.zeros_like(mask)
+        whole[top : top + part.shape[0], left : left + part.shape[1]] = part
+        np.testing.assert_array_equal(whole, mask)
+        assert not mask.any() or part.shape == (mask.any(1).sum(), mask.any(0).sum()) or i % 2 == 0
+    image = Image.fromarray(rng.integers(0, 256, (37, 53, 3), dtype=np.uint8))
+    boxes, colours = np.zeros((40, 4)), make_palette(40)
+    drawn = [np.asarray(draw_instances(image, boxes, ["a"] * 40, colours, None, one)) for one in (masks, kept)]
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_a_small_object_in_front_of_a_large_one_of_its_class_stays():
