@@ -260,9 +260,14 @@ def test_a_checkpoint_without_its_config_gives_the_same_metrics(task, models, to
     assert (tmp_path / "without/test_images.png").is_file()
 
 
-@pytest.mark.parametrize(
-    "change", [lambda names: names[::-1], lambda names: ["new", *names[:-1]], lambda names: ["z", *names[1:]]]
-)
+OTHER_CLASSES = {
+    "swapped": lambda names: names[::-1],
+    "moved": lambda names: ["new", *names[:-1]],
+    "renamed": lambda names: ["z", *names[1:]],
+}
+
+
+@pytest.mark.parametrize("change", OTHER_CLASSES.values(), ids=OTHER_CLASSES)
 @pytest.mark.parametrize("task", CONFIGS)
 def test_classes_of_a_checkpoint_need_their_places_in_the_data(task, change, models, tmp_path, capsys):
     """w03: swapped classes give an AP of 0, and nobody knows why. A name that the data lack is said."""
