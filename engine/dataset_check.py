@@ -59,6 +59,18 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> Checked:
     return Checked(ordered(found), {split: len(paths) for split, paths in images.items()})
 
 
+def flawed_entries(flaws: Sequence[str]) -> Finding:
+    """The finding of entries that no reader of annotations takes. The other checks need these mended first."""
+    (found,) = found_in(
+        "annotation-form",
+        UNUSABLE,
+        "{count} entries cannot be read",
+        flaws,
+        "mend them; the other checks come after that",
+    )
+    return found
+
+
 def present(cfg: Any) -> list[str]:
     """The splits of a config, without one that has the data sets of an earlier one."""
     known: list[Any] = []
