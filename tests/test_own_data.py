@@ -614,7 +614,7 @@ def test_every_flawed_entry_is_counted(data_format, tmp_path):
         changed += content.count(old) == 1
         path.write_text(content.replace(old, new))
     assert changed == 2
-    with pytest.raises(FlawedData, match="2 entries are flawed, and tools/check_dataset.py counts them") as caught:
+    with pytest.raises(FlawedData, match=r"2 entries are flawed, and tools/check_dataset\.py counts them") as caught:
         prepare(root, cache=tmp_path / "cache")
     assert len(caught.value.flaws) == 2 and all(str(root) in flaw for flaw in caught.value.flaws)
     assert str(caught.value).startswith(caught.value.flaws[0])
