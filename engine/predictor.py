@@ -158,7 +158,7 @@ class Predictor:
             if self.cfg.get("test_dataloader"):
                 self.cfg.test_dataloader.batch_size = self.batch_size
             self.task.predict_on_tiles(self.cfg, self.tiles)
-        self.model = self.task.build_model(self.cfg)
+        self.model = self.task.build_for_prediction(self.cfg)
         with self.task.scoped(self.cfg):
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))

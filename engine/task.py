@@ -272,6 +272,10 @@ class Task(ABC):
         with self.scoped(cfg):
             return MODELS.build(cfg.model)
 
+    def build_for_prediction(self, cfg: Any) -> nn.Module:
+        """The config's model as for :meth:`build_model`, whose results need not keep more than predictions have."""
+        return self.build_model(cfg)
+
     def build_dataset(self, cfg: Any, split: str) -> Any:
         """The data set of a split, with its truth."""
         init_default_scope(self.scope_of(cfg))

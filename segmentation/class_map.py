@@ -1,12 +1,14 @@
 """Scores that come part by part become the classes of an image of another size, without all scores in memory."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.structures import PixelData
 from torch import Tensor
 
 AT_A_TIME = 1 << 24  # scores of the image that are in memory at a time
+LARGE = 1 << 28  # scores of an image, 1 GiB, from which mmseg's way of keeping all of them is left
 
 
 class Taps(NamedTuple):
@@ -90,6 +92,34 @@ class ClassMapWriter:
         if len(scores) > 1:
             return scores.argmax(0).cpu().numpy()
         return (scores[0].sigmoid() > self.threshold).cpu().numpy()
+
+
+def forget_scores(model: Any) -> None:
+    """Makes a segmenter of mmseg keep no scores of large images, in place.
+
+    mmseg enlarges the scores of all classes to the image's own size: 60 GB for 150 classes and 100 megapixels.
+    """
+    by_mmseg = model.postprocess_result
+
+    def postprocess(scores: Tensor, samples: Any = None) -> Any:
+        if samples is None or not all(is_large(scores, one) for one in samples):
+            return by_mmseg(scores, samples)
+        for one, sample in zip(scores, samples, strict=True):
+            left, right, top, bottom = sample.get("img_padding_size", sample.get("padding_size", [0] * 4))
+            part = one[:, top : one.shape[1] - bottom, left : one.shape[2] - right]
+            threshold = getattr(model.decode_head, "threshold", None)
+            writer = ClassMapWriter(part.shape[1:], sample.ori_shape[:2], model.align_corners, threshold)
+            writer.add(part, 0, 0)
+            sample.pred_sem_seg = PixelData(data=torch.from_numpy(writer.indices)[None])
+        return samples
+
+    model.postprocess_result = postprocess
+
+
+def is_large(scores: Tensor, sample: Any) -> bool:
+    """Whether the scores of an image in its own size would fill the memory. Mirrored views are left to mmseg."""
+    height, width = sample.ori_shape[:2]
+    return scores.shape[1] * height * width >= LARGE and not sample.get("flip")
 
 
 def between(scores: Tensor, taps: Taps, pixels: slice, origin: int, dim: int) -> Tensor:

@@ -9,6 +9,7 @@ from engine.results import ClassMap
 from engine.splits import datasets_of, under_root
 from engine.task import Task
 from engine.test_files import set_test_files
+from segmentation.class_map import forget_scores
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
 from segmentation.own_data import apart
@@ -71,6 +72,12 @@ class Segmentation(Task):
             use_windows(cfg, tiles)
         else:
             use_tiles(cfg, tiles)
+
+    def build_for_prediction(self, cfg):
+        model = self.build_model(cfg)
+        if hasattr(model, "postprocess_result"):  # no wrapper
+            forget_scores(model)
+        return model
 
     def use_test_files(self, cfg, report, results):
         folders = None

@@ -3,6 +3,8 @@
 The references hold all scores in memory: numpy for the joining, torch's ``interpolate`` for the resize.
 """
 
+import copy
+
 import numpy as np
 import pytest
 import small_heads
@@ -154,6 +156,28 @@ def test_a_segmenter_joins_its_own_windows(batch_size, monkeypatch, request, cut
         (output,) = tiled.test_step(pseudo_collate([sample]))
     found = task.result(output, ["box", "disc", "background"]).class_map
     assert found.shape == (50, 75) and (found == expected.numpy()).mean() > 0.999
+
+
+def test_a_whole_pass_keeps_no_scores_of_large_images(monkeypatch, request, cut_depths):
+    monkeypatch.chdir(request.config.rootpath)
+    cut_depths("van_b0", (1, 1, 1, 1))
+    cfg = config_of("segmentation", *small_heads.SEGMENTERS["upernet"])
+    cfg.model.data_preprocessor.test_cfg = dict(size_divisor=32)  # 64x48 pixels get padding below
+    task = task_for(cfg)
+    torch.manual_seed(0)
+    model = task.build_for_prediction(cfg).eval()
+    with task.scoped(cfg):
+        sample = task.preprocessing(cfg)(image_of(75, 100))
+
+    def predicted(large):
+        monkeypatch.setattr("segmentation.class_map.LARGE", large)
+        with torch.no_grad():
+            (output,) = model.test_step(pseudo_collate([copy.deepcopy(sample)]))
+        return task.result(output, ["box", "disc", "background"]).class_map, "seg_logits" in output
+
+    (by_mmseg, kept), (found, also) = predicted(10**9), predicted(3 * 75 * 100)
+    assert kept and not also and found.shape == (75, 100) and len(np.unique(found)) > 1
+    assert (found == by_mmseg).mean() > 0.999
 
 
 def test_many_tiles_show_how_many_are_done(monkeypatch, capsys):
