@@ -40,7 +40,11 @@ PAGES = sorted(
     for path in ROOT.rglob("*.md")
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
-NEW_FILES = {"backbones/ridge.py", "backbones/convert/ridge.py"}  # which docs/add_a_network.md makes
+NEW_FILES = {
+    "predictions.coco.json",
+    "backbones/ridge.py",
+    "backbones/convert/ridge.py",
+}  # which docs/add_a_network.md makes
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
