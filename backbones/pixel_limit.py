@@ -8,22 +8,22 @@ from PIL import Image
 
 OPTION = "reading.max_pixels"
 
+# Pillow warns of half as many pixels as it refuses. Satellite images and scans have so many.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 
 @contextlib.contextmanager
 def decoding_up_to(pixels: int | None) -> Iterator[None]:
     """Lets Pillow open images of up to so many pixels inside the block. None keeps Pillow's own limit.
 
-    Pillow has one limit for a process: the one of ``PIL.Image.MAX_IMAGE_PIXELS``, above which it warns, and refuses
-    twice as many.
+    Pillow has one limit for a process: twice ``PIL.Image.MAX_IMAGE_PIXELS``.
     """
     if pixels is None:
         yield
         return
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels / 2
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
