@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import PixelData
 from torch import Tensor
 
-AT_A_TIME = 1 << 24  # scores of the image that are in memory at a time
+AT_A_TIME = 1 << 21  # scores of the image that are computed at a time; they should fit into a processor's cache
 LARGE = 1 << 28  # scores of an image, 1 GiB, from which mmseg's way of keeping all of them is left
 
 
@@ -58,40 +58,42 @@ class ClassMapWriter:
         self.size, self.wanted, self.threshold = tuple(size), tuple(wanted), threshold
         self.rows, self.columns = (taps_of(n, m, align_corners) for n, m in zip(size, wanted, strict=True))
         self.indices: np.ndarray | None = None
-        self.above: Tensor | None = None  # (C, 1, W): the last row of scores above the part
-        self.beside: Tensor | None = None  # (C, h, 1): the last column of scores before the part
+        # Classes are the last axis here, so that a pixel's scores are copied as one piece.
+        self.above: Tensor | None = None  # (1, W, C): the last row of scores above the part
+        self.beside: Tensor | None = None  # (h, 1, C): the last column of scores before the part
 
     def add(self, scores: Tensor, top: int, left: int) -> None:
         """Takes a part of the scores, (C, h, w). The parts come from left to right and from top to bottom."""
         bottom, right = top + scores.shape[1], left + scores.shape[2]
         if self.indices is None:
             self.indices = np.zeros(self.wanted, np.uint8 if len(scores) <= 256 else np.uint16)
-            self.above = scores.new_empty(len(scores), 1, self.size[1])
+            self.above = scores.new_empty(1, self.size[1], len(scores))
         if self.size == self.wanted:
-            self.indices[top:bottom, left:right] = self.best(scores)
+            self.indices[top:bottom, left:right] = self.best(scores, 0)
             return
-        above, self.above[:, :, left:right] = self.above[:, :, left:right].clone(), scores[:, -1:]
-        scores = torch.cat([above, scores], 1) if top else scores
-        before, self.beside = self.beside, scores[:, :, -1:].clone()
-        scores = torch.cat([before, scores], 2) if left else scores
+        scores = scores.permute(1, 2, 0).contiguous()
+        above, self.above[:, left:right] = self.above[:, left:right].clone(), scores[-1:]
+        scores = torch.cat([above, scores]) if top else scores
+        before, self.beside = self.beside, scores[:, -1:].clone()
+        scores = torch.cat([before, scores], 1) if left else scores
         self.interpolate(scores, (max(top - 1, 0), bottom), (max(left - 1, 0), right), top, left)
 
     def interpolate(self, scores: Tensor, rows: tuple[int, int], columns: tuple[int, int], top: int, left: int) -> None:
-        """Writes the pixels whose last scores are from ``top`` and ``left`` on. ``scores`` have these rows, columns."""
+        """Writes the pixels that need scores from ``top`` and ``left`` on. ``scores`` (h, w, C) have these rows."""
         first, last = np.searchsorted(self.rows.high, (top, rows[1])).tolist()
         start, end = np.searchsorted(self.columns.high, (left, columns[1])).tolist()
-        step = max(1, AT_A_TIME // (len(scores) * max(end - start, 1)))
+        step = max(1, AT_A_TIME // (scores.shape[2] * max(end - start, 1)))
         for upper in range(first, last, step):
             lower = min(upper + step, last)
-            part = between(scores, self.rows, slice(upper, lower), rows[0], 1)
-            part = between(part, self.columns, slice(start, end), columns[0], 2)
-            self.indices[upper:lower, start:end] = self.best(part)
+            part = between(scores, self.rows, slice(upper, lower), rows[0], 0)
+            part = between(part, self.columns, slice(start, end), columns[0], 1)
+            self.indices[upper:lower, start:end] = self.best(part, 2)
 
-    def best(self, scores: Tensor) -> np.ndarray:
-        """The best class of each pixel, (h, w)."""
-        if len(scores) > 1:
-            return scores.argmax(0).cpu().numpy()
-        return (scores[0].sigmoid() > self.threshold).cpu().numpy()
+    def best(self, scores: Tensor, dim: int) -> np.ndarray:
+        """The best class of each pixel, (h, w). ``dim`` is the axis of the classes."""
+        if scores.shape[dim] > 1:
+            return scores.argmax(dim).cpu().numpy()
+        return (scores.select(dim, 0).sigmoid() > self.threshold).cpu().numpy()
 
 
 def forget_scores(model: Any) -> None:
@@ -123,8 +125,8 @@ def is_large(scores: Tensor, sample: Any) -> bool:
 
 
 def between(scores: Tensor, taps: Taps, pixels: slice, origin: int, dim: int) -> Tensor:
-    """Scores interpolated along a dimension, for some pixels. ``origin`` is the index of the first of the scores."""
+    """Scores (h, w, C) interpolated along an axis, for some pixels. ``origin`` is the index of their first one."""
     low, high = (torch.from_numpy(taps[k][pixels] - origin).to(scores.device) for k in (0, 1))
     weights = torch.from_numpy(taps.weights[pixels]).to(scores)
-    weights = weights[:, None] if dim == 1 else weights
+    weights = weights.reshape(-1, 1, 1) if dim == 0 else weights[:, None]
     return torch.lerp(scores.index_select(dim, low), scores.index_select(dim, high), weights)
