@@ -6,6 +6,7 @@ from backbones.errors import UserError
 from backbones.pixels import picture
 from backbones.reading import reading_of
 from backbones.weights.evaluation import Evaluation
+from classification import views
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.data.images import decoded
 from classification.data.own_data import apart
@@ -122,6 +123,12 @@ class Classification(Task):
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])
+
+    def annotated(self, dataset, index):
+        return views.annotated(dataset, index)
+
+    def statistics(self, dataset, sample):
+        return views.statistics(dataset, sample)
 
     def draw_sample(self, sample, metainfo):
         crops = sample["inputs"] if isinstance(sample["inputs"], list) else [sample["inputs"]]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from backbones.errors import UserError
+from detection import views
 from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_mask_findings
 from detection.counting import counted_pass
@@ -148,6 +149,12 @@ class Detection(Task):
             kind = loaders[0]["type"] if loaders else "LoadAnnotations"
             steps.insert(1, {"type": kind, "with_bbox": True, "with_mask": masks})
         return dataset
+
+    def annotated(self, dataset, index):
+        return views.annotated(dataset, index)
+
+    def statistics(self, dataset, sample):
+        return views.statistics(dataset, sample)
 
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
         truth, classes = sample["data_samples"].gt_instances, metainfo["classes"]

@@ -10,6 +10,7 @@ from engine.lettering import length, shortened, write
 
 Colour = tuple[int, int, int]
 MIN_WIDTH = 480  # narrower images are enlarged to at least this number of pixels before text is drawn
+MOST_SIDE = 1280  # pixels; larger photographs are reduced for a page
 PANEL = (24, 26, 31)
 INK = (236, 238, 242)
 
@@ -218,3 +219,10 @@ def label_size(canvas: Image.Image) -> int:
 def readable_on(colour: Colour) -> Colour:
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+
+
+def reduced(image: Image.Image, most: int = MOST_SIDE) -> Image.Image:
+    """The image, reduced so that no side has more than ``most`` pixels."""
+    scale = most / max(image.size)
+    size = [max(1, round(side * scale)) for side in image.size]
+    return image if scale >= 1 else image.resize(size, Image.Resampling.LANCZOS)

@@ -4,7 +4,7 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 """
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
+from engine.data_views import DataViews
 from engine.draw import Colour, make_palette
 from engine.findings import Finding, caught, follow
 from engine.formats import Format, formats_of
@@ -27,7 +28,7 @@ from engine.tiles import Tiles
 from engine.tta import use_tta
 
 
-class Task(ABC):
+class Task(DataViews):
     """One task. A config belongs to the task whose package its ``custom_imports`` names.
 
     Attributes:
@@ -81,19 +82,6 @@ class Task(ABC):
     @abstractmethod
     def draw(self, image: Image.Image, result: Any, palette: Sequence[Colour]) -> Image.Image:
         """A result drawn on its image, RGB. ``palette`` has an RGB colour, 0..255, for each class."""
-
-    @abstractmethod
-    def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
-        """An item of a data set, after its pipeline, with the truth drawn on it.
-
-        Args:
-            sample: the item, ``dataset[index]``.
-            metainfo: of the data set: ``classes``, and ``palette`` if there is one.
-        """
-
-    def with_truth(self, dataset: Any, cfg: Any) -> Any:
-        """Makes a data set's config load the truth, which testing may omit. The config is changed and returned."""
-        return dataset
 
     def use_tta(self, cfg: Any, views: str | None = None) -> None:
         """Changes a config in place to test with augmentation.
