@@ -18,6 +18,7 @@ from classification.published import predicting_config
 from classification.random_data import RandomImages
 from classification.real_labels import use_real_labels
 from classification.report import use_report
+from classification.report_page import report_page
 from classification.test_sets import metrics_of, use_images
 from classification.training_checks import check_pairs, check_start
 from classification.tta import number_of_views, use_views
@@ -129,6 +130,9 @@ class Classification(Task):
 
     def statistics(self, dataset, sample):
         return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample, metainfo):
         crops = sample["inputs"] if isinstance(sample["inputs"], list) else [sample["inputs"]]

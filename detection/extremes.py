@@ -19,6 +19,8 @@ from engine.reading import reading_in
 from engine.sheet import Tile
 from engine.triptych import COLUMNS, SIZE, triptych
 
+NO_ERROR = "none"
+
 
 @HOOKS.register_module()
 class ObjectImagesHook(ExtremesHook):
@@ -36,6 +38,7 @@ class ObjectImagesHook(ExtremesHook):
 
     titles = {"worst": "Lowest F1 of boxes, worst first", "best": "Highest F1 of boxes, best first"}
     size, columns = SIZE, COLUMNS
+    reported = 16
 
     def __init__(self, count: int = 4, score: float = 0.3, **kwargs: Any):
         super().__init__(count, **kwargs)
@@ -91,6 +94,18 @@ class ObjectImagesHook(ExtremesHook):
         names = ("segments", "hits", "extra") if "maps" in image.facts else ("objects", "hits", "errors")
         counts = {name: image.facts[name] for name in names}
         return {"image": dataset.get_data_info(image.index)["img_path"], **counts}
+
+    def marks(self, dataset: Any, image: Judged) -> dict[str, list[str]]:
+        classes, facts = [str(name) for name in dataset.metainfo["classes"]], image.facts
+        if "maps" in facts:
+            labels = {one.label for _, segments in facts["maps"].values() for one in segments}
+            counts = dict(missed=facts["segments"] - facts["hits"], extra=facts["extra"])
+        else:
+            truth = dataset.get_data_info(image.index)["instances"]
+            labels = {one["bbox_label"] for one in truth if not one["ignore_flag"]} | set(facts["found"]["labels"])
+            counts = facts["errors"]
+        errors = [name for name, count in counts.items() if count]
+        return {"error": errors or [NO_ERROR], "class": [classes[i] for i in sorted(labels)]}
 
 
 def shown(predictions: Any, score: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from detection.extremes import ObjectImagesHook
 from detection.own_data import own_findings
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
+from detection.report_page import report_page
 from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
@@ -155,6 +156,9 @@ class Detection(Task):
 
     def statistics(self, dataset, sample):
         return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
         truth, classes = sample["data_samples"].gt_instances, metainfo["classes"]

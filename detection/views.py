@@ -11,14 +11,14 @@ from backbones.errors import UserError
 from backbones.images import read_image, upright_size
 from detection.extremes import draw_scaled, masks_of
 from detection.panoptic_extremes import truth_of
-from engine.data_views import Annotated, DataStatistics
 from engine.draw import draw_segments, make_palette, reduced
 from engine.originals import innermost, looked_at, original
 from engine.reading import reading_in
+from engine.task_views import Annotated, DataStatistics
 
 
 def annotated(dataset: Any, index: int) -> Annotated | None:
-    """As :meth:`engine.data_views.DataViews.annotated`. Of a panoptic data set the segments are drawn."""
+    """As :meth:`engine.task_views.TaskViews.annotated`. Of a panoptic data set the segments are drawn."""
     inner, place = original(dataset, index)
     if not hasattr(inner, "get_data_info"):
         return None
@@ -53,7 +53,7 @@ def described(names: Sequence[str], crowds: int, what: str) -> tuple[list[str], 
 
 
 def statistics(dataset: Any, sample: int | None) -> DataStatistics:
-    """As :meth:`engine.data_views.DataViews.statistics`. Crowds do not count.
+    """As :meth:`engine.task_views.TaskViews.statistics`. Crowds do not count.
 
     The annotations tell everything but the sizes of images in some formats, for which files are opened.
     """
@@ -107,8 +107,12 @@ def statistics(dataset: Any, sample: int | None) -> DataStatistics:
 
 def sides_of(objects: Iterable[dict[str, Any]], width: int, height: int) -> list[float]:
     """For each object that counts, the root of the share of the image's area that its box has, in percent."""
-    boxes = (one["bbox"] for one in objects if not one["ignore_flag"])
-    return [100 * (max(0, right - left) * max(0, low - top) / (width * height)) ** 0.5 for left, top, right, low in boxes]
+    areas = []
+    for one in objects:
+        left, top, right, low = one["bbox"]
+        if not one["ignore_flag"]:
+            areas.append(max(0, right - left) * max(0, low - top))
+    return [100 * (area / (width * height)) ** 0.5 for area in areas]
 
 
 def sizes_of(paths: Iterable[str], reading: Any) -> tuple[list[tuple[int, int]], list[str]]:

@@ -161,9 +161,9 @@ def make_palette(num_classes: int) -> list[Colour]:
     return colours
 
 
-def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """The image, enlarged by a whole number to at least MIN_WIDTH, and that number."""
-    scale = max(1, -(-MIN_WIDTH // image.width))
+def enlarged(image: Image.Image, least: int = MIN_WIDTH) -> tuple[Image.Image, int]:
+    """The image as RGB, enlarged by a whole number to a width of at least ``least`` pixels, and that number."""
+    scale = max(1, -(-least // image.width))
     size = (image.width * scale, image.height * scale)
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if scale > 1 else image.convert("RGB"), scale
 

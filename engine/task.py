@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
-from engine.data_views import DataViews
 from engine.draw import Colour, make_palette
 from engine.findings import Finding, caught, follow
 from engine.formats import Format, formats_of
 from engine.inside import check_list
 from engine.results import Result
 from engine.splits import SPLITS, datasets_of
+from engine.task_views import TaskViews
 from engine.tiles import Tiles
 from engine.tta import use_tta
 
 
-class Task(DataViews):
+class Task(TaskViews):
     """One task. A config belongs to the task whose package its ``custom_imports`` names.
 
     Attributes:
@@ -235,7 +235,7 @@ class Task(DataViews):
         for split in splits:
             follow(self.findings(cfg, split, seen=seen))
 
-    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
+    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:
         """Checks what belongs together in a training, once its parts are built.
 
         Args:

@@ -14,6 +14,7 @@ from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
+from segmentation.report_page import report_page
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
 
@@ -94,6 +95,9 @@ class Segmentation(Task):
 
     def statistics(self, dataset, sample):
         return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample, metainfo):
         image, mask = from_bgr(sample["inputs"]), sample["data_samples"].gt_sem_seg.data[0].numpy()

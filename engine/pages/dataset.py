@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from backbones.errors import shorten
-from engine.data_views import DataStatistics
 from engine.pages.charts import draw_counts, draw_distribution, draw_ratios, draw_sizes
-from engine.pages.page import Card, Page, Picture, Table, save_chart, write_page
+from engine.pages.content import Card, Page, Picture, Table
+from engine.pages.page import save_chart, write_page
+from engine.task_views import DataStatistics
 
 CHARTS = "statistics"  # the folder of the charts beside the page
 CLASS = "class"  # the filter
@@ -18,7 +19,12 @@ FILTERED = 100  # of more classes, the filter has those alone that are on the pa
 
 
 def write_dataset_page(
-    folder: Path, title: str, facts: Mapping[str, Any], found: DataStatistics, cards: Sequence[Card], failed: Sequence[str]
+    folder: Path,
+    title: str,
+    facts: Mapping[str, Any],
+    found: DataStatistics,
+    cards: Sequence[Card],
+    failed: Sequence[str],
 ) -> Path:
     """Writes the page of a data set, and returns its path.
 
@@ -85,7 +91,9 @@ def notes_of(found: DataStatistics, failed: Sequence[str]) -> list[str]:
     without = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
     if without and found.images:
         where = "" if found.counted == found.images else " in the images that were looked at"
-        notes.append(f"{len(without)} of {len(found.classes)} classes have no {found.unit}{where}: {shorten(without, 10)}")
+        notes.append(
+            f"{len(without)} of {len(found.classes)} classes have no {found.unit}{where}: {shorten(without, 10)}"
+        )
     lost = list(dict.fromkeys([*failed, *found.unreadable]))
     if lost:
         notes.append(f"{len(lost)} files cannot be read and are left out: {shorten(lost, 10)}")

@@ -1,4 +1,4 @@
-"""One page in HTML: figures, charts, tables and a gallery of pictures that can be filtered.
+"""Writing a page as HTML.
 
 The page is one file. Its pictures lie beside it and are named by relative paths, so the folder can be moved as a whole.
 Nothing is loaded from a network. Names of files and classes may hold anything: they are shown as text, never as markup.
@@ -7,7 +7,7 @@ Nothing is loaded from a network. Names of files and classes may hold anything: 
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,82 +18,13 @@ from PIL import Image
 
 from backbones.errors import printable
 from backbones.files import replaced_file
+from engine.pages.content import Card, Page, Picture, Table
 
 NAME = "index.html"
 LARGEST = 1280  # pixels; larger pictures are reduced to this width and height before they are saved
 LEAST_COLUMN, MOST_COLUMN = 180, 320  # pixels, of a picture's column in a narrow window
 LONG_TABLE = 30  # rows; a longer table is folded
-
-
-@dataclass
-class Picture:
-    """A picture beside the page.
-
-    Attributes:
-        file: its path below the page's folder, with slashes.
-        label: what it shows: the caption, and the text in its place where pictures are not shown.
-        width, height: in pixels.
-        link: a file that a click opens; "" for the picture itself.
-    """
-
-    file: str
-    label: str
-    width: int
-    height: int
-    link: str = ""
-
-
-@dataclass
-class Table:
-    """A table. None is an empty cell. The first column names the rows."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
-@dataclass
-class Card:
-    """An image of the gallery.
-
-    Attributes:
-        name: of the image.
-        pictures: of the image, side by side.
-        lines: of the caption.
-        marks: filter -> the values by which that filter shows the card.
-    """
-
-    name: str
-    pictures: Sequence[Picture]
-    lines: Sequence[str] = ()
-    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@dataclass
-class Page:
-    """The content of a page.
-
-    Attributes:
-        title: of the page.
-        intro: one or two sentences on what is to be seen.
-        facts: name -> value, at the top.
-        notes: what the reader should know, such as files that are left out.
-        charts: pictures above the tables.
-        tables: below the charts.
-        galleries: title -> cards.
-        filters: name of a filter -> its values in order. Values that no card has are offered, too.
-        files: further files beside the page: name -> path below the page's folder.
-    """
-
-    title: str
-    intro: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    charts: Sequence[Picture] = ()
-    tables: Sequence[Table] = ()
-    galleries: Mapping[str, Sequence[Card]] = field(default_factory=dict)
-    filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
+WIDE = 600  # pixels; a wider chart can be moved sideways in a narrow window
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -106,7 +37,7 @@ def write_page(folder: Path, page: Page) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"address": address, "number": number, "is_number": is_number}
+    templates.filters |= {"address": address, "number": number, "lower_first": lower_first}
     cards = [card for gallery in page.galleries.values() for card in gallery]
     numbered = {name: {value: i for i, value in enumerate(values)} for name, values in page.filters.items()}
     text = templates.get_template("page.html.jinja").render(
@@ -115,7 +46,9 @@ def write_page(folder: Path, page: Page) -> Path:
         filters=filters_of(page.filters, cards),
         marks=lambda card: marks_of(card, numbered),
         column=column_of,
+        cells=cells_of,
         long_table=LONG_TABLE,
+        wide=WIDE,
     )
     path = folder / NAME
     with replaced_file(path) as beside:
@@ -153,17 +86,37 @@ def address(path: str) -> str:
     return quote(os.fsencode(path))
 
 
+def cells_of(table: Table) -> tuple[list[list[str]], set[int]]:
+    """The cells of a table as texts, and which columns hold numbers alone."""
+    columns = list(zip(*table.rows, strict=True))
+    numeric = {i for i, cells in enumerate(columns) if i and all(map(is_number, cells))}
+    texts = [[number(cell, digits_of(cells)) for cell in cells] for cells in columns]
+    return [list(row) for row in zip(*texts, strict=True)], numeric
+
+
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def number(value: Any) -> str:
-    """A cell or fact as text: large whole numbers in groups of three digits, others with four digits."""
+def digits_of(values: Sequence[Any]) -> int:
+    """Decimals to show of numbers: three of shares up to 1, else two."""
+    return 3 if all(abs(value) <= 1 for value in values if isinstance(value, float)) else 2
+
+
+def number(value: Any, digits: int | None = None) -> str:
+    """A cell or fact as text. Large whole numbers are in groups of three digits."""
     if value is None:
         return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}".replace(",", "\u202f") if abs(value) >= 10000 else str(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.{digits_of([value]) if digits is None else digits}f}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10000:
+        return f"{value:,}".replace(",", "\u202f")
+    return str(value)
+
+
+def lower_first(title: str) -> str:
+    """A title inside a sentence."""
+    return title[:1].lower() + title[1:]
 
 
 def save_picture(image: Image.Image, folder: Path, file: str, label: str, link: str = "") -> Picture:

@@ -1,12 +1,15 @@
-"""What a task shows of its data: samples as the network gets them, images with their truth, and statistics."""
+"""What a task shows: samples and images of its data, statistics of them, and the report of a test."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from engine.pages.content import Page
 
 
 @dataclass
@@ -55,8 +58,8 @@ class DataStatistics:
     unreadable: Sequence[str] = ()
 
 
-class DataViews(ABC):
-    """The part of the protocol of a task that is about looking at data sets."""
+class TaskViews(ABC):
+    """The part of the protocol of a task that is about looking at data and results."""
 
     @abstractmethod
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
@@ -86,6 +89,15 @@ class DataViews(ABC):
         Args:
             dataset: from :meth:`engine.task.Task.build_dataset`. Its wrappers do not count.
             sample: how many files are opened at most, where the annotations do not tell; None for all of them.
+        """
+
+    @abstractmethod
+    def report_page(self, content: dict[str, Any], folder: Path) -> Page:
+        """The page of a test, with everything but its images.
+
+        Args:
+            content: of ``report.json``, which the task's metric has written.
+            folder: of the report, with tables and charts beside that file.
         """
 
     def with_truth(self, dataset: Any, cfg: Any) -> Any:
