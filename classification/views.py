@@ -42,8 +42,8 @@ def statistics(dataset: Any, sample: int | None) -> DataStatistics:
     for part, index in looked_at(dataset, sample) if parts else ():
         try:
             sizes.append(image_size(part, index))
-        except UserError:
-            unreadable.append(str(part.samples[index][0]))
+        except UserError as error:
+            unreadable.append(str(error))
     return DataStatistics(
         images=len(labels),
         classes=[word_of(name) for name in classes],

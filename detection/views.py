@@ -99,7 +99,7 @@ def statistics(dataset: Any, sample: int | None) -> DataStatistics:
         figures={f"images without {unit}": per_image.count(0), "crowds": crowds},
         distributions={
             f"{unit} in an image": (np.asarray(per_image, int), "images"),
-            "size of boxes: root of the share of the image, in %": (np.asarray(sides, float), "boxes"),
+            "side of boxes (root of the area), in % of the image": (np.asarray(sides, float), "boxes"),
         },
         unreadable=unreadable,
     )
@@ -116,11 +116,11 @@ def sides_of(objects: Iterable[dict[str, Any]], width: int, height: int) -> list
 
 
 def sizes_of(paths: Iterable[str], reading: Any) -> tuple[list[tuple[int, int]], list[str]]:
-    """The sizes of image files, and the names of those that cannot be read."""
+    """The sizes of image files, and the errors of those that cannot be read."""
     sizes, unreadable = [], []
     for path in paths:
         try:
             sizes.append(upright_size(path, reading))
-        except UserError:
-            unreadable.append(path)
+        except UserError as error:
+            unreadable.append(str(error))
     return sizes, unreadable

@@ -43,7 +43,7 @@ class DataStatistics:
         sizes: (N, 2) int, width and height in pixels, of the images whose size is known.
         figures: further numbers by their names.
         distributions: title -> numbers, each drawn as a histogram, and what they are of, e.g. ``"images"``.
-        unreadable: the names of images or masks that cannot be read.
+        unreadable: the errors of images or masks that cannot be read.
     """
 
     images: int

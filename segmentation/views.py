@@ -43,8 +43,8 @@ def statistics(dataset: Any, sample: int | None) -> DataStatistics:
     for part, index in looked_at(dataset, sample) if parts else ():
         try:
             labels = labels_of(part, index)
-        except UserError:
-            unreadable.append(str(part.get_data_info(index).get("seg_map_path")))
+        except UserError as error:
+            unreadable.append(str(error))
             continue
         if labels is None:
             continue

@@ -30,9 +30,11 @@ PICTURES = "pictures"  # the folder of the page's pictures
 
 def main() -> None:
     args = parse_args()
+    from backbones.errors import UserError
     from engine.config import load_config
     from engine.originals import spread
     from engine.pages.dataset import write_dataset_page
+    from engine.splits import datasets_of
     from engine.tasks import task_for
 
     cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
@@ -46,35 +48,40 @@ def main() -> None:
     torch.manual_seed(args.seed)
     out = Path(args.out or Path("work_dirs/browse") / Path(args.config).stem / args.split)
     output_folder(out)
+    root = args.data or next(datasets_of(cfg, args.split), {}).get("data_root") or cfg.get("data_root") or ""
     pictures, cards, failed = [], [], []
     for index in spread(len(dataset), args.num):
-        shown = show(task, dataset, index, args.augmented, out, failed)
-        if shown is not None:
-            pictures.append(shown[0])
-            cards.append(shown[1])
+        try:
+            drawn, card = show(task, dataset, index, args.augmented, out, str(root))
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        pictures.append(drawn)
+        cards.append(card)
+    if not pictures:
+        raise UserError(failed[0])
     found = task.statistics(dataset, args.sample or None)
-    facts = {"data": str(args.data or cfg.get("data_root") or "as in the config"), "split": args.split}
+    facts = {"data": str(root) or "as in the config", "split": args.split}
     page = write_dataset_page(out, f"{Path(args.config).stem}: {args.split} data", facts, found, cards, failed)
-    if pictures:
-        contact_sheet(pictures).save(out / "sheet.png")
-        print(f"{len(pictures)} of {len(dataset)} samples of the {args.split} set: {out / 'sheet.png'}")
+    contact_sheet(pictures).save(out / "sheet.png")
+    print(f"{len(pictures)} of {len(dataset)} samples of the {args.split} set: {out / 'sheet.png'}")
     if failed:
-        print(f"{len(failed)} images cannot be read: {failed[0]}")
+        first = failed[0].partition(";")[0]
+        print(f"left out, since files cannot be read: {len(failed)} of {len(failed) + len(pictures)}; {first}")
     print(f"page: {page}")
 
 
-def show(task: Any, dataset: Any, index: int, augmented: int, out: Path, failed: list[str]) -> Any:
-    """The picture and the card of a sample. None for one that cannot be read, whose error goes into ``failed``."""
-    from backbones.errors import UserError
+def show(task: Any, dataset: Any, index: int, augmented: int, out: Path, root: str) -> tuple[Image.Image, Any]:
+    """The picture and the card of a sample. The name of its image is shortened by the folder ``root``.
+
+    Raises:
+        UserError: the image or its mask cannot be read.
+    """
     from engine.pages.dataset import card_of
     from engine.pages.page import save_picture
 
-    try:
-        original = task.annotated(dataset, index)
-        drawn = [task.draw_sample(dataset[index], dataset.metainfo) for _ in range(augmented)]
-    except UserError as error:
-        failed.append(str(error))
-        return None
+    original = task.annotated(dataset, index)
+    drawn = [task.draw_sample(dataset[index], dataset.metainfo) for _ in range(augmented)]
     drawn[0].save(out / f"{index:06d}.png")
     if all(one.tobytes() == drawn[0].tobytes() for one in drawn):  # as without random steps
         drawn = drawn[:1]
@@ -83,12 +90,11 @@ def show(task: Any, dataset: Any, index: int, augmented: int, out: Path, failed:
         shown.append(save_picture(original.image, out, f"{PICTURES}/{index:06d}_file.jpg", "as in the file"))
     for number, one in enumerate(drawn, 1):
         label = "as the network gets it" if len(drawn) == 1 else f"augmented, {number} of {len(drawn)}"
-        shown.append(save_picture(one, out, f"{PICTURES}/{index:06d}_{number}.jpg", label))
-    shown[-len(drawn)].link = f"{index:06d}.png"
+        link = f"{index:06d}.png" if number == 1 else ""
+        shown.append(save_picture(one, out, f"{PICTURES}/{index:06d}_{number}.jpg", label, link))
     if original is None:
         return drawn[0], card_of(f"sample {index}", shown, (), ())
-    root = getattr(dataset, "data_root", None)
-    name = original.name.removeprefix(f"{root}/") if root else original.name
+    name = original.name.removeprefix(f"{root.rstrip('/')}/")
     return drawn[0], card_of(f"{index}: {name}", shown, original.lines, original.classes)
 
 

@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from engine.lettering import drawable, font_file
 
 DPI = 200
 WIDTH, HEIGHT = 4.1, 2.9  # inches
-BLUE, GREY = "#4a7ebb", "#9a9a9a"
+BLUE = "#4a7ebb"
 BINS = 40  # of a histogram of many different values
 TOP = 50  # classes that have a bar of their own
 BAR, LETTERS = 0.2, 24  # inches of a bar's row, letters of a name
@@ -45,6 +46,7 @@ def draw_ratios(sizes: np.ndarray) -> Image.Image:
     ticks = [ratio for ratio in RATIOS if abs(np.log2(ratio)) <= reach]
     axes.set_xticks(np.log2(ticks), [RATIOS[ratio] for ratio in ticks])
     axes.set_ylabel("images", fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     return drawn(figure)
 
 
@@ -62,13 +64,14 @@ def draw_distribution(values: np.ndarray, of: str, title: str) -> Image.Image:
     largest = f"{values.max()}" if whole else f"{values.max():.3g}"
     axes.set_xlabel(f"mean {values.mean():.3g}, median {np.median(values):.3g}, largest {largest}", fontsize=9)
     axes.set_ylabel(of, fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     if whole and spread < 12:
         axes.set_xticks(np.unique(np.arange(values.min(), values.max() + 1)))
     return drawn(figure)
 
 
 def draw_counts(names: Sequence[str], counts: np.ndarray, title: str) -> Image.Image:
-    """A bar for each of the most frequent classes, and one for the sum of the others, RGB.
+    """A bar for each of the most frequent classes, and the sum of the others as a number, RGB.
 
     Args:
         names: K names, of any alphabet.
@@ -79,22 +82,23 @@ def draw_counts(names: Sequence[str], counts: np.ndarray, title: str) -> Image.I
     shown, rest = order[:TOP], order[TOP:]
     words = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in (names[i] for i in shown)]
     values = counts[shown].tolist()
-    if len(rest):
-        words, values = [*words, f"{len(rest)} other classes"], [*values, int(counts[rest].sum())]
+    longest = max(values)
+    if len(rest):  # their sum may be larger than any bar, which would hide the bars' differences
+        words, values = [*words, f"{len(rest)} other classes"], [*values, 0]
     figure, axes = panel(title, max(1.6, 0.7 + BAR * len(words)))
-    colours = [BLUE] * len(shown) + [GREY] * (len(words) - len(shown))
-    axes.barh(range(len(words)), values, color=colours, height=0.75)
+    axes.barh(range(len(words)), values, color=BLUE, height=0.75)
     axes.set_ylim(len(words) - 0.4, -0.6)
     axes.set_yticks(range(len(words)), [drawable(word) for word in words], fontsize=8.5, parse_math=False)
     for label, word in zip(axes.get_yticklabels(), words, strict=True):
         file = font_file(word)
         if file is not None:
             label.set_fontproperties(FontProperties(fname=str(file), size=8.5))
-    axes.set_xlim(0, (max(values) or 1) * 1.18)
+    axes.set_xlim(0, (longest or 1) * 1.18)
     for row, value in enumerate(values):
-        axes.annotate(brief(value), (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        text = brief(value) if row < len(shown) else f"{brief(counts[rest].sum())} together"
+        axes.annotate(text, (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axes.xaxis.set_major_formatter(lambda value, _: brief(value))
-    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return drawn(figure)
 
 

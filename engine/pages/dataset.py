@@ -34,7 +34,7 @@ def write_dataset_page(
         facts: what stands first, before the numbers of the statistics.
         found: what is in the data set.
         cards: of the images that are shown. Their marks name classes under ``CLASS``.
-        failed: the names of images that were to be shown, and cannot be read.
+        failed: the errors of images that were to be shown.
     """
     charts = [save_chart(image, folder, f"{CHARTS}/{name}.png", label) for name, label, image in charts_of(found)]
     on_page = {name for card in cards for name in card.marks.get(CLASS, ())}
@@ -46,8 +46,8 @@ def write_dataset_page(
         notes=notes_of(found, failed),
         charts=charts,
         tables=[class_table(found)] if len(classes) else [],
-        galleries={f"{len(cards)} of the images, evenly spread": cards},
-        filters={CLASS: classes if len(classes) <= FILTERED else [name for name in classes if name in on_page]},
+        galleries={f"{len(cards)} of {found.images} images": cards},
+        filters={CLASS: [name for name in classes if len(classes) <= FILTERED or name in on_page]} if classes else {},
     )
     return write_page(folder, page)
 
@@ -55,29 +55,30 @@ def write_dataset_page(
 def charts_of(found: DataStatistics) -> list[tuple[str, str, Image.Image]]:
     """Name, description and picture of each chart that there are numbers for."""
     charts = []
-    if found.counts.any():
-        title = f"{found.unit} of each class"
-        charts.append(("class_counts", title, draw_counts(list(found.classes), found.counts, title)))
     if len(found.sizes):
         charts.append(("image_sizes", "widths and heights of the images", draw_sizes(found.sizes)))
         charts.append(("aspect_ratios", "aspect ratios of the images", draw_ratios(found.sizes)))
     for i, (title, (values, of)) in enumerate(found.distributions.items(), 1):
         if len(values) and values.min() < values.max():
             charts.append((f"distribution_{i}", f"histogram: {title}", draw_distribution(values, of, title)))
+    if found.counts.any():  # the last one, since it may be long
+        title = f"{found.unit} of each class"
+        charts.append(("class_counts", title, draw_counts(list(found.classes), found.counts, title)))
     return charts
 
 
 def facts_of(found: DataStatistics) -> dict[str, Any]:
     """The numbers at the top of the page."""
-    facts: dict[str, Any] = {"images": found.images, "classes": len(found.classes)}
+    facts: dict[str, Any] = {"images": found.images}
+    if len(found.classes):
+        facts["classes"] = len(found.classes)
     if found.unit != "images":
         facts[found.unit] = int(found.counts.sum())
     facts |= {name: value for name, value in found.figures.items() if value}
     if len(found.sizes):
-        small, large = found.sizes.min(axis=0), found.sizes.max(axis=0)
-        words = f"{small[0]} x {small[1]}"
-        same = (small == large).all()
-        facts["image size" if same else "image sizes"] = words if same else f"{words} to {large[0]} x {large[1]}"
+        for name, sides in zip(("image width", "image height"), found.sizes.T, strict=True):
+            least, most = int(sides.min()), int(sides.max())
+            facts[name] = least if least == most else f"{least} to {most}"
     return facts
 
 
@@ -91,12 +92,11 @@ def notes_of(found: DataStatistics, failed: Sequence[str]) -> list[str]:
     without = [name for name, count in zip(found.classes, found.counts, strict=True) if not count]
     if without and found.images:
         where = "" if found.counted == found.images else " in the images that were looked at"
-        notes.append(
-            f"{len(without)} of {len(found.classes)} classes have no {found.unit}{where}: {shorten(without, 10)}"
-        )
-    lost = list(dict.fromkeys([*failed, *found.unreadable]))
+        share = f"{len(without)} of {len(found.classes)}"
+        notes.append(f"Classes without {found.unit}{where}, {share}: {shorten(without, 10)}")
+    lost = list(dict.fromkeys(text.partition(";")[0] for text in (*failed, *found.unreadable)))
     if lost:
-        notes.append(f"{len(lost)} files cannot be read and are left out: {shorten(lost, 10)}")
+        notes.append(f"Left out, since files cannot be read, {len(lost)}: {shorten(lost, 10)}")
     return notes
 
 
