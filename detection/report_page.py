@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from backbones.errors import shorten
 from detection.errors import ERRORS
 from detection.extremes import NO_ERROR
 from engine.pages.content import Page, Table
@@ -17,6 +18,7 @@ HEADLINES = {
     "SQ": "SQ, %",
     "RQ": "RQ, %",
 }
+LISTED = 20  # classes that a note names
 SOURCES = {"bbox": "boxes", "segm": "masks"}
 
 
@@ -35,7 +37,7 @@ def report_page(content: dict[str, Any], folder: Path) -> Page:
         title="Test of a detector",
         intro=f"Images are ordered by their {order}. The ground truth stands beside the prediction.",
         facts=facts,
-        notes=[f"Not in the ground truth, and so without figures: {', '.join(without)}"] if without else [],
+        notes=[f"Not in the ground truth, and so without figures: {shorten(without, LISTED)}"] if without else [],
         charts=[chart for chart in charts if chart],
         tables=[
             *tables,

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from backbones.errors import shorten
 from engine.pages.content import Page
 from engine.pages.report import chart_in, dict_table
+
+LISTED = 20  # classes that a note names
 
 
 def report_page(content: dict[str, Any], folder: Path) -> Page:
@@ -17,7 +20,7 @@ def report_page(content: dict[str, Any], folder: Path) -> Page:
         title="Test of a segmenter",
         intro="Images are ordered by the mean IoU of their classes. The ground truth stands beside the prediction.",
         facts={**first, **metrics, "images": content["images"]},
-        notes=[f"Not in the ground truth: {', '.join(absent)}"] if absent else [],
+        notes=[f"Not in the ground truth: {shorten(absent, LISTED)}"] if absent else [],
         charts=[chart] if chart else [],
         tables=[dict_table("Classes, figures in %", rows)],
         filters={"class": [row["class"] for row in content["classes"]]},
