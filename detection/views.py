@@ -1,17 +1,21 @@
 """What is in a detector's data set: images with their objects or segments, and statistics of all annotations."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from backbones.errors import UserError
 from backbones.images import read_image, upright_size
+from detection.coco import CocoFormat
+from detection.coco_file import read_annotations
 from detection.extremes import draw_scaled, masks_of
 from detection.panoptic_extremes import truth_of
 from engine.draw import draw_segments, make_palette, reduced
+from engine.formats import FORMATS
 from engine.originals import innermost, looked_at, original
 from engine.reading import reading_in
 from engine.task_views import Annotated, DataStatistics
@@ -59,60 +63,85 @@ def statistics(dataset: Any, sample: int | None) -> DataStatistics:
     """
     parts = [part for part in innermost(dataset) if hasattr(part, "get_data_info")]
     classes = list(dict.fromkeys(name for part in parts for name in names_of(part)))
-    number = {name: i for i, name in enumerate(classes)}
+    rows = [row for part in parts for row in rows_of(part, classes)]
     counts, class_images = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)
-    sizes, per_image, sides, crowds, is_panoptic = [], [], [], 0, False
-    for part in parts:
-        own = np.array([number[name] for name in names_of(part)])  # two data sets may order their classes otherwise
-        for index in range(len(part)):
-            info = part.get_data_info(index)
-            size = (info.get("width"), info.get("height"))
-            if all(size):
-                sizes.append(size)
-            objects = info.get("instances") or []
-            segments = info.get("segments_info")
-            is_panoptic = is_panoptic or segments is not None
-            labels = [one["bbox_label"] for one in objects if not one["ignore_flag"]]
-            if segments is not None:
-                things = len(part.metainfo["thing_classes"])
-                labels = [one["category"] for one in segments if one["is_thing"] or one["category"] >= things]
-            crowds += len(objects if segments is None else segments) - len(labels)
-            per_image.append(len(labels))
-            if labels:
-                found = np.bincount(own[labels], minlength=len(classes))
-                counts, class_images = counts + found, class_images + (found > 0)
-            if all(size):
-                sides += sides_of(objects, *size)
-    unreadable: list[str] = []
-    if not sizes:
-        paths = (str(part.get_data_info(index)["img_path"]) for part, index in looked_at(dataset, sample) if parts)
-        sizes, unreadable = sizes_of(paths, reading_in(parts[0]) if parts else None)
-    unit = "segments" if is_panoptic else "objects"
+    for row in rows:
+        np.add.at(counts, row.labels, 1)
+        class_images[list(set(row.labels))] += 1
+    sizes, unreadable = [row.size for row in rows if row.size], []
+    if not sizes and rows:
+        paths = (str(part.get_data_info(index)["img_path"]) for part, index in looked_at(dataset, sample))
+        sizes, unreadable = sizes_of(paths, reading_in(parts[0]))
+    per_image = np.array([len(row.labels) for row in rows], np.int64)
+    sides = np.array([side for row in rows for side in row.sides], float)
+    unit = "segments" if any("thing_classes" in part.metainfo for part in parts) else "objects"
     return DataStatistics(
-        images=len(per_image),
+        images=len(rows),
         classes=classes,
         unit=unit,
         counts=counts,
         class_images=class_images,
-        counted=len(per_image),
+        counted=len(rows),
         sizes=np.reshape(np.asarray(sizes, int), (-1, 2)),
-        figures={f"images without {unit}": per_image.count(0), "crowds": crowds},
+        figures={
+            f"images without {unit}": int((per_image == 0).sum()),
+            "crowds": sum(row.crowds for row in rows),
+            "images left out by the config": sum(map(left_out, parts)),
+        },
         distributions={
-            f"{unit} in an image": (np.asarray(per_image, int), "images"),
-            "side of boxes (root of the area), in % of the image": (np.asarray(sides, float), "boxes"),
+            f"{unit} in an image": (per_image, "images"),
+            "side of boxes (root of the area), in % of the image": (sides, "boxes"),
         },
         unreadable=unreadable,
     )
 
 
-def sides_of(objects: Iterable[dict[str, Any]], width: int, height: int) -> list[float]:
-    """For each object that counts, the root of the share of the image's area that its box has, in percent."""
-    areas = []
-    for one in objects:
-        left, top, right, low = one["bbox"]
-        if not one["ignore_flag"]:
-            areas.append(max(0, right - left) * max(0, low - top))
-    return [100 * (area / (width * height)) ** 0.5 for area in areas]
+class Row(NamedTuple):
+    """What the annotations tell of an image.
+
+    Attributes:
+        labels: the class of each object, or of each segment of a panoptic image.
+        sides: of each box, the root of its share of the image's area, in percent.
+        crowds: the number of annotations that do not count.
+        size: width and height in pixels; None for annotations that do not tell.
+    """
+
+    labels: list[int]
+    sides: list[float]
+    crowds: int
+    size: tuple[int, int] | None
+
+
+def rows_of(dataset: Any, classes: Sequence[str]) -> Iterator[Row]:
+    """The row of each image of a data set of mmdet's. Labels are indices of ``classes``."""
+    number = {name: i for i, name in enumerate(classes)}
+    own = [number[name] for name in names_of(dataset)]
+    for index in range(len(dataset)):
+        info = dataset.get_data_info(index)
+        size = (info["width"], info["height"]) if info.get("width") and info.get("height") else None
+        given = info.get("segments_info")
+        objects = [one for one in info.get("instances") or [] if not one["ignore_flag"]]
+        if given is None:
+            given, labels = info.get("instances") or [], [one["bbox_label"] for one in objects]
+        else:
+            things = len(dataset.metainfo["thing_classes"])  # mmdet says of a crowd that it is no thing
+            labels = [one["category"] for one in given if one["is_thing"] or one["category"] >= things]
+        sides = [side_of(one["bbox"], *size) for one in objects] if size else []
+        yield Row([own[label] for label in labels], sides, len(given) - len(labels), size)
+
+
+def side_of(box: Sequence[float], width: int, height: int) -> float:
+    """The root of the share of an image's area that a box has, in percent. ``box``: x1, y1, x2, y2 in pixels."""
+    left, top, right, low = box
+    return 100 * (max(0, right - left) * max(0, low - top) / (width * height)) ** 0.5
+
+
+def left_out(dataset: Any) -> int:
+    """How many images of its annotation file a data set leaves out, such as images without objects in a training."""
+    known = next((FORMATS[base] for base in type(dataset).__mro__ if base in FORMATS), None)
+    if not isinstance(known, CocoFormat):
+        return 0
+    return len(read_annotations(Path(dataset.ann_file)).file_names) - len(dataset)
 
 
 def sizes_of(paths: Iterable[str], reading: Any) -> tuple[list[tuple[int, int]], list[str]]:

@@ -171,6 +171,19 @@ def test_statistics_of_objects_are_those_of_the_json(data):
     assert np.sort(sides) == pytest.approx(np.sort(100 * np.sqrt(areas / size)))
 
 
+def test_images_that_a_training_leaves_out_are_counted(hostile):
+    root, _ = hostile
+    kept, dropped = (
+        task_for(cfg).statistics(task_for(cfg).build_dataset(cfg, "train"), None)
+        for cfg in (
+            load_config(ROOT / CONFIGS["coco"], {"data_root": str(root), "background": b}) for b in ("keep", "drop")
+        )
+    )
+    assert (kept.images, dropped.images) == (6, 5)
+    assert (kept.figures["images without objects"], kept.figures["images left out by the config"]) == (1, 0)
+    assert (dropped.figures["images without objects"], dropped.figures["images left out by the config"]) == (0, 1)
+
+
 @pytest.mark.parametrize("wrapper", [lambda d: RepeatDataset(d, 3), lambda d: ConcatDataset([d, d])])
 def test_a_repeated_image_counts_once_and_a_joined_one_in_each(wrapper, data):
     task, dataset, found = statistics_of("coco", data)
