@@ -19,7 +19,7 @@ from engine.reading import reading_in
 from engine.sheet import Tile
 from engine.triptych import COLUMNS, SIZE, triptych
 
-NO_ERROR = "none"
+NO_ERROR = "none"  # by which a report's page finds images without errors
 
 
 @HOOKS.register_module()

@@ -43,7 +43,5 @@ def triptych(
 
 def with_legends(tile: Tile, truth: Sequence[tuple[str, Colour]], found: Sequence[tuple[str, Colour]]) -> Tile:
     """The tile with the names of colours below its parts: those of the ground truth, and those of the prediction."""
-    parts = dict(zip(TITLES[1:], (truth, found), strict=True))
-    return replace(
-        tile, parts={**tile.parts, **{name: with_legend(tile.parts[name], own) for name, own in parts.items()}}
-    )
+    named = {title: with_legend(tile.parts[title], own) for title, own in zip(TITLES[1:], (truth, found), strict=True)}
+    return replace(tile, parts={**tile.parts, **named})

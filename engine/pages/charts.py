@@ -1,6 +1,7 @@
 """Charts of numbers of a data set, drawn with matplotlib: sizes, distributions, and counts of classes."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ DPI = 200
 WIDTH, HEIGHT = 4.1, 2.9  # inches
 BLUE = "#4a7ebb"
 BINS = 40  # of a histogram of many different values
+TITLE = 42  # letters of a line of a title
 TOP = 50  # classes that have a bar of their own
 BAR, LETTERS = 0.2, 24  # inches of a bar's row, letters of a name
 RATIOS = {1 / 8: "1:8", 1 / 4: "1:4", 1 / 2: "1:2", 1: "1:1", 2: "2:1", 4: "4:1", 8: "8:1"}  # width : height
@@ -114,7 +116,7 @@ def brief(value: float) -> str:
 def panel(title: str, height: float = HEIGHT) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(textwrap.fill(title, TITLE), fontsize=10)
     axes.tick_params(labelsize=8.5)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
