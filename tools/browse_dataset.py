@@ -132,7 +132,9 @@ def count(text: str) -> int:
 
 
 def whole(text: str) -> int:
-    return 0 if text == "0" else count(text)
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 0")
+    return int(text)
 
 
 def contact_sheet(pictures: list[Image.Image]) -> Image.Image:
