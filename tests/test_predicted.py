@@ -226,3 +226,12 @@ def test_every_form_takes_a_folder_without_images(tmp_path, kind):
             form.write(book, kind)
     if kind is not Scores:
         assert json.loads((tmp_path / "predictions.coco.json").read_text())["annotations"] == []
+
+
+def test_the_page_names_every_form_and_its_files(request):
+    page = (request.config.rootpath / "docs/predictions.md").read_text()
+    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    for word, form in FORMATS.items():
+        for file in form.files:
+            assert file.format("<name>") in rows[word] or file.endswith(".xml"), (word, file)
+        assert ("all tasks" in rows[word]) == (len(form.results) == 3)
