@@ -14,6 +14,7 @@ from detection.coco_findings import scored_mask_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.losses import LOSSES, loss_places
 from detection.own_data import own_findings
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
@@ -38,6 +39,7 @@ class Detection(Task):
     name, scope, result_type = "detection", "mmdet", Instances
     main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
     images_hook = ObjectImagesHook.__name__
+    losses = LOSSES
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -106,6 +108,9 @@ class Detection(Task):
             return draw_panoptic(image, result, palette)
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def loss_places(self, cfg, name):
+        return loss_places(cfg, name)
 
     def published_models(self):
         return WEIGHTS

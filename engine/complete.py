@@ -27,6 +27,9 @@ from backbones.weights.table import first_name
 from engine.bands import use_channels
 from engine.channels import BACKBONE, complete_channels
 from engine.class_weights import use_class_weights
+from engine.early_stopping import use_early_stopping
+from engine.freezing import use_frozen_stages
+from engine.loss_option import use_loss
 from engine.mistakes import type_hint
 from engine.parts import check_kinds
 from engine.rates import follow_accumulation
@@ -62,9 +65,12 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     use_channels(cfg)
     check_values(cfg)
     complete_loaders(cfg)
+    use_loss(cfg)
     use_class_weights(cfg)
     average_weights(cfg)
+    use_early_stopping(cfg)
     follow_accumulation(cfg)
+    use_frozen_stages(cfg, lambda backbone: maker_of(backbone, task.scope_of(cfg)))
     nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
         nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)), options))

@@ -15,7 +15,9 @@ from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to
 from engine.formatted_once import format_configs_once
+from engine.freezing import tell_frozen
 from engine.log_file import prints_to_log
+from engine.loss_option import tell_loss
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast
@@ -75,6 +77,7 @@ def build_training(
             follow_schedule(cfg, keep_schedule)
             follow_reading_of(cfg, cfg.load_from)
         check_data(cfg, ("train", "val"))
+        tell_loss(cfg)
         settle_class_weights(cfg)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
@@ -190,6 +193,7 @@ def build_parts(runner: SafeRunner) -> None:
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
         check_batches_of_one(runner.cfg, loader)
         task_for(runner.cfg).check_training(runner.cfg, model, loader)
+        tell_frozen(runner.cfg, model)
         scale_rate(runner)
         note_short_run(runner.cfg)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

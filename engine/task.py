@@ -5,9 +5,10 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class Task(ABC):
         result_type: the class of its results, e.g. ``Instances``.
         main_metrics: the metrics that the console shows for an epoch, the most important first.
         images_hook: the type of the hook that shows a test's best and worst images; None for a task without one.
+        losses: the values of the option ``loss``, each with the losses' configs, or with the text that stands for them.
+        repeated: the type of the wrapper of data sets that repeats images of rare classes.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Task(ABC):
     result_type: type[Result]
     main_metrics: tuple[str, ...] = ()
     images_hook: str | None = None
+    losses: Mapping[str, Any] = MappingProxyType({})
+    repeated: str = "RepeatedImages"
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
@@ -246,6 +251,18 @@ class Task(ABC):
         seen: list[Any] = []
         for split in splits:
             follow(self.findings(cfg, split, seen=seen))
+
+    def loss_places(self, cfg: Any, name: str) -> Iterable[tuple[str, Any, str]]:
+        """Where the option ``loss`` writes: the name of each place, the config that owns the loss, and its key there.
+
+        Args:
+            cfg: the config.
+            name: a key of ``losses``, for messages.
+
+        Raises:
+            UserError: a head of the model cannot take another loss. The message names the head, and the loss it has.
+        """
+        return ()
 
     def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
         """Checks what belongs together in a training, once its parts are built.

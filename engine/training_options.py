@@ -8,7 +8,11 @@ from engine.tasks import TASKS
 # The tasks that have an option. What an option does stands where it is carried out.
 OPTIONS = {
     "ema": TASKS,
-    "class_weight": ("detection", "segmentation"),  # engine.class_weights
+    "class_weight": TASKS,  # engine.class_weights
+    "loss": TASKS,  # engine.loss_option
+    "replaced_losses": TASKS,  # what the option loss has done
+    "frozen_stages": TASKS,  # engine.freezing
+    "early_stopping": TASKS,  # engine.early_stopping
     "copy_paste": ("detection",),  # detection.training_data, as the three below
     "oversample_thr": ("detection",),
     "max_objects": ("detection",),

@@ -11,6 +11,7 @@ from engine.task import Task
 from engine.test_files import set_test_files
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
 from segmentation.weights import WEIGHTS
@@ -23,6 +24,7 @@ class Segmentation(Task):
     name, scope, result_type = "segmentation", "mmseg", ClassMap
     main_metrics = ("mIoU", "mAcc")
     images_hook = MapImagesHook.__name__
+    losses = LOSSES
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -37,6 +39,9 @@ class Segmentation(Task):
 
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def loss_places(self, cfg, name):
+        return loss_places(cfg, name)
 
     def published_models(self):
         return WEIGHTS
