@@ -35,6 +35,7 @@ from engine.parts import check_kinds
 from engine.rates import follow_accumulation
 from engine.reading import use_reading
 from engine.register import build_any
+from engine.repeated import use_repeats
 from engine.splits import complete_loaders
 from engine.tasks import task_for
 from engine.training_options import average_weights, check_options_of_task
@@ -61,6 +62,7 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     task = task_for(cfg)
     check_options_of_task(cfg, task.name)
     task.complete(cfg)
+    use_repeats(cfg, task.repeated)
     use_reading(cfg, task.scope_of(cfg))  # of all data sets, those that the task has just added too
     use_channels(cfg)
     check_values(cfg)

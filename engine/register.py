@@ -16,6 +16,7 @@ from engine import (  # noqa: F401
     non_finite,
     optim,
     progress,
+    repeated,
     safe_loading,
     schedules,
     seeding,

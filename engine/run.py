@@ -24,6 +24,7 @@ from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
 from engine.reading import follow_reading
+from engine.repeated import tell_repeats
 from engine.resumed import follow_data, follow_schedule
 from engine.runner import SafeRunner
 from engine.tasks import task_for
@@ -193,6 +194,7 @@ def build_parts(runner: SafeRunner) -> None:
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
         check_batches_of_one(runner.cfg, loader)
         task_for(runner.cfg).check_training(runner.cfg, model, loader)
+        tell_repeats(loader.dataset)
         tell_frozen(runner.cfg, model)
         scale_rate(runner)
         note_short_run(runner.cfg)

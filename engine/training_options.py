@@ -13,8 +13,8 @@ OPTIONS = {
     "replaced_losses": TASKS,  # what the option loss has done
     "frozen_stages": TASKS,  # engine.freezing
     "early_stopping": TASKS,  # engine.early_stopping
-    "copy_paste": ("detection",),  # detection.training_data, as the three below
-    "oversample_thr": ("detection",),
+    "oversample_thr": TASKS,  # engine.repeated
+    "copy_paste": ("detection",),  # detection.training_data, as the two below
     "max_objects": ("detection",),
     "background": ("detection",),
     "legend": ("segmentation",),  # segmentation.own_data

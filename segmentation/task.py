@@ -14,6 +14,7 @@ from segmentation.extremes import MapImagesHook
 from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
+from segmentation.repeated import RepeatedMasks
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
 
@@ -25,6 +26,7 @@ class Segmentation(Task):
     main_metrics = ("mIoU", "mAcc")
     images_hook = MapImagesHook.__name__
     losses = LOSSES
+    repeated = RepeatedMasks.__name__
 
     def complete(self, cfg):
         prepare_config(cfg)
