@@ -24,6 +24,7 @@ from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
+from engine.auto_batch import use_batch_option
 from engine.bands import use_channels
 from engine.channels import BACKBONE, complete_channels
 from engine.class_weights import use_class_weights
@@ -65,6 +66,7 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     use_repeats(cfg, task.repeated)
     use_reading(cfg, task.scope_of(cfg))  # of all data sets, those that the task has just added too
     use_channels(cfg)
+    use_batch_option(cfg, options)
     check_values(cfg)
     complete_loaders(cfg)
     use_loss(cfg)

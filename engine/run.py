@@ -11,6 +11,7 @@ from mmengine.config import Config
 from backbones.errors import UserError
 from backbones.weights import read_ahead, read_own_meta
 from engine.added_hooks import add_hooks
+from engine.auto_batch import settle_batch_size
 from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to
@@ -25,7 +26,7 @@ from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
 from engine.reading import follow_reading
 from engine.repeated import tell_repeats
-from engine.resumed import follow_data, follow_schedule
+from engine.resumed import config_before, follow_data, follow_schedule
 from engine.runner import SafeRunner
 from engine.tasks import task_for
 from engine.trackers import use_trackers
@@ -80,6 +81,7 @@ def build_training(
         check_data(cfg, ("train", "val"))
         tell_loss(cfg)
         settle_class_weights(cfg)
+        settle_batch_size(cfg, launcher, device, config_before(cfg))
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)

@@ -14,6 +14,8 @@ OPTIONS = {
     "frozen_stages": TASKS,  # engine.freezing
     "early_stopping": TASKS,  # engine.early_stopping
     "oversample_thr": TASKS,  # engine.repeated
+    "batch_size": TASKS,  # engine.auto_batch, as the one below
+    "memory_budget": TASKS,
     "copy_paste": ("detection",),  # detection.training_data, as the two below
     "max_objects": ("detection",),
     "background": ("detection",),

@@ -4,6 +4,7 @@ from typing import Any
 
 from backbones.checks import check_int
 from backbones.errors import UserError, shown
+from engine.auto_batch import AUTO
 from engine.splits import SPLITS
 
 LEAST: dict[str, dict[str, int]] = {
@@ -40,6 +41,8 @@ def check_values(cfg: Any) -> None:
         for key in part.split("."):
             given = given.get(key) if hasattr(given, "get") else None
         for name, low in least.items() if hasattr(given, "get") else ():
+            if (part, name) == ("train_dataloader", "batch_size") and given.get(name) == AUTO:
+                continue
             if name in given and not (name in OFF and given[name] == OFF[name]):
                 check_int(f"{part}.{name}", given[name], low, MOST.get(name))
 
