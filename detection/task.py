@@ -1,6 +1,6 @@
 """Detection, for tools, runs and ``engine.Predictor``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from backbones.errors import UserError
+from detection.anchors import fit_anchors, take_anchors
 from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_mask_findings
 from detection.counting import counted_pass
@@ -108,6 +109,17 @@ class Detection(Task):
             return draw_panoptic(image, result, palette)
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def settle_training(self, cfg, earlier):
+        if cfg.get("fit_anchors") and earlier is None:
+            with self.scoped(cfg):
+                fit_anchors(cfg, self.build_dataset(cfg, "train"))
+
+    def follow_checkpoint(self, cfg, own, source):
+        super().follow_checkpoint(cfg, own, source)
+        earlier = (own or {}).get("config")
+        if isinstance(earlier, Mapping):
+            take_anchors(cfg, earlier, source)
 
     def loss_places(self, cfg, name):
         return loss_places(cfg, name)

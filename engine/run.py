@@ -24,7 +24,6 @@ from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
-from engine.reading import follow_reading
 from engine.repeated import tell_repeats
 from engine.resumed import config_before, follow_data, follow_schedule
 from engine.runner import SafeRunner
@@ -77,11 +76,13 @@ def build_training(
         choose_precision(cfg, amp, device)
         if cfg.resume:
             follow_schedule(cfg, keep_schedule)
-            follow_reading_of(cfg, cfg.load_from)
+            follow_checkpoint_of(cfg, cfg.load_from)
         check_data(cfg, ("train", "val"))
         tell_loss(cfg)
         settle_class_weights(cfg)
-        settle_batch_size(cfg, launcher, device, config_before(cfg))
+        before = config_before(cfg)
+        task_for(cfg).settle_training(cfg, before)
+        settle_batch_size(cfg, launcher, device, before)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
@@ -148,7 +149,7 @@ def build_testing(
         cfg[name] = None
     check_parts(cfg, needed="test")
     if checkpoint is not None:
-        follow_reading_of(cfg, checkpoint)
+        follow_checkpoint_of(cfg, checkpoint)
     check_data(cfg, ("test",))
     with config_mistakes(cfg):
         runner = build_runner(cfg, folder, launcher, device)
@@ -157,9 +158,9 @@ def build_testing(
     return runner
 
 
-def follow_reading_of(cfg: Config, checkpoint: str | Path) -> None:
-    """:func:`engine.reading.follow_reading` for a checkpoint's file."""
-    follow_reading(cfg, read_own_meta(read_ahead(checkpoint)), task_for(cfg).scope_of(cfg), str(checkpoint))
+def follow_checkpoint_of(cfg: Config, checkpoint: str | Path) -> None:
+    """``Task.follow_checkpoint`` for a checkpoint's file."""
+    task_for(cfg).follow_checkpoint(cfg, read_own_meta(read_ahead(checkpoint)), str(checkpoint))
 
 
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:

@@ -22,6 +22,7 @@ from engine.draw import Colour, make_palette
 from engine.findings import Finding, caught, follow
 from engine.formats import Format, formats_of
 from engine.inside import check_list
+from engine.reading import follow_reading
 from engine.results import Result
 from engine.splits import SPLITS, datasets_of
 from engine.tiles import Tiles
@@ -251,6 +252,27 @@ class Task(ABC):
         seen: list[Any] = []
         for split in splits:
             follow(self.findings(cfg, split, seen=seen))
+
+    def settle_training(self, cfg: Any, earlier: Mapping[str, Any] | None) -> None:  # noqa: B027  few tasks settle more
+        """Before a training is built: writes what follows from the training data into the config, in place.
+
+        Args:
+            cfg: the completed config.
+            earlier: the config of the run that is resumed, whose values stay; None for a new run.
+
+        Raises:
+            UserError: the data do not tell.
+        """
+
+    def follow_checkpoint(self, cfg: Any, own: Mapping[str, Any] | None, source: str) -> None:
+        """Gives a config what belongs to a checkpoint's weights, in place, and says so.
+
+        Args:
+            cfg: the completed config.
+            own: the result of ``read_own_meta`` for the checkpoint. None, as for others' files, changes nothing.
+            source: the checkpoint's name in notes.
+        """
+        follow_reading(cfg, own, self.scope_of(cfg), source)
 
     def loss_places(self, cfg: Any, name: str) -> Iterable[tuple[str, Any, str]]:
         """Where the option ``loss`` writes: the name of each place, the config that owns the loss, and its key there.

@@ -16,6 +16,7 @@ OPTIONS = {
     "oversample_thr": TASKS,  # engine.repeated
     "batch_size": TASKS,  # engine.auto_batch, as the one below
     "memory_budget": TASKS,
+    "fit_anchors": ("detection",),  # detection.anchors
     "copy_paste": ("detection",),  # detection.training_data, as the two below
     "max_objects": ("detection",),
     "background": ("detection",),
