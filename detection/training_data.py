@@ -61,7 +61,7 @@ def use_data_options(cfg: Any) -> None:
     """
     loader = cfg.get("train_dataloader")
     check_number("max_objects", cfg.get("max_objects"), int, "integers from 1 up, and False")
-    if cfg.get("copy_paste") not in (None, True, False):
+    if not isinstance(cfg.get("copy_paste", None), bool | None):
         raise UserError(f"copy_paste={cfg.copy_paste!r}; allowed: True, False")
     if cfg.get("background") not in (None, "keep", "drop"):
         raise UserError(f"background={cfg.background!r}; allowed: keep, drop")

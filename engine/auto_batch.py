@@ -19,7 +19,6 @@ from mmengine.dist import all_reduce, get_dist_info
 from backbones.errors import UserError, shown
 from engine.console import say_note
 from engine.memory import resident
-from engine.processes import init_processes
 
 AUTO = "auto"
 SHARE = 0.9  # of the free memory that a training may take
@@ -65,14 +64,14 @@ def bytes_of(budget: Any) -> int:
     return int(float(found[1]) * unit)
 
 
-def settle_batch_size(cfg: Config, launcher: str, device: str, earlier: Any = None) -> None:
+def settle_batch_size(cfg: Config, device: str, earlier: Any = None) -> None:
     """Before a training: finds the number for ``"auto"``, writes it into the config, and says what was tried.
 
     All processes of a training take the number of the one that has the least memory.
 
     Args:
         cfg: the completed config, changed in place.
-        launcher, device: as for ``engine.run.build_training``.
+        device: ``"cpu"`` or ``"cuda"``.
         earlier: the config of the run that is resumed, whose number stays.
 
     Raises:
@@ -85,7 +84,6 @@ def settle_batch_size(cfg: Config, launcher: str, device: str, earlier: Any = No
     if isinstance(number, int):
         say_note(f"batch_size auto: {number}, as in the run that is resumed")
     else:
-        init_processes(launcher, device)
         number, told = largest_that_fits(cfg, device)
         least = torch.tensor(number, device=device if get_dist_info()[1] > 1 else "cpu")
         all_reduce(least, "min")
@@ -143,6 +141,7 @@ def extrapolated(tried: dict[int, int], size: int) -> float:
 
 
 def gib(*sizes: float) -> str:
+    """Sizes as ``5.7 of 5.0 GiB``; below 1 GiB with two digits."""
     return " of ".join(f"{size / GIB:.2g}" if size < GIB else f"{size / GIB:.1f}" for size in sizes) + " GiB"
 
 
@@ -178,7 +177,7 @@ def dry_runs(cfg: Config, device: str) -> Iterator[Any]:
         env=variables | {"PYTHONPATH": paths},
         start_new_session=True,  # Ctrl-C is for this process, which ends the other one
     )
-    gpu = torch.cuda.current_device() if device == "cuda" else None
+    gpu = int(os.environ.get("LOCAL_RANK", 0)) if get_dist_info()[1] > 1 else 0  # asking CUDA would take memory there
     request = dict(config=cfg.to_dict(), filename=cfg.filename, device=device, gpu=gpu, threads=torch.get_num_threads())
 
     def ask(size: int | None) -> dict[str, Any]:

@@ -82,6 +82,8 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
     options = dict(cfg_options) if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
     if options.get("batch_size", AUTO) != AUTO:
         options["train_dataloader.batch_size"] = options.pop("batch_size")
+    if "train_dataloader.batch_size" in flat(options) and cfg.get("batch_size") == AUTO:
+        cfg.batch_size = None  # the number that is typed counts
     arch = arch_of(cfg)
     apply_options(cfg, options, path)
     changed = arch_of(cfg) != arch

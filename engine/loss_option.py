@@ -25,7 +25,7 @@ def use_loss(cfg: Any) -> None:
     task = task_for(cfg)
     if not isinstance(name, str) or name not in task.losses:
         raise UserError(f"loss={shown(name)}; allowed: {', '.join(task.losses)}")
-    replaced = dict(line.split(" ", 1) for line in cfg.get(RECORD) or ())
+    replaced = dict(line.split(" ", 1) for line in lines_of(cfg))
     for place, owner, key in task.loss_places(cfg, name):
         old, new = owner.get(key), task.losses[name]
         if types_of(old) == types_of(new):
@@ -52,7 +52,13 @@ def taking_over(old: Any, new: tuple[dict[str, Any], ...]) -> Any:
 def tell_loss(cfg: Any) -> None:
     """Says at the start of a training which losses the option has replaced."""
     if cfg.get("loss") is not None:
-        say_note(f"loss: {', '.join(cfg.get(RECORD) or ()) or f'the config has {cfg.loss} already'}")
+        say_note(f"loss: {', '.join(lines_of(cfg)) or f'the config has {cfg.loss} already'}")
+
+
+def lines_of(cfg: Any) -> list[str]:
+    """The lines of the record, each the place and what changed there. What is no such line is left out."""
+    given = cfg.get(RECORD)
+    return [line for line in given if isinstance(line, str) and " " in line] if isinstance(given, list | tuple) else []
 
 
 def listed(losses: Any) -> list[Any]:

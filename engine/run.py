@@ -78,11 +78,12 @@ def build_training(
             follow_schedule(cfg, keep_schedule)
             follow_checkpoint_of(cfg, cfg.load_from)
         check_data(cfg, ("train", "val"))
+        init_processes(launcher, device)  # the notes below are those of the first process
         tell_loss(cfg)
         settle_class_weights(cfg)
         before = config_before(cfg)
         task_for(cfg).settle_training(cfg, before)
-        settle_batch_size(cfg, launcher, device, before)
+        settle_batch_size(cfg, device, before)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)

@@ -12,6 +12,7 @@ from paper_run import RECIPE, options_for, write_images
 from backbones import UserError
 from engine import auto_batch
 from engine.auto_batch import GIB, available, bytes_of, dry_runs, extrapolated, largest_that_fits, settle_batch_size
+from engine.complete import complete
 from engine.config import load_config
 from engine.run import build_training
 
@@ -59,7 +60,7 @@ def test_the_training_is_that_of_the_number_typed(images, tmp_path, capsys):
     cfg.resume = True
     from engine.resumed import config_before
 
-    settle_batch_size(cfg, "none", "cpu", config_before(cfg))
+    settle_batch_size(cfg, "cpu", config_before(cfg))
     assert cfg.train_dataloader.batch_size == cfg.batch_size == 8
     assert "batch_size auto: 8, as in the run that is resumed" in capsys.readouterr().err
 
@@ -140,7 +141,7 @@ def test_memory_is_counted_in_bytes():
 
 @pytest.mark.parametrize("value", [0, -1, True, math.nan, 2.5, "most", [8], None])
 def test_other_values_are_refused(value, images):
-    with pytest.raises(UserError, match=r"train_dataloader.batch_size is .*; allowed: integers from 1 up"):
+    with pytest.raises(UserError, match=r"train_dataloader.batch_size is .*; allowed: integers from 1 up, auto"):
         config(images, batch_size=value)
 
 
@@ -157,3 +158,13 @@ def test_both_ways_to_say_it(images):
     assert not config(images, **{"batch_size": "auto", "auto_scale_lr.enable": False}).auto_scale_lr.enable
     assert load_config(RETINANET, {"batch_size": "auto"}).auto_scale_lr.enable
     assert load_config(RETINANET, {"batch_size": 3}).train_dataloader.batch_size == 3
+
+
+def test_a_number_that_is_typed_counts(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(f'_base_ = "{RETINANET}"\nbatch_size = "auto"\n')
+    assert load_config(path).train_dataloader.batch_size == "auto"
+    for name in ("batch_size", "train_dataloader.batch_size"):
+        cfg = load_config(path, {name: 3})
+        complete(cfg)
+        assert cfg.train_dataloader.batch_size == 3
