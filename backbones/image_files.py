@@ -1,6 +1,8 @@
 """Finding image files in folders, and names for what is made of them."""
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from backbones.errors import UserError, shorten
@@ -80,13 +82,23 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("@eaDir", "__MACOSX")
 
 
-def output_stems(paths: list[Path]) -> list[str]:
+def output_stems(paths: Sequence[Path], used: Iterable[str] = ()) -> list[str]:
     """A different file name without suffix for each input.
 
     Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind.
+
+    Args:
+        paths: the inputs.
+        used: names that are given to none of them.
     """
-    stems = [path.stem for path in paths]
-    stems = [
-        f"{p.parent.name}_{s}" if stems.count(s) > 1 and p.parent.name else s for p, s in zip(paths, stems, strict=True)
-    ]
-    return [f"{s}_{stems[:i].count(s) + 1}" if s in stems[:i] else s for i, s in enumerate(stems)]
+    counts = Counter(path.stem for path in paths)
+    seen, numbers, found = set(used), {}, []
+    for path in paths:
+        name = stem = f"{path.parent.name}_{path.stem}" if counts[path.stem] > 1 and path.parent.name else path.stem
+        number = numbers.get(stem, 2)
+        while name in seen:
+            name, number = f"{stem}_{number}", number + 1
+        numbers[stem] = number
+        seen.add(name)
+        found.append(name)
+    return found

@@ -19,7 +19,7 @@ from classification.real_labels import use_real_labels
 from classification.report import use_report
 from classification.test_sets import metrics_of, use_images
 from classification.training_checks import check_pairs, check_start
-from classification.tta import number_of_views, use_views
+from classification.tta import FiveCrops, number_of_views, use_views, with_five_crops
 from engine.draw import draw_scores, side_by_side
 from engine.extremes import show_images_in
 from engine.normalisation import statistics_of
@@ -53,8 +53,11 @@ class Classification(Task):
 
     def preprocessing(self, cfg):
         dataset = cfg.test_dataloader.dataset
+        in_crops = dataset.type == FiveCrops.__name__
+        dataset = dataset.dataset if in_crops else dataset
         reading = reading_of(dataset.get("reading"))
         transform = build_transform(dataset.transform, reading.channels)
+        transform = with_five_crops(transform) if in_crops else transform
 
         def run(image):
             name = "image" if isinstance(image, np.ndarray) else str(image)
@@ -96,7 +99,9 @@ class Classification(Task):
 
     def use_test_options(self, cfg, names, report=None, results=None, images=None, real_labels=None):
         if results:
-            raise UserError("--results is for detection and segmentation; tools/predict.py --csv lists classifications")
+            raise UserError(
+                "--results is for detection and segmentation; tools/predict.py --format csv lists classifications"
+            )
         if report:
             use_report(cfg, report, names)
             show_images_in(cfg, self.images_hook, report)

@@ -63,13 +63,7 @@ class FiveCrops(Dataset):
 
     def __init__(self, dataset: dict[str, Any]):
         self.images = DATASETS.build(dataset)
-        transform = getattr(self.images, "transform", None)
-        steps = list(transform.transforms) if isinstance(transform, Compose) else []
-        place = next((i for i, step in enumerate(steps) if isinstance(step, CenterCrop)), None)
-        if place is None:
-            raise UserError("--tta five and ten need a transform with a central crop; allowed here: --tta flip")
-        crops = [FiveCrop(steps[place].size), Stacked(Compose(steps[place + 1 :]))]
-        self.images.transform = Compose([*steps[:place], *crops])
+        self.images.transform = with_five_crops(getattr(self.images, "transform", None))
 
     @property
     def metainfo(self) -> dict[str, Any]:
@@ -84,6 +78,15 @@ class FiveCrops(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.images[index]
+
+
+def with_five_crops(transform: Any) -> Compose:
+    """A test transform that gives five crops in place of the central one. UserError if it has no central crop."""
+    steps = list(transform.transforms) if isinstance(transform, Compose) else []
+    place = next((i for i, step in enumerate(steps) if isinstance(step, CenterCrop)), None)
+    if place is None:
+        raise UserError("--tta five and ten need a transform with a central crop; allowed here: --tta flip")
+    return Compose([*steps[:place], FiveCrop(steps[place].size), Stacked(Compose(steps[place + 1 :]))])
 
 
 class Stacked:

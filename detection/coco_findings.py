@@ -14,7 +14,7 @@ from detection.object_findings import object_findings
 from engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught, found_in
 from engine.inside import check_inside
 from engine.reading import reading_of_dataset
-from engine.splits import under_root
+from engine.splits import datasets_of, under_root
 
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
 UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
@@ -200,21 +200,43 @@ def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
         )
 
 
-def scored_mask_findings(cfg: Any, split: str) -> Iterator[Finding]:
-    """Whether the masks are there that a split's metric scores at its end, in all annotations of its file."""
+def scored_findings(cfg: Any, split: str) -> Iterator[Finding]:
+    """Whether the file that a split's metric reads is of the split's images, and has the masks that are scored."""
     evaluators = cfg.get(f"{split}_evaluator") or []
     for metric in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
-        kinds = metric.get("metric", "bbox")
-        kinds = kinds if isinstance(kinds, list | tuple) else [kinds]
-        scores_masks = any(kind in ("segm", "boundary") for kind in kinds)
-        if str(metric.get("type")).endswith("CocoMetric") and scores_masks and metric.get("ann_file"):
-            coco = read_annotations(Path(metric.ann_file))
-            yield from bad_masks(coco, Path(metric.ann_file))
-            if coco.without_mask:
-                yield Finding(
-                    "mask-absent",
-                    UNUSABLE,
-                    f"{metric.ann_file}: {coco.without_mask} annotations have no segmentation, and {split}_evaluator "
-                    f"scores masks; allowed: {split}_evaluator.metric=bbox, or segmentations",
-                    count=coco.without_mask,
-                )
+        if not str(metric.get("type")).endswith("CocoMetric") or not metric.get("ann_file"):
+            continue
+        path, kinds = Path(metric.ann_file), metric.get("metric", "bbox")
+        yield from other_images(cfg, split, path)
+        if {"segm", "boundary"} & set(kinds if isinstance(kinds, list | tuple) else [kinds]):
+            yield from scored_masks(path, split)
+
+
+def other_images(cfg: Any, split: str, path: Path) -> Iterator[Finding]:
+    """Whether a metric reads the annotations of the split's images. Configs of mmdet name the file in two places."""
+    files = [under_root(dataset, dataset.ann_file) for dataset in datasets_of(cfg, split) if dataset.get("ann_file")]
+    if len(files) != 1 or path.resolve() == files[0].resolve():
+        return
+    known, names = set(read_annotations(path).file_names), read_annotations(files[0]).file_names
+    absent = [name for name in names if name not in known]
+    cure = f"leave {split}_evaluator.ann_file out"
+    where = f"{split}_evaluator.ann_file is {path}"
+    if absent:
+        text = f"{where}, which does not name {shorten(absent)} of the data set's {files[0]}; {cure}"
+        yield Finding("scored-images", UNUSABLE, text, count=len(absent))
+    else:
+        yield Finding("scored-images", WARNING, f"{where}, and the data set reads {files[0]}", cure=cure)
+
+
+def scored_masks(path: Path, split: str) -> Iterator[Finding]:
+    """Whether all annotations of a metric's file have masks."""
+    coco = read_annotations(path)
+    yield from bad_masks(coco, path)
+    if coco.without_mask:
+        yield Finding(
+            "mask-absent",
+            UNUSABLE,
+            f"{path}: {coco.without_mask} annotations have no segmentation, and {split}_evaluator scores masks; "
+            f"allowed: {split}_evaluator.metric=bbox, or segmentations",
+            count=coco.without_mask,
+        )

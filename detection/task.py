@@ -11,7 +11,7 @@ from PIL import Image
 from backbones.errors import UserError
 from detection.anchors import fit_anchors, take_anchors
 from detection.coco import COCO_CLASSES
-from detection.coco_findings import scored_mask_findings
+from detection.coco_findings import scored_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
@@ -75,7 +75,7 @@ class Detection(Task):
     def findings(self, cfg, split, thorough=False, decode=False, seen=None):
         yield from super().findings(cfg, split, thorough, decode, seen)
         yield from own_findings(cfg, split)
-        yield from scored_mask_findings(cfg, split)
+        yield from scored_findings(cfg, split)
 
     def check_training(self, cfg, model, loader):
         tell_data_options(cfg, loader)

@@ -1,6 +1,5 @@
 """Checkpoints of a run: their content and its types, loading their weights, and removing old ones."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -166,23 +165,6 @@ def widened_state(state: dict[str, Any], target: dict[str, Tensor], source: str)
             wide[name] = widened(stored, ours.shape[1])
             say_note(f"{source}: {name}, {rule_in_words(ours.shape[1])}")
     return wide
-
-
-def other_classes(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:
-    """How the classes of a checkpoint differ from as many of the data, for tasks that load the head all the same.
-
-    Args:
-        theirs: class names of the checkpoint, in the order of the outputs; None if it does not tell.
-        ours: class names of the data; None if they have none.
-
-    Returns:
-        One clause, such as ``"its class 0 is 'cat', and the data's is 'dog'"``; "" for the same classes, for another
-        number of them, and where one side has no names.
-    """
-    if theirs is None or ours is None or len(theirs) != len(ours):
-        return ""
-    pairs = enumerate(zip(map(str, theirs), map(str, ours), strict=True))
-    return next((f"its class {i} is {a!r}, and the data's is {b!r}" for i, (a, b) in pairs if a != b), "")
 
 
 def load_published(model: nn.Module) -> None:

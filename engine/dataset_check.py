@@ -53,8 +53,22 @@ def check_dataset(cfg: Any, task: Task, decode: bool = False) -> Checked:
     known = {(one.id, one.split) for one in found}
     found += [one for one in class_findings(cfg, task, sound, decode) if (one.id, one.split) not in known]
     images = images_of(cfg, splits, task.scope_of(cfg))
+    if any(one.id == "validation-absent" for one in found):  # validating on the training images is found already
+        images = {"train": images.get("train", [])}
     found += file_findings(images, decode, chosen_reading(cfg))
     return Checked(ordered(found), {split: len(paths) for split, paths in images.items()})
+
+
+def flawed_entries(flaws: Sequence[str]) -> Finding:
+    """The finding of entries that no reader of annotations takes. The other checks need these mended first."""
+    (found,) = found_in(
+        "annotation-form",
+        UNUSABLE,
+        "{count} entries cannot be read",
+        flaws,
+        "mend them; the other checks come after that",
+    )
+    return found
 
 
 def present(cfg: Any) -> list[str]:

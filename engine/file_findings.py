@@ -16,6 +16,7 @@ from backbones.files import sha256_of
 from backbones.image_files import is_hidden
 from backbones.images import SUFFIXES, read_image
 from backbones.reading import READING, Reading
+from engine.deep_images import dark_images
 from engine.findings import NOTE, UNUSABLE, WARNING, Finding, Place, found_in
 
 HEAD = 1 << 16  # bytes at the beginning of a file, which are compared before whole files are
@@ -37,6 +38,7 @@ def file_findings(
     everything = dict.fromkeys(path for paths in images.values() for path in paths)
     yield from other_files(everything)
     yield from shared(images)
+    yield from dark_images(list(everything), reading)
     if decode:
         hashes, errors = looked_at(list(everything), reading)
         for split, paths in images.items():

@@ -19,21 +19,23 @@ def batches_of(
 
     Args:
         images: one after the other. With workers a list.
-        prepare: gives the sample of an image, whose ``inputs`` are the tensor, or the image's error.
+        prepare: gives the sample of an image, whose ``inputs`` are the tensor, or a list of its views' tensors; or the
+            image's error.
         batch_size: images in a batch, 1 or more. Batches of the last images of a size may have fewer.
         num_workers: processes that read and prepare images, 0 or more. 0 uses this process.
 
     Raises:
         UserError: ``num_workers`` is no integer from 0 up.
     """
-    waiting: dict[tuple[int, ...], tuple[list[int], list[dict[str, Any]]]] = {}
+    waiting: dict[tuple[tuple[int, ...], ...], tuple[list[int], list[dict[str, Any]]]] = {}
     check_int("num_workers", num_workers, 0, None)
     prepared = DataLoader(Samples(prepare, images), None, num_workers=num_workers) if num_workers else None
     for number, sample in enumerate(prepared or map(prepare, images)):
         if isinstance(sample, UserError):
             yield [number], sample
             continue
-        size = tuple(sample["inputs"].shape)
+        views = sample["inputs"]
+        size = tuple(tuple(view.shape) for view in (views if isinstance(views, list) else [views]))
         numbers, samples = waiting.setdefault(size, ([], []))
         numbers.append(number)
         samples.append(sample)

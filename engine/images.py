@@ -1,6 +1,6 @@
 """Images for the dense tasks: mm's loading step with our reader, and mm's test pipelines for one image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def through_pipeline(steps: list[dict[str, Any]]) -> Callable[[str | Path | np.n
     """
     loading = [step for step in steps if kind_of(step).startswith("LoadImage")]
     load = Compose(loading)
-    rest = Compose([step for step in steps if not kind_of(step).startswith("Load")])
+    rest = Compose(without_loading(steps))
     to_float32 = any(step.get("to_float32") for step in loading)
 
     def run(image: str | Path | np.ndarray) -> dict[str, Any]:
@@ -126,6 +126,19 @@ def through_pipeline(steps: list[dict[str, Any]]) -> Callable[[str | Path | np.n
         return rest({"img_path": name, "img_id": 0, "height": height, "width": width, "seg_fields": [], **data})
 
     return run
+
+
+def without_loading(steps: Sequence[Any]) -> list[Any]:
+    """The steps of a pipeline that load nothing, also in the views of test-time augmentation."""
+    kept = []
+    for step in steps:
+        if isinstance(step, dict) and kind_of(step).startswith("Load"):
+            continue
+        if isinstance(step, dict) and step.get("transforms") is not None:
+            choices = [without_loading(one) if isinstance(one, list | tuple) else one for one in step["transforms"]]
+            step = {**step, "transforms": [one for one in choices if one != []]}
+        kept.append(step)
+    return kept
 
 
 def from_bgr(inputs: torch.Tensor) -> Image.Image:

@@ -20,7 +20,8 @@ DATASET = ("classes", "metainfo")  # kept of the data set, beside its type and p
 def config_from(content: Any, source: str | Path) -> Config:
     """The part of a run's completed config that predicting needs.
 
-    These are the model, the test preprocessing, the rule by which images are read, and the classes.
+    These are the model, the test preprocessing, test-time augmentation, the rule by which images are read, and the
+    classes.
 
     Everything else is left out, e.g. training, hooks, evaluators.
 
@@ -49,6 +50,9 @@ def config_from(content: Any, source: str | Path) -> Config:
             cfg.data_preprocessor = only_registered(part(content, "data_preprocessor"), "data_preprocessor")
         if content.get("reading") is not None:
             cfg.reading = only_registered(part(content, "reading"), "reading")
+        for name in ("tta_model", "tta_pipeline"):
+            if content.get(name):
+                cfg[name] = only_registered(content[name], name)
         cfg.test_dataloader = testing_of(part(content, "test_dataloader"))
     return cfg
 

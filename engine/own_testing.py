@@ -78,7 +78,7 @@ def own_testing_config(checkpoint: str | Path, options: dict[str, Any]) -> tuple
 
 
 def testing_parts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a config that testing needs beside the model: its data and their format, metrics, augmentation.
+    """The parts of a config that testing needs beside the model: its data, their format, and its metrics.
 
     Raises:
         UserError: a part is missing, of another kind, or of a type that is not registered.
@@ -103,9 +103,6 @@ def testing_parts(config: Mapping[str, Any]) -> dict[str, Any]:
         value = config.get(name)
         if value is not None and name != "data_cache":  # a file is written there
             parts[name] = paths_of(value, name) if isinstance(value, str | Mapping) else only_registered(value, name)
-    for name in ("tta_model", "tta_pipeline"):
-        if config.get(name):
-            parts[name] = only_registered(config[name], name)
     return parts
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.checks import check_int
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from backbones.features import ImageLike
 from backbones.images import read_image
 from backbones.pixels import picture
@@ -33,6 +33,7 @@ from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
 from engine.tiles import tiles_of
+from engine.wrappers import unwrap
 
 
 class Predictor:
@@ -60,6 +61,9 @@ class Predictor:
             detector gets tiles of the image, ``batch_size`` at a time. A segmenter gets tiles of the resized image, in
             mmseg's mode "slide". None takes whole images.
         tile_overlap: the share of a tile that its neighbour also shows, from 0 to less than 1; 0.25 by default.
+        tta: predict with test-time augmentation: a detector or segmenter as its config's ``tta_model`` and
+            ``tta_pipeline`` say; a classifier by the mean over an image and its mirror image, or over the views that
+            ``"flip"``, ``"five"`` or ``"ten"`` name.
 
     Attributes:
         task: the config's task, an ``engine.task.Task``.
@@ -85,9 +89,13 @@ class Predictor:
         batch_size: int = 1,
         tile: int | None = None,
         tile_overlap: float | None = None,
+        tta: bool | str = False,
     ):
         self.batch_size = check_int("batch_size", batch_size, 1, None)
         self.tiles = None if tile is None and tile_overlap is None else tiles_of(tile, tile_overlap)
+        if not isinstance(tta, bool | str) or tta == "":
+            raise UserError(f"tta is {shown(tta)}; allowed: False, True, or a word for the views of a classifier")
+        self.tta = tta
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
@@ -106,7 +114,7 @@ class Predictor:
         with config_mistakes(self.cfg):
             self.build(names)
         settle_structure(self.model, None, exact=True)
-        load_published(self.model)
+        load_published(unwrap(self.model))
 
     def open_checkpoint(self, given: Any, checkpoint: str | Path | None, options: dict[str, Any]) -> None:
         """Builds the model of a config, and loads the checkpoint; arguments and errors as for the class."""
@@ -140,12 +148,14 @@ class Predictor:
             set_num_classes(self.cfg.model, len(names))
         self.names = [self.task.shown_name(str(name)) for name in names or self.task.class_names(self.cfg)]
         self.palette = self.task.palette(self.cfg, len(self.names))
+        use_reading(self.cfg, self.task.scope_of(self.cfg))
+        self.reading = reading_of_dataset(self.cfg.test_dataloader.dataset)
+        if self.tta:
+            self.task.use_tta(self.cfg, None if self.tta is True else self.tta)
         if self.tiles is not None:
             if self.cfg.get("test_dataloader"):
                 self.cfg.test_dataloader.batch_size = self.batch_size
             self.task.use_tiles(self.cfg, self.tiles)
-        use_reading(self.cfg, self.task.scope_of(self.cfg))
-        self.reading = reading_of_dataset(self.cfg.test_dataloader.dataset)
         self.model = self.task.build_model(self.cfg)
         with self.task.scoped(self.cfg):
             self.prepare = self.task.preprocessing(self.cfg)
@@ -246,6 +256,7 @@ class Predictor:
 def described(sample: dict[str, Any]) -> str:
     """The name and size of the image that a sample was made from, as far as the sample tells."""
     truth = sample.get("data_samples")
+    truth = truth[0] if isinstance(truth, list) else truth  # of the views of one image
     name, size = getattr(truth, "img_path", None) or "image", getattr(truth, "ori_shape", None)
     return f"{name} is {size[1]}x{size[0]} pixels" if size else name
 

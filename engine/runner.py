@@ -23,7 +23,6 @@ from engine.checkpoints import (
     load_published,
     load_state,
     meta_of_run,
-    other_classes,
     plain_records,
     records_of,
     state_of,
@@ -37,6 +36,7 @@ from engine.fingerprint import Fingerprint
 from engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from engine.log_file import prints_to_log, spare
 from engine.normalisation import follow_statistics
+from engine.other_classes import tell_other_classes
 from engine.processes import is_another_gone, pick_device
 from engine.saving import Writer, copied, finish_saving, later
 from engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
@@ -197,12 +197,10 @@ class SafeRunner(Runner):
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
         if left_out:
             say_note(f"{filename} does not fit the model everywhere: {left_out}")
-        if not hasattr(unwrap(self.model), "class_names"):  # a classifier refuses other classes itself
-            apart = other_classes(names_of(content, own or {}, filename), self.classes_of_data())
-            if apart:
-                say_note(
-                    f"{filename} is of other classes: {apart}; its head is kept, and stands for the data's classes"
-                )
+        is_test = self.cfg.get("train_dataloader") is None
+        if is_test or not hasattr(unwrap(self.model), "class_names"):  # a classifier that trains refuses others itself
+            classes = names_of(content, own or {}, filename)
+            tell_other_classes(self.cfg, classes, self.classes_of_data(), filename, self.is_exact)
         if self.is_exact:
             follow_statistics(self.model, self.cfg, own, filename)
         self.loaded = True

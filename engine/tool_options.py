@@ -7,6 +7,8 @@ from typing import Any
 
 from engine.cli import SAFE
 
+VIEWS = ("flip", "five", "ten")  # of a classifier with --tta
+
 
 class SafeAction(argparse.Action):
     """``--safe``. The processes that a tool starts follow it, too."""
@@ -65,6 +67,20 @@ def add_track_option(parser: argparse.ArgumentParser) -> None:
 def track_options(args: argparse.Namespace) -> list[str]:
     """``--track`` in the form of ``--cfg-options``."""
     return [f"track=[{','.join(args.track)}]"] if args.track else []
+
+
+def add_tta_option(parser: argparse.ArgumentParser) -> None:
+    """``--tta``, for every tool that predicts: False, True, or a word that a task has for its views."""
+    parser.add_argument(
+        "--tta",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=VIEWS,
+        help="test-time augmentation. Detection and segmentation: the config's tta_model and tta_pipeline, without a "
+        "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
+        "corners and centre (five), or over both (ten)",
+    )
 
 
 def add_tile_options(parser: argparse.ArgumentParser) -> None:

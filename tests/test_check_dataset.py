@@ -272,3 +272,30 @@ def test_the_page_about_own_data_is_the_generated_one(request):
     import own_data_page
 
     assert (request.config.rootpath / "docs/own_data.md").read_text() == own_data_page.page()
+
+
+@pytest.mark.parametrize(
+    ("factor", "reading", "words"),
+    [
+        (16, {}, "no value above 4,080 of 65,535"),
+        (257, {}, None),
+        (16, {"reading.value_range": [0, 4095]}, None),
+    ],
+)
+def test_images_of_16_bits_that_are_read_black(factor, reading, words, tmp_path):
+    """The largest value counts, not whether a picture is dark in its own range."""
+    from own_data_cases import yolo
+
+    yolo(tmp_path / "d")
+    for path in (tmp_path / "d/images").rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * factor
+        grey[0, 0] = 255 * factor
+        Image.fromarray(grey).save(path)
+    cfg = load_config(
+        "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py",
+        {"data_root": str(tmp_path / "d"), "data_format": "auto", "data_cache": str(tmp_path / "cache"), **reading},
+    )
+    found = [one for one in check_dataset(cfg, task_for(cfg)).findings if one.id == "image-dark"]
+    assert bool(found) == bool(words)
+    if words:
+        assert words in found[0].message and "reading.value_range=[0,4095]" in found[0].cure and found[0].count == 6

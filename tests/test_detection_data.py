@@ -356,6 +356,30 @@ def test_masks_that_a_metric_scores_are_looked_for_before_the_run(coco):
         TASK.check_data(load_config(CONFIG, options | {"test_evaluator.metric": ["boundary"]}))
 
 
+def test_a_metric_that_reads_another_file_is_named(coco, capsys):
+    """w17: a config of mmdet names the annotation file twice, and one of the two is forgotten."""
+    from detection import TASK
+
+    other = coco / "annotations/old.json"
+    shutil.copy(coco / "annotations/instances_train2017.json", other)
+    options = {"val_evaluator.ann_file": str(other)}
+    TASK.check_data(load_config(CONFIG, {"data_root": str(coco), **options}))
+    assert f"val_evaluator.ann_file is {other}, and the data set reads " in capsys.readouterr().err
+    content = json.loads(other.read_text())
+    content["images"][0]["file_name"] = "else.png"
+    other.write_text(json.dumps(content))
+    message = error_of(coco, **options)
+    assert "old.json, which does not name 0000.png of the data set's" in message
+    assert "leave val_evaluator.ann_file out" in message
+
+
+@pytest.mark.parametrize("indices", [1, [1], [0, 1]])
+def test_chosen_images_alone_are_scored(indices, coco):
+    """w17: the truth of the images that a data set leaves out does not count as missed."""
+    cfg = load_config(BOXES_ONLY, {"data_root": str(coco), "val_dataloader.dataset.indices": indices})
+    assert score_of_the_truth(cfg) == pytest.approx(1)
+
+
 def test_testing_looks_at_the_test_data_only(coco):
     from detection import TASK
 

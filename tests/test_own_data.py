@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from backbones import UserError
 from backbones.images import ORIENTATION
-from engine.own_data import prepare
+from engine.own_data import FlawedData, prepare
 from engine.own_data.content import line_of
 
 
@@ -588,6 +588,36 @@ def test_flawed_csv_lines_are_named(line, words, tmp_path):
     root = own_files.boxes_csv(tmp_path / "data")
     text(root / "train.csv", "filename,width,height,class,xmin,ymin,xmax,ymax", line)
     assert words in error_of(root)
+
+
+# Several flaws at once
+
+FLAWS = {  # format -> (a file, a text in it, what replaces it): each makes one entry unreadable
+    "coco": ("annotations/instances_{}.json", '"image_id": 2', '"image_id": 9'),
+    "yolo": ("labels/{}/b.txt", "1 0.5", "7 0.5"),
+    "voc": ("Annotations/{}.xml", "<xmin>", "<xmin>x"),
+    "labelme": ("{}/b.json", '"dog"', "null"),
+    "cvat": ("{}/annotations.xml", "20,10;10,10", "20"),
+    "boxes_csv": ("{}.csv", "dog,10", "dog,ten"),
+}
+
+
+@pytest.mark.parametrize("data_format", FLAWS)
+def test_every_flawed_entry_is_counted(data_format, tmp_path):
+    """A reader goes on after an entry that it cannot read, so that the check of the data names all of them."""
+    root = own_files.WRITERS[data_format](tmp_path / "data")
+    file, old, new = FLAWS[data_format]
+    changed = 0
+    for split in ("a", "b") if data_format == "voc" else ("train", "val"):
+        path = root / file.format(split)
+        content = path.read_text()
+        changed += content.count(old) == 1
+        path.write_text(content.replace(old, new))
+    assert changed == 2
+    with pytest.raises(FlawedData, match=r"2 entries are flawed, and tools/check_dataset\.py counts them") as caught:
+        prepare(root, cache=tmp_path / "cache")
+    assert len(caught.value.flaws) == 2 and all(str(root) in flaw for flaw in caught.value.flaws)
+    assert str(caught.value).startswith(caught.value.flaws[0])
 
 
 # Formats, splits and the cache

@@ -4,6 +4,7 @@ Bad images are named and skipped. No file of the user is overwritten.
 """
 
 import csv
+import itertools
 import json
 import sys
 
@@ -177,14 +178,15 @@ def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, caps
     (photos / "cut.png").write_bytes((photos / "large.png").read_bytes()[:400])
     for i in range(3):
         Image.effect_noise((50, 60), 80).convert("RGB").save(photos / f"noise{i}.png")
-    table = tmp_path / "tables/found.csv"
-    args = (checkpoints / "classification.pth", photos, "--csv", table, "--batch-size", 2, "--workers", workers)
+    table = tmp_path / "tables/predictions.csv"
+    args = (checkpoints / "classification.pth", photos, "--format", "csv", "--out", tmp_path / "tables")
+    args += ("--batch-size", 2, "--workers", workers)
     assert exit_status(monkeypatch, *args, "--device", "cpu") == 1
     printed = capsys.readouterr()
     assert "5 of 6 images" in printed.out and printed.err.splitlines()[-1].startswith("skipped: ")
     assert printed.err.count("cut.png") == 2
     with table.open() as file:
-        rows = list(csv.DictReader(file))
+        rows = sorted(csv.DictReader(file), key=lambda row: row["image"])
     names = ["large.png", "noise0.png", "noise1.png", "noise2.png", "small.png"]
     assert [row["image"] for row in rows] == [str(photos / name) for name in names]
     predict(monkeypatch, "classification", checkpoints, [photos / name for name in names], tmp_path / "out")
@@ -196,23 +198,87 @@ def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, caps
     assert not (tmp_path / "tables/large.png").exists()
 
 
+@pytest.mark.parametrize("task", CONFIGS)
+def test_all_forms_at_once(monkeypatch, checkpoints, photos, tmp_path, task):
+    from engine.predicted.formats import FORMATS
+
+    kind = task_for(load_config(CONFIGS[task])).result_type
+    words = [word for word, one in FORMATS.items() if kind in one.results]
+    out = tmp_path / "out"
+    assert predict(monkeypatch, task, checkpoints, [photos], out, "--format", *words, "--score-thr", "0.05") == 0
+    for word in words:
+        for file in FORMATS[word].files:
+            assert all((out / file.format(stem)).is_file() for stem in ("small", "large")), file
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    for line in lines:
+        single = read(out, line["file"])
+        assert single == {key: value for key, value in line.items() if key not in ("file", "modified")}
+    sizes = {line["file"]: (line["width"], line["height"]) for line in lines}
+    assert sizes == {"small": (128, 96), "large": (256, 192)}
+    if "coco" in words:
+        coco = json.loads((out / "predictions.coco.json").read_text())
+        assert [image["file_name"] for image in coco["images"]] == ["large.png", "small.png"]
+        counts = [len(line.get("boxes") or line["classes"]) for line in lines]
+        assert len(coco["annotations"]) == sum(counts) > 0
+
+
+def test_a_second_run_does_what_is_missing(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    out, run = tmp_path / "out", ("classification", checkpoints)
+    predict(monkeypatch, *run, [photos / "small.png"], out, "--format", "json", "csv")
+    before = (out / "small.json").stat().st_mtime_ns
+    assert predict(monkeypatch, *run, [photos], out, "--format", "json", "csv") == 0
+    printed = capsys.readouterr().out
+    assert "2 of 2 images" in printed and "(1 were there already)" in printed
+    assert (out / "small.json").stat().st_mtime_ns == before
+    with (out / "predictions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+    args = (checkpoints / "classification.pth", photos, "--out", out, "--tta", "--device=cpu")
+    assert exit_status(monkeypatch, *args) == 2
+    assert "has predictions with tta False, and this run has True" in capsys.readouterr().err
+    assert exit_status(monkeypatch, *args, "--overwrite") == 0
+
+
+def test_a_stopped_run_goes_on(monkeypatch, checkpoints, photos, tmp_path, capsys):
+    """Ctrl-C after one image of two leaves its files, and the same command does the other one."""
+    from engine import Predictor
+
+    each = Predictor.each
+
+    def stopped(self, images, num_workers=0):
+        yield from itertools.islice(each(self, images, num_workers), 1)
+        raise KeyboardInterrupt
+
+    args = (checkpoints / "detection.pth", photos, "--out", tmp_path / "out", "--device", "cpu")
+    with monkeypatch.context() as context:
+        context.setattr(Predictor, "each", stopped)
+        assert exit_status(context, *args) == 130
+    assert {path.stem for path in (tmp_path / "out").glob("*.json")} == {"large"}
+    capsys.readouterr()
+    assert exit_status(monkeypatch, *args) == 0 and "(1 were there already)" in capsys.readouterr().out
+    assert len((tmp_path / "out/predictions.jsonl").read_text().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("task", "options", "words"),
     [
-        ("detection", ["--csv", "t.csv"], "--csv is for classification, and this is detection"),
-        ("classification", ["--csv", "t.csv", "--out", "o"], "give one of the two"),
-        ("classification", ["--csv", "."], "is a folder; allowed: a file"),
-        ("classification", ["--csv", "t.csv", "--batch-size", "0"], "--batch-size is 0"),
-        ("classification", ["--csv", "t.csv", "--workers", "-1"], "--workers is -1"),
+        (
+            "classification",
+            ["--format", "yolo"],
+            "--format yolo is not for classification; allowed: pictures, json",
+        ),
+        ("segmentation", ["--format", "yolo"], "--format yolo is not for segmentation"),
+        ("detection", ["--format", "xml"], "unknown --format 'xml'; allowed: pictures, json, masks, csv, coco, yolo"),
+        ("classification", ["--format", "csv", "--batch-size", "0"], "--batch-size is 0"),
+        ("classification", ["--format", "csv", "--workers", "-1"], "--workers is -1"),
     ],
 )
-def test_tables_that_cannot_be_made(monkeypatch, checkpoints, photos, tmp_path, capsys, task, options, words):
+def test_forms_that_cannot_be_made(monkeypatch, checkpoints, photos, tmp_path, capsys, task, options, words):
     monkeypatch.chdir(tmp_path)
-    args = (checkpoints / f"{task}.pth", photos, *options, "--device", "cpu")
+    args = (checkpoints / f"{task}.pth", photos, "--out", tmp_path / "out", *options, "--device", "cpu")
     assert exit_status(monkeypatch, *args) == 2
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == 1
-    assert not (tmp_path / "t.csv").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("task", CONFIGS)

@@ -114,6 +114,20 @@ def assert_equal(a, b):
             assert np.array_equal(left, right), field
 
 
+def assert_near(a, b):
+    """Two results differ by rounding alone. A batch of another size adds in another order."""
+    for field in ARRAYS:
+        left, right = getattr(a, field, None), getattr(b, field, None)
+        if left is not None:
+            assert left.shape == right.shape, field
+            np.testing.assert_allclose(left.astype(float), right.astype(float), rtol=1e-4, atol=1e-3)
+
+
+def differ(a, b):
+    pairs = [(getattr(a, field, None), getattr(b, field, None)) for field in ARRAYS]
+    return any(left is not None and not np.array_equal(left, right) for left, right in pairs)
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_answers_are_those_of_testing(task, batch_size, models, tmp_path):
@@ -351,6 +365,7 @@ def test_what_is_no_checkpoint_is_named(given, models):
         *(("batch_size", value) for value in (None, "2", 1.5, True, 0)),
         *(("cfg_options", value) for value in (3, [3], {3: 4}, "a", ["a"])),
         *(("device", value) for value in (True, [], "gpu")),
+        *(("tta", value) for value in (None, 3, [], "", "twelve")),
     ],
 )
 def test_a_clumsy_argument_is_one_line(name, value, models):
@@ -412,6 +427,24 @@ def test_predictors_of_several_tasks_live_side_by_side(models, monkeypatch):
         assert isinstance(predictor(models[task][2][0]), RESULTS[task])
     assert DefaultScope.get_current_instance().scope_name == "mmengine"
     assert not said
+
+
+@pytest.mark.parametrize(
+    ("task", "views"),
+    [("classification", "flip"), ("classification", "ten"), ("detection", True), ("segmentation", True)],
+)
+def test_augmented_answers_are_those_of_testing(task, views, models, tmp_path):
+    cfg, checkpoint, images = models[task]
+    for model in ([cfg, checkpoint], [checkpoint]):
+        predictor = engine.Predictor(*model, batch_size=2, tta=views)
+        found = predictor(images)
+    augmented = copy.deepcopy(cfg)
+    predictor.task.use_tta(augmented, None if views is True else views)
+    outputs = outputs_of_testing(augmented, checkpoint, 1, tmp_path)
+    plain = engine.Predictor(cfg, checkpoint)(images)
+    for one, output in zip(found, outputs, strict=True):
+        assert_near(one, predictor.task.result(output, predictor.names))
+    assert any(differ(one, other) for one, other in zip(found, plain, strict=True))
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])

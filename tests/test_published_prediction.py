@@ -64,9 +64,9 @@ def test_the_tool_takes_what_the_library_takes(published, tmp_path, monkeypatch,
     assert status == 0, err
     written = json.loads((tmp_path / "work_dirs/predict/van_b0.in1k/photo.json").read_text())
     assert written["categories"] == [NAMES[i].split(",")[0] for i in written["labels"]]
-    status, _, err = run(predict, [*argv, "--csv", "found.csv"], monkeypatch, capsys)
+    status, _, err = run(predict, [*argv, "--format", "csv", "--out", "found"], monkeypatch, capsys)
     assert status == 0, err
-    (row,) = csv.DictReader(Path("found.csv").read_text().splitlines())
+    (row,) = csv.DictReader(Path("found/predictions.csv").read_text().splitlines())
     assert row["class"] == written["categories"][0]
 
 

@@ -29,29 +29,38 @@ CONFIGS = {
 def main() -> int:
     args = parse_args()
     start = time.monotonic()
+    from backbones.reading import READING
     from engine.config import load_config
-    from engine.dataset_check import check_dataset
+    from engine.dataset_check import check_dataset, flawed_entries
     from engine.findings import counted, described, status, table
+    from engine.own_data import FlawedData
     from engine.reading import chosen_reading
     from engine.tasks import task_for
 
     if Path(args.config).is_dir():
         args.config, args.data = config_for(Path(args.config)), args.config
         print(f"checked by {Path(args.config).name}, which trains on such data", file=sys.stderr)
-    cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
-    found, images = check_dataset(cfg, task_for(cfg), args.decode)
+    reading = READING
+    try:
+        cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
+    except FlawedData as error:
+        found, images = [flawed_entries(error.flaws)], {}
+    else:
+        found, images = check_dataset(cfg, task_for(cfg), args.decode)
+        reading = chosen_reading(cfg)
     seconds = time.monotonic() - start
     if args.pictures:
         from engine.finding_pictures import draw_findings
 
         output_folder(args.pictures, "--pictures")
-        drawn = draw_findings(found, Path(args.pictures), chosen_reading(cfg))
+        drawn = draw_findings(found, Path(args.pictures), reading)
         print(f"{drawn} pictures: {args.pictures}", file=sys.stderr)
     code = status(found, args.strict)
     if args.json:
         print(json.dumps({"config": args.config, "status": code, "findings": [*map(described, found)]}, indent=2))
         return code
-    print(", ".join(f"{split}: {number:,} images" for split, number in images.items()))
+    if images:
+        print(", ".join(f"{split}: {number:,} images" for split, number in images.items()))
     if found:
         print(table(found))
     print(f"{counted(found)} ({seconds:.1f} s{'' if args.decode else '; --decode also reads the pixels'})")

@@ -25,6 +25,7 @@ from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading
 from engine.addresses import local
 from engine.cli import Parser, output_folder, run_tool
+from engine.given import expanded
 from engine.options import parse_options
 from engine.places import place_of
 from engine.tool_options import add_download_option
@@ -35,7 +36,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def main() -> None:
     args = parse_args()
-    given = local(args.images, args.download)
+    given = local(expanded(args.images), args.download)
     list_images(given.paths, ANY_CHANNELS)  # says what is absent before weights are read
     arch, weights = arch_and_weights(args.model, args.pretrained)
     how = {"short_side": args.short_side, "which": args.which}
@@ -79,7 +80,9 @@ def parse_args() -> argparse.Namespace:
         metavar="WEIGHTS_OR_ARCH",
         help="weights, as a name of the weights table, a URL or a file; or an arch that tools/model_info.py lists",
     )
-    parser.add_argument("images", nargs="+", help="image files, or folders that are searched for images")
+    parser.add_argument(
+        "images", nargs="+", help="image files, folders that are searched for images, patterns, and lists in .txt files"
+    )
     parser.add_argument(
         "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"
     )

@@ -5,8 +5,7 @@ python tools/predict.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR]              a p
 python tools/predict.py MODEL IMAGE_OR_FOLDER ... [--out DIR]                a published detector or segmenter, by its
                                                                              config's name
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
-python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--workers 4]
-                                                                   classification: one table in place of the files
+python tools/predict.py CHECKPOINT FOLDER --format csv coco [--batch-size 64] [--workers 4]
 
     classification   <name>.png with the five best classes         <name>.json: labels, categories, scores
     detection        <name>.png with boxes and masks               <name>.json: boxes [x1, y1, x2, y2] in the image's
@@ -15,7 +14,18 @@ python tools/predict.py CHECKPOINT FOLDER --csv FILE [--batch-size 64] [--worker
     model            panoptic/<name>.png, the ids in COCO's        isthing, area
                      colours
     segmentation     <name>.png tinted by class, with a legend     <name>.json: the classes present and their share
-                     masks/<name>.png, uint8 class indices
+                     masks/<name>.png, class indices
+
+Images are also given as patterns, 'photos/**/*.jpg', as a list in a .txt file, a path in each line, and as - for a list
+on standard input. predictions.jsonl has a line for each image. A run that was stopped goes on with the same command.
+Predictions with other options, or of another checkpoint, are not written over, unless --overwrite is given.
+
+--format csv           predictions.csv
+         coco          predictions.coco.json with scores, and masks as run lengths
+         yolo          labels/<name>.txt and data.yaml: boxes, or outlines of masks
+         masks         detection: masks/<name>.png, 16 bits, the number of an object in each of its pixels
+         label-studio  predictions.label-studio.json, and .xml for its interface
+         cvat          predictions.cvat.xml, "CVAT for images 1.1"
 
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
@@ -23,73 +33,89 @@ An image that cannot be read, or has a side below 32 pixels, is named and skippe
 import engine.start  # noqa: F401
 
 import argparse
-import csv
-import json
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from backbones import UserError
 from backbones.checks import check_int
-from backbones.image_files import list_images, output_stems, without_arrays
+from backbones.image_files import list_images, without_arrays
 from backbones.reading import Reading
 from engine.addresses import local
 from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
+from engine.given import expanded
 from engine.places import place_of
-from engine.tool_options import add_config_options, add_download_option, add_tile_options, given_tiles
+from engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
+from engine.tool_options import add_config_options, add_download_option, add_tile_options, add_tta_option, given_tiles
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
-BEST = 5  # classes of an image in the table
-CSV_FORMAT = dict(newline="", encoding="utf-8", errors="surrogateescape")  # a path may be no text
+DEPENDS_ON = ("score_thr", "tile", "tile_overlap", "tta", "cfg_options")  # options that change predictions
 
 
 def main() -> int:
     args = parse_args()
     out = Path(args.out or Path("work_dirs/predict") / place_of(args.checkpoint))
-    given = local(args.images, args.download)
-    paths = list_images(given.paths, ANY_CHANNELS)
-    if args.csv:
-        refuse_to_overwrite(paths, [Path(args.csv)], "--csv")
-    else:
-        paths = without_results(paths, given.paths, out)
-        folders = (out, out / "masks", out / "panoptic")
-        refuse_to_overwrite(paths, [folder / f"{stem}.png" for stem in output_stems(paths) for folder in folders])
+    given = local(expanded(args.images), args.download)
+    paths = without_results(list_images(given.paths, ANY_CHANNELS), given.paths, out)
 
     from engine import Predictor
+    from engine.predicted.book import Book
+    from engine.predicted.journal import Journal
     from engine.processes import pick_device
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     options = dict(device=pick_device(args.device), cfg_options=args.cfg_options, batch_size=args.batch_size)
-    options |= dict(tile=args.tile, tile_overlap=args.tile_overlap)
-    predictor = Predictor(*model, **options)
+    predictor = Predictor(*model, **options, tile=args.tile, tile_overlap=args.tile_overlap, tta=args.tta)
+    kind = predictor.task.result_type
+    formats = check_formats(args.format, kind, predictor.task.name)
     paths = without_arrays(paths, given.paths) if predictor.reading.is_picture else paths
-    names = [given.addresses.get(path, str(path)) for path in paths]
-    stems = output_stems(paths)
-    output_folder(Path(args.csv).parent if args.csv else out, "--csv" if args.csv else "--out")
-    results = shown(predictor.each(paths, args.workers), len(paths))
-    if args.csv:
-        skipped = write_table(predictor, names, results, args.csv)
-    else:
-        skipped = []
-        for number, result in results:
-            try:
-                save(predictor, result, paths[number], names[number], args.score_thr, out, stems[number])
-            except UserError as error:
-                skipped.append(say_skipped(error))
+    output_folder(out)
+    with Journal(out, settings_of(args, predictor), args.overwrite) as journal:
+        images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths])
+        refuse_to_overwrite(paths, journal.files_of(images, formats))
+        journal.begin(images, formats, args.overwrite)
+        skipped = list(predict(predictor, images, journal, formats, args))
+        notes = write_summaries(Book(out, predictor.names, journal.rows), kind, formats)
 
-    print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} images: {args.csv or out}")
+    there = f" ({len(paths) - len(images)} were there already)" if len(images) < len(paths) else ""
+    print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} images: {out}{there}")
+    for note in notes:
+        print(f"not in it: {note}", file=sys.stderr)
     skipped += given.problems
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
     return 1 if skipped else 0
 
 
-def shown(results, count: int):
-    """Passes on the numbered results of ``count`` images, and shows how many there were: a bar, elsewhere lines."""
-    bar = tqdm(total=count, unit="image", disable=None)
+def settings_of(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
+    """What the predictions depend on, in JSON's types."""
+    from backbones.weights.digest import sha256_of_content
+    from engine.wrappers import unwrap
+
+    options = {name: getattr(args, name) for name in DEPENDS_ON}
+    weights = sha256_of_content(dict(unwrap(predictor.model).state_dict()))
+    return dict(options, classes=predictor.names, weights=weights[:12])
+
+
+def predict(
+    predictor: Any, images: Sequence[Any], journal: Any, formats: Sequence[str], args: argparse.Namespace
+) -> Iterator[str]:
+    """Predicts on images, writes their files and records them. Yields a message for each image that is skipped."""
+    for number, result in shown(predictor.each([image.path for image in images], args.workers), len(images)):
+        try:
+            save(predictor, result, images[number], journal, formats, args.score_thr)
+        except UserError as error:
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            yield str(error)
+
+
+def shown(results: Iterator[Any], count: int) -> Iterator[Any]:
+    """Passes on the results of ``count`` images, and shows how many there were: a bar, elsewhere lines."""
+    bar = tqdm(total=count, unit="image", disable=None if count else True)
     for done, result in enumerate(results, 1):
         yield result
         bar.update()
@@ -98,57 +124,21 @@ def shown(results, count: int):
     bar.close()
 
 
-def say_skipped(error: UserError) -> str:
-    tqdm.write(f"skipped: {error}", file=sys.stderr)
-    return str(error)
-
-
-def write_table(predictor, names: list[str], results, file: str) -> list[str]:
-    """Writes a row for each image: its path or address, and the best classes with index, name and score.
-
-    Returns:
-        The messages for the images that could not be predicted.
-    """
-    from backbones.files import replaced_file
-    from engine.results import Scores
-
-    if predictor.task.result_type is not Scores:
-        raise UserError(f"--csv is for classification, and this is {predictor.task.name}; leave it out")
-    best = min(BEST, len(predictor.names))
-    columns = [f"{name}{'' if k == 1 else f'_{k}'}" for k in range(1, best + 1) for name in ("label", "class", "score")]
-    skipped = []
-    with replaced_file(file) as beside, beside.open("w", **CSV_FORMAT) as stream:
-        table = csv.writer(stream)
-        table.writerow(["image", *columns])
-        for number, result in results:
-            if isinstance(result, UserError):
-                skipped.append(say_skipped(result))
-                continue
-            cells = zip(result.labels.tolist(), result.names, map("{:.6f}".format, result.scores), strict=True)
-            table.writerow([names[number], *(cell for row in list(cells)[:best] for cell in row)])
-    return skipped
-
-
-def save(predictor, result, path: Path, name: str, score_thr: float, out: Path, stem: str) -> None:
-    """Writes the picture of a result, its JSON and its mask of class indices. Raises a result that is an error."""
-    from PIL import Image
-
-    from engine.results import ClassMap, Instances, Panoptic
+def save(predictor: Any, result: Any, image: Any, journal: Any, formats: Sequence[str], score_thr: float) -> None:
+    """Writes the files of an image's result, and records it. Raises a result that is an error."""
+    from backbones.images import upright_size
+    from engine.predicted.files import write_files
+    from engine.results import Instances
 
     if isinstance(result, UserError):
         raise result
     if isinstance(result, Instances):
         result = result.above(score_thr)
-    predictor.draw(path, result).save(out / f"{stem}.png")
-    if isinstance(result, ClassMap):
-        (out / "masks").mkdir(exist_ok=True)
-        Image.fromarray(result.class_map).save(out / "masks" / f"{stem}.png")
-    if isinstance(result, Panoptic):
-        (out / "panoptic").mkdir(exist_ok=True)
-        ids = result.panoptic_map
-        colours = np.stack([ids % 256, ids // 256 % 256, ids // 65536], -1).astype(np.uint8)
-        Image.fromarray(colours).save(out / "panoptic" / f"{stem}.png")
-    (out / f"{stem}.json").write_text(json.dumps({"image": name, **predictor.describe(result)}) + "\n")
+    picture = predictor.draw(image.path, result) if PICTURES in formats else None
+    width, height = upright_size(image.path, predictor.reading)
+    described = {"image": image.name, "width": width, "height": height, **predictor.describe(result)}
+    write_files(journal.out, image.stem, result, described, picture, formats)
+    journal.add(described | {"file": image.stem, "modified": image.modified})
 
 
 def parse_args() -> argparse.Namespace:
@@ -158,18 +148,24 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         metavar="[CONFIG] CHECKPOINT IMAGE",
         help="the config that the checkpoint was trained with, if the checkpoint does not carry it; a checkpoint, e.g. "
-        "work_dirs/<config name>/epoch_12.pth, or the name, URL or file of a published classifier; image files, or "
-        "folders that are searched for images",
+        "work_dirs/<config name>/epoch_12.pth, or the name, URL or file of a published classifier; image files, "
+        "folders that are searched for images, patterns, and lists in .txt files",
     )
     parser.add_argument("--out", metavar="DIR", help="default: work_dirs/predict/<run>/<checkpoint>")
-    add_download_option(parser)
     parser.add_argument(
-        "--csv", metavar="FILE", help="classification: one table of the five best classes, in place of files in --out"
+        "--format",
+        nargs="+",
+        default=list(DEFAULT),
+        metavar="FORMAT",
+        help=f"what is written (default: {' '.join(DEFAULT)}): {', '.join(FORMATS)}. predictions.jsonl always is",
     )
+    parser.add_argument("--overwrite", action="store_true", help="first remove what is there")
+    add_download_option(parser)
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images computed at a time (default: 1)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
     parser.add_argument("--score-thr", type=float, default=0.3, help="detection: leave out boxes below (default: 0.3)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
+    add_tta_option(parser)
     add_tile_options(parser)
     add_config_options(parser)
     args = parser.parse_args()
@@ -181,10 +177,6 @@ def parse_args() -> argparse.Namespace:
     # The suffix tells a config from a checkpoint.
     args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
     args.checkpoint, *args.images = args.inputs or [None]
-    if args.csv and args.out:
-        parser.error("--csv FILE takes the place of --out DIR; give one of the two")
-    if args.csv and Path(args.csv).is_dir():
-        raise UserError(f"--csv {args.csv} is a folder; allowed: a file")
     if not args.images:
         parser.error("too few arguments; needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER ...")
     return args
@@ -204,11 +196,11 @@ def real(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def refuse_to_overwrite(inputs: list[Path], outputs: list[Path], option: str = "--out") -> None:
+def refuse_to_overwrite(inputs: list[Path], outputs: list[Path]) -> None:
     inputs = {real(path) for path in inputs}
     for path in outputs:
         if real(path) in inputs:
-            raise UserError(f"{option} would overwrite the input {path}; choose another place")
+            raise UserError(f"--out would overwrite the input {path}; choose another place")
 
 
 if __name__ == "__main__":

@@ -18,9 +18,14 @@ import contextlib
 from pathlib import Path
 
 from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
-from engine.tool_options import add_data_option, add_run_options, add_tile_options, data_options, given_tiles
-
-VIEWS = ("flip", "five", "ten")
+from engine.tool_options import (
+    add_data_option,
+    add_run_options,
+    add_tile_options,
+    add_tta_option,
+    data_options,
+    given_tiles,
+)
 
 
 def main() -> None:
@@ -109,15 +114,7 @@ def parse_args() -> argparse.Namespace:
         help="the config that the checkpoint was trained with; a checkpoint, e.g. work_dirs/<name>/epoch_12.pth. "
         "Without a config also the name, URL or file of published weights",
     )
-    parser.add_argument(
-        "--tta",
-        nargs="?",
-        const=True,
-        choices=VIEWS,
-        help="test-time augmentation. Detection and segmentation: the config's tta_model and tta_pipeline, without a "
-        "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
-        "corners and centre (five), or over both (ten)",
-    )
+    add_tta_option(parser)
     add_tile_options(parser)
     parser.add_argument("--out", metavar="FILE", help="JSON file to write the metrics to")
     parser.add_argument(

@@ -8,7 +8,8 @@ reads them. ``found.READERS`` lists the readers.
 """
 
 from engine.own_data.cache import FOLDER, OwnData, file_for, prepare
+from engine.own_data.content import FlawedData
 from engine.own_data.found import AUTO, READERS
 from engine.own_data.options import OPTIONS, of_config
 
-__all__ = ["AUTO", "FOLDER", "OPTIONS", "READERS", "OwnData", "file_for", "of_config", "prepare"]
+__all__ = ["AUTO", "FOLDER", "OPTIONS", "READERS", "FlawedData", "OwnData", "file_for", "of_config", "prepare"]

@@ -124,21 +124,22 @@ def rows_of(
             if not any(cell.strip() for cell in cells):
                 continue
             where, source = f"{path}:{reader.line_num}", f"{name}:{reader.line_num}"
-            if len(cells) != len(head):
-                raise UserError(f"{where}: {len(cells)} cells; allowed: {len(head)}, as in the first line")
-            said, label = cells[columns["image"]].strip(), cells[columns["class"]].strip()
-            numbers = [cells[columns[key]].strip() for key in box_keys]
-            if not said or (any(numbers) and not label):
-                raise UserError(f"{where}: no {'class' if said else 'image'}; allowed: a name")
-            own = split_of(cells[columns["split"]]) if "split" in columns and split == ALL else None
-            image = listing.image(said, near, own or (None if split == ALL else split))
-            image = image or listing.image_of_stem(said, near, own or (None if split == ALL else split)) or said
-            box = None
-            if any(numbers):
-                box = [number_of(text, where, head[columns[key]]) for key, text in zip(box_keys, numbers)]
-                if "right" in columns:
-                    box[2:] = [box[2] - box[0], box[3] - box[1]]
-            rows.append((image, own or split, source, label, box))
+            with notes.entry():
+                if len(cells) != len(head):
+                    raise UserError(f"{where}: {len(cells)} cells; allowed: {len(head)}, as in the first line")
+                said, label = cells[columns["image"]].strip(), cells[columns["class"]].strip()
+                numbers = [cells[columns[key]].strip() for key in box_keys]
+                if not said or (any(numbers) and not label):
+                    raise UserError(f"{where}: no {'class' if said else 'image'}; allowed: a name")
+                own = split_of(cells[columns["split"]]) if "split" in columns and split == ALL else None
+                image = listing.image(said, near, own or (None if split == ALL else split))
+                image = image or listing.image_of_stem(said, near, own or (None if split == ALL else split)) or said
+                box = None
+                if any(numbers):
+                    box = [number_of(text, where, head[columns[key]]) for key, text in zip(box_keys, numbers)]
+                    if "right" in columns:
+                        box[2:] = [box[2] - box[0], box[3] - box[1]]
+                rows.append((image, own or split, source, label, box))
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: {error}") from None
     return rows

@@ -5,6 +5,7 @@ and times of all files of the data and of the options. So changed data get new f
 ones goes on. The caches may be deleted while no run uses them.
 """
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from backbones.errors import UserError
 from backbones.files import locked, replaced_file
 from backbones.reading import READING, Reading
 from engine.console import say_note
-from engine.own_data.content import Book, Notes, classes_of, content_of, line_of
+from engine.own_data.content import Book, FlawedData, Notes, classes_of, content_of, line_of
 from engine.own_data.found import READERS, find_format
 from engine.own_data.listing import ALL, Listing
 from engine.own_data.reading import no_garbage
@@ -74,7 +75,14 @@ def prepare(
 
     def make(index: Path) -> dict[str, Any]:
         notes = Notes()
-        books = READERS[name].read(listing, splits, dict(box_units=box_units), notes)
+        read, how = READERS[name].read, dict(box_units=box_units)
+        try:
+            books = read(listing, splits, how, notes)
+        except UserError as error:
+            flaws: list[str] = []
+            with contextlib.suppress(UserError):  # what ends the reading as a whole is the first error
+                read(listing, splits, how, Notes(flaws))
+            raise FlawedData(flaws or [str(error)]) from None
         check_any(books, listing)
         if split:
             books = with_validation(books, split, list_file, listing.root)

@@ -115,22 +115,21 @@ def read_file(listing: Listing, name: str, split: str, notes: Notes) -> tuple[Bo
     by_text = {str(key): value for key, value in images.items()}
     sizes = {image["id"]: (image["height"], image["width"]) for image in book.images}
     for i, given in enumerate(annotations):
-        source = f"{name}:annotations[{i}]"
+        source, where = f"{name}:annotations[{i}]", f"{path}, annotations[{i}]"
         image_id = images.get(given["image_id"]) or by_text.get(str(given["image_id"]))
         category = names.get(given["category_id"])
-        if image_id is None:
-            if given["image_id"] in images:  # its image cannot be read
-                notes.add("objects left out with their image", source)
-                continue
-            raise UserError(f"{path}, annotations[{i}]: image_id is {given['image_id']!r}, and no image has this id")
-        if category is None:
-            raise UserError(
-                f"{path}, annotations[{i}]: category_id is {given['category_id']!r}; allowed: "
-                f"{shorten(map(repr, names), 10)}, the ids of its categories"
-            )
-        made = dict(image_id=image_id, category_id=category, bbox=given.get("bbox"), source=source)
-        complete(made, given, sizes[image_id], f"{path}, annotations[{i}]", notes)
-        book.annotations.append(made)
+        if image_id is None and given["image_id"] in images:  # its image cannot be read
+            notes.add("objects left out with their image", source)
+            continue
+        with notes.entry():
+            if image_id is None:
+                raise UserError(f"{where}: image_id is {given['image_id']!r}, and no image has this id")
+            if category is None:
+                allowed = f"{shorten(map(repr, names), 10)}, the ids of its categories"
+                raise UserError(f"{where}: category_id is {given['category_id']!r}; allowed: {allowed}")
+            made = dict(image_id=image_id, category_id=category, bbox=given.get("bbox"), source=source)
+            complete(made, given, sizes[image_id], where, notes)
+            book.annotations.append(made)
     return book, roofs_of(data["categories"], book.names)
 
 

@@ -3,7 +3,8 @@
 Each annotation also has ``source``, the file and line or entry that it came from, such as ``labels/train/1.txt:3``.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from backbones.errors import UserError, shorten
@@ -13,11 +14,40 @@ FARTHEST = 1 << 20  # pixels
 DIGITS = 4  # of pixels: coordinates are rounded to a ten-thousandth
 
 
-class Notes:
-    """What a reader completed, turned or left out: counted, with the first places of each kind."""
+class FlawedData(UserError):
+    """Entries of annotation files cannot be read.
 
-    def __init__(self):
+    Args:
+        flaws: the message of each entry.
+    """
+
+    def __init__(self, flaws: Sequence[str]):
+        self.flaws = list(flaws)
+        more = f"; {len(flaws):,} entries are flawed, and tools/check_dataset.py counts them" if len(flaws) > 1 else ""
+        super().__init__(f"{flaws[0]}{more}")
+
+
+class Notes:
+    """What a reader completed, turned or left out: counted, with the first places of each kind.
+
+    Args:
+        flaws: takes the message of each entry that cannot be read, and the reader goes on with the next one. None lets
+            the first such entry end the reading.
+    """
+
+    def __init__(self, flaws: list[str] | None = None):
         self.kinds: dict[str, list[Any]] = {}  # what -> [count, first places]
+        self.flaws = flaws
+
+    @contextlib.contextmanager
+    def entry(self) -> Iterator[None]:
+        """A block that reads one entry."""
+        try:
+            yield
+        except UserError as error:
+            if self.flaws is None:
+                raise
+            self.flaws.append(str(error))
 
     def add(self, what: str, source: str) -> None:
         count_and_places = self.kinds.setdefault(what, [0, []])

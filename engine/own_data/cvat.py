@@ -45,7 +45,8 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
                 subset = split_of(node.attributes.get("subset", "")) if split == ALL else None
                 book = books.setdefault(subset or split, Book())
                 book.names = list(dict.fromkeys([*book.names, *names]))
-                add_image(book, node, listing, name, subset or split, notes)
+                with notes.entry():
+                    add_image(book, node, listing, name, subset or split, notes)
     return books
 
 
@@ -77,9 +78,10 @@ def add_image(book: Book, node: Node, listing: Listing, name: str, split: str, n
         label = shape.attributes.get("label", "")
         if shape.tag not in SHAPES:
             notes.add(f"shapes of type {shape.tag} left out, which have no area", source)
-        elif not label:
-            raise UserError(f"{listing.path(source)}: a {shape.tag} without a label; allowed: label=CLASS")
-        else:
+            continue
+        with notes.entry():
+            if not label:
+                raise UserError(f"{listing.path(source)}: a {shape.tag} without a label; allowed: label=CLASS")
             add_shape(book, image_id, label, shape, source, str(listing.path(source)), (height, width))
 
 

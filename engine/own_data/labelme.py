@@ -43,7 +43,10 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
     books = {}
     for split, files in splits.items():
         books[split] = book = Book(names)
-        contents = {name: read_json(listing.path(name)) for name in files}
+        contents = {}
+        for name in files:
+            with notes.entry():
+                contents[name] = read_json(listing.path(name))
         scenes = {
             name: content for name, content in contents.items() if isinstance(content, dict) and "shapes" in content
         }
@@ -100,19 +103,19 @@ def add_shapes(
     groups: dict[Any, list[tuple[str, dict]]] = {}
     for i, shape in enumerate(shapes):
         source = f"{name}, shapes[{i}]"
-        where = listing.path(source)
-        label = shape.get("label") if isinstance(shape, dict) else None
-        if not isinstance(label, str) or not label:
-            raise UserError(f"{where}: label is {shown(label)}; allowed: the name of a class")
-        kind = shape.get("shape_type") or "polygon"
-        if kind not in ("polygon", "rectangle", "circle", "mask"):
-            notes.add(f"shapes of type {kind} left out, which have no area", source)
-            continue
-        group = shape.get("group_id")
-        key = (shape["label"], i if group is None else f"group {group}")
-        groups.setdefault(key, []).append((source, shape))
+        with notes.entry():
+            label = shape.get("label") if isinstance(shape, dict) else None
+            if not isinstance(label, str) or not label:
+                raise UserError(f"{listing.path(source)}: label is {shown(label)}; allowed: the name of a class")
+            kind = shape.get("shape_type") or "polygon"
+            if kind not in ("polygon", "rectangle", "circle", "mask"):
+                notes.add(f"shapes of type {kind} left out, which have no area", source)
+                continue
+            group = shape.get("group_id")
+            groups.setdefault((label, i if group is None else f"group {group}"), []).append((source, shape))
     for (label, _), members in groups.items():
-        add_group(book, image_id, label, members, listing, size)
+        with notes.entry():
+            add_group(book, image_id, label, members, listing, size)
 
 
 def add_group(

@@ -73,14 +73,17 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
         UserError: a file is no XML, or an object has no name or no box of four numbers. The message names file and
             line.
     """
-    scenes = {
-        split: [(name, read_xml(listing.path(name), MOST_OF_ONE)) for name in names] for split, names in splits.items()
-    }
-    objects = {
-        name: [object_of(listing, name, node) for node in root.all("object")]
-        for pairs in scenes.values()
-        for name, root in pairs
-    }
+    scenes: dict[str, list[tuple[str, Node]]] = {split: [] for split in splits}
+    objects: dict[str, list[Found]] = {}
+    for split, names in splits.items():
+        for name in names:
+            with notes.entry():
+                scenes[split].append((name, read_xml(listing.path(name), MOST_OF_ONE)))
+    for name, root in (pair for pairs in scenes.values() for pair in pairs):
+        objects[name] = []
+        for node in root.all("object"):
+            with notes.entry():
+                objects[name].append(object_of(listing, name, node))
     from_zero = next((one.source for some in objects.values() for one in some if min(one.corners[:2]) < 1), None)
     if from_zero:
         notes.add("box begins at 0, so all boxes are read as counting from 0", from_zero)

@@ -165,7 +165,7 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
             file and line.
     """
     names = class_names(listing)
-    lines = {split: {image: lines_of(listing, image) for image in images} for split, images in splits.items()}
+    lines = {split: {image: lines_of(listing, image, notes) for image in images} for split, images in splits.items()}
     if not names:
         numbers = [one[1] for images in lines.values() for rows in images.values() for one in rows]
         names = [str(number) for number in range(max(numbers, default=-1) + 1)]
@@ -181,7 +181,8 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
             width, height = sizes[image]
             image_id = book.add_image(image, width, height)
             for source, number, values in rows:
-                add_row(book, image_id, (width, height), listing, source, number, values, notes)
+                with notes.entry():
+                    add_row(book, image_id, (width, height), listing, source, number, values, notes)
     used = {label_of(listing, image) for images in splits.values() for image in images}
     for name in listing.named(".txt"):
         if name not in used and f"/{name}".rfind("/labels/") >= 0 and posixpath.basename(name) not in NAME_FILES:
@@ -189,20 +190,23 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
     return books
 
 
-def lines_of(listing: Listing, image: str) -> list[tuple[str, int, list[str]]]:
+def lines_of(listing: Listing, image: str, notes: Notes) -> list[tuple[str, int, list[str]]]:
     """(file:line, number of the class, the other values) of each object of an image."""
     label = label_of(listing, image)
     if label is None:
         return []
-    rows = []
-    for i, line in enumerate(read_text(listing.path(label)).splitlines(), 1):
+    rows, lines = [], []
+    with notes.entry():
+        lines = read_text(listing.path(label)).splitlines()
+    for i, line in enumerate(lines, 1):
         values = line.split()
         if not values:
             continue
-        number = number_of(values[0], f"{listing.path(label)}:{i}", "the class")
-        if number != int(number) or number < 0:
-            raise UserError(f"{listing.path(label)}:{i}: the class is {values[0]}; allowed: 0, 1, 2, ...")
-        rows.append((f"{label}:{i}", int(number), values[1:]))
+        with notes.entry():
+            number = number_of(values[0], f"{listing.path(label)}:{i}", "the class")
+            if number != int(number) or number < 0:
+                raise UserError(f"{listing.path(label)}:{i}: the class is {values[0]}; allowed: 0, 1, 2, ...")
+            rows.append((f"{label}:{i}", int(number), values[1:]))
     return rows
 
 

@@ -111,7 +111,7 @@ def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
         run = work_dir / f"{task}-pretrained"
         scenes = [data / f"coco/val2017/{number:012d}.jpg" for number in range(1, SCENES + 1)]
         argv = ["tools/predict.py", CONFIGS[task], last_checkpoint(run), *scenes, "--out", run / "predictions"]
-        return command(f"predict-{task}", *argv, "--score-thr", "0.5", "--device", device)
+        return command(f"predict-{task}", *argv, "--overwrite", "--score-thr", "0.5", "--device", device)
 
     def extract() -> Command:
         weights = last_checkpoint(work_dir / "segmentation-pretrained")

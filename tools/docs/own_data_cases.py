@@ -49,6 +49,33 @@ def shares(mask: np.ndarray) -> list[float]:
     return [v / SIZE for v in (x, y, np.ptp(columns) + 1, np.ptp(rows) + 1)]
 
 
+def labelme(root: Path) -> None:
+    """A LabelMe file beside each image, and no split."""
+    for i in range(6):
+        image, masks = scene(i)
+        picture(root / f"{i}.png", image)
+        shapes = [
+            dict(label=CLASSES[index], shape_type="rectangle", points=[list(map(float, one)) for one in corners(mask)])
+            for index, mask in masks
+        ]
+        content = dict(imagePath=f"{i}.png", imageWidth=SIZE, imageHeight=SIZE, shapes=shapes)
+        text(root / f"{i}.json", json.dumps(content))
+
+
+def corners(mask: np.ndarray) -> list[list[int]]:
+    """The upper left and the lower right corner of a mask's box."""
+    rows, columns = np.nonzero(mask)
+    return [[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]]
+
+
+def deep_images(root: Path) -> None:
+    """Grey images of 12 bits in files of 16, which look black in a viewer."""
+    yolo(root)
+    for path in (root / "images").rglob("*.png"):
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        Image.fromarray(grey * 16).save(path)
+
+
 def corners_as_boxes(root: Path) -> None:
     """A COCO json whose boxes are x1, y1, x2, y2."""
     coco_with(root, lambda a: a.update(bbox=[*a["bbox"][:2], *(a["bbox"][k] + a["bbox"][k + 2] for k in (0, 1))]))
@@ -157,6 +184,18 @@ CASES = [
         "YOLO's numbers are shares of the image's sides, from 0 to 1.",
         lambda root: yolo(root, scale=SIZE),
         cure="Divide x and width by the image's width, y and height by its height.",
+    ),
+    Case(
+        "I have one folder, and no validation images",
+        "Each image has a LabelMe file here. Pascal VOC, CVAT, COCO, YOLO and a table of boxes are alike.",
+        labelme,
+        cure="With `--cfg-options val_share=0.2`, or `data_root=my_data data_format=auto val_share=0.2` in a config, a "
+        "fifth of the images is taken for validation, as many of each class as can be. Later runs take the same ones.",
+    ),
+    Case(
+        "My images are black",
+        "Cameras and microscopes write 12 bits into files of 16.",
+        deep_images,
     ),
     Case(
         "I have boxes and no masks",

@@ -1,0 +1,78 @@
+"""The forms in which predictions are written, by the words of ``--format``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from backbones.errors import UserError, unknown
+from engine.predicted import coco, cvat, instance_maps, label_studio, table, yolo
+from engine.predicted.book import Book
+from engine.results import ClassMap, Instances, Scores
+
+
+class Format(NamedTuple):
+    """A form of predictions.
+
+    Attributes:
+        results: the types of results that can be written.
+        files: what is written into the folder. ``{}`` stands for the name of an image's files.
+        write: writes the files of all images, and returns what they lack, in words. None for files that are written
+            with each image, see :mod:`engine.predicted.files`.
+    """
+
+    results: tuple[type, ...]
+    files: tuple[str, ...]
+    write: Callable[[Book, type], list[str]] | None = None
+
+
+ALL = (Scores, Instances, ClassMap)
+PICTURES, JSON, MASKS = "pictures", "json", "masks"
+DEFAULT = (PICTURES, JSON)
+FORMATS = {
+    PICTURES: Format(ALL, ("{}.png",)),
+    JSON: Format(ALL, ("{}.json",)),
+    MASKS: Format((Instances, ClassMap), ("masks/{}.png",), instance_maps.write),
+    "csv": Format(ALL, (table.FILE,), table.write),
+    "coco": Format((Instances, ClassMap), (coco.FILE,), coco.write),
+    "yolo": Format((Instances,), (f"{yolo.FOLDER}/{{}}.txt", yolo.FILE), yolo.write),
+    "label-studio": Format(ALL, (label_studio.FILE, label_studio.INTERFACE), label_studio.write),
+    "cvat": Format(ALL, (cvat.FILE,), cvat.write),
+}
+# JSON files of all images have these names, and an image may have a JSON file.
+RESERVED = {Path(file).stem for one in FORMATS.values() for file in one.files if file.endswith(".json")} - {"{}"}
+
+
+def check_formats(words: Sequence[str], kind: type, task: str) -> list[str]:
+    """The words, each once.
+
+    Args:
+        words: of ``FORMATS``.
+        kind: the type of the results.
+        task: the name of their task, for messages.
+
+    Raises:
+        UserError: a word is unknown, or is not for such results.
+    """
+    for word in words:
+        if word not in FORMATS:
+            raise unknown("--format", word, FORMATS)
+        if kind not in FORMATS[word].results:
+            allowed = ", ".join(name for name, one in FORMATS.items() if kind in one.results)
+            raise UserError(f"--format {word} is not for {task}; allowed: {allowed}")
+    return list(dict.fromkeys(words))
+
+
+def write_summaries(book: Book, kind: type, formats: Sequence[str]) -> list[str]:
+    """Writes the files of all images, and returns what they lack, in words.
+
+    Args:
+        book: the predictions.
+        kind: the type of the results.
+        formats: as :func:`check_formats` returns them.
+    """
+    notes = []
+    for word in formats:
+        write = FORMATS[word].write
+        if write is not None and not (word == MASKS and kind is ClassMap):  # written with each image
+            notes += [f"{word}: {note}" for note in write(book, kind)]
+    return notes
