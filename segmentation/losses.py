@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmseg.models.losses import LovaszLoss
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -97,12 +96,14 @@ class ClassDiceLoss(PixelLoss):
         self, logits: Tensor, labels: Tensor, weight: Tensor | None = None, ignore_index: int = 255, **_: Any
     ) -> Tensor:
         """The loss of logits (B, C, H, W) and labels (B, H, W). A pixel sampler's ``weight`` does not count."""
-        labelled = (labels != ignore_index).unsqueeze(1)
-        found = logits.float().softmax(dim=1) * labelled
-        truth = F.one_hot(labels.masked_fill(labels == ignore_index, 0), logits.shape[1])
-        truth = truth.permute(0, 3, 1, 2) * labelled
-        pixels = truth.sum((0, 2, 3))
-        dice = (2 * (found * truth).sum((0, 2, 3)) + SMALL) / (found.sum((0, 2, 3)) + pixels + SMALL)
+        labelled = labels != ignore_index
+        known = labels.masked_fill(~labelled, 0)
+        found = logits.float().softmax(dim=1) * labelled.unsqueeze(1)
+        own = found.gather(1, known.unsqueeze(1)).flatten()
+        nothing = found.new_zeros(logits.shape[1])
+        shared = nothing.index_add(0, known.flatten(), own)
+        pixels = nothing.index_add(0, known.flatten(), labelled.flatten().float())
+        dice = (2 * shared + SMALL) / (found.sum((0, 2, 3)) + pixels + SMALL)
         weights = self.weights(logits) * (pixels > 0)
         return self.loss_weight * ((1 - dice) * weights).sum() / weights.sum().clamp(min=SMALL)
 
