@@ -23,6 +23,7 @@ from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
 from detection.weights import WEIGHTS
+from engine.console import quiet_imports
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
@@ -113,7 +114,9 @@ class Detection(Task):
     def settle_training(self, cfg, earlier):
         if cfg.get("fit_anchors") and earlier is None:
             with self.scoped(cfg):
-                fit_anchors(cfg, self.build_dataset(cfg, "train"))
+                with quiet_imports():  # pycocotools prints what it does
+                    dataset = self.build_dataset(cfg, "train")
+                fit_anchors(cfg, dataset)
 
     def follow_checkpoint(self, cfg, own, source):
         super().follow_checkpoint(cfg, own, source)
