@@ -12,6 +12,7 @@ from backbones.errors import UserError, arguments_of, shorten
 from engine.console import say_note
 from engine.formats import formats_of
 from engine.num_classes import parts
+from engine.splits import datasets_of
 from engine.tasks import task_for
 
 BALANCED = "balanced"
@@ -139,8 +140,15 @@ def settle_class_weights(cfg: Config) -> None:
             raise UserError("class_weight=balanced: the labels of this training set cannot be counted; give numbers")
         cfg.class_weight = [float(f"{weight:.4g}") for weight in balanced(np.sum(counted, axis=0))]
         use_class_weights(cfg)
-    pairs = zip(task.class_names(cfg) or range(len(cfg.class_weight)), cfg.class_weight)
+    pairs = zip(names_in(cfg) or task.class_names(cfg) or range(len(cfg.class_weight)), cfg.class_weight)
     say_note("class weights: " + ", ".join(f"{name} {weight:g}" for name, weight in pairs))
+
+
+def names_in(cfg: Config) -> list[str] | None:
+    """The class names that the training set's config has, where :meth:`Task.class_names` reads the test set's."""
+    dataset = next(datasets_of(cfg, "train"), {})
+    given = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
+    return [given] if isinstance(given, str) else given and list(given)
 
 
 def is_weight(value: Any) -> bool:
