@@ -62,6 +62,14 @@ class ImagesHook(ExtremesHook):
         named = dict(predicted=str(classes[facts["predicted"]]), true=[str(classes[label]) for label in facts["true"]])
         return {"image": name_of(dataset, image.index), **facts, **named}
 
+    def marks(self, dataset: Any, image: Judged) -> dict[str, list[str]]:
+        about = self.describe(dataset, image)
+        return {
+            "answer": ["right" if about["right"] else "wrong"],
+            "true class": [word_of(name) for name in about["true"]],
+            "predicted class": [word_of(about["predicted"])],
+        }
+
 
 def name_of(dataset: Any, index: int) -> str:
     """The path of an image, or what else the data set calls it."""

@@ -6,6 +6,7 @@ from backbones.errors import UserError
 from backbones.pixels import picture
 from backbones.reading import reading_of
 from backbones.weights.evaluation import Evaluation
+from classification import views
 from classification.data import as_tensor, build_transform, prepare_config
 from classification.data.images import decoded
 from classification.data.own_data import apart
@@ -17,6 +18,7 @@ from classification.published import predicting_config
 from classification.random_data import RandomImages
 from classification.real_labels import use_real_labels
 from classification.report import use_report
+from classification.report_page import report_page
 from classification.test_sets import metrics_of, use_images
 from classification.training_checks import check_pairs, check_start
 from classification.tta import FiveCrops, number_of_views, use_views, with_five_crops
@@ -136,6 +138,15 @@ class Classification(Task):
 
     def draw(self, image, result, palette):
         return draw_scores(image, result.names[:SHOWN], result.scores[:SHOWN])
+
+    def annotated(self, dataset, index):
+        return views.annotated(dataset, index)
+
+    def statistics(self, dataset, sample):
+        return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample, metainfo):
         crops = sample["inputs"] if isinstance(sample["inputs"], list) else [sample["inputs"]]

@@ -12,11 +12,14 @@ from detection import panoptic_extremes
 from detection.coco_truth import box_of, run_lengths_of
 from detection.errors import ERRORS, Errors, judge_image
 from detection.run_lengths import run_lengths
+from engine.coco_masks import is_mask
 from engine.draw import draw_instances, make_palette
 from engine.extremes import ExtremesHook, Judged
 from engine.reading import reading_in
 from engine.sheet import Tile
 from engine.triptych import COLUMNS, SIZE, triptych
+
+NO_ERROR = "none"  # by which a report's page finds images without errors
 
 
 @HOOKS.register_module()
@@ -35,6 +38,7 @@ class ObjectImagesHook(ExtremesHook):
 
     titles = {"worst": "Lowest F1 of boxes, worst first", "best": "Highest F1 of boxes, best first"}
     size, columns = SIZE, COLUMNS
+    reported = 16
 
     def __init__(self, count: int = 4, score: float = 0.3, **kwargs: Any):
         super().__init__(count, **kwargs)
@@ -70,10 +74,7 @@ class ObjectImagesHook(ExtremesHook):
         found, classes = facts["found"], [str(name) for name in dataset.metainfo["classes"]]
         palette = dataset.metainfo.get("palette") or make_palette(len(classes))
         truth = [one for one in info["instances"] if not one["ignore_flag"]]
-        masks = None
-        if found["masks"] is not None and all(one.get("mask") for one in truth):
-            height, width = info["height"], info["width"]
-            masks = [run_lengths_of(dict(id=i, segmentation=one["mask"]), height, width) for i, one in enumerate(truth)]
+        masks = masks_of(truth, info["height"], info["width"]) if found["masks"] is not None else None
         size = (info["width"], info["height"])
 
         def drawing(boxes: Any, labels: Sequence[int], masks: Any, scores: Any = None) -> Any:
@@ -93,6 +94,18 @@ class ObjectImagesHook(ExtremesHook):
         names = ("segments", "hits", "extra") if "maps" in image.facts else ("objects", "hits", "errors")
         counts = {name: image.facts[name] for name in names}
         return {"image": dataset.get_data_info(image.index)["img_path"], **counts}
+
+    def marks(self, dataset: Any, image: Judged) -> dict[str, list[str]]:
+        classes, facts = [str(name) for name in dataset.metainfo["classes"]], image.facts
+        if "maps" in facts:
+            labels = {one.label for _, segments in facts["maps"].values() for one in segments}
+            counts = dict(missed=facts["segments"] - facts["hits"], extra=facts["extra"])
+        else:
+            truth = dataset.get_data_info(image.index)["instances"]
+            labels = {one["bbox_label"] for one in truth if not one["ignore_flag"]} | set(facts["found"]["labels"])
+            counts = facts["errors"]
+        errors = [name for name, count in counts.items() if count]
+        return {"error": errors or [NO_ERROR], "class": [classes[i] for i in sorted(labels)]}
 
 
 def shown(predictions: Any, score: float) -> dict[str, Any]:
@@ -129,6 +142,13 @@ def compared(truth: Sequence[dict[str, Any]], found: dict[str, Any]) -> tuple[fl
     counted = objects + len(errors.predictions)
     counts = {name: errors.count(name) for name in ERRORS if errors.count(name)}
     return 2 * hits / counted if counted else 1.0, dict(objects=objects, hits=hits, errors=counts, found=found)
+
+
+def masks_of(truth: Sequence[dict[str, Any]], height: int, width: int) -> list[dict[str, Any]] | None:
+    """Run lengths of the masks of mmdet's ``instances``; None if one has no mask, or one that cannot be drawn."""
+    if not all(one.get("mask") and is_mask(one["mask"], width, height) for one in truth):
+        return None
+    return [run_lengths_of(dict(id=i, segmentation=one["mask"]), height, width) for i, one in enumerate(truth)]
 
 
 def draw_scaled(

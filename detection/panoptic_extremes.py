@@ -13,7 +13,7 @@ from detection.panoptic_result import segments_of
 from engine.draw import percent, tint_segments
 from engine.results import Segment
 from engine.sheet import Tile
-from engine.triptych import triptych
+from engine.triptych import triptych, with_legends
 
 TITLES = {"worst": "Lowest PQ of an image, worst first", "best": "Highest PQ of an image, best first"}
 MATCH = 0.5  # IoU above which two segments are one
@@ -71,7 +71,9 @@ def tile(path: str, quality: float, facts: dict[str, Any], palette: Sequence[Any
         f"PQ {percent(quality)}: {facts['hits']} of {facts['segments']} matched",
         f"{facts['extra']} others predicted",
     ]
-    return triptych(path, drawings, lines, quality >= 0.5, reading)
+    made = triptych(path, drawings, lines, quality >= 0.5, reading)
+    names = ({one.label: one.name for one in facts["maps"][name][1]} for name in ("truth", "found"))
+    return with_legends(made, *([(name, tuple(palette[i])) for i, name in sorted(one.items())] for one in names))
 
 
 def draw(image: Image.Image, segments: tuple[np.ndarray, Sequence[Segment]], palette: Sequence[Any]) -> Image.Image:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from backbones.errors import UserError
+from detection import views
 from detection.anchors import fit_anchors, take_anchors
 from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_findings
@@ -19,6 +20,7 @@ from detection.losses import LOSSES, loss_places
 from detection.own_data import own_findings
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
+from detection.report_page import report_page
 from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
@@ -168,6 +170,15 @@ class Detection(Task):
             kind = loaders[0]["type"] if loaders else "LoadAnnotations"
             steps.insert(1, {"type": kind, "with_bbox": True, "with_mask": masks})
         return dataset
+
+    def annotated(self, dataset, index):
+        return views.annotated(dataset, index)
+
+    def statistics(self, dataset, sample):
+        return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
         truth, classes = sample["data_samples"].gt_instances, metainfo["classes"]

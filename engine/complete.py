@@ -44,6 +44,8 @@ from engine.values import check_values
 
 WEIGHTS = "weights"
 OURS = ", ".join(["Backbone", *(family.__name__ for family in FAMILIES)])
+BUILT: dict[tuple[Any, ...], PyramidBackbone] = {}  # networks that on_meta has built
+MOST_BUILT = 64
 
 
 def complete(cfg: Config, options: Container[str] = ()) -> None:
@@ -144,8 +146,22 @@ def complete_backbone(owner: ConfigDict, maker: Any, options: Container[str] = (
     arguments = {key: value for key, value in backbone.items() if key not in other}
     if not dense and "out_blocks" not in arguments:
         arguments.setdefault("out_indices", (-1,))
-    with torch.device("meta"):
-        return family(**arguments)
+    return on_meta(family, arguments)
+
+
+def on_meta(family: type[PyramidBackbone], arguments: dict[str, Any]) -> PyramidBackbone:
+    """A network on the meta device, to be read alone: equal arguments give the same network.
+
+    Building a network takes longer than all else in completing a config, and a program may read many configs.
+    """
+    key = (family, repr(family.ARCHS.get(arguments["arch"])), repr(sorted(arguments.items())))
+    if key not in BUILT:
+        with torch.device("meta"):
+            net = family(**arguments)
+        if len(BUILT) == MOST_BUILT:
+            BUILT.clear()
+        BUILT[key] = net
+    return BUILT[key]
 
 
 def check_arguments(backbone: ConfigDict, family: type[PyramidBackbone], options: Container[str] = ()) -> None:

@@ -10,6 +10,7 @@ from engine.lettering import length, shortened, write
 
 Colour = tuple[int, int, int]
 MIN_WIDTH = 480  # narrower images are enlarged to at least this number of pixels before text is drawn
+MOST_SIDE = 1280  # pixels; larger photographs are reduced for a page
 PANEL = (24, 26, 31)
 INK = (236, 238, 242)
 
@@ -160,9 +161,9 @@ def make_palette(num_classes: int) -> list[Colour]:
     return colours
 
 
-def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """The image, enlarged by a whole number to at least MIN_WIDTH, and that number."""
-    scale = max(1, -(-MIN_WIDTH // image.width))
+def enlarged(image: Image.Image, least: int = MIN_WIDTH) -> tuple[Image.Image, int]:
+    """The image as RGB, enlarged by a whole number to a width of at least ``least`` pixels, and that number."""
+    scale = max(1, -(-least // image.width))
     size = (image.width * scale, image.height * scale)
     return image.convert("RGB").resize(size, Image.Resampling.BICUBIC) if scale > 1 else image.convert("RGB"), scale
 
@@ -218,3 +219,10 @@ def label_size(canvas: Image.Image) -> int:
 def readable_on(colour: Colour) -> Colour:
     red, green, blue = colour
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)
+
+
+def reduced(image: Image.Image, most: int = MOST_SIDE) -> Image.Image:
+    """The image, reduced so that no side has more than ``most`` pixels."""
+    scale = most / max(image.size)
+    size = [max(1, round(side * scale)) for side in image.size]
+    return image if scale >= 1 else image.resize(size, Image.Resampling.LANCZOS)

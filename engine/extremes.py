@@ -13,9 +13,11 @@ from torch.utils.data import SequentialSampler
 
 from backbones.files import replaced_file, write_json
 from engine.disk_faults import dispensable
+from engine.draw import enlarged
 from engine.sheet import COLUMNS, SQUARE, Tile, draw_sheet
 from engine.unreadable import is_unscored
 
+LEAST = 192  # pixels; narrower pictures of a report are enlarged
 PAUSE = 30.0  # seconds between two pictures of a training, so that drawing takes no noticeable part of it
 
 
@@ -70,17 +72,22 @@ class ExtremesHook(Hook):
     a training the picture of a validation may wait for half a minute, or for the end. Data that come in an unknown
     order have no picture.
 
+    The list of a report has up to ``reported`` images of either kind. Each names its pictures, its caption, and the
+    values by which the report's page filters.
+
     Args:
         count: number of the best images, and of the worst.
-        folder: where the files are written; None: into the work dir.
+        folder: of a report, where the files are written; None: into the work dir.
 
     Attributes:
         titles: above the worst and above the best images.
         size, columns: as for ``draw_sheet``.
+        reported: number of the best images of a report, and of the worst.
     """
 
     titles = {"worst": "The worst images, worst first", "best": "The best images, best first"}
     size, columns = SQUARE, COLUMNS
+    reported = 24
 
     def __init__(self, count: int = 8, folder: str | None = None):
         self.count = count
@@ -108,6 +115,10 @@ class ExtremesHook(Hook):
     @abstractmethod
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
         """An image in JSON's types, beside its index and its quality."""
+
+    def marks(self, dataset: Any, image: Judged) -> dict[str, list[str]]:
+        """The values by which the filters of a report's page show an image: filter -> values."""
+        return {}
 
     def before_val_epoch(self, runner: Any) -> None:
         self.begin(runner.val_loop)
@@ -139,7 +150,7 @@ class ExtremesHook(Hook):
     def begin(self, loop: Any) -> None:
         sampler = loop.dataloader.sampler
         self.order = list(sampler) if isinstance(sampler, DefaultSampler | SequentialSampler) else ()
-        self.place, self.found = 0, Extremes(self.count)
+        self.place, self.found = 0, Extremes(max(self.count, self.reported) if self.folder else self.count)
 
     def take(self, loop: Any, outputs: Sequence[Any]) -> None:
         if self.order:
@@ -162,15 +173,30 @@ class ExtremesHook(Hook):
             return
         found, dataset, folder = found.apart(), loop.dataloader.dataset, Path(self.folder or work_dir)
         blocks = {"worst": found.worst, "best": found.best}
-        tiles = [(self.titles[name], [self.tile(dataset, one) for one in block]) for name, block in blocks.items()]
+        tiles = {name: [self.tile(dataset, one) for one in block] for name, block in blocks.items()}
         with replaced_file(folder / f"{split}_images.png") as beside:
-            draw_sheet(tiles, self.size, self.columns).save(beside, "PNG")
+            sheet = [(self.titles[name], some[: self.count]) for name, some in tiles.items()]
+            draw_sheet(sheet, self.size, self.columns).save(beside, "PNG")
         lists = {
             name: [{"index": one.index, "quality": one.quality, **self.describe(dataset, one)} for one in block]
             for name, block in blocks.items()
         }
+        for name, entries in lists.items() if self.folder else ():
+            for number, (entry, one, tile) in enumerate(zip(entries, blocks[name], tiles[name], strict=True), 1):
+                entry["pictures"] = save_parts(tile, folder, f"{split}_images/{name}_{number:02}")
+                entry["caption"], entry["filters"] = list(tile.lines), self.marks(dataset, one)
         write_json(folder / f"{split}_images.json", lists)
         self.drawn = time.monotonic()
+
+
+def save_parts(tile: Tile, folder: Path, start: str) -> dict[str, str]:
+    """Saves the pictures of a tile, and returns their titles and the names of the files below the folder."""
+    files = {}
+    for number, (title, image) in enumerate((tile.parts or {"image": tile.image}).items(), 1):
+        files[title] = f"{start}_{number}.jpg"
+        with replaced_file(folder / files[title]) as beside:
+            enlarged(image, LEAST)[0].save(beside, "JPEG", quality=88)
+    return files
 
 
 def show_images_in(cfg: Any, hook: str, folder: str | Path) -> None:

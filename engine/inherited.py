@@ -4,6 +4,7 @@ Example: a child config says ``train_pipeline = [...]``. Its base has already bu
 """
 
 import ast
+import functools
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -135,6 +136,18 @@ def inherited_by(path: Path) -> dict[str, Any]:
 
 def bases(path: Path) -> list[Path]:
     """The files that ``_base_`` of a file names, those of other packages (``"mmdet::..."``) included."""
+    content = path.read_bytes()
+    # The value of a {{ variable }} may change.
+    return list(read_bases(path) if b"{{" in content else known_bases(path, content))
+
+
+@functools.lru_cache(maxsize=512)
+def known_bases(path: Path, content: bytes) -> list[Path]:
+    """:func:`read_bases` of a file with this content."""
+    return read_bases(path)
+
+
+def read_bases(path: Path) -> list[Path]:
     with tempfile.TemporaryDirectory() as folder:  # mmengine too reads a copy with its {{ variables }} replaced
         copy = str(Path(folder) / path.name)
         Config._substitute_predefined_vars(str(path), copy)

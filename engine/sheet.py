@@ -1,7 +1,7 @@
 """A page of small pictures with captions, in blocks under titles."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw
 
@@ -22,11 +22,13 @@ class Tile:
         image: RGB.
         lines: of the caption.
         colour: of the frame, RGB 0..255.
+        parts: title -> picture, of a picture that is put together from several.
     """
 
     image: Image.Image
     lines: Sequence[str]
     colour: Colour
+    parts: Mapping[str, Image.Image] = field(default_factory=dict)
 
 
 def draw_sheet(

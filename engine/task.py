@@ -4,7 +4,7 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 """
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,11 +25,12 @@ from engine.inside import check_list
 from engine.reading import follow_reading
 from engine.results import Result
 from engine.splits import SPLITS, datasets_of
+from engine.task_views import TaskViews
 from engine.tiles import Tiles
 from engine.tta import use_tta
 
 
-class Task(ABC):
+class Task(TaskViews):
     """One task. A config belongs to the task whose package its ``custom_imports`` names.
 
     Attributes:
@@ -87,19 +88,6 @@ class Task(ABC):
     @abstractmethod
     def draw(self, image: Image.Image, result: Any, palette: Sequence[Colour]) -> Image.Image:
         """A result drawn on its image, RGB. ``palette`` has an RGB colour, 0..255, for each class."""
-
-    @abstractmethod
-    def draw_sample(self, sample: dict[str, Any], metainfo: dict[str, Any]) -> Image.Image:
-        """An item of a data set, after its pipeline, with the truth drawn on it.
-
-        Args:
-            sample: the item, ``dataset[index]``.
-            metainfo: of the data set: ``classes``, and ``palette`` if there is one.
-        """
-
-    def with_truth(self, dataset: Any, cfg: Any) -> Any:
-        """Makes a data set's config load the truth, which testing may omit. The config is changed and returned."""
-        return dataset
 
     def use_tta(self, cfg: Any, views: str | None = None) -> None:
         """Changes a config in place to test with augmentation.
@@ -253,7 +241,7 @@ class Task(ABC):
         for split in splits:
             follow(self.findings(cfg, split, seen=seen))
 
-    def settle_training(self, cfg: Any, earlier: Mapping[str, Any] | None) -> None:  # noqa: B027  few tasks settle more
+    def settle_training(self, cfg: Any, earlier: Mapping[str, Any] | None) -> None:
         """Before a training is built: writes what follows from the training data into the config, in place.
 
         Args:
@@ -286,7 +274,7 @@ class Task(ABC):
         """
         return ()
 
-    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:  # noqa: B027  few tasks check more
+    def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:
         """Checks what belongs together in a training, once its parts are built.
 
         Args:

@@ -1,13 +1,14 @@
 """Image, ground truth and prediction of a dense task side by side, as a tile of the best and worst images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from backbones.images import read_image
 from backbones.reading import READING, Reading
-from engine.draw import side_by_side
+from engine.draw import Colour, side_by_side, with_legend
 from engine.sheet import Tile
 
 Drawing = Callable[[Image.Image], Image.Image]
@@ -35,5 +36,12 @@ def triptych(
     """
     image = read_image(path, reading=reading)
     image = image.resize((SHOWN, max(1, round(image.height * SHOWN / image.width))), Image.Resampling.BICUBIC)
-    pictures = side_by_side([image, *(draw(image) for draw in drawings)], TITLES)
-    return Tile(pictures, [*lines, "/".join(Path(path).parts[-2:])], GREEN if good else RED)
+    parts = dict(zip(TITLES, [image, *(draw(image) for draw in drawings)], strict=True))
+    lines = [*lines, "/".join(Path(path).parts[-2:])]
+    return Tile(side_by_side(list(parts.values()), TITLES), lines, GREEN if good else RED, parts)
+
+
+def with_legends(tile: Tile, truth: Sequence[tuple[str, Colour]], found: Sequence[tuple[str, Colour]]) -> Tile:
+    """The tile with the names of colours below its parts: those of the ground truth, and those of the prediction."""
+    named = {title: with_legend(tile.parts[title], own) for title, own in zip(TITLES[1:], (truth, found), strict=True)}
+    return replace(tile, parts={**tile.parts, **named})

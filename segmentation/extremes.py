@@ -12,7 +12,7 @@ from engine.draw import make_palette, percent, tinted
 from engine.extremes import ExtremesHook, Judged
 from engine.reading import reading_in
 from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, triptych
+from engine.triptych import COLUMNS, SIZE, triptych, with_legends
 from segmentation.data import IGNORE
 from segmentation.metrics import FullIoUMetric
 
@@ -30,6 +30,7 @@ class MapImagesHook(ExtremesHook):
 
     titles = {"worst": "Lowest mIoU of an image, worst first", "best": "Highest mIoU of an image, best first"}
     size, columns = SIZE, COLUMNS
+    reported = 12
 
     def __init__(self, count: int = 4, **kwargs: Any):
         super().__init__(count, **kwargs)
@@ -50,12 +51,17 @@ class MapImagesHook(ExtremesHook):
         order = sorted(facts["ious"], key=facts["ious"].get)[:WORST]
         worst = ", ".join(f"{classes[i]} {percent(facts['ious'][i])}" for i in order)
         lines = [f"mIoU {percent(image.quality)}", f"lowest: {worst}"]
-        return triptych(facts["path"], drawings, lines, image.quality >= 0.5, reading_in(dataset))
+        tile = triptych(facts["path"], drawings, lines, image.quality >= 0.5, reading_in(dataset))
+        present = ([i for i in np.unique(facts[name]).tolist() if i < len(classes)] for name in ("truth", "found"))
+        return with_legends(tile, *([(str(classes[i]), tuple(palette[i])) for i in labels] for labels in present))
 
     def describe(self, dataset: Any, image: Judged) -> dict[str, Any]:
         classes = dataset.metainfo["classes"]
         ious = {str(classes[i]): iou for i, iou in image.facts["ious"].items()}
         return {"image": image.facts["path"], "ious": ious}
+
+    def marks(self, dataset: Any, image: Judged) -> dict[str, list[str]]:
+        return {"class": [str(dataset.metainfo["classes"][i]) for i in sorted(image.facts["ious"])]}
 
 
 def judged(output: Any, num_classes: int, ignored: int) -> tuple[float, dict[str, Any]] | None:

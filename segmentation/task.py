@@ -9,12 +9,14 @@ from engine.results import ClassMap
 from engine.splits import datasets_of, under_root
 from engine.task import Task
 from engine.test_files import set_test_files
+from segmentation import views
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
 from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
 from segmentation.repeated import RepeatedMasks
+from segmentation.report_page import report_page
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
 
@@ -94,6 +96,15 @@ class Segmentation(Task):
 
     def draw(self, image, result, palette):
         return draw_classes(image, result.class_map, result.names, palette)
+
+    def annotated(self, dataset, index):
+        return views.annotated(dataset, index)
+
+    def statistics(self, dataset, sample):
+        return views.statistics(dataset, sample)
+
+    def report_page(self, content, folder):
+        return report_page(content, folder)
 
     def draw_sample(self, sample, metainfo):
         image, mask = from_bgr(sample["inputs"]), sample["data_samples"].gt_sem_seg.data[0].numpy()

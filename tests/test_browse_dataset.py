@@ -49,7 +49,7 @@ def test_samples_of_every_task_are_drawn(layout, split, number, data, tmp_path, 
     )
     assert not status, complaints
     assert str(tmp_path / "out/sheet.png") in printed
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert len(names) == number + 1 and names[-1] == "sheet.png"
     drawn = [np.asarray(Image.open(tmp_path / "out" / name)) for name in names]
     assert drawn[-1].shape[1] == 1600

@@ -11,14 +11,18 @@ import torch
 from helpers import run
 from mmdet.structures import INSTANCE_OFFSET, DetDataSample
 from mmengine.structures import PixelData
+from page_reader import PageReader
 from PIL import Image
 
 import engine
+from backbones.files import write_json
 from detection.extremes import ObjectImagesHook
 from detection.panoptic_extremes import judged
 from detection.panoptic_result import describe_segments, segments_of
+from detection.task import TASK
 from engine.config import load_config
 from engine.draw import draw_segments
+from engine.pages.report import write_report_page
 from engine.results import Panoptic
 
 NAMES = ("cat", "dog", "sky")
@@ -150,7 +154,10 @@ def test_the_worst_and_best_images_are_drawn(tmp_path):
 
     loader = torch.utils.data.DataLoader(Maps(), 1, shuffle=False)
     loop = SimpleNamespace(dataloader=loader, evaluator=SimpleNamespace(metrics=[]))
-    runner, hook = SimpleNamespace(work_dir=tmp_path, test_loop=loop), ObjectImagesHook(count=1)
+    runner = SimpleNamespace(work_dir=tmp_path / "work", test_loop=loop)
+    hook = ObjectImagesHook(count=1, folder=str(tmp_path))
+    rows = [{"class": name, "PQ": 50.0} for name in cases[0][2]["classes"]]
+    write_json(tmp_path / "report.json", {"images": 2, "metrics": {"PQ": 50.0}, "absent": [], "classes": rows})
     hook.before_test_epoch(runner)
     for i, (_, output, *_) in enumerate(cases):
         hook.after_test_iter(runner, i, None, [output])
@@ -162,3 +169,9 @@ def test_the_worst_and_best_images_are_drawn(tmp_path):
         "hits",
     }
     assert (tmp_path / "test_images.png").stat().st_size
+    page = PageReader(write_report_page(tmp_path, TASK, "x.pth"))
+    listed = [*written["worst"], *written["best"]]
+    assert [card["files"] for card in page.cards] == [list(one["pictures"].values()) for one in listed]
+    lost = [one["segments"] - one["hits"] for one in listed]
+    assert page.counts()[0, "missed"] == sum(count > 0 for count in lost) and "PQ, %" in page.text
+    assert page.counts()[0, "extra"] == sum(one["extra"] > 0 for one in listed)

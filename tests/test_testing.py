@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import run
 from mmengine.config import Config
+from page_reader import PageReader
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
@@ -353,6 +354,17 @@ def test_dense_tasks_write_their_report_and_their_predictions(task, models, tool
     assert [row["class"] for row in content["classes"]] == NAMES[task]
     pictures = ["test_images.png", "test_images.json"]
     assert all((tmp_path / "report" / name).stat().st_size for name in WRITTEN[task] + pictures)
+    page = PageReader(tmp_path / "report/index.html")
+    listed = [one for block in json.loads((tmp_path / "report/test_images.json").read_text()).values() for one in block]
+    assert f"report: {tmp_path / 'report/index.html'}" in out and all(page.counts())
+    assert [card["name"] for card in page.cards] == ["/".join(Path(one["image"]).parts[-2:]) for one in listed]
+    assert [card["files"] for card in page.cards] == [list(one["pictures"].values()) for one in listed]
+    assert all((tmp_path / "report" / file).is_file() for file in page.files) and page.scripts == 1
+    for of, name in enumerate(listed[0]["filters"]):
+        values = [value for one in listed for value in one["filters"][name]]
+        assert {key: count for key, count in page.counts().items() if key[0] == of and count} == {
+            (of, value): values.count(value) for value in values
+        }
     files = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert files == (["results.bbox.json", "results.segm.json"] if task == "detection" else ["0.png", "1.png"])
 

@@ -1,8 +1,9 @@
-"""Draws samples of a config's data as the network gets them, with classes, boxes and masks.
+"""Makes a page of a config's data: statistics, and images with their annotations beside what the network is given.
 
-python tools/browse_dataset.py CONFIG [--split train|val] [--num 16] [--out DIR]
+python tools/browse_dataset.py CONFIG [--data FOLDER] [--split train|val] [--num 16] [--augmented 2] [--out DIR]
 
-Writes one picture for each sample, and sheet.png with all of them.
+Open DIR/index.html in a browser. The page has charts of sizes and classes, and a filter by class and by name. DIR also
+has one picture for each sample, after the pipeline, and sheet.png with all of them.
 """
 
 import engine.start  # noqa: F401
@@ -12,6 +13,7 @@ import contextlib
 import io
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +25,16 @@ from engine.tool_options import add_config_options, add_data_option, data_option
 SHEET_WIDTH = 1600  # pixels
 MAX_COLUMNS = 4
 GAP = 8
+PICTURES = "pictures"  # the folder of the page's pictures
 
 
 def main() -> None:
     args = parse_args()
+    from backbones.errors import UserError
     from engine.config import load_config
+    from engine.originals import spread
+    from engine.pages.dataset import write_dataset_page
+    from engine.splits import datasets_of
     from engine.tasks import task_for
 
     cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
@@ -41,13 +48,54 @@ def main() -> None:
     torch.manual_seed(args.seed)
     out = Path(args.out or Path("work_dirs/browse") / Path(args.config).stem / args.split)
     output_folder(out)
-    indices = np.linspace(0, len(dataset) - 1, min(args.num, len(dataset))).astype(int)
-    pictures = []
-    for index in indices.tolist():
-        pictures.append(task.draw_sample(dataset[index], dataset.metainfo))
-        pictures[-1].save(out / f"{index:06d}.png")
+    root = args.data or next(datasets_of(cfg, args.split), {}).get("data_root") or cfg.get("data_root") or ""
+    pictures, cards, failed = [], [], []
+    for index in spread(len(dataset), args.num):
+        try:
+            drawn, card = show(task, dataset, index, args.augmented, out, str(root))
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        pictures.append(drawn)
+        cards.append(card)
+    if not pictures:
+        raise UserError(failed[0])
+    found = task.statistics(dataset, args.sample or None)
+    facts = {"data": str(root) or "as in the config", "split": args.split}
+    page = write_dataset_page(out, f"{Path(args.config).stem}: {args.split} data", facts, found, cards, failed)
     contact_sheet(pictures).save(out / "sheet.png")
     print(f"{len(pictures)} of {len(dataset)} samples of the {args.split} set: {out / 'sheet.png'}")
+    if failed:
+        first = failed[0].partition(";")[0]
+        print(f"left out, since files cannot be read: {len(failed)} of {len(failed) + len(pictures)}; {first}")
+    print(f"page: {page}")
+
+
+def show(task: Any, dataset: Any, index: int, augmented: int, out: Path, root: str) -> tuple[Image.Image, Any]:
+    """The picture and the card of a sample. The name of its image is shortened by the folder ``root``.
+
+    Raises:
+        UserError: the image or its mask cannot be read.
+    """
+    from engine.pages.dataset import card_of
+    from engine.pages.page import save_picture
+
+    original = task.annotated(dataset, index)
+    drawn = [task.draw_sample(dataset[index], dataset.metainfo) for _ in range(augmented)]
+    drawn[0].save(out / f"{index:06d}.png")
+    if all(one.tobytes() == drawn[0].tobytes() for one in drawn):  # as without random steps
+        drawn = drawn[:1]
+    shown = []
+    if original is not None:
+        shown.append(save_picture(original.image, out, f"{PICTURES}/{index:06d}_file.jpg", "as in the file"))
+    for number, one in enumerate(drawn, 1):
+        label = "as the network gets it" if len(drawn) == 1 else f"augmented, {number} of {len(drawn)}"
+        link = f"{index:06d}.png" if number == 1 else ""
+        shown.append(save_picture(one, out, f"{PICTURES}/{index:06d}_{number}.jpg", label, link))
+    if original is None:
+        return drawn[0], card_of(f"sample {index}", shown, (), ())
+    name = original.name.removeprefix(f"{root.rstrip('/')}/")
+    return drawn[0], card_of(f"{index}: {name}", shown, original.lines, original.classes)
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,7 +106,18 @@ def parse_args() -> argparse.Namespace:
         "--num", type=count, default=16, help="number of samples, evenly spread over the set (default: 16)"
     )
     parser.add_argument(
-        "--out", metavar="DIR", help="folder for the pictures (default: work_dirs/browse/<config name>/<split>)"
+        "--augmented", type=count, default=2, metavar="K", help="how often each sample is augmented (default: 2)"
+    )
+    parser.add_argument(
+        "--sample",
+        type=whole,
+        default=500,
+        metavar="N",
+        help="statistics that no annotation file gives, such as the pixels of masks, are of so many files; 0 for all "
+        "(default: 500)",
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="folder for the page (default: work_dirs/browse/<config name>/<split>)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random steps of the pipeline (default: 0)")
     add_data_option(parser)
@@ -69,6 +128,12 @@ def parse_args() -> argparse.Namespace:
 def count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 1")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: whole numbers from 0")
     return int(text)
 
 

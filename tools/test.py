@@ -7,6 +7,9 @@ python tools/test.py WEIGHTS [--tta VIEWS] [--report DIR] [--images DIR] [--real
                                                                 a published classifier, by name, URL or file
 python tools/test.py MODEL [--tta]                              a published detector or segmenter, by its config's name
 
+--report writes DIR/index.html, a page for a browser: the figures, where the model errs, and the worst and best images
+with their ground truth.
+
 Published weights are tested as their authors do: input size, crop ratio, interpolation, mean and standard deviation.
 Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
 """
@@ -33,6 +36,7 @@ def main() -> None:
     tiles = given_tiles(args)
     from backbones.files import write_json
     from engine.log_file import prints_to_log
+    from engine.pages.report import write_report_page
     from engine.run import build_testing
     from engine.tasks import task_for
 
@@ -62,9 +66,11 @@ def main() -> None:
     if args.out and runner.rank == 0:
         write_json(args.out, metrics)
         print(f"metrics: {args.out}")
-    for name in ("report", "results"):
-        if getattr(args, name) and runner.rank == 0:
-            print(f"{name}: {getattr(args, name)}")
+    if args.report and runner.rank == 0:
+        page = write_report_page(Path(args.report), task, args.checkpoint)
+        print(f"report: {page or args.report}")
+    if args.results and runner.rank == 0:
+        print(f"results: {args.results}")
 
 
 def read_config(args: argparse.Namespace):
@@ -120,8 +126,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--report",
         metavar="DIR",
-        help="write a table of the classes there. Detection: also the kinds of errors. Segmentation: also the "
-        "confusion matrix. Classification: also the confusion matrix and the calibration",
+        help="write a page there, DIR/index.html: the figures, a table of the classes, and the worst and best images. "
+        "Detection: also the kinds of errors. Segmentation: also the confusion matrix. Classification: also the "
+        "confusion matrix and the calibration. All of it is also there as JSON, CSV and pictures",
     )
     parser.add_argument(
         "--results",
