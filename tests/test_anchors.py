@@ -55,7 +55,7 @@ def random_truth(count=60):
     ],
 )
 def test_overlaps_are_those_of_all_anchors(generator):
-    made, truth = TASK_UTILS.build(dict(generator, type="AnchorGenerator")), random_truth()
+    made, truth = TASK_UTILS.build(dict(generator, type="AnchorGenerator", _scope_="mmdet")), random_truth()
     maps = [tuple(-(-side // step) for side, step in zip(SIZE[::-1], stride[::-1])) for stride in made.strides]
     anchors = torch.cat(made.grid_priors(maps, device="cpu"))
     wanted = bbox_overlaps(torch.from_numpy(truth.boxes).float(), anchors).max(dim=1)[0]
@@ -93,7 +93,7 @@ def test_anchors_fit_the_boxes_and_keep_the_weights_in_shape(leaf, flat, capsys)
     before, after = (float(said.split(word)[1].split()[0].strip(";")) for word in (f"{name} recalls ", "fitted "))
     assert after > before + 0.2 and after > 0.9, said
     plain = config(leaf, flat).model
-    old, new = (TASK_UTILS.build(dict(model[name].anchor_generator)) for model in (plain, cfg.model))
+    old, new = (TASK_UTILS.build(dict(model[name].anchor_generator, _scope_="mmdet")) for model in (plain, cfg.model))
     assert old.num_base_priors == new.num_base_priors
     once = cfg.to_dict()
     complete(cfg)

@@ -32,7 +32,7 @@ def pixel_losses(name):
     """The losses that the option gives, as mmseg builds them."""
     from segmentation.losses import LOSSES, MODELS
 
-    return [MODELS.build(dict(one, class_weight=WEIGHTS)) for one in LOSSES[name]]
+    return [MODELS.build(dict(one, class_weight=WEIGHTS, _scope_="mmseg")) for one in LOSSES[name]]
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_box_heads_get_a_focal_loss_over_their_softmax(tmp_path):
     cfg = load_config(CASCADE, given)
     logits, labels = torch.randn(6, 3, requires_grad=True), torch.tensor([0, 1, 2, 2, 1, 0])
     for head in cfg.model.roi_head.bbox_head:
-        loss = MODELS.build(head.loss_cls)
+        loss = MODELS.build(dict(head.loss_cls, _scope_="mmdet"))
         found = loss(logits, labels, torch.ones(6), avg_factor=6)
         values = focal_cross_entropy(logits, labels, 2, torch.tensor([1.0, 3.0, 1.0]))
         assert torch.allclose(found, values.mean() * loss.loss_weight)
