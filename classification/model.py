@@ -14,12 +14,17 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError, load_weights
 from backbones.checks import check_int
+from backbones.errors import unknown
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
 from classification.augmentation import check_erasing, check_mixup, check_share
 from classification.heads import build_head
 from classification.pretrained import check_classes, fit_head, load_pretrained
+from engine.focal import focal_cross_entropy
+
+# The values of the option ``loss``.
+CRITERIA = {"cross_entropy": "cross_entropy", "focal": "focal"}
 
 
 def create_classifier(
@@ -77,6 +82,8 @@ class Classifier(BaseModel):
         class_map: how a head of other classes is taken from the backbone's ``pretrained``, as for ``class_rows``.
         reset_head: start with a new head, whatever ``pretrained`` or ``load_from`` hold.
         data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
+        criterion: ``"cross_entropy"``, or ``"focal"`` for the loss of ``engine.focal``.
+        class_weight: a number from 0 up for each class, as for PyTorch's cross entropy.
 
     Attributes:
         class_names: of the training data, in the order of the outputs. ``engine.run`` sets them. A checkpoint of other
@@ -96,6 +103,8 @@ class Classifier(BaseModel):
         class_map: str | None = None,
         reset_head: bool = False,
         data_preprocessor: dict[str, Any] | None = None,
+        criterion: str = "cross_entropy",
+        class_weight: Sequence[float] | None = None,
     ):
         super().__init__(data_preprocessor)
         if not isinstance(backbone, nn.Module):
@@ -109,6 +118,13 @@ class Classifier(BaseModel):
         self.head = build_head(backbone, num_classes, head_init_scale)
         if class_map is not None and reset_head:
             raise UserError(f"class_map={class_map!r} and reset_head exclude each other; leave one out")
+        if criterion not in CRITERIA:
+            raise unknown("model.criterion", criterion, CRITERIA)
+        if class_weight is not None and len(class_weight) != num_classes:
+            raise UserError(f"model.class_weight has {len(class_weight)} values; allowed: {num_classes}, one a class")
+        self.criterion = criterion
+        weights = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float32)
+        self.register_buffer("class_weight", weights, persistent=False)
         self.class_names: Sequence[str] | None = None
         self.class_map = class_map
         self.reset_head = reset_head
@@ -132,7 +148,7 @@ class Classifier(BaseModel):
         return [{"scores": scores, "pred_label": best, "label": label} for scores, best, label in found]
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy with smoothed targets; with ``mixup`` images and targets are mixed.
+        """The criterion with smoothed targets; with ``mixup`` images and targets are mixed.
 
         Raises:
             UserError: ``mixup`` gets a batch of an odd number of images.
@@ -146,7 +162,22 @@ class Classifier(BaseModel):
             inputs, labels = self.mixup(inputs, labels)
             smoothing = 0.0  # timm has smoothed the mixed targets
         logits = self.head(self.backbone(inputs)[-1])
-        return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        return self.compared(logits.float(), labels, smoothing)
+
+    def compared(self, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        """The loss of logits and targets, a mean over images by the rule of PyTorch's cross entropy.
+
+        With class indices, the weights of a batch's classes divide the sum; with mixed targets, the number of images.
+        """
+        weight = self.class_weight
+        if weight is not None and not labels.is_floating_point() and not weight[labels].any():
+            return logits.sum() * 0  # no image counts
+        if self.criterion == "cross_entropy":
+            return F.cross_entropy(logits, labels, weight, label_smoothing=smoothing)
+        total = len(labels) if weight is None or labels.is_floating_point() else weight[labels].sum()
+        if smoothing:
+            labels = smoothed(labels, self.num_classes, smoothing)
+        return focal_cross_entropy(logits, labels, weight=weight).sum() / total
 
     def init_weights(self) -> None:
         """Loads the backbone's ``pretrained``, its head included."""
@@ -174,6 +205,11 @@ class Classifier(BaseModel):
                 check_classes(self, classes, source)
             return state
         return fit_head(self, state, {name: name for name in state}, source, classes)
+
+
+def smoothed(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:
+    """Targets (B, num_classes) of class indices (B,): ``smoothing`` of each goes to all classes alike."""
+    return F.one_hot(labels, num_classes).float() * (1 - smoothing) + smoothing / num_classes
 
 
 class BatchPreprocessor(BaseDataPreprocessor):

@@ -13,7 +13,7 @@ from classification.data.own_data import apart
 from classification.data.transforms import size_of, transformable
 from classification.extremes import ImagesHook
 from classification.imagenet import word_of
-from classification.model import Classifier
+from classification.model import CRITERIA, Classifier
 from classification.published import predicting_config
 from classification.random_data import RandomImages
 from classification.real_labels import use_real_labels
@@ -40,6 +40,7 @@ class Classification(Task):
     name, scope, result_type = "classification", "mmengine", Scores
     main_metrics = ("top1", "top5", "unreadable")
     images_hook = ImagesHook.__name__
+    losses = CRITERIA
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -77,6 +78,14 @@ class Classification(Task):
 
     def random_data(self, cfg):
         return dict(type=RandomImages.__name__, classes=cfg.model.get("num_classes", 1))
+
+    def loss_places(self, cfg, name):
+        if cfg.model.get("type") != Classifier.__name__:
+            raise UserError(
+                f"loss={name}: {cfg.model.get('type')} has a loss of its own; allowed: Classifier, or no loss"
+            )
+        cfg.model.setdefault("criterion", "cross_entropy")
+        return [("model.criterion", cfg.model, "criterion")]
 
     def result(self, output, names):
         scores = output["scores"].cpu().numpy()

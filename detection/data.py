@@ -11,6 +11,7 @@ from mmdet.registry import MODELS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from detection import masks, named_coco, panoptic  # noqa: F401, which register how data are read
+from detection.anchors import check_fit
 from detection.coco_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
@@ -39,6 +40,8 @@ def prepare_config(cfg: Any) -> None:
     prepare_splits(cfg)
     use_own_data(cfg)
     use_data_options(cfg)
+    if cfg.get("fit_anchors") is not None:
+        check_fit(cfg)
     for split in SPLITS:
         evaluators = cfg.get(f"{split}_evaluator") or []
         for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:

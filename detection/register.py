@@ -17,5 +17,5 @@ with quiet_imports():
 
     register_all_modules(init_default_scope=False)
 
-    from detection import extremes, lvis, metrics, necks, openimages, panoptic_metric  # noqa: F401
+    from detection import extremes, losses, lvis, metrics, necks, openimages, panoptic_metric  # noqa: F401
 register_backbones()

@@ -1,6 +1,6 @@
 """Detection, for tools, runs and ``engine.Predictor``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ from PIL import Image
 
 from backbones.errors import UserError
 from detection import views
+from detection.anchors import fit_anchors, take_anchors
 from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
 from detection.extremes import ObjectImagesHook
+from detection.losses import LOSSES, loss_places
 from detection.own_data import own_findings
 from detection.panoptic_result import describe_segments, draw_panoptic, segments_of
 from detection.random_data import RandomScenes
@@ -23,6 +25,7 @@ from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
 from detection.weights import WEIGHTS
+from engine.console import quiet_imports
 from engine.draw import draw_instances, make_palette
 from engine.extremes import show_images_in
 from engine.images import from_bgr, kind_of, through_pipeline
@@ -40,6 +43,7 @@ class Detection(Task):
     name, scope, result_type = "detection", "mmdet", Instances
     main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
     images_hook = ObjectImagesHook.__name__
+    losses = LOSSES
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -108,6 +112,22 @@ class Detection(Task):
             return draw_panoptic(image, result, palette)
         colours = [tuple(palette[label]) for label in result.labels]
         return draw_instances(image, result.boxes, result.names, colours, result.scores, result.masks)
+
+    def settle_training(self, cfg, earlier):
+        if cfg.get("fit_anchors") and earlier is None:
+            with self.scoped(cfg):
+                with quiet_imports():  # pycocotools prints what it does
+                    dataset = self.build_dataset(cfg, "train")
+                fit_anchors(cfg, dataset)
+
+    def follow_checkpoint(self, cfg, own, source):
+        super().follow_checkpoint(cfg, own, source)
+        earlier = (own or {}).get("config")
+        if isinstance(earlier, Mapping):
+            take_anchors(cfg, earlier, source)
+
+    def loss_places(self, cfg, name):
+        return loss_places(cfg, name)
 
     def published_models(self):
         return WEIGHTS

@@ -1,31 +1,24 @@
-"""Options of the training data: pasted objects, repeated images of rare classes, a limit of objects.
+"""Options of the training data: pasted objects, a limit of objects, images without objects.
 
 - ``copy_paste=True`` pastes objects of another image into every image (Ghiasi et al., 2021, arXiv 2012.07177).
-- ``oversample_thr=0.001`` repeats images of rare classes (Gupta et al., 2019, arXiv 1908.03195).
 - ``max_objects=100`` draws so many objects of an image that has more.
 - ``background="keep"`` trains on images without objects, too. ``"drop"`` leaves them out.
 
 False takes a step of an earlier option out again. None leaves the config as it is.
 """
 
-from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import CopyPaste, FilterAnnotations, Pad
-from mmdet.registry import DATASETS, TRANSFORMS
+from mmdet.registry import TRANSFORMS
 from mmengine.config import ConfigDict
-from mmengine.dataset import ClassBalancedDataset
-from mmengine.logging import print_log
 
-from backbones.errors import UserError, shorten
-from engine.console import say_note
+from backbones.errors import UserError
 from engine.images import kind_of
+from engine.repeated import check_number, name_of, single, tell
 from engine.splits import datasets_of
-
-GROUPS = 5  # of repeated images that the log lists
 
 
 @TRANSFORMS.register_module()
@@ -60,19 +53,6 @@ class DrawObjects(BaseTransform):
         return results
 
 
-@DATASETS.register_module()
-class RepeatedImages(ClassBalancedDataset):
-    """mmengine's ClassBalancedDataset. Its pipeline is that of its images, so that PipelineSwitchHook can change it."""
-
-    @property
-    def pipeline(self) -> Any:
-        return self.dataset.pipeline
-
-    @pipeline.setter
-    def pipeline(self, steps: Any) -> None:
-        self.dataset.pipeline = steps
-
-
 def use_data_options(cfg: Any) -> None:
     """Carries out the options of the training data, in place.
 
@@ -80,9 +60,8 @@ def use_data_options(cfg: Any) -> None:
         UserError: a value is not allowed, or the training set does not fit an option.
     """
     loader = cfg.get("train_dataloader")
-    check_number("oversample_thr", cfg.get("oversample_thr"), float, "numbers above 0, up to 1, and False")
     check_number("max_objects", cfg.get("max_objects"), int, "integers from 1 up, and False")
-    if cfg.get("copy_paste") not in (None, True, False):
+    if not isinstance(cfg.get("copy_paste", None), bool | None):
         raise UserError(f"copy_paste={cfg.copy_paste!r}; allowed: True, False")
     if cfg.get("background") not in (None, "keep", "drop"):
         raise UserError(f"background={cfg.background!r}; allowed: keep, drop")
@@ -96,33 +75,8 @@ def use_data_options(cfg: Any) -> None:
         limit_objects(single(loader, "max_objects"), "pipeline", cfg.max_objects)
         for hook in switches:
             limit_objects(hook, "switch_pipeline", cfg.max_objects)
-    if cfg.get("oversample_thr") is not None:
-        repeat_images(loader, cfg.oversample_thr)
     if cfg.get("copy_paste") is not None:
         paste_objects(cfg, loader, cfg.copy_paste)
-
-
-def check_number(name: str, value: Any, kind: type, allowed: str) -> None:
-    """Raises UserError for a value that is neither None nor False nor a number of the kind in its range."""
-    if value is None or value is False:
-        return
-    number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-    if not number or value <= 0 or (kind is float and value > 1):
-        raise UserError(f"{name}={value!r}; allowed: {allowed}")
-
-
-def single(loader: Any, option: str) -> Any:
-    """The training data set inside the wrappers of this file.
-
-    Raises:
-        UserError: the loader has several data sets, or a wrapper of the user's.
-    """
-    dataset = loader.dataset
-    while kind_of(dataset) in ("MultiImageMixDataset", "RepeatedImages"):
-        dataset = dataset.dataset
-    if dataset.get("datasets") or dataset.get("dataset"):
-        raise UserError(f"{option} takes one training data set, and train_dataloader.dataset is {kind_of(dataset)}")
-    return dataset
 
 
 def limit_objects(owner: Any, key: str, most: int | bool) -> None:
@@ -133,16 +87,6 @@ def limit_objects(owner: Any, key: str, most: int | bool) -> None:
     if most:
         steps.insert(places[0], ConfigDict(type="DrawObjects", most=most))
     owner[key] = steps
-
-
-def repeat_images(loader: Any, threshold: float | bool) -> None:
-    single(loader, "oversample_thr")
-    pasting = kind_of(loader.dataset) == "MultiImageMixDataset"
-    owner = loader.dataset if pasting else loader
-    if kind_of(owner.dataset) == "RepeatedImages":
-        owner.dataset = owner.dataset.dataset
-    if threshold:
-        owner.dataset = ConfigDict(type="RepeatedImages", oversample_thr=threshold, dataset=owner.dataset)
 
 
 def paste_objects(cfg: Any, loader: Any, wanted: bool) -> None:
@@ -173,46 +117,23 @@ def check_pasting(cfg: Any, steps: list[Any]) -> None:
 
 
 def tell_data_options(cfg: Any, loader: Any) -> None:
-    """Says which images repeat how often, and how many have more objects than ``max_objects``: a line each."""
+    """Says what is pasted, and how many images have more objects than ``max_objects``: a line each."""
     dataset = loader.dataset
     while hasattr(dataset, "dataset"):
-        if isinstance(dataset, RepeatedImages):
-            tell(repeats_of(dataset))
         dataset = dataset.dataset
-    if cfg.get("max_objects"):
-        counts = [len(dataset.get_data_info(i)["instances"]) for i in range(len(dataset))]
-        above = [i for i, count in enumerate(counts) if count > cfg.max_objects]
-        if above:
-            most = max(above, key=counts.__getitem__)
-            tell(
-                f"max_objects={cfg.max_objects}: {len(above)} of {len(counts)} images have more; "
-                f"{name_of(dataset, most)} has the most, {counts[most]}"
-            )
-
-
-def repeats_of(dataset: RepeatedImages) -> str:
-    times = Counter(dataset.repeat_indices)
-    groups = defaultdict(list)
-    for index, count in times.items():
-        groups[count].append(index)
-    groups.pop(1, None)
-    parts = [
-        f"{count} times {len(groups[count])} ({shorten(name_of(dataset.dataset, i) for i in groups[count])})"
-        for count in sorted(groups)
-    ]
-    listed = ", ".join(parts[:GROUPS]) + (f", ... up to {max(groups)} times" if len(parts) > GROUPS else "")
-    repeated = sum(map(len, groups.values()))
-    return (
-        f"oversample_thr={dataset.oversample_thr:g}: {repeated} of {len(times)} images repeat, "
-        f"{len(dataset)} are an epoch{': ' if listed else ''}{listed}"
-    )
-
-
-def name_of(dataset: Any, index: int) -> str:
-    return Path(dataset.get_data_info(index)["img_path"]).name
-
-
-def tell(line: str) -> None:
-    """Says a line on the console, and in the run's log."""
-    say_note(line)
-    print_log(line, logger="current")
+    if not cfg.get("max_objects") and not cfg.get("copy_paste"):
+        return
+    counts = [len(dataset.get_data_info(i)["instances"]) for i in range(len(dataset))]
+    if cfg.get("copy_paste"):
+        there = sum(count > 0 for count in counts)
+        tell(
+            f"copy_paste: each image gets objects of another; {there} of {len(counts)} images have objects, "
+            f"{sum(counts)} in all"
+        )
+    above = [i for i, count in enumerate(counts) if cfg.get("max_objects") and count > cfg.max_objects]
+    if above:
+        most = max(above, key=counts.__getitem__)
+        tell(
+            f"max_objects={cfg.max_objects}: {len(above)} of {len(counts)} images have more; "
+            f"{name_of(dataset, most)} has the most, {counts[most]}"
+        )

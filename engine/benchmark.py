@@ -20,6 +20,7 @@ from backbones.errors import UserError
 from engine.cli import find_user_error
 from engine.config import load_config
 from engine.console import library_warnings_to
+from engine.dry_run import few_steps
 from engine.memory import PeakMemory, is_out_of_memory
 from engine.predictor import Predictor, collate_name
 from engine.run import build_training
@@ -173,24 +174,10 @@ def measuring(what: str, setting: Setting) -> Iterator[Config]:
 
 def shorten_training(cfg: Config, setting: Setting) -> None:
     """Makes a training of few steps of a config, in place: without validation, checkpoints and changes of the rate."""
-    loader = cfg.train_dataloader
-    loader.batch_size = setting.batch
+    few_steps(cfg, setting.batch, WARM_UP + setting.repeats, same_loader=setting.own_data)
     if not setting.own_data:
-        loader.dataset = random_config(cfg, setting, task_for(cfg).training_size(cfg, setting.size))
-        loader.sampler = dict(type="InfiniteSampler", shuffle=False)
-        loader.update(num_workers=0, persistent_workers=False)
-        loader.pop("prefetch_factor", None)
-        loader.pop("batch_sampler", None)
-    steps = WARM_UP + setting.repeats
-    cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=steps, val_interval=steps + 1)
-    cfg.param_scheduler = []
-    cfg.setdefault("default_hooks", {})["checkpoint"] = None
-    if cfg.get("auto_scale_lr"):
-        cfg.auto_scale_lr.enable = False
+        cfg.train_dataloader.dataset = random_config(cfg, setting, task_for(cfg).training_size(cfg, setting.size))
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type=StepTimes.__name__)]
-    for split in ("val", "test"):
-        for part in ("dataloader", "cfg", "evaluator"):
-            cfg[f"{split}_{part}"] = None
 
 
 def random_config(cfg: Config, setting: Setting, size: tuple[int, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``class_weight``: one option weighs the classes in every classification loss of a dense model."""
+"""``class_weight``: one option weighs the classes in every classification loss of a model."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,11 @@ from backbones.errors import UserError, arguments_of, shorten
 from engine.console import say_note
 from engine.formats import formats_of
 from engine.num_classes import parts
+from engine.splits import datasets_of
 from engine.tasks import task_for
 
 BALANCED = "balanced"
+WEIGHTS = "class_weight"
 LOSSES = ("loss_cls", "loss_decode")  # the arguments of heads that hold classification losses
 
 
@@ -70,6 +72,9 @@ def use_class_weights(cfg: Config) -> None:
                     f"class_weight has {len(weights)} values, and there are {number} classes: "
                     f"{shorten(task.class_names(cfg) or [], 10)}"
                 )
+            if key == WEIGHTS:
+                head[key] = weights
+                continue
             takers = [loss for loss in listed(head[key]) if "class_weight" in arguments_of(registry.get(loss.type))]
             if not takers:
                 kinds = " and ".join(loss.type for loss in listed(head[key]))
@@ -84,6 +89,8 @@ def use_class_weights(cfg: Config) -> None:
 def weighed_heads(model: Any, registry: Any) -> Iterator[tuple[Any, str]]:
     """The heads that tell the data's classes apart, each with the key of the loss that does.
 
+    A model that takes weights itself, as a classifier does, has the key ``class_weight``.
+
     Raises:
         UserError: a head takes its loss by default, so that the config has no place for the weights.
     """
@@ -91,6 +98,8 @@ def weighed_heads(model: Any, registry: Any) -> Iterator[tuple[Any, str]]:
     most = max((classes_of(head) for head in heads), default=0)
     for head in heads:
         kind = registry.get(head["type"]) if isinstance(head.get("type"), str) else head.get("type")
+        if kind is not None and WEIGHTS in arguments_of(kind):
+            yield head, WEIGHTS
         for key in LOSSES if kind is not None and classes_of(head) == most else ():
             if head.get(key) is not None:
                 yield head, key
@@ -131,8 +140,15 @@ def settle_class_weights(cfg: Config) -> None:
             raise UserError("class_weight=balanced: the labels of this training set cannot be counted; give numbers")
         cfg.class_weight = [float(f"{weight:.4g}") for weight in balanced(np.sum(counted, axis=0))]
         use_class_weights(cfg)
-    pairs = zip(task.class_names(cfg) or range(len(cfg.class_weight)), cfg.class_weight)
+    pairs = zip(names_in(cfg) or task.class_names(cfg) or range(len(cfg.class_weight)), cfg.class_weight)
     say_note("class weights: " + ", ".join(f"{name} {weight:g}" for name, weight in pairs))
+
+
+def names_in(cfg: Config) -> list[str] | None:
+    """The class names that the training set's config has, where :meth:`Task.class_names` reads the test set's."""
+    dataset = next(datasets_of(cfg, "train"), {})
+    given = dataset.get("classes") or (dataset.get("metainfo") or {}).get("classes")
+    return [given] if isinstance(given, str) else given and list(given)
 
 
 def is_weight(value: Any) -> bool:

@@ -24,14 +24,19 @@ from backbones.registry import FAMILIES, family_of, list_archs
 from backbones.weights import WEIGHTS as TABLE
 from backbones.weights import Statistics, statistics
 from backbones.weights.table import first_name
+from engine.auto_batch import use_batch_option
 from engine.bands import use_channels
 from engine.channels import BACKBONE, complete_channels
 from engine.class_weights import use_class_weights
+from engine.early_stopping import use_early_stopping
+from engine.freezing import use_frozen_stages
+from engine.loss_option import use_loss
 from engine.mistakes import type_hint
 from engine.parts import check_kinds
 from engine.rates import follow_accumulation
 from engine.reading import use_reading
 from engine.register import build_any
+from engine.repeated import use_repeats
 from engine.splits import complete_loaders
 from engine.tasks import task_for
 from engine.training_options import average_weights, check_options_of_task
@@ -60,13 +65,18 @@ def complete(cfg: Config, options: Container[str] = ()) -> None:
     task = task_for(cfg)
     check_options_of_task(cfg, task.name)
     task.complete(cfg)
+    use_repeats(cfg, task.repeated)
     use_reading(cfg, task.scope_of(cfg))  # of all data sets, those that the task has just added too
     use_channels(cfg)
+    use_batch_option(cfg, options)
     check_values(cfg)
     complete_loaders(cfg)
+    use_loss(cfg)
     use_class_weights(cfg)
     average_weights(cfg)
+    use_early_stopping(cfg)
     follow_accumulation(cfg)
+    use_frozen_stages(cfg, lambda backbone: maker_of(backbone, task.scope_of(cfg)))
     nets = []
     for owner in owners(cfg.get("model"), task.scope_of(cfg)):
         nets.append(complete_backbone(owner, maker_of(owner.backbone, task.scope_of(cfg)), options))

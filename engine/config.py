@@ -16,6 +16,7 @@ from backbones.files import is_path
 from backbones.images import SUFFIXES
 from engine import safe_loading  # noqa: F401  a YAML config is read as data
 from engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
+from engine.auto_batch import AUTO
 from engine.cli import CONFIG_SUFFIXES, is_safe
 from engine.complete import complete
 from engine.data_root import follow_data_root, move_data_root
@@ -78,7 +79,11 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
         check_model(cfg)
     check_names(cfg, path, READ_KEYS)
     follow_data_root(cfg, path)
-    options = cfg_options if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+    options = dict(cfg_options) if isinstance(cfg_options, dict) else parse_options(cfg_options or [])
+    if options.get("batch_size", AUTO) != AUTO:
+        options["train_dataloader.batch_size"] = options.pop("batch_size")
+    if "train_dataloader.batch_size" in flat(options) and cfg.get("batch_size") == AUTO:
+        cfg.batch_size = None  # the number that is typed counts
     arch = arch_of(cfg)
     apply_options(cfg, options, path)
     changed = arch_of(cfg) != arch

@@ -28,7 +28,7 @@ from engine.normalisation import follow_statistics
 from engine.num_classes import set_num_classes
 from engine.own_config import building, carries_config, config_from
 from engine.published import published_model
-from engine.reading import follow_reading, reading_of_dataset, use_reading
+from engine.reading import reading_of_dataset, use_reading
 from engine.results import ClassMap, Result
 from engine.structure import settle_structure
 from engine.tasks import task_for, task_of_published
@@ -137,7 +137,7 @@ class Predictor:
             raise UserError(f"{source} holds only a backbone; allowed: a checkpoint of a whole model")
 
         self.task = task_for(self.cfg)
-        follow_reading(self.cfg, own, self.task.scope_of(self.cfg), source)
+        self.task.follow_checkpoint(self.cfg, own, source)
         with building(source) if checkpoint is None else contextlib.nullcontext(), config_mistakes(self.cfg):
             self.build(names)
         load_state(self.model, state, source, exact=True, own=own or None)

@@ -11,10 +11,12 @@ from backbones import FAMILIES, PyramidBackbone, SimpleFeaturePyramid
 from backbones.registry import family_of
 from engine import (  # noqa: F401
     checkpoint_hook,
+    early_stopping,
     hooks,
     non_finite,
     optim,
     progress,
+    repeated,
     safe_loading,
     schedules,
     seeding,

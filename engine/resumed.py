@@ -73,6 +73,12 @@ def follow_schedule(cfg: Any, keep: bool) -> None:
     say_note(f"the checkpoint's values are kept: {shorten(apart)}")
 
 
+def config_before(cfg: Any) -> Mapping[str, Any] | None:
+    """The config of the run that is resumed; None for a new run, and for a checkpoint without a config of ours."""
+    then = (read_own_meta(read_ahead(cfg.load_from)) or {}).get("config") if cfg.get("resume") else None
+    return then if isinstance(then, Mapping) else None
+
+
 def taken_over(config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a config that resuming takes from the checkpoint, by their dotted names. None is not listed."""
     parts = {part: without(config.get(part), free) for part, free in PARTS.items()}

@@ -11,18 +11,21 @@ from mmengine.config import Config
 from backbones.errors import UserError
 from backbones.weights import read_ahead, read_own_meta
 from engine.added_hooks import add_hooks
+from engine.auto_batch import settle_batch_size
 from engine.batch_of_one import check_batches_of_one
 from engine.class_weights import settle_class_weights
 from engine.console import library_warnings_to
 from engine.formatted_once import format_configs_once
+from engine.freezing import tell_frozen
 from engine.log_file import prints_to_log
+from engine.loss_option import tell_loss
 from engine.mistakes import config_mistakes
 from engine.non_finite import Replayed
 from engine.optim import use_autocast
 from engine.processes import env_rank, init_processes, pick_device
 from engine.rates import note_short_run, scale_rate
-from engine.reading import follow_reading
-from engine.resumed import follow_data, follow_schedule
+from engine.repeated import tell_repeats
+from engine.resumed import config_before, follow_data, follow_schedule
 from engine.runner import SafeRunner
 from engine.tasks import task_for
 from engine.trackers import use_trackers
@@ -73,9 +76,14 @@ def build_training(
         choose_precision(cfg, amp, device)
         if cfg.resume:
             follow_schedule(cfg, keep_schedule)
-            follow_reading_of(cfg, cfg.load_from)
+            follow_checkpoint_of(cfg, cfg.load_from)
         check_data(cfg, ("train", "val"))
+        init_processes(launcher, device)  # the notes below are those of the first process
+        tell_loss(cfg)
         settle_class_weights(cfg)
+        before = config_before(cfg)
+        task_for(cfg).settle_training(cfg, before)
+        settle_batch_size(cfg, device, before)
         earlier = folder.earlier_run() if overwrite and first else []
         with config_mistakes(cfg):
             runner = build_runner(cfg, folder, launcher, device)
@@ -142,7 +150,7 @@ def build_testing(
         cfg[name] = None
     check_parts(cfg, needed="test")
     if checkpoint is not None:
-        follow_reading_of(cfg, checkpoint)
+        follow_checkpoint_of(cfg, checkpoint)
     check_data(cfg, ("test",))
     with config_mistakes(cfg):
         runner = build_runner(cfg, folder, launcher, device)
@@ -151,9 +159,9 @@ def build_testing(
     return runner
 
 
-def follow_reading_of(cfg: Config, checkpoint: str | Path) -> None:
-    """:func:`engine.reading.follow_reading` for a checkpoint's file."""
-    follow_reading(cfg, read_own_meta(read_ahead(checkpoint)), task_for(cfg).scope_of(cfg), str(checkpoint))
+def follow_checkpoint_of(cfg: Config, checkpoint: str | Path) -> None:
+    """``Task.follow_checkpoint`` for a checkpoint's file."""
+    task_for(cfg).follow_checkpoint(cfg, read_own_meta(read_ahead(checkpoint)), str(checkpoint))
 
 
 def build_runner(cfg: Config, folder: WorkDir, launcher: str, device: str) -> SafeRunner:
@@ -190,6 +198,8 @@ def build_parts(runner: SafeRunner) -> None:
             model.class_names = getattr(loader.dataset, "metainfo", {}).get("classes")
         check_batches_of_one(runner.cfg, loader)
         task_for(runner.cfg).check_training(runner.cfg, model, loader)
+        tell_repeats(loader.dataset)
+        tell_frozen(runner.cfg, model)
         scale_rate(runner)
         note_short_run(runner.cfg)
         runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from backbones.errors import UserError, one_line
 from backbones.weights import read_checkpoint, read_own_meta, save_safely
 from engine.arguments import names_of
+from engine.batch_of_few import lowered_batch
 from engine.checkpoints import (
     content_of_run,
     load_published,
@@ -130,6 +131,10 @@ class SafeRunner(Runner):
         trains = isinstance(dataloader, dict) and dataloader == self.cfg.get("train_dataloader")
         config = seeded_batches(dataloader) if trains else dataloader
         loader = super().build_dataloader(config, seed, diff_rank_seed)
+        if trains and (batch := lowered_batch(loader)):
+            self.cfg.train_dataloader.batch_size = batch
+            smaller = {**seeded_batches({**dataloader, "batch_size": batch}), "dataset": loader.dataset}
+            loader = super().build_dataloader(smaller, seed, diff_rank_seed)
         if trains or (self.cfg.get("train_dataloader") and dataloader == self.cfg.get("val_dataloader")):
             skip_unreadable(loader.dataset, self.cfg.get("max_unreadable", SHARE))
         if isinstance(loader.batch_sampler, SeededBatches):

@@ -5,9 +5,10 @@ Tools, runs and ``Predictor`` use a task only through the class ``Task``. Each t
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from engine.draw import Colour, make_palette
 from engine.findings import Finding, caught, follow
 from engine.formats import Format, formats_of
 from engine.inside import check_list
+from engine.reading import follow_reading
 from engine.results import Result
 from engine.splits import SPLITS, datasets_of
 from engine.task_views import TaskViews
@@ -37,6 +39,8 @@ class Task(TaskViews):
         result_type: the class of its results, e.g. ``Instances``.
         main_metrics: the metrics that the console shows for an epoch, the most important first.
         images_hook: the type of the hook that shows a test's best and worst images; None for a task without one.
+        losses: the values of the option ``loss``, each with the losses' configs, or with the text that stands for them.
+        repeated: the type of the wrapper of data sets that repeats images of rare classes.
     """
 
     name: str
@@ -44,6 +48,8 @@ class Task(TaskViews):
     result_type: type[Result]
     main_metrics: tuple[str, ...] = ()
     images_hook: str | None = None
+    losses: Mapping[str, Any] = MappingProxyType({})
+    repeated: str = "RepeatedImages"
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
@@ -242,6 +248,39 @@ class Task(TaskViews):
         seen: list[Any] = []
         for split in splits:
             follow(self.findings(cfg, split, seen=seen))
+
+    def settle_training(self, cfg: Any, earlier: Mapping[str, Any] | None) -> None:
+        """Before a training is built: writes what follows from the training data into the config, in place.
+
+        Args:
+            cfg: the completed config.
+            earlier: the config of the run that is resumed, whose values stay; None for a new run.
+
+        Raises:
+            UserError: the data do not tell.
+        """
+
+    def follow_checkpoint(self, cfg: Any, own: Mapping[str, Any] | None, source: str) -> None:
+        """Gives a config what belongs to a checkpoint's weights, in place, and says so.
+
+        Args:
+            cfg: the completed config.
+            own: the result of ``read_own_meta`` for the checkpoint. None, as for others' files, changes nothing.
+            source: the checkpoint's name in notes.
+        """
+        follow_reading(cfg, own, self.scope_of(cfg), source)
+
+    def loss_places(self, cfg: Any, name: str) -> Iterable[tuple[str, Any, str]]:
+        """Where the option ``loss`` writes: the name of each place, the config that owns the loss, and its key there.
+
+        Args:
+            cfg: the config.
+            name: a key of ``losses``, for messages.
+
+        Raises:
+            UserError: a head of the model cannot take another loss. The message names the head, and the loss it has.
+        """
+        return ()
 
     def check_training(self, cfg: Any, model: nn.Module, loader: Any) -> None:
         """Checks what belongs together in a training, once its parts are built.

@@ -8,9 +8,16 @@ from engine.tasks import TASKS
 # The tasks that have an option. What an option does stands where it is carried out.
 OPTIONS = {
     "ema": TASKS,
-    "class_weight": ("detection", "segmentation"),  # engine.class_weights
-    "copy_paste": ("detection",),  # detection.training_data, as the three below
-    "oversample_thr": ("detection",),
+    "class_weight": TASKS,  # engine.class_weights
+    "loss": TASKS,  # engine.loss_option
+    "replaced_losses": TASKS,  # what the option loss has done
+    "frozen_stages": TASKS,  # engine.freezing
+    "early_stopping": TASKS,  # engine.early_stopping
+    "oversample_thr": TASKS,  # engine.repeated
+    "batch_size": TASKS,  # engine.auto_batch, as the one below
+    "memory_budget": TASKS,
+    "fit_anchors": ("detection",),  # detection.anchors
+    "copy_paste": ("detection",),  # detection.training_data, as the two below
     "max_objects": ("detection",),
     "background": ("detection",),
     "legend": ("segmentation",),  # segmentation.own_data

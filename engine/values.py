@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from backbones.checks import check_int
+from backbones.checks import as_int, check_int
 from backbones.errors import UserError, shown
+from engine.auto_batch import AUTO
 from engine.splits import SPLITS
 
 LEAST: dict[str, dict[str, int]] = {
@@ -40,8 +41,17 @@ def check_values(cfg: Any) -> None:
         for key in part.split("."):
             given = given.get(key) if hasattr(given, "get") else None
         for name, low in least.items() if hasattr(given, "get") else ():
+            if (part, name) == ("train_dataloader", "batch_size") and name in given:
+                check_batch_size(given[name])
+                continue
             if name in given and not (name in OFF and given[name] == OFF[name]):
                 check_int(f"{part}.{name}", given[name], low, MOST.get(name))
+
+
+def check_batch_size(size: Any) -> None:
+    """Raises UserError for a training batch that is neither ``"auto"`` nor a number of images."""
+    if size != AUTO and (as_int(size) is None or size < 1):
+        raise UserError(f"train_dataloader.batch_size is {shown(size)}; allowed: integers from 1 up, {AUTO}")
 
 
 def check_clipping(cfg: Any) -> None:

@@ -15,7 +15,7 @@ with quiet_imports():
     register_all_modules(init_default_scope=False)
     io.pickle = safe_loading  # the backend "pickle" of mmseg's loading steps takes the function loads
 
-    from segmentation import extremes, heads, metrics  # noqa: F401
+    from segmentation import extremes, heads, losses, metrics  # noqa: F401
 register_backbones()
 
 # Every loss warns of this when it is built. The published recipes averaged over all pixels, too.

@@ -13,8 +13,10 @@ from segmentation import views
 from segmentation.class_map import forget_scores
 from segmentation.data import classes_of, prepare_config
 from segmentation.extremes import MapImagesHook
+from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
 from segmentation.random_data import RandomAreas
+from segmentation.repeated import RepeatedMasks
 from segmentation.report_page import report_page
 from segmentation.tiles import use_tiles
 from segmentation.weights import WEIGHTS
@@ -27,6 +29,8 @@ class Segmentation(Task):
     name, scope, result_type = "segmentation", "mmseg", ClassMap
     main_metrics = ("mIoU", "mAcc")
     images_hook = MapImagesHook.__name__
+    losses = LOSSES
+    repeated = RepeatedMasks.__name__
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -41,6 +45,9 @@ class Segmentation(Task):
 
     def preprocessing(self, cfg):
         return through_pipeline(cfg.test_dataloader.dataset.pipeline)
+
+    def loss_places(self, cfg, name):
+        return loss_places(cfg, name)
 
     def published_models(self):
         return WEIGHTS

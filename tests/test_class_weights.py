@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 from mmengine.registry import MODELS
+from paper_run import RECIPE, options_for
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -166,3 +167,19 @@ def test_a_weight_of_zero_takes_a_class_out_of_the_loss(masks, tmp_path, cut_dep
     labels = torch.stack([one.gt_sem_seg.data[0] for one in batch["data_samples"]])
     steep = logits.grad.abs().sum(1) > 0
     assert torch.equal(steep, labels < 2)
+
+
+def test_classifiers_are_weighed_by_their_images(tmp_path, capsys):
+    for split, counts in (("train", {"cat": 3, "dog": 1}), ("val", {"cat": 1, "dog": 1})):
+        for name, count in counts.items():
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (32, 32)).save(tmp_path / split / name / f"{i}.png")
+    cfg = load_config(RECIPE, options_for(tmp_path, 0, class_weight="balanced"))
+    settle_class_weights(cfg)
+    wanted = compute_class_weight("balanced", classes=np.array([0, 1]), y=np.array([0, 0, 0, 1]))
+    assert cfg.model.class_weight == pytest.approx(wanted, rel=1e-3)
+    assert capsys.readouterr().err == "note: class weights: cat 0.6667, dog 2\n"
+    for value, words in (([1], "class_weight has 1 values, and there are 2"), ("even", "class_weight has 'even'")):
+        with pytest.raises(UserError, match=words):
+            load_config(RECIPE, options_for(tmp_path, 0, class_weight=value))

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 from helpers import SMALL, loss, trained_norms
+from paper_run import RECIPE, options_for, write_images
 
+from backbones import UserError
 from classification.frozen.cache import Split
 from classification.frozen.knn import knn
 from classification.frozen.probe import linear_probe
+from engine.config import load_config
+from engine.run import build_training
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -80,3 +84,14 @@ def test_frozen_features_are_judged_as_on_the_cpu():
     here, there = (linear_probe(train, val, 5, (0.01, 0.1), epochs=5, device=device) for device in ("cpu", DEVICE))
     for one, other in zip(here["grid"], there["grid"], strict=True):
         assert one["top1"] == pytest.approx(other["top1"], abs=1)  # an image on the border may fall on either side
+
+
+def test_the_largest_batch_for_the_memory_is_found(tmp_path, capsys):
+    """Twelve images are the limit; of a budget that holds no step, the run says so."""
+    options = options_for(write_images(tmp_path / "data"), 0, custom_hooks=[]) | {"batch_size": "auto"}
+    runner = build_training(load_config(RECIPE, options), tmp_path / "run", device=DEVICE)
+    assert runner.cfg.train_dataloader.batch_size == 8
+    assert "8: 0." in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"batch_size=auto: a batch of . needs .* of 0.00098 GiB"):
+        small = load_config(RECIPE, options | {"memory_budget": "1MiB"})
+        build_training(small, tmp_path / "other", device=DEVICE)

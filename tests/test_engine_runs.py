@@ -223,10 +223,12 @@ def test_building_a_run_leaves_the_callers_config_alone(images, tmp_path):
     assert cfg.to_dict() == before
 
 
-def test_too_few_images_for_a_batch(images, tmp_path):
+def test_too_few_images_for_a_batch(images, tmp_path, capsys):
     cfg = tiny(images, **{"train_dataloader.batch_size": 9, "train_dataloader.sampler.type": "DefaultSampler"})
-    with pytest.raises(UserError, match="8 training images do not fill a batch of 9"):
-        build_training(cfg, tmp_path, device="cpu")
+    runner = build_training(cfg, tmp_path, device="cpu")
+    said = "train_dataloader.batch_size is 9, and there are 8 training images; a batch has 8"
+    assert said in capsys.readouterr().err and len(runner.train_dataloader) == 1
+    assert runner.cfg.train_dataloader.batch_size == runner.train_dataloader.batch_sampler.batch_size == 8
 
 
 @pytest.mark.parametrize(

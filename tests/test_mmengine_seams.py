@@ -35,6 +35,7 @@ PRIVATE = {
     "_get_base_files": ("mmengine.config.Config", ["filename"]),
     "_get_cfg_path": ("mmengine.config.Config", ["cfg_path", "filename"]),
     "_get_relation_matrix": ("mmdet.datasets.OpenImagesChallengeDataset", ["self", "hierarchy_file"]),
+    "_get_repeat_factors": ("mmengine.dataset.ClassBalancedDataset", ["self", "dataset", "repeat_thr"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),

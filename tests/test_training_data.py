@@ -146,7 +146,7 @@ def test_the_checks_of_data_reach_the_images_inside(coco, tmp_path):
         (MASKS, {"oversample_thr": True}, "oversample_thr=True; allowed"),
         (MASKS, {"max_objects": 0}, "max_objects=0; allowed: integers from 1 up, and False"),
         (ROOT / "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py", {"copy_paste": True}, "of detection"),
-        (ROOT / "classification/configs/demo/van_b0_digits.py", {"oversample_thr": 0.1}, "is an option of detection"),
+        (ROOT / "classification/configs/demo/van_b0_digits.py", {"max_objects": 1}, "is an option of detection"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(leaf, options, words, coco):
@@ -210,7 +210,8 @@ def test_the_log_says_which_images_repeat(rare, tmp_path, capsys):
     runner = build_training(config(BOXES, rare[0], **options), tmp_path, device="cpu")
     lines = capsys.readouterr().err
     for line in (
-        "oversample_thr=0.06: 1 of 49 images repeat, 50 are an epoch: 2 times 1 (0003.png)",
+        "oversample_thr=0.06: 1 of 49 images repeat, 50 are an epoch: 2 times 1 (0003.png); "
+        "rarest: ring 1 image, disc 3 images, box 47 images",
         "max_objects=1: 2 of 49 images have more; 0000.png has the most, 2",
     ):
         assert f"note: {line}\n" in lines
@@ -219,7 +220,7 @@ def test_the_log_says_which_images_repeat(rare, tmp_path, capsys):
 
 
 def test_the_log_counts_the_images_that_repeat(rare):
-    from detection.training_data import repeats_of
+    from engine.repeated import repeats_of
 
     data = training_set(config(BOXES, rare[0], oversample_thr=1))
     twice = [i for i, times in Counter(data.repeat_indices).items() if times == 2]

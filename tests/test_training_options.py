@@ -9,12 +9,15 @@ import torch
 from conftest import ROOT
 from mmengine.hooks import EMAHook
 from mmengine.model import MomentumAnnealingEMA
+from paper_run import RECIPE, write_images
 
 from backbones import UserError
 from backbones.errors import arguments_of
 from engine.complete import complete
 from engine.config import load_config
 from engine.run import build_training
+from engine.tasks import TASKS
+from engine.training_options import OPTIONS
 
 LEAVES = {
     "detection": ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py",
@@ -173,10 +176,30 @@ def test_options_of_the_readme_are_taken(task, data):
         load_config(leaf, [root, option, *classes])
 
 
+def test_options_of_classification_are_taken(tmp_path):
+    text = (ROOT / "classification/README.md").read_text().split("## Training options")[1].split("\n## ")[0]
+    options = re.findall(r"^\| `(.+?)` \|", text, re.MULTILINE)
+    assert {option.split("=")[0] for option in options} | {"replaced_losses"} == {
+        name for name, tasks in OPTIONS.items() if "classification" in tasks
+    }
+    for option in options:
+        load_config(RECIPE, [f"data_root={write_images(tmp_path / option[:4])}", option])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_option_is_in_the_table(task):
+    """``legend`` belongs to the layouts of masks."""
+    text = (ROOT / task / "README.md").read_text()
+    for name in [name for name, tasks in OPTIONS.items() if task in tasks and name != "replaced_losses"]:
+        assert re.search(rf"^\| `{name}=|[`\"]{name}=", text, re.MULTILINE), name
+
+
 def test_losses_that_take_weights_are_all_named():
     from mmseg.models import losses
 
-    text = (ROOT / "segmentation/README.md").read_text().split("Losses that take weights are")[1].split(".")[0]
+    text = (
+        (ROOT / "segmentation/README.md").read_text().split("Losses that take weights are")[1].split(", and those")[0]
+    )
     takers = {
         name
         for name, kind in vars(losses).items()

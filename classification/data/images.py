@@ -64,6 +64,13 @@ class LabelledImages(Dataset):
         """The names and labels of the images, for the fingerprint of a run's data."""
         return self.samples.listing(getattr(self, "data_root", ""))
 
+    def full_init(self) -> None:
+        """Does nothing: the images are found when the data set is made. Wrappers of mmengine call this."""
+
+    def get_cat_ids(self, index: int) -> list[int]:
+        """The class index of an image, in a list, as wrappers of mmengine ask for it."""
+        return [int(self.samples.labels[index])]
+
     def __len__(self) -> int:
         return len(self.samples)
 
