@@ -20,6 +20,8 @@ from backbones.errors import Notice
 
 # Errors of the machine, not of a program: no space, no permission, a failing disk, too many open files, ...
 FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+# A file stands where a folder is needed, or a folder where a file is, or a name is longer than the file system takes.
+FAULTS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 # Those of network folders that may pass by themselves.
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
 READ_WAITS = (0.1, 1.0)  # seconds

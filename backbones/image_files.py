@@ -9,6 +9,8 @@ from backbones.errors import UserError, shorten
 from backbones.images import ARRAY_SUFFIXES, SUFFIXES
 from backbones.reading import READING, Reading
 
+LONGEST_STEM = 220  # bytes; file systems allow 255 for a name
+
 
 def suffixes_of(reading: Reading) -> tuple[str, ...]:
     """The suffixes of image files. A folder's NumPy files are images for networks that take no pictures."""
@@ -82,10 +84,18 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in ("@eaDir", "__MACOSX")
 
 
+def cut(name: str) -> str:
+    """The beginning of a name, of at most ``LONGEST_STEM`` bytes."""
+    while len(os.fsencode(name)) > LONGEST_STEM:
+        name = name[:-1]
+    return name
+
+
 def output_stems(paths: Sequence[Path], used: Iterable[str] = ()) -> list[str]:
     """A different file name without suffix for each input.
 
-    Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind.
+    Inputs that share a name get their folder in front, e.g. ``a_street`` and ``b_street``, then a number behind. A long
+    name is cut, so that a suffix and the marks of a temporary file have room.
 
     Args:
         paths: the inputs.
@@ -94,7 +104,8 @@ def output_stems(paths: Sequence[Path], used: Iterable[str] = ()) -> list[str]:
     counts = Counter(path.stem for path in paths)
     seen, numbers, found = set(used), {}, []
     for path in paths:
-        name = stem = f"{path.parent.name}_{path.stem}" if counts[path.stem] > 1 and path.parent.name else path.stem
+        stem = f"{path.parent.name}_{path.stem}" if counts[path.stem] > 1 and path.parent.name else path.stem
+        name = stem = cut(stem)
         number = numbers.get(stem, 2)
         while name in seen:
             name, number = f"{stem}_{number}", number + 1

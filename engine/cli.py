@@ -113,7 +113,7 @@ def fault_of_machine(error: BaseException) -> str | None:
     """A fault of a disk, or of limits of the system, on one line. None for any other error."""
     if not isinstance(error, OSError) or error.errno not in FAULTS:
         return None
-    return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
+    return ": ".join(str(part) for part in (error.filename2 or error.filename, error.strerror) if part)
 
 
 def last_line(message: str) -> str:

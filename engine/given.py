@@ -31,6 +31,8 @@ def expanded(given: Sequence[str | Path]) -> list[str]:
 
 def one_expanded(word: str) -> Iterator[str]:
     if word == STDIN:
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(errors="surrogateescape")  # a path may be no text
         yield from listed(sys.stdin, "standard input", Path())
     elif ADDRESS.match(word):
         yield word

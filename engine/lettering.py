@@ -4,6 +4,7 @@ Pillow's own font has ASCII letters. Other letters come from DejaVu Sans, which 
 Cyrillic, Greek and more), or else from a font of the system, such as Noto Sans CJK.
 """
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -37,12 +38,22 @@ def shortened(draw: ImageDraw.ImageDraw, text: str, size: int, width: float) -> 
 
 @cache
 def drawable(text: str) -> str:
-    """A word with letters that no font has as their numbers, such as U+732B. A note says so, once for each word."""
+    """A word on one line, with letters that no font has as their numbers, such as U+732B.
+
+    A note tells of such letters, once for each.
+    """
+    text = re.sub(r"\s", " ", text)
     lacking = letters_of(text) - letters_in(font_file(text))
     if not lacking:
         return text
-    say_note(f"no font of this machine has all letters of {text!r}; those are drawn as their numbers")
+    say_lacking(frozenset(lacking))
     return "".join(f"U+{ord(letter):04X}" if ord(letter) in lacking else letter for letter in text)
+
+
+@cache
+def say_lacking(letters: frozenset[int]) -> None:
+    shown = "".join(map(chr, sorted(letters)))
+    say_note(f"no font of this machine has the letters {shown!r}; they are drawn as their numbers")
 
 
 @cache

@@ -1,5 +1,8 @@
 """FeatureExtractor: any readable image in, aligned maps out. An image's maps do not depend on other images."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +103,13 @@ def test_unreadable_files_are_named(photo, tmp_path):
     for name in ("text.jpg", "cut.png", "absent.png", "."):
         with pytest.raises(UserError, match=str(tmp_path)):
             read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "\udce9"])
+def test_names_of_outputs_leave_room_for_suffixes(letter):
+    longest = letter * (250 // len(os.fsencode(letter)))
+    found = output_stems([Path("a", f"{longest}.png"), Path("b", f"{longest}.png"), Path("c", "x.png")])
+    assert len(set(found)) == 3 and all(len(os.fsencode(name)) <= 225 for name in found)
 
 
 def test_folders_are_searched_and_stems_kept_apart(photo, tmp_path):

@@ -1,6 +1,7 @@
 """What tools are told to read: files, folders, patterns, and lists of these."""
 
 import io
+import os
 
 import pytest
 
@@ -59,3 +60,9 @@ def test_what_stands_for_nothing_is_named(photos, word, content, message):
 def test_names_that_are_no_text_stay_what_they_are(photos):
     (photos / "list.txt").write_bytes(b"photos/\xff.jpg\n")
     assert expanded(["list.txt"]) == ["photos/\udcff.jpg"]
+
+
+def test_a_name_on_standard_input_may_be_no_text(tmp_path, monkeypatch):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path + b"\n"), encoding="utf-8"))
+    assert expanded(["-"]) == [os.fsdecode(path)]

@@ -1,5 +1,6 @@
 """A folder of predictions: a stopped run goes on, and nothing is written over unless this is asked for."""
 
+import errno
 import json
 import os
 
@@ -8,6 +9,7 @@ import pytest
 from backbones.errors import UserError
 from engine.predicted.formats import DEFAULT
 from engine.predicted.journal import Journal
+from engine.results import ClassMap, Scores
 
 SETTINGS = dict(score_thr=0.3, cfg_options=[], classes=["a"])
 
@@ -40,6 +42,7 @@ def fill(out, paths, settings=SETTINGS, overwrite=False, formats=DEFAULT):
         journal.begin(todo, formats, overwrite)
         for image in todo:
             for file in journal.files_of([image], formats)[:2]:
+                file.parent.mkdir(exist_ok=True)
                 file.write_text(image.name)
             row = dict(image=image.name, file=image.stem, modified=image.modified, score=float("nan"))
             journal.add(row)
@@ -137,3 +140,72 @@ def test_no_image_takes_the_name_of_a_file_of_all_images(out, tmp_path):
     path = tmp_path / "predictions.coco.png"
     path.write_bytes(b"pixels")
     assert fill(out, [path]) == ["predictions.coco_2"]
+
+
+def test_overwriting_leaves_files_of_formats_that_no_run_wrote(images):
+    """Pictures beside their table: the names of the images are those that drawn pictures would have."""
+    folder = images[0].parent
+    for overwrite in (False, True):
+        assert len(fill(folder, images[:2], overwrite=overwrite, formats=["csv"])) == 2
+        assert all(path.read_bytes() == b"pixels" for path in images)
+
+
+def test_an_image_that_lacks_a_file_is_done_again(out, images, capsys):
+    fill(out, images)
+    (out / "b.json").unlink()
+    with Journal(out, SETTINGS) as journal:
+        todo = journal.still_to_do(images, names(images), Scores, DEFAULT)
+        assert [one.path for one in todo] == [images[1]] and "lack a file" in capsys.readouterr().err
+        assert len(journal.still_to_do(images, names(images), ClassMap, DEFAULT)) == 3, "none has a map"
+        assert not journal.still_to_do(images, names(images), Scores, ["csv"])
+
+
+@pytest.mark.parametrize("name", ["b.png", "predictions.csv"])
+def test_a_later_format_writes_over_no_file_from_elsewhere(out, images, name):
+    fill(out, images, formats=["json"])
+    (out / name).write_text("mine")
+    with pytest.raises(UserError, match="there already, from elsewhere"):
+        fill(out, images, formats=["pictures", "csv"])
+    assert fill(out, images, formats=["json", "masks"]) == [], "maps that the first run wrote are no others"
+
+
+def frames_of(journal, video, count):
+    row = dict(image=str(video), file=video.stem, modified=None)
+    for number in range(count):
+        journal.add(row | dict(frame=number))
+    return row
+
+
+def test_a_video_that_was_begun_anew_has_each_frame_once(out, images):
+    video = out.parent / "v.mp4"
+    with Journal(out, SETTINGS) as journal:
+        frames_of(journal, video, 3)
+    with pytest.raises(UserError, match=r"score_thr 0\.3, and this run has 0\.5"):
+        Journal(out, SETTINGS | dict(score_thr=0.5))
+    os.utime(images[0], (1, 1))
+    fill(out, images)
+    os.utime(images[0], (2, 2))
+    fill(out, images)
+    with Journal(out, SETTINGS) as journal:
+        journal.add(frames_of(journal, video, 2) | dict(frames=2))
+        journal.tidy()
+        assert len(list(journal.rows())) == 3
+        journal.add(dict(image="more", file="more", modified=None))
+        assert len(list(journal.rows())) == 4, "places of lines are right after lines were removed"
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert [row["frame"] for row in rows if "frame" in row] == [0, 1]
+    assert [row["modified"] for row in rows if row["image"] == str(images[0])] == [2]
+
+
+def test_files_that_are_no_files(out, images):
+    (out / "predictions.jsonl").mkdir()
+    with pytest.raises(UserError, match=r"predictions\.jsonl is no file; allowed: another --out"):
+        fill(out, images)
+
+
+def test_a_disk_without_locks(out, images, monkeypatch, capsys):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("engine.predicted.run_files.fcntl.flock", refused)
+    assert len(fill(out, images)) == 3 and "a disk without locks" in capsys.readouterr().err

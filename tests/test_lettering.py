@@ -18,10 +18,10 @@ def drawn(text):
 @pytest.fixture
 def no_system_fonts(monkeypatch):
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
-    for function in (lettering.fonts, drawable, font_file):
+    for function in (lettering.fonts, drawable, lettering.say_lacking, font_file):
         function.cache_clear()
     yield
-    for function in (lettering.fonts, drawable, font_file):
+    for function in (lettering.fonts, drawable, lettering.say_lacking, font_file):
         function.cache_clear()
 
 
@@ -38,7 +38,8 @@ def test_ascii_words_have_pillows_own_font():
 
 def test_letters_that_no_font_has_are_numbers(no_system_fonts, capsys):
     assert drawable("cat 猫") == "cat U+732B" and drawable("cat 猫") == "cat U+732B"
-    assert capsys.readouterr().err.count("no font of this machine has all letters of 'cat 猫'") == 1
+    assert drawable("cat 猫 15%") == "cat U+732B 15%"
+    assert capsys.readouterr().err.count("no font of this machine has the letters '猫'") == 1
     assert ord("猫") not in letters_in(dejavu())
 
 
@@ -59,3 +60,9 @@ def test_a_long_word_is_cut_to_its_width():
         cut = shortened(draw, word, 20, 150)
         assert cut.endswith("…") and word.startswith(cut[:-1])
         assert lettering.length(draw, cut, 20) <= 150 < lettering.length(draw, word, 20)
+
+
+def test_a_word_of_several_lines_is_written_on_one():
+    draw = ImageDraw.Draw(Image.new("RGB", (100, 40)))
+    assert lettering.length(draw, "two\nlines", 20) == lettering.length(draw, "two lines", 20)
+    write(draw, (0, 20), "two\nlines", 20, (255, 255, 255))

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from backbones import UserError
+from backbones.reading import Reading
 from backbones.weights import own_meta
 from engine.config import load_config
 from engine.num_classes import set_num_classes
@@ -318,6 +319,28 @@ def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys
     assert not list(out.glob("*.mp4")), "an older video goes"
     with pytest.raises(UserError, match=r"--format csv is for images, and .*small\.mp4 is a video; allowed: pictures"):
         predict(monkeypatch, "segmentation", checkpoints, [clip], tmp_path / "csv", "--format", "csv")
+
+
+def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
+    from engine.predicted.videos import list_inputs
+
+    (tmp_path / "link").symlink_to(photos, target_is_directory=True)
+    again = [photos / "small.png", photos / "../photos/small.png", "photos", "link"]
+    (photos / "small.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    found = list_inputs([photos, *again], Reading())
+    assert found == [photos / "large.png", photos / "small.png", photos / "small.mp4"]
+
+
+@pytest.mark.parametrize("name", ["small.png", "masks"])
+def test_a_folder_where_a_file_would_be_is_one_line(monkeypatch, checkpoints, photos, tmp_path, capsys, name):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).mkdir() if name == "small.png" else (out / name).touch()
+    args = (checkpoints / "segmentation.pth", photos / "small.png", "--out", out, "--overwrite", "--device", "cpu")
+    assert exit_status(monkeypatch, *args) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {out / name}") and message.count("\n") == 1
 
 
 def test_cameras_and_streams_have_names_of_their_own():

@@ -101,7 +101,7 @@ def main() -> int:
     paths += live
     output_folder(out)
     with Journal(out, settings_of(args, predictor), args.overwrite) as journal:
-        images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths])
+        images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths], kind, formats)
         pictures, videos = apart(images, live)
         check_videos(videos, formats)
         refuse_to_overwrite(paths, journal.files_of(images, formats))
@@ -109,6 +109,7 @@ def main() -> int:
         skipped = list(predict(predictor, pictures, journal, formats, args))
         best = partial(above, score_thr=args.score_thr)
         skipped += predict_videos(predictor, videos, live, journal, formats, best, args.every, args.max_frames)
+        journal.tidy()
         notes = write_summaries(Book(out, predictor.names, journal.rows), kind, formats)
 
     there = f" ({len(paths) - len(images)} were there already)" if len(images) < len(paths) else ""

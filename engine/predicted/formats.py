@@ -62,6 +62,12 @@ def check_formats(words: Sequence[str], kind: type, task: str) -> list[str]:
     return list(dict.fromkeys(words))
 
 
+def files_of_each(kind: type | None, formats: Sequence[str]) -> list[str]:
+    """The names of the files that are written as soon as an image is predicted, as in ``Format.files``."""
+    forms = [file for word in formats if FORMATS[word].write is None for file in FORMATS[word].files]
+    return [*forms, *FORMATS[MASKS].files] if kind is ClassMap else forms
+
+
 def write_summaries(book: Book, kind: type, formats: Sequence[str]) -> list[str]:
     """Writes the files of all images, and returns what they lack, in words.
 

@@ -3,22 +3,22 @@
 A run that was stopped goes on where it stopped. What is there is replaced only where the user says so.
 """
 
-import contextlib
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from backbones.errors import UserError, shorten, shown
-from backbones.files import with_null, write_json
+from backbones.files import replaced_file, with_null, write_json
 from backbones.image_files import output_stems
 from engine.console import say_note
-from engine.predicted.formats import FORMATS, RESERVED
+from engine.predicted.formats import FORMATS, PICTURES, RESERVED, files_of_each
+from engine.predicted.lines import as_line, whole_lines
+from engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names
 from engine.videos import is_video
 
-LINES, SETTINGS, NAMES, LOCK = "predictions.jsonl", ".settings", ".names", ".lock"
+LINES, SETTINGS = "predictions.jsonl", ".settings"
 OVERWRITE = "--overwrite"
 ELSEWHERE = f"allowed: another --out, or {OVERWRITE}, which removes the predictions that are there"
 MAPS = ("masks/{}.png", "panoptic/{}.png")  # are written whatever the formats are
@@ -67,8 +67,11 @@ class Journal:
         overwrite: remove the predictions of earlier runs from the folder.
 
     Attributes:
-        done: the images that are recorded, by path or address.
+        done: the images and whole videos that are recorded, by path or address.
+        frames: of each video that has lines of frames, the first byte of its newest line of a first frame, and the
+            index of its last frame.
         stems: the name of the files of each image that this run or an earlier one began with, without suffix.
+        begun: the formats that this run or an earlier one began to write.
 
     Raises:
         UserError: the folder has predictions with other settings, another process has it open, or its record cannot be
@@ -78,15 +81,21 @@ class Journal:
     def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool = False):
         self.out, self.path = out, out / LINES
         self.lock = locked(out)
-        self.stems = read_names(out / NAMES)
-        self.done: dict[str, Done] = {}
-        for place, row in self.lines():
-            self.note(row, place)
-            self.stems[row["image"]] = row["file"]
+        self.stems, self.begun = read_names(out / NAMES), read_begun(out / BEGUN)
+        self.read()
         if overwrite:
             self.clear()
         self.settle(json.loads(json.dumps(with_null(settings))))
         self.stream = self.path.open("ab")
+
+    def read(self) -> None:
+        """Takes what the lines say into the attributes."""
+        self.done: dict[str, Done] = {}
+        self.frames: dict[str, tuple[int, int]] = {}
+        self.has_outdated = False
+        for place, row in whole_lines(self.path):
+            self.note(row, place)
+            self.stems[row["image"]] = row["file"]
 
     def __enter__(self) -> "Journal":
         return self
@@ -98,55 +107,50 @@ class Journal:
     def add(self, row: dict[str, Any]) -> None:
         """Records an image whose files are written, a frame of a video, or a whole video."""
         self.note(row, self.stream.tell())
-        self.stream.write(json.dumps(with_null(row), allow_nan=False).encode() + b"\n")
+        self.stream.write(as_line(row))
         self.stream.flush()
 
     def note(self, row: dict[str, Any], place: int) -> None:
-        """Takes a line into :attr:`done`. A video is done when it has a line of its own, after those of its frames."""
-        if "frame" not in row:
-            self.done[row["image"]] = Done(row["modified"], place)
+        """Takes a line into the attributes. A video is done when a line of its own follows those of its frames."""
+        name = row["image"]
+        if "frame" in row:
+            first, last = self.frames.get(name, (place, -1))
+            is_anew = row["frame"] <= last
+            self.has_outdated |= is_anew
+            self.frames[name] = (place if is_anew else first, row["frame"])
+        else:
+            self.has_outdated |= name in self.done
+            self.done[name] = Done(row["modified"], place)
+
+    def counts(self, row: dict[str, Any], place: int) -> bool:
+        """Whether no later line replaces a line: of an image that has changed, or of a video that was begun anew."""
+        if "frame" in row:
+            return place >= self.frames[row["image"]][0]
+        return self.done[row["image"]].place == place
+
+    def tidy(self) -> None:
+        """Removes the lines that later ones replace."""
+        if not self.has_outdated:
+            return
+        with replaced_file(self.path) as beside, beside.open("wb") as file:
+            file.writelines(as_line(row) for place, row in whole_lines(self.path) if self.counts(row, place))
+        self.stream.close()
+        self.read()
+        self.stream = self.path.open("ab")
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The lines of all images, in the order in which they were predicted. Of two of one image the last counts.
 
         Videos and their frames are left out.
         """
-        for place, row in self.lines():
-            if not {"frame", "frames"} & row.keys() and self.done[row["image"]].place == place:
+        for place, row in whole_lines(self.path):
+            if not {"frame", "frames"} & row.keys() and self.counts(row, place):
                 yield row
-
-    def lines(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each line and the place of its first byte. What follows the last whole line is cut off.
-
-        Raises:
-            UserError: a line is no record of an image.
-        """
-        if not self.path.exists():
-            return
-        place = 0
-        with open(self.path, "rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    say_note(f"{self.path}: the last line was cut off; its image is predicted again")
-                    with open(self.path, "r+b") as same:
-                        same.truncate(place)
-                    return
-                yield place, self.parsed(line, number)
-                place += len(line)
-
-    def parsed(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-            if isinstance(row["image"], str) and Path(row["file"]).name == row["file"] and "modified" in row:
-                return row
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise UserError(f"{self.path}:{number} is no record of a prediction; allowed: another --out") from None
 
     def settle(self, settings: dict[str, Any]) -> None:
         """Writes the settings, or compares them with those of the predictions that are there."""
         path = self.out / SETTINGS
-        if not self.done:
+        if not self.done and not self.frames:
             write_json(path, settings)
             return
         try:
@@ -161,35 +165,53 @@ class Journal:
 
     def clear(self) -> None:
         """Removes the record, and the files that it names."""
-        for stem in self.stems.values():
-            for file in self.files_of([Todo(Path(DRAWN), "", stem, None)], list(FORMATS)):
+        for name, stem in self.stems.items():
+            for file in self.files_of([Todo(Path(name), name, stem, None)], self.begun):
                 file.unlink(missing_ok=True)
-        for name in (LINES, NAMES):
+        for name in (LINES, NAMES, BEGUN):
             (self.out / name).unlink(missing_ok=True)
-        self.done.clear()
-        self.stems.clear()
+        for known in (self.done, self.frames, self.stems, self.begun):
+            known.clear()
 
-    def still_to_do(self, paths: Sequence[Path], names: Sequence[str]) -> list[Todo]:
-        """The images that are not recorded, or have changed since, which a note says.
+    def still_to_do(
+        self, paths: Sequence[Path], names: Sequence[str], kind: type | None = None, formats: Sequence[str] = ()
+    ) -> list[Todo]:
+        """The images that are not recorded, and those that have changed since or lack a file, which notes say.
 
         Args:
             paths: the image files.
             names: what lines call them.
+            kind: the type of the results.
+            formats: words of ``engine.predicted.formats.FORMATS``, whose files the images must have.
         """
-        todo = [(path, name, changed_at(path)) for path, name in zip(paths, names, strict=True)]
-        todo = [one for one in todo if one[1] not in self.done or self.done[one[1]].modified != one[2]]
-        changed = [name for _, name, _ in todo if name in self.done]
-        if changed:
-            say_note(f"predicted again, since these images have changed: {shorten(changed)}")
+        every = [(path, name, changed_at(path)) for path, name in zip(paths, names, strict=True)]
+        changed = [one for one in every if one[1] in self.done and self.done[one[1]].modified != one[2]]
+        forms = files_of_each(kind, formats)
+        drawn = [DRAWN] if PICTURES in formats else []
+        lacking = [
+            (path, name, modified)
+            for path, name, modified in every
+            if name in self.done and not self.has_files(name, drawn if is_video(path) else forms)
+        ]
+        for cause, images in (("have changed", changed), ("lack a file", lacking)):
+            if images:
+                say_note(f"predicted again, since these images {cause}: {shorten(name for _, name, _ in images)}")
+        again = {name for _, name, _ in changed + lacking}
+        todo = [one for one in every if one[1] not in self.done or one[1] in again]
         new = [path for path, name, _ in todo if name not in self.stems]
         stems = iter(output_stems(new, RESERVED.union(self.stems.values())))
         return [Todo(path, name, self.stems.get(name) or next(stems), modified) for path, name, modified in todo]
 
-    def files_of(self, images: Sequence[Todo], formats: Sequence[str]) -> list[Path]:
+    def has_files(self, name: str, forms: Iterable[str]) -> bool:
+        """Whether an image that is recorded has files. In their names ``{}`` stands for that of the image's files."""
+        return all(os.path.lexists(self.out / form.format(self.stems[name])) for form in forms)
+
+    def files_of(self, images: Sequence[Todo], formats: Iterable[str]) -> list[Path]:
         """The files that are written for images and videos."""
         forms = [file for word in formats for file in FORMATS[word].files if "{}" in file]
         forms = dict.fromkeys([*forms, *MAPS])
-        drawn = [self.out / DRAWN.format(image.stem) for image in images if is_video(image.path)]
+        videos = [one for one in images if is_video(one.path) or one.name in self.frames] if PICTURES in formats else []
+        drawn = [self.out / DRAWN.format(video.stem) for video in videos]
         return drawn + [self.out / form.format(image.stem) for image in images for form in forms]
 
     def begin(self, images: Sequence[Todo], formats: Sequence[str], overwrite: bool = False) -> None:
@@ -201,28 +223,22 @@ class Journal:
         new = [image for image in images if image.name not in self.stems]
         if not overwrite:
             self.check_free(new, formats)
+        self.begun |= dict.fromkeys(formats)
+        write_json(self.out / BEGUN, list(self.begun))
         with (self.out / NAMES).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps([image.name, image.stem]) + "\n" for image in new)
         self.stems |= {image.name: image.stem for image in new}
 
     def check_free(self, new: Sequence[Todo], formats: Sequence[str]) -> None:
         written = self.files_of(new, formats)
-        if not self.stems:
-            written += [self.out / file for word in formats for file in FORMATS[word].files if "{}" not in file]
+        for word in formats:
+            for form in FORMATS[word].files if word not in self.begun else ():
+                if form not in MAPS:
+                    stems = self.stems.values() if "{}" in form else [""]
+                    written += [self.out / form.format(stem) for stem in stems]
         there = [str(path) for path in written if os.path.lexists(path)]
         if there:
             raise UserError(f"{shorten(there)}: there already, from elsewhere; allowed: another --out, or {OVERWRITE}")
-
-
-def read_names(path: Path) -> dict[str, str]:
-    """The names of files that earlier runs began with. A line that was cut off belongs to a run that wrote no file."""
-    found = {}
-    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
-            with contextlib.suppress(ValueError, TypeError):
-                name, stem = json.loads(line)
-                found |= {name: stem} if isinstance(stem, str) and Path(stem).name == stem else {}
-    return found
 
 
 def changed_at(path: Path) -> float | None:
@@ -231,18 +247,3 @@ def changed_at(path: Path) -> float | None:
         return path.stat().st_mtime
     except OSError:
         return None
-
-
-def locked(out: Path) -> IO[str]:
-    """The folder's lock, which is held until it is closed or the process ends.
-
-    Raises:
-        UserError: another process holds the lock.
-    """
-    file = open(out / LOCK, "a")  # noqa: SIM115  stays open as long as the lock is held
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(f"--out {out} is in use by another tools/predict.py; allowed: another --out") from None
-    return file

@@ -1,9 +1,11 @@
 """Predicting on videos into a folder: a line for each frame, and an MP4 file with the predictions drawn."""
 
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,18 @@ from engine.videos import is_live, is_video, videos_in, without_password
 
 
 def list_inputs(paths: Sequence[str | Path], reading: Reading) -> list[Path]:
-    """The given files, and the images and videos below the given folders; UserError for a folder without any."""
-    found: list[Path] = []
+    """The given files, and the images and videos below the given folders, each once.
+
+    Raises:
+        UserError: a folder has neither images nor videos.
+    """
+    found: dict[tuple[str, str], Path] = {}
+    real = cache(os.path.realpath)  # of the few folders that all files are in
     for path in map(Path, paths):
         inside = images_below(path, reading) + videos_in(path) if path.is_dir() else []
-        found += inside or list_images([path], reading)
-    return found
+        for one in inside or list_images([path], reading):
+            found.setdefault((real(one.parent), one.name), one)
+    return list(found.values())
 
 
 def without_live(given: Sequence[str]) -> tuple[list[str], dict[Path, str]]:
@@ -45,8 +53,11 @@ def without_live(given: Sequence[str]) -> tuple[list[str], dict[Path, str]]:
 
 def apart(images: Sequence[Any], live: dict[Path, str]) -> tuple[list[Any], list[Any]]:
     """The images, and the videos, of what is to be predicted, ``engine.predicted.journal.Todo``."""
-    videos = [one for one in images if one.path in live or is_video(one.path)]
-    return [one for one in images if one not in videos], videos
+    pictures: list[Any] = []
+    videos: list[Any] = []
+    for one in images:
+        (videos if one.path in live or is_video(one.path) else pictures).append(one)
+    return pictures, videos
 
 
 def check_videos(videos: Sequence[Any], formats: Sequence[str]) -> None:
