@@ -63,6 +63,10 @@ def replaced_file(path: str | Path, durable: bool = False) -> Iterator[Path]:
         beside.replace(path)
         if durable:
             flush_to_disk(path.parent)
+    except OSError as error:
+        if error.filename is None:  # of a write
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

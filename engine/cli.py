@@ -31,6 +31,8 @@ def run_tool(main: Callable[[], int | None]) -> None:
     signal's number.
     """
     interrupts_raise()
+    if getattr(sys.stdout, "errors", "") == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may be no text
     try:
         with guarded(), plain_notices():
             status = main()

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from backbones.errors import UserError
+from backbones.files import replaced_file
 from engine.predicted.formats import DEFAULT
 from engine.predicted.journal import Journal
 from engine.results import ClassMap, Scores
@@ -209,3 +210,30 @@ def test_a_disk_without_locks(out, images, monkeypatch, capsys):
 
     monkeypatch.setattr("engine.predicted.run_files.fcntl.flock", refused)
     assert len(fill(out, images)) == 3 and "a disk without locks" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_unfinished_goes(out, images):
+    fill(out, images)
+    (out / "masks").mkdir()
+    left = [".b.mp4.0123abcd.tmp", "masks/.b.png.0123abcd.tmp", ".predictions.csv.0123abcd.tmp"]
+    others = [".mine.mp4.0123abcd.tmp", ".b.mp4.tmp", "b.0123abcd.tmp"]
+    for name in left + others:
+        (out / name).touch()
+    assert fill(out, images) == []
+    assert not any((out / name).exists() for name in left) and all((out / name).exists() for name in others)
+
+
+def test_a_full_disk_names_the_file(out, images, monkeypatch):
+    with Journal(out, SETTINGS) as journal:
+
+        class Full:
+            def write(self, _):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            tell = close = lambda self: 0
+
+        monkeypatch.setattr(journal, "stream", Full())
+        with pytest.raises(OSError, match=r"No space left on device: '.*predictions\.jsonl'"):
+            journal.add(dict(image="a", file="a", modified=None))
+    with pytest.raises(OSError, match=r"a\.png"), replaced_file(out / "a.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")

@@ -330,6 +330,24 @@ def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
     monkeypatch.chdir(tmp_path)
     found = list_inputs([photos, *again], Reading())
     assert found == [photos / "large.png", photos / "small.png", photos / "small.mp4"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"^no images and no videos in empty; readable: .*\.png.*\.mp4"):
+        list_inputs([photos, "empty"], Reading())
+
+
+def test_earlier_predictions_are_no_images(photos):
+    """Those in a folder of results are left out, unless the folder, or one inside it, is given itself."""
+    from predict import without_results
+
+    found, inside, lone = photos / "found/small.png", photos / "found/in/a.png", photos / "small.png"
+    paths = [lone, found, inside]
+    assert without_results(paths, [str(photos)], photos / "found") == [lone]
+    assert without_results(paths, [str(photos), str(inside.parent)], photos / "found") == [lone, inside]
+    assert without_results(paths, [str(lone), str(found)], photos / "found") == [lone, found]
+    assert without_results([lone], [str(photos)], photos.parent) == [lone], "images below the folder of results"
+    assert without_results(paths, [str(photos)], photos) == paths
+    with pytest.raises(UserError, match="no images but earlier predictions"):
+        without_results([found], [str(photos)], photos / "found")
 
 
 @pytest.mark.parametrize("name", ["small.png", "masks"])

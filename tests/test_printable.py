@@ -1,5 +1,6 @@
 """Names in somebody's file command no terminal and no browser: of tensors, classes, files and parts of archives."""
 
+import io
 import logging
 import pickle
 import subprocess
@@ -55,6 +56,14 @@ def test_notes_errors_and_log_lines_are_plain(capsys):
     assert plain_record(record) and record.getMessage() == f"class {SHOWN}\n"
     err = capsys.readouterr().err
     assert err == f"note: {SHOWN}\nnote: {SHOWN}\nerror: {SHOWN}\n"
+
+
+def test_a_tool_prints_a_name_that_is_no_text(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit) as end:
+        run_tool(lambda: print("file\udcff.png"))
+    assert not end.value.code and out.buffer.getvalue() == b"file\\udcff.png\n"
 
 
 def test_tools_show_names_of_tensors_plainly(tmp_path, monkeypatch, capsys):

@@ -194,11 +194,13 @@ def parse_args() -> argparse.Namespace:
         metavar="FORMAT",
         help=f"what is written (default: {' '.join(DEFAULT)}): {', '.join(FORMATS)}. predictions.jsonl always is",
     )
-    parser.add_argument("--overwrite", action="store_true", help="first remove what is there")
+    parser.add_argument("--overwrite", action="store_true", help="first remove the predictions that are there")
     add_download_option(parser)
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images computed at a time (default: 1)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
-    parser.add_argument("--score-thr", type=float, default=0.3, help="detection: leave out boxes below (default: 0.3)")
+    parser.add_argument(
+        "--score-thr", type=float, default=0.3, metavar="SCORE", help="detection: leave out boxes below (default: 0.3)"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     add_tta_option(parser)
     add_tile_options(parser)
@@ -220,12 +222,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:
-    """Leaves out pictures of earlier predictions, if a given folder contains ``out``; UserError if no image is left."""
-    given, out = {real(path) for path in given}, real(out)
-    kept = [path for path in paths if out in given or real(path) in given or out not in real(path).parents]
+    """Leaves out what is in ``out``, where earlier predictions are, and in no given folder that is in ``out``.
+
+    Raises:
+        UserError: no image is left.
+    """
+    out = real(out)
+    meant = {path for path in map(real, given) if path == out or out in path.parents}
+    kept = [path for path in paths if is_outside(real(path), out) or not is_outside(real(path), *meant)]
     if not kept:
         raise UserError(f"no images but earlier predictions, in {out}")
     return kept
+
+
+def is_outside(path: Path, *folders: Path) -> bool:
+    """Whether a path is none of the folders, and in none of them."""
+    return not {path, *path.parents} & {*folders}
 
 
 def real(path: str | Path) -> Path:

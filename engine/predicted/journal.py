@@ -15,7 +15,7 @@ from backbones.image_files import output_stems
 from engine.console import say_note
 from engine.predicted.formats import FORMATS, PICTURES, RESERVED, files_of_each
 from engine.predicted.lines import as_line, whole_lines
-from engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names
+from engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names, remove_unfinished
 from engine.videos import is_video
 
 LINES, SETTINGS = "predictions.jsonl", ".settings"
@@ -83,6 +83,7 @@ class Journal:
         self.lock = locked(out)
         self.stems, self.begun = read_names(out / NAMES), read_begun(out / BEGUN)
         self.read()
+        remove_unfinished(out, self.stems.values())
         if overwrite:
             self.clear()
         self.settle(json.loads(json.dumps(with_null(settings))))
@@ -107,8 +108,12 @@ class Journal:
     def add(self, row: dict[str, Any]) -> None:
         """Records an image whose files are written, a frame of a video, or a whole video."""
         self.note(row, self.stream.tell())
-        self.stream.write(as_line(row))
-        self.stream.flush()
+        try:
+            self.stream.write(as_line(row))
+            self.stream.flush()
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def note(self, row: dict[str, Any], place: int) -> None:
         """Takes a line into the attributes. A video is done when a line of its own follows those of its frames."""

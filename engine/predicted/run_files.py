@@ -3,6 +3,8 @@
 import contextlib
 import fcntl
 import json
+import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +13,8 @@ from engine.console import say_note
 from engine.predicted.formats import FORMATS
 
 NAMES, BEGUN, LOCK = ".names", ".formats", ".lock"
+UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)  # as backbones.files.replaced_file names them
+SUMMARIES = {file for one in FORMATS.values() for file in one.files if "{}" not in file}
 
 
 def read_begun(path: Path) -> dict[str, None]:
@@ -30,6 +34,20 @@ def read_names(path: Path) -> dict[str, str]:
                 if isinstance(name, str) and Path(stem).name == stem:
                     found[name] = stem
     return found
+
+
+def remove_unfinished(out: Path, stems: Collection[str]) -> None:
+    """Removes what killed runs left of files in the making, which may be large videos.
+
+    Args:
+        out: the folder, whose lock is held.
+        stems: the names of the runs' files, without suffix. Other files stay.
+    """
+    known = set(stems)
+    for path in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp")]:
+        made = UNFINISHED.fullmatch(path.name)
+        if made and (Path(made[1]).stem in known or made[1] in SUMMARIES):
+            path.unlink(missing_ok=True)
 
 
 def locked(out: Path) -> IO[str]:

@@ -11,14 +11,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from backbones.errors import UserError
-from backbones.image_files import images_below, list_images
+from backbones.errors import UserError, printable
+from backbones.image_files import images_below, suffixes_of
 from backbones.reading import Reading
 from engine.predicted.formats import JSON, PICTURES
 from engine.predicted.journal import DRAWN
 from engine.results import Result
 from engine.video_results import predict_video
-from engine.videos import is_live, is_video, videos_in, without_password
+from engine.videos import SUFFIXES, is_live, is_video, videos_in, without_password
 
 
 def list_inputs(paths: Sequence[str | Path], reading: Reading) -> list[Path]:
@@ -30,8 +30,11 @@ def list_inputs(paths: Sequence[str | Path], reading: Reading) -> list[Path]:
     found: dict[tuple[str, str], Path] = {}
     real = cache(os.path.realpath)  # of the few folders that all files are in
     for path in map(Path, paths):
-        inside = images_below(path, reading) + videos_in(path) if path.is_dir() else []
-        for one in inside or list_images([path], reading):
+        inside = images_below(path, reading) + videos_in(path) if path.is_dir() else [path]
+        if not inside:
+            allowed = ", ".join((*suffixes_of(reading), *SUFFIXES))
+            raise UserError(f"no images and no videos in {path}; readable: {allowed}")
+        for one in inside:
             found.setdefault((real(one.parent), one.name), one)
     return list(found.values())
 
@@ -102,4 +105,4 @@ def predict_videos(
             yield str(error)
         finally:
             if count:
-                print(f"{video.name}: {count} frames")
+                print(f"{printable(video.name)}: {count} frames")
