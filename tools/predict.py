@@ -199,7 +199,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images computed at a time (default: 1)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (default: 0)")
     parser.add_argument(
-        "--score-thr", type=float, default=0.3, metavar="SCORE", help="detection: leave out boxes below (default: 0.3)"
+        "--score-thr", type=float, default=0.3, metavar="S", help="detection: leave out lower scores (default: 0.3)"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
     add_tta_option(parser)
