@@ -11,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from backbones import UserError
 from engine.own_data.content import Notes
 from engine.own_data.cvat import mask_of
 from engine.own_data.listing import Listing
@@ -235,3 +236,21 @@ def test_the_page_names_every_form_and_its_files(request):
         for file in form.files:
             assert file.format("<name>") in rows[word] or file.endswith(".xml"), (word, file)
         assert ("all tasks" in rows[word]) == (len(form.results) == 3)
+
+
+@pytest.mark.parametrize("word", ["cvat", "label-studio"])
+def test_xml_holds_any_name(tmp_path, word):
+    """Control characters, halves of pairs and numbers that are no characters have no form in XML."""
+    name = "a\x1bb\ufffec\udce9d\n<é>\U0001f600"
+    row = dict(image=str(tmp_path / "x.jpg"), file="x", width=40, height=30)
+    row |= dict(labels=[0], categories=[name], scores=[0.5])
+    FORMATS[word].write(Book(tmp_path, [name], lambda: iter([row])), Scores)
+    tree = ElementTree.parse(tmp_path / f"predictions.{word}.xml")
+    texts = [one for node in tree.iter() for one in (node.text, *node.attrib.values())]
+    assert "a?b?c?d\n<é>\U0001f600" in texts
+
+
+def test_a_map_that_is_gone_is_named(tmp_path):
+    book = Book(tmp_path, CLASSES, lambda: iter(rows_of(ClassMap, tmp_path)))
+    with pytest.raises(UserError, match=r"masks/x 1\.png cannot be read \(No such file.*\); allowed: predict .*again"):
+        FORMATS["coco"].write(book, ClassMap)

@@ -1,6 +1,7 @@
 """The predictions of a folder, as the writers of files for other programs read them."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from PIL import Image
 from backbones.errors import UserError
 from engine.addresses import ADDRESS
 
+NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Row = dict[str, Any]
 
 
@@ -45,8 +47,13 @@ class Book:
 
     def areas(self, row: Row) -> list[tuple[int, np.ndarray]]:
         """Class index and mask, (height, width) bool, of each class in a class map, the largest first."""
-        with Image.open(self.out / "masks" / f"{row['file']}.png") as image:
-            indices = np.asarray(image)
+        path = self.out / "masks" / f"{row['file']}.png"
+        try:
+            with Image.open(path) as image:
+                indices = np.asarray(image)
+        except OSError as error:
+            reason = error.strerror or "damaged"
+            raise UserError(f"{path} cannot be read ({reason}); allowed: predict {row['image']} again") from None
         return [(one["index"], indices == one["index"]) for one in row["classes"]]
 
 
@@ -66,6 +73,11 @@ def run_length_tools() -> Any:
     except ModuleNotFoundError:
         raise UserError("masks as run lengths need the package pycocotools; pip install pycocotools") from None
     return mask
+
+
+def xml_text(value: Any) -> str:
+    """A text with ``?`` in place of the characters that XML has no form for."""
+    return NOT_IN_XML.sub("?", str(value))
 
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from typing import Any
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from backbones.files import replaced_file
-from engine.predicted.book import Book, Row, box_of, decoded, runs_of
+from engine.predicted.book import Book, Row, box_of, decoded, runs_of, xml_text
 from engine.results import ClassMap, Scores
 
 FILE = "predictions.cvat.xml"
@@ -64,15 +64,8 @@ def mask_element(name: str, mask: np.ndarray) -> str:
 
 
 def opening(tag: str, attributes: dict[str, Any]) -> str:
-    return " ".join([f"<{tag}", *(f"{key}={quoteattr(plain(value))}" for key, value in attributes.items())])
+    return " ".join([f"<{tag}", *(f"{key}={quoteattr(xml_text(value))}" for key, value in attributes.items())])
 
 
 def element(tag: str, text: str) -> str:
-    from xml.sax.saxutils import escape
-
-    return f"<{tag}>{escape(plain(text))}</{tag}>"
-
-
-def plain(value: Any) -> str:
-    """A text without the control characters that XML has no form for."""
-    return "".join(c if c >= " " or c in "\t\n\r" else "?" for c in str(value))
+    return f"<{tag}>{escape(xml_text(text))}</{tag}>"

@@ -14,7 +14,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from backbones.files import replaced_file
-from engine.predicted.book import Book, Row, decoded, is_file, runs_of
+from engine.predicted.book import Book, Row, decoded, is_file, runs_of, xml_text
 from engine.predicted.coco import write_list
 from engine.results import ClassMap, Instances, Scores
 
@@ -30,7 +30,7 @@ def write(book: Book, kind: type) -> list[str]:
     with replaced_file(book.out / FILE) as beside, beside.open("w", encoding="utf-8") as stream:
         write_list(stream, (task(book, row, kind) for row in book.rows()))
     value = "Choice" if kind is Scores else "Label"
-    names = "".join(f"    <{value} value={quoteattr(name)}/>\n" for name in book.classes)
+    names = "".join(f"    <{value} value={quoteattr(xml_text(name))}/>\n" for name in book.classes)
     with replaced_file(book.out / INTERFACE) as beside:
         control = f'  <{tag} name="label" toName="image">\n{names}  </{tag}>\n'
         page = f'<View>\n  <Image name="image" value="$image"/>\n{control}</View>\n'
