@@ -3,6 +3,7 @@
 A run that was stopped goes on where it stopped. What is there is replaced only where the user says so.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -102,7 +103,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stream.close()
+        with contextlib.suppress(OSError):  # of a line that could not be written, which add() has said
+            self.stream.close()
         self.lock.close()
 
     def add(self, row: dict[str, Any]) -> None:
