@@ -17,7 +17,7 @@ from engine.own_data.cvat import mask_of
 from engine.own_data.listing import Listing
 from engine.own_data.yolo import read as read_yolo
 from engine.predicted.book import Book, runs_of
-from engine.predicted.formats import FORMATS
+from engine.predicted.formats import FORMATS, write_summaries
 from engine.predicted.label_studio import packed
 from engine.results import ClassMap, Instances, Scores
 
@@ -254,3 +254,15 @@ def test_a_map_that_is_gone_is_named(tmp_path):
     book = Book(tmp_path, CLASSES, lambda: iter(rows_of(ClassMap, tmp_path)))
     with pytest.raises(UserError, match=r"masks/x 1\.png cannot be read \(No such file.*\); allowed: predict .*again"):
         FORMATS["coco"].write(book, ClassMap)
+
+
+@pytest.mark.parametrize("kind", [Scores, Instances, ClassMap])
+def test_a_line_of_others_is_named(tmp_path, kind):
+    rows = rows_of(kind, tmp_path)
+    write_summaries(Book(tmp_path, CLASSES, lambda: iter(rows)), kind, ["csv"])
+    for key in ("width", "classes" if kind is ClassMap else "scores"):
+        broken = [rows[0], {name: value for name, value in rows[1].items() if name != key}]
+        with pytest.raises(
+            UserError, match=rf"the line of .*ü\.png in predictions\.jsonl lacks {key}; allowed: another"
+        ):
+            write_summaries(Book(tmp_path, CLASSES, lambda rows=broken: iter(rows)), kind, ["csv"])

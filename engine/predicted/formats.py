@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from backbones.errors import UserError, unknown
 from engine.predicted import coco, cvat, instance_maps, label_studio, table, yolo
-from engine.predicted.book import Book
+from engine.predicted.book import Book, Row
 from engine.results import ClassMap, Instances, Scores
 
 
@@ -25,6 +25,11 @@ class Format(NamedTuple):
     write: Callable[[Book, type], list[str]] | None = None
 
 
+CONTENT = {  # of a line, beside the image's size
+    Scores: ("labels", "categories", "scores"),
+    Instances: ("labels", "categories", "scores", "boxes"),
+    ClassMap: ("classes",),
+}
 ALL = (Scores, Instances, ClassMap)
 PICTURES, JSON, MASKS = "pictures", "json", "masks"
 DEFAULT = (PICTURES, JSON)
@@ -75,10 +80,22 @@ def write_summaries(book: Book, kind: type, formats: Sequence[str]) -> list[str]
         book: the predictions.
         kind: the type of the results.
         formats: as :func:`check_formats` returns them.
+
+    Raises:
+        UserError: a line of ``predictions.jsonl`` lacks what such results have.
     """
     notes = []
+    complete = Book(book.out, book.classes, lambda: (checked(row, kind) for row in book.rows()))
     for word in formats:
         write = FORMATS[word].write
         if write is not None and not (word == MASKS and kind is ClassMap):  # written with each image
-            notes += [f"{word}: {note}" for note in write(book, kind)]
+            notes += [f"{word}: {note}" for note in write(complete, kind)]
     return notes
+
+
+def checked(row: Row, kind: type) -> Row:
+    """A line, which others may have written; UserError if it lacks what a result of its type has."""
+    lacking = [key for key in ("width", "height", *CONTENT[kind]) if key not in row]
+    if lacking:
+        raise UserError(f"the line of {row['image']} in predictions.jsonl lacks {lacking[0]}; allowed: another --out")
+    return row
