@@ -15,7 +15,7 @@ from mmdet.datasets.transforms import CopyPaste, FilterAnnotations, Pad
 from mmdet.registry import TRANSFORMS
 from mmengine.config import ConfigDict
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from engine.images import kind_of
 from engine.repeated import check_number, name_of, single, tell
 from engine.splits import datasets_of
@@ -62,9 +62,9 @@ def use_data_options(cfg: Any) -> None:
     loader = cfg.get("train_dataloader")
     check_number("max_objects", cfg.get("max_objects"), int, "integers from 1 up, and False")
     if not isinstance(cfg.get("copy_paste", None), bool | None):
-        raise UserError(f"copy_paste={cfg.copy_paste!r}; allowed: True, False")
+        raise UserError(f"copy_paste={shown(cfg.copy_paste)}; allowed: True, False")
     if cfg.get("background") not in (None, "keep", "drop"):
-        raise UserError(f"background={cfg.background!r}; allowed: keep, drop")
+        raise UserError(f"background={shown(cfg.background)}; allowed: keep, drop")
     if loader is None:
         return
     if cfg.get("background") is not None:

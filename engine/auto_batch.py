@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import re
@@ -40,7 +41,7 @@ def use_batch_option(cfg: Any, options: Container[str] = ()) -> None:
         options: the dotted keys that the user has typed. A typed ``auto_scale_lr.enable`` stays.
 
     Raises:
-        UserError: ``memory_budget`` is no size, or is given without ``"auto"``.
+        UserError: ``memory_budget`` is no size above 0.
     """
     loader, budget = cfg.get("train_dataloader"), cfg.get("memory_budget")
     if budget is not None:
@@ -59,9 +60,10 @@ def bytes_of(budget: Any) -> int:
     """The bytes of ``4GiB`` or ``500MB``. Raises UserError for anything else, and for nothing."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]?i?B)", budget, re.IGNORECASE) if isinstance(budget, str) else None
     unit = UNITS.get(found[2].upper()) if found else None
-    if not unit or not float(found[1]):
+    size = float(found[1]) * unit if unit else 0
+    if not 1 <= size < math.inf:
         raise UserError(f"memory_budget={shown(budget)}; allowed: a size above 0, such as 4GiB or 500MB")
-    return int(float(found[1]) * unit)
+    return int(size)
 
 
 def settle_batch_size(cfg: Config, device: str, earlier: Any = None) -> None:
@@ -79,6 +81,8 @@ def settle_batch_size(cfg: Config, device: str, earlier: Any = None) -> None:
     """
     loader = cfg.train_dataloader
     if loader.get("batch_size") != AUTO:
+        if cfg.get("memory_budget") is not None:
+            say_note(f"memory_budget has no effect, since train_dataloader.batch_size is {loader.get('batch_size')}")
         return
     number = (((earlier or {}).get("train_dataloader")) or {}).get("batch_size")
     if isinstance(number, int):

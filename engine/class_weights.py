@@ -1,6 +1,5 @@
 """``class_weight``: one option weighs the classes in every classification loss of a model."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from backbones.errors import UserError, arguments_of, shorten
+from backbones.errors import UserError, arguments_of, shorten, shown
 from engine.console import say_note
 from engine.formats import formats_of
 from engine.num_classes import parts
@@ -17,6 +16,7 @@ from engine.tasks import task_for
 
 BALANCED = "balanced"
 WEIGHTS = "class_weight"
+LARGEST = float(np.finfo(np.float32).max)
 LOSSES = ("loss_cls", "loss_decode")  # the arguments of heads that hold classification losses
 
 
@@ -44,8 +44,8 @@ def use_class_weights(cfg: Config) -> None:
     """Writes the numbers of ``cfg.class_weight`` into the losses of the model's config. "balanced" stays for training.
 
     Raises:
-        UserError: the value is neither "balanced" nor a positive number for each class, or a head's loss takes no
-            weights.
+        UserError: the value is neither "balanced" nor a number from 0 up for each class, one of them above 0, or a
+            head's loss takes no weights.
     """
     given = cfg.get("class_weight")
     if given is None:
@@ -56,7 +56,7 @@ def use_class_weights(cfg: Config) -> None:
         weights = None
     else:
         wrong = [one for one in given if not is_weight(one)] if isinstance(given, list | tuple) else [given]
-        found = repr(wrong[0]) if wrong else "no weight above 0"
+        found = shown(wrong[0]) if wrong else "no weight above 0"
         raise UserError(
             f"class_weight has {found}; allowed: a number from 0 up for each class, in a list, or {BALANCED}"
         )
@@ -152,4 +152,5 @@ def names_in(cfg: Config) -> list[str] | None:
 
 
 def is_weight(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    """Whether a value is a number from 0 up that is finite as float32, too."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST

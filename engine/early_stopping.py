@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 
@@ -15,6 +15,7 @@ from engine.tasks import task_for
 
 RECORD = "early_stopping"  # the entry of a checkpoint's message hub: best score, where it was, validations since
 KIND = "StopEarlyHook"
+AUTO = "auto"  # mmengine's word for a metric that the first validation tells
 RULES = ("greater", "less")
 KEYS = ("patience", "min_delta", "monitor", "rule")
 ALLOWED = "the number of validations without improvement, from 1 up, or a dict of patience, min_delta, monitor, rule"
@@ -33,6 +34,7 @@ class StopEarlyHook(Hook):
         monitor: the metric's name. None takes the first of ``metrics`` that a validation gives, else its first metric.
         rule: ``"greater"`` or ``"less"``: which values are better. None knows it of the usual metrics.
         metrics: names of a task's metrics, the most important first.
+        keep_best: whether ``save_best`` of the checkpoints is of this metric, once a validation has told its name.
     """
 
     priority = "NORMAL"  # before a checkpoint of the validation's outcome is saved
@@ -44,9 +46,10 @@ class StopEarlyHook(Hook):
         monitor: str | None = None,
         rule: str | None = None,
         metrics: tuple[str, ...] = (),
+        keep_best: bool = False,
     ):
         self.patience, self.min_delta, self.monitor, self.rule = patience, min_delta, monitor, rule
-        self.metrics = metrics
+        self.metrics, self.keep_best = metrics, keep_best
 
     def before_train(self, runner: Any) -> None:
         """Ends a resumed run at once that had stopped early with this patience."""
@@ -63,11 +66,14 @@ class StopEarlyHook(Hook):
         name = self.monitor or next((one for one in self.metrics if one in metrics), next(iter(metrics)))
         if name not in metrics:
             raise unknown("early_stopping.monitor", name, metrics)
+        rule = self.rule or rule_of(name)
+        if self.keep_best:
+            save_best_of(runner, name, rule)
         score = float(metrics[name])
         record = dict(runner.message_hub.runtime_info.get(RECORD) or {})
         if record.get("name") != name:
             record = dict(name=name, best=math.nan, place="", waited=0)
-        if self.is_better(score, record["best"], self.rule or rule_of(name)):
+        if self.is_better(score, record["best"], rule):
             record.update(best=score, place=place_of(runner), waited=0)
         else:
             record["waited"] += 1
@@ -96,7 +102,8 @@ class StopEarlyHook(Hook):
 def use_early_stopping(cfg: Any) -> None:
     """Carries out ``cfg.early_stopping``, in place: the run gets the hook. False takes it out. None changes nothing.
 
-    The metric is that of ``default_hooks.checkpoint.save_best``, unless the option names another one.
+    The metric is that of ``default_hooks.checkpoint.save_best``, unless the option names another one. Checkpoints
+    without the entry ``save_best`` get one, since the best checkpoint would be removed before the run ends.
 
     Raises:
         UserError: a value is not allowed, or the config has no validation.
@@ -104,20 +111,25 @@ def use_early_stopping(cfg: Any) -> None:
     given = cfg.get("early_stopping")
     if given is None:
         return
-    others = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != KIND]
+    saving = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    hooks = list(cfg.get("custom_hooks") or [])
+    others = [hook for hook in hooks if hook.get("type") != KIND]
+    if any(hook.get("keep_best") for hook in hooks if hook not in others) and saving.get("save_best") == AUTO:
+        del saving["save_best"]  # an earlier completion has written the entry
     if given is False:
         cfg.custom_hooks = others
         return
     options = checked(given)
     if cfg.get("train_dataloader") is not None and cfg.get("val_dataloader") is None:
         raise UserError("early_stopping counts validations, and the config has no val_dataloader; give one")
-    saving = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
     best = saving.get("save_best")
     best = best[0] if isinstance(best, list | tuple) and best else best
-    if options.get("monitor") is None and isinstance(best, str) and best != "auto":
+    if options.get("monitor") is None and isinstance(best, str) and best != AUTO:
         options["monitor"] = best
         rules = saving.get("rule")
         options.setdefault("rule", rules[0] if isinstance(rules, list | tuple) and rules else rules)
+    if saving and "save_best" not in saving:
+        saving["save_best"], options["keep_best"] = AUTO, True
     cfg.custom_hooks = [*others, dict(options, type=KIND, metrics=task_for(cfg).main_metrics)]
 
 
@@ -141,6 +153,13 @@ def checked(given: Any) -> dict[str, Any]:
     if options.get("rule") not in (None, *RULES):
         raise unknown("early_stopping.rule", options["rule"], RULES)
     return options
+
+
+def save_best_of(runner: Any, name: str, rule: str) -> None:
+    """Lets ``save_best="auto"`` of the checkpoints be of this metric; mmengine takes a validation's first one."""
+    for hook in runner.hooks:
+        if isinstance(hook, CheckpointHook) and hook.save_best and AUTO in hook.key_indicators:
+            hook._init_rule([rule], [name])
 
 
 def rule_of(name: str) -> str:

@@ -89,4 +89,6 @@ def best(config: Mapping[str, Any], content: Mapping[str, Any]) -> str:
     """The best figure of the run's validations so far."""
     info = (content.get("message_hub") or {}).get("runtime_info") or {}
     named = ((config.get("default_hooks") or {}).get("checkpoint") or {}).get("save_best")
+    if named == "auto":
+        named = (info.get("early_stopping") or {}).get("name", named)
     return f"{named} {info['best_score']:.4g}" if isinstance(named, str) and "best_score" in info else ""

@@ -15,7 +15,7 @@ from mmengine.dataset import ClassBalancedDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from backbones.errors import UserError, shorten
+from backbones.errors import UserError, shorten, shown
 from engine.console import say_note
 from engine.parts import kind_of
 
@@ -81,7 +81,7 @@ def check_number(name: str, value: Any, kind: type, allowed: str) -> None:
         return
     number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
     if not number or not value > 0 or (kind is float and value > 1):
-        raise UserError(f"{name}={value!r}; allowed: {allowed}")
+        raise UserError(f"{name}={shown(value)}; allowed: {allowed}")
 
 
 def single(loader: Any, option: str) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shown
 from engine.tasks import TASKS
 
 # The tasks that have an option. What an option does stands where it is carried out.
@@ -46,7 +46,7 @@ def average_weights(cfg: Any) -> None:
     if share is None:
         return
     if not isinstance(share, bool) and not (isinstance(share, int | float) and 0 < share < 1):
-        raise UserError(f"ema={share!r}; allowed: True, False, or the newest weights' share, between 0 and 1")
+        raise UserError(f"ema={shown(share)}; allowed: True, False, or the newest weights' share, between 0 and 1")
     hooks = list(cfg.get("custom_hooks") or [])
     there = [hook for hook in hooks if hook.get("type") == "EMAHook"]
     if share is False:

@@ -145,10 +145,16 @@ def test_other_values_are_refused(value, images):
         config(images, batch_size=value)
 
 
-@pytest.mark.parametrize("value", [0, "0GiB", "many", "4", "-1GiB", True, [1], 1e99])
+@pytest.mark.parametrize("value", [0, "0GiB", "0.1B", f"{'9' * 400}GiB", "many", "4", True, [1]])
 def test_other_budgets_are_refused(value, images):
     with pytest.raises(UserError, match=r"memory_budget=.*; allowed: a size above 0, such as 4GiB or 500MB"):
         config(images, batch_size="auto", memory_budget=value)
+
+
+def test_a_budget_without_auto_is_said_to_have_no_effect(images, capsys):
+    settle_batch_size(config(images, batch_size=2, memory_budget="4GiB"), "cpu")
+    said = capsys.readouterr().err
+    assert said == "note: memory_budget has no effect, since train_dataloader.batch_size is 2\n"
 
 
 def test_both_ways_to_say_it(images):

@@ -92,3 +92,10 @@ def test_mistakes_are_one_line(args, message, browse):
     assert status == 2
     assert message in complaints
     assert complaints.startswith("error: ") and complaints.count("\n") == 1
+
+
+def test_files_of_the_user_stay(data, tmp_path, browse):
+    (tmp_path / "000000.png").write_text("mine")
+    status, _, complaints = browse(CONFIGS["digits"], "--data", data / "digits", "--out", tmp_path)
+    assert status == 2 and f"error: --out {tmp_path} has 000000.png, and no page" in complaints
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]

@@ -127,6 +127,8 @@ def test_every_head_gets_the_numbers(task, leaf, coco, masks):
     [
         ("mask_rcnn_van_b0_fpn_1x_coco", [1, 2, 3], "class_weight has 3 values, and there are 2 classes: box, disc"),
         ("mask_rcnn_van_b0_fpn_1x_coco", [1, -2], "class_weight has -2; allowed: a number from 0 up"),
+        ("mask_rcnn_van_b0_fpn_1x_coco", [1, 10**400], "class_weight has a int; allowed: a number from 0 up"),
+        ("mask_rcnn_van_b0_fpn_1x_coco", [1, 1e39], r"class_weight has 1e\+39; allowed"),
         ("mask_rcnn_van_b0_fpn_1x_coco", "even", "class_weight has 'even'; allowed: .* or balanced"),
         ("mask_rcnn_van_b0_fpn_1x_coco", [0, 0], "class_weight has no weight above 0; allowed: a number"),
         (

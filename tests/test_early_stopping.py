@@ -12,6 +12,7 @@ from mmengine.registry import HOOKS, METRICS
 from paper_run import RECIPE, validated_options_for, write_images
 
 from backbones import UserError
+from engine.complete import complete
 from engine.config import load_config
 from engine.early_stopping import StopEarlyHook, checked
 from engine.run import build_training
@@ -131,5 +132,27 @@ def test_the_option_goes_in_and_out(images):
     (hook,) = hooks(early_stopping=4, **{"default_hooks.checkpoint": dict(save_best="top5", rule="greater")})
     assert (hook.patience, hook.monitor, hook.rule) == (4, "top5", "greater")
     assert hooks(early_stopping=False) == [] and hooks() == []
+    for saving in ({}, dict(save_best=None), dict(save_best="auto")):  # the best checkpoint is kept, unless told not to
+        checkpoint = {"default_hooks.checkpoint": dict(_delete_=True, type="CheckpointHook") | saving}
+        cfg = load_config(RECIPE, validated_options_for(images, 0, custom_hooks=[], early_stopping=4, **checkpoint))
+        complete(cfg)
+        assert cfg.default_hooks.checkpoint.save_best == saving.get("save_best", "auto")
+        assert cfg.custom_hooks[-1].get("keep_best", False) is (not saving)
+        cfg.early_stopping = False
+        complete(cfg)
+        assert ("save_best" in cfg.default_hooks.checkpoint) is bool(saving)
     with pytest.raises(UserError, match="early_stopping counts validations, and the config has no val_dataloader"):
         hooks(early_stopping=2, val_dataloader=None, val_cfg=None, val_evaluator=None)
+
+
+def test_the_best_checkpoint_of_the_metric_stays(run, tmp_path):
+    """mmengine's "auto" would take the first metric, top1. A resumed run goes on with the same one."""
+    checkpoint = {"default_hooks.checkpoint": dict(_delete_=True, type="CheckpointHook", interval=1, max_keep_ckpts=1)}
+    option = dict(patience=2, monitor="loss_val")
+    with pytest.raises(KeyboardInterrupt):
+        run([40, 41], option, breaks=2, **checkpoint)
+    assert run([42], option, **checkpoint) == 3
+    assert sorted(path.name for path in (tmp_path / "run").glob("*.pth")) == [
+        "best_loss_val_epoch_1.pth",
+        "epoch_3.pth",
+    ]

@@ -12,9 +12,17 @@ from torch.utils.data import BatchSampler, DataLoader
 from engine.batch_of_few import lowered_batch
 from engine.config import load_config
 from engine.run import build_training
+from engine.summary import SummaryHook
 
 RETINANET = ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"
 FPN = ROOT / "segmentation/configs/van/semantic_fpn_van_b0_512x512_40k_ade20k.py"
+
+
+@pytest.fixture
+def quick(cut_depths, monkeypatch):
+    """A shallow network, and no drawing of the losses."""
+    cut_depths("van_b0", (1, 1, 1, 1))
+    monkeypatch.setattr(SummaryHook, "draw", lambda hook, runner: None)
 
 
 @pytest.mark.parametrize(
@@ -59,9 +67,8 @@ def with_classes(root, names):
     return root
 
 
-def test_boxes_of_one_class_and_then_of_more(tmp_path, cut_depths, capsys):
+def test_boxes_of_one_class_and_then_of_more(quick, tmp_path, capsys):
     """One validation image. The weights of one class start a run of four: the layer of the classes is new."""
-    cut_depths("van_b0", (1, 1, 1, 1))
     counts = {"train": 2, "val": 1}
     one = with_classes(dense_data.write_coco(tmp_path / "one", counts), ["box"])
     first = run(RETINANET, one, tmp_path / "first").model
@@ -78,8 +85,7 @@ def test_boxes_of_one_class_and_then_of_more(tmp_path, cut_depths, capsys):
     assert torch.equal(first.bbox_head.retina_reg.weight, second.bbox_head.retina_reg.weight)
 
 
-def test_masks_of_three_classes_and_then_of_five(tmp_path, cut_depths, capsys):
-    cut_depths("van_b0", (1, 1, 1, 1))
+def test_masks_of_three_classes_and_then_of_five(quick, tmp_path, capsys):
     root = dense_data.write_masks(tmp_path / "data", {"training": 2, "validation": 1})
     names = ["box", "disc", "background", "x", "y"]
     slim = {"model.neck.out_channels": 16, "model.decode_head.in_channels": [16] * 4, "model.decode_head.channels": 16}

@@ -20,6 +20,7 @@ DIGITS = ROOT / "classification/configs/demo/van_b0_digits.py"
 MASK_RCNN = VAN / "mask_rcnn_van_b0_fpn_1x_coco.py"
 CASCADE = VAN / "cascade_mask_rcnn_van_b2_fpn_3x_coco.py"
 WEIGHTS = [0.5, 2.0, 1.0]
+SLIM = {"model.decode_head.channels": 16, "model.auxiliary_head.channels": 16}
 PIXELS = ("cross_entropy", "focal", "dice", "lovasz", "cross_entropy+dice", "focal+dice")
 
 
@@ -117,7 +118,8 @@ def test_every_decode_head_gets_the_loss_once(name, tmp_path, capsys, cut_depths
     """The loss keeps the heads' weights, and the weights of classes; a training says what it has replaced."""
     cut_depths("van_b0", (1, 1, 1, 1))
     root = dense_data.write_masks(tmp_path / "data", {"training": 4, "validation": 1})
-    cfg = segmenter(root, loss=name, class_weight=WEIGHTS, **dense_data.SMALL_LOADERS, **{"train_cfg.max_iters": 1})
+    given = dense_data.SMALL_LOADERS | SLIM | {"train_cfg.max_iters": 1}
+    cfg = segmenter(root, loss=name, class_weight=WEIGHTS, **given)
     once = cfg.to_dict()
     complete(cfg)
     assert cfg.to_dict() == once

@@ -38,6 +38,7 @@ PRIVATE = {
     "_get_repeat_factors": ("mmengine.dataset.ClassBalancedDataset", ["self", "dataset", "repeat_thr"]),
     "_get_value": ("mmengine.optim._ParamScheduler", ["self"]),
     "_init_env": ("mmengine.visualization.BaseVisBackend", ["self"]),
+    "_init_rule": ("mmengine.hooks.CheckpointHook", ["self", "rules", "key_indicators"]),
     "_load_masks": ("mmdet.datasets.transforms.loading.LoadAnnotations", ["self", "results"]),
     "_load_masks_and_semantic_segs": (
         "mmdet.datasets.transforms.loading.LoadPanopticAnnotations",

@@ -19,6 +19,7 @@ from page_reader import PageReader
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from backbones import UserError
 from classification.extremes import ImagesHook
 from classification.metrics import Accuracy
 from classification.report import Report
@@ -27,7 +28,7 @@ from engine.config import load_config
 from engine.originals import innermost, looked_at, original, spread
 from engine.pages import charts
 from engine.pages.content import Card, Page, Table
-from engine.pages.page import filters_of, marks_of, number, save_picture, write_page
+from engine.pages.page import check_page_folder, filters_of, marks_of, number, save_picture, write_page
 from engine.pages.report import write_report_page
 from engine.tasks import task_for
 from tools import browse_dataset
@@ -390,3 +391,17 @@ def test_images_of_an_earlier_test_are_not_shown(tested):
 
 def test_a_test_without_a_report_has_no_page(tmp_path):
     assert write_report_page(tmp_path, CLASSIFICATION, "x.pth") is None and not list(tmp_path.iterdir())
+
+
+# Files of the user's
+
+
+@pytest.mark.parametrize("name", ["index.html", "000007.png"])
+def test_a_page_replaces_no_files_but_a_page(name, tmp_path):
+    patterns = ("[0-9]" * 6 + ".png",)
+    check_page_folder(tmp_path, "--out", patterns)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"--out .* has {name}, and no page that could be replaced; allowed: a new"):
+        check_page_folder(tmp_path, "--out", patterns)
+    write_page(tmp_path, Page(title="earlier"))
+    check_page_folder(tmp_path, "--out", patterns)

@@ -25,6 +25,7 @@ from engine.tool_options import add_config_options, add_data_option, data_option
 SHEET_WIDTH = 1600  # pixels
 MAX_COLUMNS = 4
 GAP = 8
+SHEET = "sheet.png"
 PICTURES = "pictures"  # the folder of the page's pictures
 
 
@@ -33,7 +34,9 @@ def main() -> None:
     from backbones.errors import UserError
     from engine.config import load_config
     from engine.originals import spread
+    from engine.pages.content import Page
     from engine.pages.dataset import write_dataset_page
+    from engine.pages.page import NAME, check_page_folder, write_page
     from engine.splits import datasets_of
     from engine.tasks import task_for
 
@@ -48,6 +51,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     out = Path(args.out or Path("work_dirs/browse") / Path(args.config).stem / args.split)
     output_folder(out)
+    check_page_folder(out, "--out", (SHEET, f"{'[0-9]' * 6}.png", PICTURES))
     root = args.data or next(datasets_of(cfg, args.split), {}).get("data_root") or cfg.get("data_root") or ""
     pictures, cards, failed = [], [], []
     for index in spread(len(dataset), args.num):
@@ -56,15 +60,17 @@ def main() -> None:
         except UserError as error:
             failed.append(str(error))
             continue
+        if not (out / NAME).exists():  # so that the files of an interrupted page can be replaced
+            write_page(out, Page(title=f"{Path(args.config).stem}: an unfinished page"))
         pictures.append(drawn)
         cards.append(card)
     if not pictures:
-        raise UserError(failed[0])
+        raise UserError(failed[0] if failed else f"the {args.split} set has no images")
     found = task.statistics(dataset, args.sample or None)
     facts = {"data": str(root) or "as in the config", "split": args.split}
     page = write_dataset_page(out, f"{Path(args.config).stem}: {args.split} data", facts, found, cards, failed)
-    contact_sheet(pictures).save(out / "sheet.png")
-    print(f"{len(pictures)} of {len(dataset)} samples of the {args.split} set: {out / 'sheet.png'}")
+    contact_sheet(pictures).save(out / SHEET)
+    print(f"{len(pictures)} of {len(dataset)} samples of the {args.split} set: {out / SHEET}")
     if failed:
         first = failed[0].partition(";")[0]
         print(f"left out, since files cannot be read: {len(failed)} of {len(failed) + len(pictures)}; {first}")

@@ -36,6 +36,7 @@ def main() -> None:
     tiles = given_tiles(args)
     from backbones.files import write_json
     from engine.log_file import prints_to_log
+    from engine.pages.page import check_page_folder
     from engine.pages.report import write_report_page
     from engine.run import build_testing
     from engine.tasks import task_for
@@ -45,6 +46,8 @@ def main() -> None:
     for name in ("report", "results"):
         if getattr(args, name):
             output_folder(getattr(args, name), f"--{name}")
+    if args.report:
+        check_page_folder(Path(args.report), "--report")
     cfg, checkpoint, names, guard = read_config(args)
     task = task_for(cfg)
     further = {name: getattr(args, name) for name in ("report", "results", "images", "real_labels")}

@@ -16,15 +16,38 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from backbones.errors import printable
+from backbones.errors import UserError, printable, shorten
 from backbones.files import replaced_file
 from engine.pages.content import Card, Page, Picture, Table
 
 NAME = "index.html"
+MARK = Markup('<meta name="generator" content="ziggurat page">')  # tells a page of this project from others
 LARGEST = 1280  # pixels; larger pictures are reduced to this width and height before they are saved
 LEAST_COLUMN, MOST_COLUMN = 180, 320  # pixels, of a picture's column in a narrow window
 LONG_TABLE = 30  # rows; a longer table is folded
 WIDE = 600  # pixels; a wider chart can be moved sideways in a narrow window
+
+
+def check_page_folder(folder: Path, option: str, patterns: Sequence[str] = ()) -> None:
+    """Checks that a page replaces no files but those of an earlier page.
+
+    Args:
+        folder: of the page.
+        option: that names the folder, for the message.
+        patterns: of further files that are written beside the page, as for ``Path.glob``.
+
+    Raises:
+        UserError: the folder has such files, and no page of this project.
+    """
+    page = folder / NAME
+    if page.is_file() and MARK.encode() in page.read_bytes()[:1000]:
+        return
+    found = sorted(path.name for pattern in (NAME, *patterns) for path in folder.glob(pattern))
+    if found:
+        raise UserError(
+            f"{option} {folder} has {shorten(found)}, and no page that could be replaced; "
+            "allowed: a new or empty folder, or one with an earlier page"
+        )
 
 
 def write_page(folder: Path, page: Page) -> Path:
@@ -42,6 +65,7 @@ def write_page(folder: Path, page: Page) -> Path:
     numbered = {name: {value: i for i, value in enumerate(values)} for name, values in page.filters.items()}
     text = templates.get_template("page.html.jinja").render(
         page=page,
+        mark=MARK,
         cards=cards,
         filters=filters_of(page.filters, cards),
         marks=lambda card: marks_of(card, numbered),
