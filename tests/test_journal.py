@@ -131,6 +131,14 @@ def test_a_foreign_record_is_named(out, images, line):
         fill(out, images)
 
 
+def test_overwriting_removes_no_input(out, images):
+    """A picture that an earlier run drew is what the next run shall predict on."""
+    stem = fill(out, images)[0]
+    with pytest.raises(UserError, match=f"--overwrite would remove the input .*{stem}.png, which an earlier run wrote"):
+        Journal(out, SETTINGS, overwrite=True, inputs=[out / f"{stem}.png"])
+    assert (out / f"{stem}.png").is_file() and (out / "predictions.jsonl").is_file()
+
+
 def test_one_process_at_a_time(out, images):
     with Journal(out, SETTINGS), pytest.raises(UserError, match="in use by another"):
         fill(out, images)

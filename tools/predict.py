@@ -100,7 +100,7 @@ def main() -> int:
     paths = without_arrays(paths, given.paths) if named and predictor.reading.is_picture else paths
     paths += live
     output_folder(out)
-    with Journal(out, settings_of(args, predictor), args.overwrite) as journal:
+    with Journal(out, settings_of(args, predictor), args.overwrite, paths) as journal:
         images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths], kind, formats)
         pictures, videos = apart(images, live)
         check_videos(videos, formats)

@@ -66,6 +66,7 @@ class Journal:
         out: the folder.
         settings: what the predictions depend on, in JSON's types. A run with equal settings goes on.
         overwrite: remove the predictions of earlier runs from the folder.
+        inputs: the images to predict on, none of which may be removed.
 
     Attributes:
         done: the images and whole videos that are recorded, by path or address.
@@ -75,18 +76,18 @@ class Journal:
         begun: the formats that this run or an earlier one began to write.
 
     Raises:
-        UserError: the folder has predictions with other settings, another process has it open, or its record cannot be
-            read.
+        UserError: the folder has predictions with other settings, another process has it open, its record cannot be
+            read, or an input is one of its files.
     """
 
-    def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool = False):
+    def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool = False, inputs: Sequence[Path] = ()):
         self.out, self.path = out, out / LINES
         self.lock = locked(out)
         self.stems, self.begun = read_names(out / NAMES), read_begun(out / BEGUN)
         self.read()
         remove_unfinished(out, self.stems.values())
         if overwrite:
-            self.clear()
+            self.clear(inputs)
         self.settle(json.loads(json.dumps(with_null(settings))))
         self.stream = self.path.open("ab")
 
@@ -170,11 +171,15 @@ class Journal:
                 values = f"{name} {shown(known.get(name))}, and this run has {shown(settings.get(name))}"
                 raise UserError(f"{self.out} has predictions with {values}; {ELSEWHERE}")
 
-    def clear(self) -> None:
-        """Removes the record, and the files that it names."""
-        for name, stem in self.stems.items():
-            for file in self.files_of([Todo(Path(name), name, stem, None)], self.begun):
-                file.unlink(missing_ok=True)
+    def clear(self, inputs: Sequence[Path]) -> None:
+        """Removes the record, and the files that it names. UserError if an input is among these."""
+        written = self.files_of([Todo(Path(name), name, stem, None) for name, stem in self.stems.items()], self.begun)
+        for path in sorted({*map(os.path.realpath, inputs)} & {*map(os.path.realpath, written)}):
+            raise UserError(
+                f"{OVERWRITE} would remove the input {path}, which an earlier run wrote; choose another --out"
+            )
+        for file in written:
+            file.unlink(missing_ok=True)
         for name in (LINES, NAMES, BEGUN):
             (self.out / name).unlink(missing_ok=True)
         for known in (self.done, self.frames, self.stems, self.begun):
