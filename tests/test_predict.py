@@ -315,10 +315,16 @@ def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys
     drawn = (out / "photos_small_2.mp4").stat()
     assert predict(*arguments) == 1 and "(3 were there already)" in capsys.readouterr().out
     assert (out / "photos_small_2.mp4").stat().st_mtime == drawn.st_mtime
-    predict(*arguments, "--overwrite", "--format", "json")
+    predict(*arguments, "--overwrite", "--format", "json", "csv")
     assert not list(out.glob("*.mp4")), "an older video goes"
-    with pytest.raises(UserError, match=r"--format csv is for images, and .*small\.mp4 is a video; allowed: pictures"):
-        predict(monkeypatch, "segmentation", checkpoints, [clip], tmp_path / "csv", "--format", "csv")
+    with (out / "predictions.csv").open() as file:
+        cells = {(row["image"], row["frame"], row["time"]) for row in csv.DictReader(file)}
+    assert cells == {
+        *((str(photos / f"{name}.png"), "", "") for name in ("small", "large")),
+        *((str(clip), str(i), str(clips.TIMES[i])) for i in (0, 2, 4)),
+    }
+    with pytest.raises(UserError, match=r"--format coco is for images, and .*small\.mp4 is a video; allowed: pictures"):
+        predict(monkeypatch, "segmentation", checkpoints, [clip], tmp_path / "coco", "--format", "coco")
 
 
 def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):

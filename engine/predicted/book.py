@@ -26,12 +26,13 @@ class Book:
     Attributes:
         out: the folder.
         classes: the names of the model's classes, by index.
-        rows: gives the recorded lines, see :class:`engine.predicted.journal.Journal`. They may be too many for memory.
+        rows: gives the recorded lines of images, see :class:`engine.predicted.journal.Journal`; with True as its
+            argument those of videos' frames, too. They may be too many for memory.
     """
 
     out: Path
     classes: Sequence[str]
-    rows: Callable[[], Iterator[Row]]
+    rows: Callable[..., Iterator[Row]]
 
     @cached_property
     def folder(self) -> str:

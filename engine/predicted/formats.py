@@ -18,11 +18,13 @@ class Format(NamedTuple):
         files: what is written into the folder. ``{}`` stands for the name of an image's files.
         write: writes the files of all images, and returns what they lack, in words. None for files that are written
             with each image, see :mod:`engine.predicted.files`.
+        videos: whether videos can be given, too.
     """
 
     results: tuple[type, ...]
     files: tuple[str, ...]
     write: Callable[[Book, type], list[str]] | None = None
+    videos: bool = False
 
 
 CONTENT = {  # of a line, beside the image's size
@@ -34,10 +36,10 @@ ALL = (Scores, Instances, ClassMap)
 PICTURES, JSON, MASKS = "pictures", "json", "masks"
 DEFAULT = (PICTURES, JSON)
 FORMATS = {
-    PICTURES: Format(ALL, ("{}.png",)),
-    JSON: Format(ALL, ("{}.json",)),
+    PICTURES: Format(ALL, ("{}.png",), videos=True),
+    JSON: Format(ALL, ("{}.json",), videos=True),
     MASKS: Format((Instances, ClassMap), ("masks/{}.png",), instance_maps.write),
-    "csv": Format(ALL, (table.FILE,), table.write),
+    "csv": Format(ALL, (table.FILE,), table.write, videos=True),
     "coco": Format((Instances, ClassMap), (coco.FILE,), coco.write),
     "yolo": Format((Instances,), (f"{yolo.FOLDER}/{{}}.txt", yolo.FILE), yolo.write),
     "label-studio": Format(ALL, (label_studio.FILE, label_studio.INTERFACE), label_studio.write),
@@ -85,7 +87,7 @@ def write_summaries(book: Book, kind: type, formats: Sequence[str]) -> list[str]
         UserError: a line of ``predictions.jsonl`` lacks what such results have.
     """
     notes = []
-    complete = Book(book.out, book.classes, lambda: (checked(row, kind) for row in book.rows()))
+    complete = Book(book.out, book.classes, lambda *frames: (checked(row, kind) for row in book.rows(*frames)))
     for word in formats:
         write = FORMATS[word].write
         if write is not None and not (word == MASKS and kind is ClassMap):  # written with each image

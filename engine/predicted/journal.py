@@ -146,13 +146,15 @@ class Journal:
         self.read()
         self.stream = self.path.open("ab")
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self, frames: bool = False) -> Iterator[dict[str, Any]]:
         """The lines of all images, in the order in which they were predicted. Of two of one image the last counts.
 
-        Videos and their frames are left out.
+        Args:
+            frames: whether the lines of videos' frames come, too.
         """
+        left_out = {"frames"} if frames else {"frame", "frames"}
         for place, row in whole_lines(self.path):
-            if not {"frame", "frames"} & row.keys() and self.counts(row, place):
+            if not left_out & row.keys() and self.counts(row, place):
                 yield row
 
     def settle(self, settings: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ AREAS = ["image", "label", "class", "fraction"]
 def write(book: Book, kind: type) -> list[str]:
     """Writes the table: a row for each image that is classified, for each object, or for each class in a map.
 
+    Where there are videos, two more columns have the index of a frame and its time in seconds.
+
     Args:
         book: the predictions.
         kind: the type of the results.
@@ -26,11 +28,12 @@ def write(book: Book, kind: type) -> list[str]:
         Remarks; none.
     """
     columns, cells = {Scores: (columns_of(book), scores), Instances: (OBJECTS, objects), ClassMap: (AREAS, areas)}[kind]
+    further = ["frame", "time"] if any("frame" in row for row in book.rows(True)) else []
     with replaced_file(book.out / FILE) as beside, beside.open("w", **FORMAT) as stream:
         table = csv.writer(stream)
-        table.writerow(columns)
-        for row in book.rows():
-            table.writerows(cells(row))
+        table.writerow([*columns, *further])
+        for row in book.rows(True):
+            table.writerows([*line, *(row.get(key, "") for key in further)] for line in cells(row))
     return []
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from backbones.errors import UserError, printable
 from backbones.image_files import images_below, suffixes_of
 from backbones.reading import Reading
-from engine.predicted.formats import JSON, PICTURES
+from engine.predicted.formats import FORMATS, PICTURES
 from engine.predicted.journal import DRAWN
 from engine.results import Result
 from engine.video_results import predict_video
@@ -65,9 +65,9 @@ def apart(images: Sequence[Any], live: dict[Path, str]) -> tuple[list[Any], list
 
 def check_videos(videos: Sequence[Any], formats: Sequence[str]) -> None:
     """Raises UserError if there are videos, and a format that is for images alone."""
-    others = [word for word in formats if word not in (PICTURES, JSON)]
+    others = [word for word in formats if not FORMATS[word].videos]
     if videos and others:
-        allowed = f"{PICTURES}, {JSON}; predictions.jsonl has a line for each frame"
+        allowed = f"{', '.join(word for word, one in FORMATS.items() if one.videos)}; predictions.jsonl has all frames"
         raise UserError(f"--format {others[0]} is for images, and {videos[0].name} is a video; allowed: {allowed}")
 
 
