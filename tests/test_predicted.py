@@ -265,4 +265,4 @@ def test_a_line_of_others_is_named(tmp_path, kind):
         with pytest.raises(
             UserError, match=rf"the line of .*ü\.png in predictions\.jsonl lacks {key}; allowed: another"
         ):
-            write_summaries(Book(tmp_path, CLASSES, lambda rows=broken: iter(rows)), kind, ["csv"])
+            write_summaries(Book(tmp_path, CLASSES, lambda frames=False, rows=broken: iter(rows)), kind, ["csv"])
