@@ -64,7 +64,7 @@ def replaced_file(path: str | Path, durable: bool = False) -> Iterator[Path]:
         if durable:
             flush_to_disk(path.parent)
     except OSError as error:
-        if error.filename is None:  # of a write
+        if error.filename is None and error.errno is not None:  # of a write
             error.filename = str(path)
         raise
     finally:

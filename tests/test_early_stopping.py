@@ -34,7 +34,7 @@ class Scripted(BaseMetric):
 
 
 @HOOKS.register_module(force=True)
-class Breaks(Hook):
+class BreaksBefore(Hook):
     """Ends a run, as if by a kill, before an epoch."""
 
     def __init__(self, epoch):
@@ -58,7 +58,7 @@ def run(images, tmp_path, monkeypatch, cut_depths):
 
     def start(scores, option, breaks=-1, resume="auto", epochs=8, **options):
         SCORES[:] = scores
-        given = dict(custom_hooks=[dict(type="Breaks", epoch=breaks)], early_stopping=option, val_evaluator=dict(
+        given = dict(custom_hooks=[dict(type="BreaksBefore", epoch=breaks)], early_stopping=option, val_evaluator=dict(
             _delete_=True, type="Scripted"
         ))  # fmt: skip
         given["default_hooks.checkpoint"] = dict(by_epoch=True, interval=1, save_best="top1", max_keep_ckpts=1)

@@ -23,24 +23,24 @@ CONFIGS = [
 @pytest.mark.parametrize(
     ("option", "least"),
     [
-        ("train_dataloader.batch_size=-1", 1),
-        ("train_dataloader.batch_size=0", 1),
-        ("train_dataloader.batch_size='8'", 1),
-        ("train_dataloader.batch_size=2.5", 1),
-        ("val_dataloader.batch_size=0", 1),
-        ("test_dataloader.batch_size=0", 1),
-        ("train_dataloader.num_workers=-1", 0),
-        ("val_dataloader.num_workers=x", 0),
-        ("train_cfg.max_epochs=0", 1),
-        ("train_cfg.max_epochs=-1", 1),
-        ("train_cfg.val_interval=0", 1),
-        ("optim_wrapper.accumulative_counts=0", 1),
-        ("optim_wrapper.accumulative_counts='2'", 1),
-        ("default_hooks.checkpoint.interval=0", 1),
-        ("default_hooks.checkpoint.interval=1.5", 1),
-        ("default_hooks.checkpoint.max_keep_ckpts=0", 1),
-        ("default_hooks.logger.interval=0", 1),
-        ("log_processor.window_size=0", 1),
+        ("train_dataloader.batch_size=-1", "1 up, auto"),
+        ("train_dataloader.batch_size=0", "1 up, auto"),
+        ("train_dataloader.batch_size='8'", "1 up, auto"),
+        ("train_dataloader.batch_size=2.5", "1 up, auto"),
+        ("val_dataloader.batch_size=0", "1 up"),
+        ("test_dataloader.batch_size=0", "1 up"),
+        ("train_dataloader.num_workers=-1", "0 up"),
+        ("val_dataloader.num_workers=x", "0 up"),
+        ("train_cfg.max_epochs=0", "1 up"),
+        ("train_cfg.max_epochs=-1", "1 up"),
+        ("train_cfg.val_interval=0", "1 up"),
+        ("optim_wrapper.accumulative_counts=0", "1 up"),
+        ("optim_wrapper.accumulative_counts='2'", "1 up"),
+        ("default_hooks.checkpoint.interval=0", "1 up"),
+        ("default_hooks.checkpoint.interval=1.5", "1 up"),
+        ("default_hooks.checkpoint.max_keep_ckpts=0", "1 up"),
+        ("default_hooks.logger.interval=0", "1 up"),
+        ("log_processor.window_size=0", "1 up"),
     ],
 )
 def test_a_bad_number_is_named_as_it_was_typed(option, least, tmp_path, config=CONFIGS[0]):
@@ -48,14 +48,14 @@ def test_a_bad_number_is_named_as_it_was_typed(option, least, tmp_path, config=C
     with pytest.raises(UserError) as error:
         load_config(ROOT / config, [f"data_root={tmp_path}", option])
     assert str(error.value) in (
-        f"{name} is {value}; allowed: integers from {least} up",
-        f"{name} is {value!r}; allowed: integers from {least} up",
+        f"{name} is {value}; allowed: integers from {least}",
+        f"{name} is {value!r}; allowed: integers from {least}",
     )
 
 
 @pytest.mark.parametrize("config", CONFIGS[1:])
 def test_every_task_checks_its_numbers(config, tmp_path):
-    test_a_bad_number_is_named_as_it_was_typed("train_dataloader.batch_size=0", 1, tmp_path, config)
+    test_a_bad_number_is_named_as_it_was_typed("train_dataloader.batch_size=0", "1 up, auto", tmp_path, config)
 
 
 @pytest.mark.parametrize("seed", ["-1", "1.5", "abc", str(2**32)])
