@@ -113,6 +113,9 @@ def classes_of(head: Any) -> int:
 
 
 def listed(losses: Any) -> list[Any]:
+    """The configs of a head's losses, of which there may be one, several or none. A text is no config."""
+    if losses is None or isinstance(losses, str):
+        return []
     return list(losses) if isinstance(losses, list | tuple) else [losses]
 
 

@@ -8,7 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from backbones.errors import UserError
+
 FAR = 10  # a polygon may leave its image by this many times the image's longer side
+
+
+def mask_tools() -> Any:
+    """The module ``pycocotools.mask``; UserError where it is not installed."""
+    try:
+        from pycocotools import mask
+    except ModuleNotFoundError:
+        raise UserError("masks of COCO need the package pycocotools; pip install pycocotools") from None
+    return mask
 
 
 def is_mask(mask: Any, width: float, height: float) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from backbones.errors import UserError, shown
+from engine.class_weights import listed
 from engine.console import say_note
 from engine.tasks import task_for
 
@@ -59,12 +60,6 @@ def lines_of(cfg: Any) -> list[str]:
     """The lines of the record, each the place and what changed there. What is no such line is left out."""
     given = cfg.get(RECORD)
     return [line for line in given if isinstance(line, str) and " " in line] if isinstance(given, list | tuple) else []
-
-
-def listed(losses: Any) -> list[Any]:
-    if losses is None or isinstance(losses, str):
-        return []
-    return list(losses) if isinstance(losses, list | tuple) else [losses]
 
 
 def types_of(losses: Any) -> Any:

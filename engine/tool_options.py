@@ -91,7 +91,7 @@ def add_tile_options(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="for images larger than those of the training: overlapping tiles with sides of this length. Detection: "
         "tiles of the image, and what they show of an object is joined. Segmentation: tiles of the image after the "
-        "config's resize, and scores are averaged where they overlap (mmseg's mode 'slide')",
+        "config's resize, whose scores are averaged where they overlap, in a test as in mmseg's mode 'slide'",
     )
     parser.add_argument(
         "--tile-overlap",

@@ -128,7 +128,7 @@ def settings_of(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
     from backbones.weights.digest import sha256_of_content
     from engine.wrappers import unwrap
 
-    options = {name: getattr(args, name) for name in DEPENDS_ON}
+    options = {name: getattr(args, name) for name in DEPENDS_ON} | {"every": args.every or 1}
     weights = sha256_of_content(dict(unwrap(predictor.model).state_dict()))
     return dict(options, classes=predictor.names, weights=weights[:12])
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from backbones.errors import UserError
-from engine.coco_masks import is_mask
+from engine.coco_masks import is_mask, mask_tools
 
 
 def run_lengths(mask: Any, height: int, width: int, where: str) -> dict[str, Any]:
@@ -22,10 +22,7 @@ def run_lengths(mask: Any, height: int, width: int, where: str) -> dict[str, Any
             f"{where}: a bad mask; allowed: polygons of three or more points, or run lengths of the image's size, "
             f"{width}x{height}"
         )
-    try:
-        from pycocotools import mask as coco_mask
-    except ModuleNotFoundError:
-        raise UserError("masks of COCO need the package pycocotools; pip install pycocotools") from None
+    coco_mask = mask_tools()
     if isinstance(mask, list):
         return coco_mask.merge(coco_mask.frPyObjects(mask, height, width))
     return coco_mask.frPyObjects(mask, height, width) if isinstance(mask["counts"], list) else mask

@@ -14,6 +14,7 @@ from PIL import Image
 
 from backbones.errors import UserError
 from engine.addresses import ADDRESS
+from engine.coco_masks import mask_tools
 
 NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 Row = dict[str, Any]
@@ -64,16 +65,7 @@ def is_file(row: Row) -> bool:
 
 def decoded(mask: dict[str, Any]) -> np.ndarray:
     """The mask of COCO's run lengths, (height, width) bool."""
-    return run_length_tools().decode(mask).astype(bool)
-
-
-def run_length_tools() -> Any:
-    """The module ``pycocotools.mask``; UserError where it is not installed."""
-    try:
-        from pycocotools import mask
-    except ModuleNotFoundError:
-        raise UserError("masks as run lengths need the package pycocotools; pip install pycocotools") from None
-    return mask
+    return mask_tools().decode(mask).astype(bool)
 
 
 def xml_text(value: Any) -> str:

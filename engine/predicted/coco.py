@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
 from backbones.files import replaced_file
-from engine.predicted.book import Book, Row, run_length_tools
+from engine.coco_masks import mask_tools
+from engine.predicted.book import Book, Row
 from engine.results import ClassMap
 
 FILE = "predictions.coco.json"
@@ -51,12 +52,12 @@ def objects(book: Book, row: Row, image_id: int) -> Iterator[dict[str, Any]]:
         if mask is None:
             made |= dict(area=round((x2 - x1) * (y2 - y1), 2))
         else:
-            made |= dict(area=float(run_length_tools().area(mask)), segmentation=mask)
+            made |= dict(area=float(mask_tools().area(mask)), segmentation=mask)
         yield made | dict(iscrowd=0, score=score)
 
 
 def areas(book: Book, row: Row, image_id: int) -> Iterator[dict[str, Any]]:
-    tools = run_length_tools()
+    tools = mask_tools()
     for label, mask in book.areas(row):
         code = tools.encode(mask.astype("uint8", order="F"))
         runs = dict(size=[row["height"], row["width"]], counts=code["counts"].decode("ascii"))

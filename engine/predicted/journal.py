@@ -10,18 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from backbones.errors import UserError, shorten, shown
-from backbones.files import replaced_file, with_null, write_json
+from backbones.errors import UserError, shorten
+from backbones.files import replaced_file, write_json
 from backbones.image_files import output_stems
 from engine.console import say_note
 from engine.predicted.formats import FORMATS, PICTURES, RESERVED, files_of_each
 from engine.predicted.lines import as_line, whole_lines
 from engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names, remove_unfinished
+from engine.predicted.settings import OVERWRITE, settle
 from engine.videos import is_video
 
-LINES, SETTINGS = "predictions.jsonl", ".settings"
-OVERWRITE = "--overwrite"
-ELSEWHERE = f"allowed: another --out, or {OVERWRITE}, which removes the predictions that are there"
+LINES = "predictions.jsonl"
 MAPS = ("masks/{}.png", "panoptic/{}.png")  # are written whatever the formats are
 DRAWN = "{}.mp4"  # of a video
 
@@ -88,7 +87,7 @@ class Journal:
         remove_unfinished(out, self.stems.values())
         if overwrite:
             self.clear(inputs)
-        self.settle(json.loads(json.dumps(with_null(settings))))
+        settle(out, settings, is_new=not self.done and not self.frames)
         self.stream = self.path.open("ab")
 
     def read(self) -> None:
@@ -156,22 +155,6 @@ class Journal:
         for place, row in whole_lines(self.path):
             if not left_out & row.keys() and self.counts(row, place):
                 yield row
-
-    def settle(self, settings: dict[str, Any]) -> None:
-        """Writes the settings, or compares them with those of the predictions that are there."""
-        path = self.out / SETTINGS
-        if not self.done and not self.frames:
-            write_json(path, settings)
-            return
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-            known = dict(there)
-        except (OSError, ValueError, TypeError):
-            raise UserError(f"{path} is absent or no JSON, and predictions are there; {ELSEWHERE}") from None
-        for name in dict.fromkeys([*settings, *known]):
-            if known.get(name) != settings.get(name):
-                values = f"{name} {shown(known.get(name))}, and this run has {shown(settings.get(name))}"
-                raise UserError(f"{self.out} has predictions with {values}; {ELSEWHERE}")
 
     def clear(self, inputs: Sequence[Path]) -> None:
         """Removes the record, and the files that it names. UserError if an input is among these."""
