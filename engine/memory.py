@@ -1,6 +1,7 @@
 """How much memory a computation takes at most: its tensors, or the whole process."""
 
 import contextlib
+import gc
 import os
 import re
 import resource
@@ -53,6 +54,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             return
+        gc.collect()  # freed later, it would hide as much of what the model takes
         with contextlib.suppress(OSError):
             CLEAR.write_text(FORGET_PEAK)
         self.before = resident("VmRSS")
