@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from backbones.errors import UnreadableImage, UserError
-from engine.seeding import seed_all
+from ziggurat.engine.seeding import seed_all
 
 IMAGES, BOXES = 500, 3000  # at most, that are looked at
 

@@ -8,9 +8,9 @@ import numpy as np
 from backbones.errors import UserError, shown
 from detection.anchor_fits import FITS, built
 from detection.anchor_recall import boxes_of, levels_of, recall
-from engine.console import say_note
-from engine.mistakes import config_mistakes
-from engine.parts import kind_of
+from ziggurat.engine.console import say_note
+from ziggurat.engine.mistakes import config_mistakes
+from ziggurat.engine.parts import kind_of
 
 HEADS = ("rpn_head", "bbox_head")
 

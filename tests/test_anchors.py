@@ -15,9 +15,9 @@ from detection import TASK
 from detection.anchor_fits import FITS, built, k_means
 from detection.anchor_recall import Truth, levels_of, overlaps, recall
 from detection.anchors import take_anchors
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_testing, build_training
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_testing, build_training
 
 VAN = ROOT / "detection/configs/van"
 FASTER, RETINANET = VAN / "mask_rcnn_van_b0_fpn_1x_coco.py", VAN / "retinanet_van_b0_fpn_1x_coco.py"

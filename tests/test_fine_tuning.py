@@ -19,10 +19,10 @@ from backbones.errors import Notice
 from backbones.weights import read_checkpoint
 from classification import Classifier, create_classifier
 from classification.class_maps import class_rows, imagenet_1k_rows
-from engine.checkpoints import load_published, load_state
-from engine.config import load_config
-from engine.predictor import Predictor
-from engine.run import build_testing, build_training
+from ziggurat.engine.checkpoints import load_published, load_state
+from ziggurat.engine.config import load_config
+from ziggurat.engine.predictor import Predictor
+from ziggurat.engine.run import build_testing, build_training
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"

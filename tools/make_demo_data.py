@@ -15,7 +15,7 @@ Validation uses scans and parts of the photographs that training never sees. The
 A set of an older version has no panoptic files. --complete adds them, and leaves all other files as they are.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import colorsys
@@ -325,6 +325,6 @@ def current_umask() -> int:
 
 
 if __name__ == "__main__":
-    from engine.cli import run_tool
+    from ziggurat.engine.cli import run_tool
 
     run_tool(main)

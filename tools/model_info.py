@@ -9,7 +9,7 @@ on one of 512x2048. The third form counts classifiers and prints the published f
 docs/models.md from docs/published.json.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
@@ -20,11 +20,11 @@ import torch
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
 from classification import create_classifier
-from engine.cli import CONFIG_SUFFIXES, Parser, run_tool
-from engine.config import load_config
-from engine.console import library_warnings_to
-from engine.counting import count, count_config
-from engine.tool_options import add_safe_option
+from ziggurat.engine.cli import CONFIG_SUFFIXES, Parser, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import library_warnings_to
+from ziggurat.engine.counting import count, count_config
+from ziggurat.engine.tool_options import add_safe_option
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs/published.json"
 TOLERANCE = 0.02  # of a published figure, beyond its rounding; a larger difference needs its reason in PUBLISHED
