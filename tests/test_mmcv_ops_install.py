@@ -114,7 +114,7 @@ def test_importing_mmcv_ops_loads_neither_torch_nor_mmcv():
 
 def test_mmdet_and_mmseg_models_import_with_their_operators():
     ok(
-        "import ziggurat.mmcv_ops; mmcv_ops.install()\n"
+        "from ziggurat import mmcv_ops; mmcv_ops.install()\n"
         "import mmdet.models, mmseg.models\n"
         "from mmdet.models.losses import focal_loss as det\n"
         "from mmseg.models.losses import focal_loss as seg\n"

@@ -23,7 +23,7 @@ from ziggurat.engine.hooks import BuffersHook
 from ziggurat.engine.progress import ProgressHook
 from ziggurat.engine.runner import SafeRunner
 
-FOLDERS = ("engine", "classification", "detection", "segmentation")
+FOLDERS = ("ziggurat/engine", "classification", "detection", "segmentation")
 # Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. Those of
 # Config find the bases of a config's file, for which mmengine has no public way.
 PRIVATE = {

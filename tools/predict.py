@@ -51,11 +51,12 @@ from backbones.checks import check_int
 from backbones.image_files import without_arrays
 from backbones.reading import Reading
 from ziggurat.engine.addresses import local
-from ziggurat.engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
+from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, Parser, output_folder, run_tool
 from ziggurat.engine.given import expanded
 from ziggurat.engine.places import place_of
 from ziggurat.engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
 from ziggurat.engine.predicted.videos import apart, check_videos, list_inputs, predict_videos, without_live
+from ziggurat.engine.project_configs import config_named
 from ziggurat.engine.tool_options import (
     add_config_options,
     add_download_option,
@@ -213,12 +214,18 @@ def parse_args() -> argparse.Namespace:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
     check_int("--batch-size", args.batch_size, 1, None)
     check_int("--workers", args.workers, 0, None)
-    # The suffix tells a config from a checkpoint.
-    args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
+    args.config = args.inputs.pop(0) if begins_with_config(args.inputs) else None
     args.checkpoint, *args.images = args.inputs or [None]
     if not args.images:
         parser.error("too few arguments; needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER ...")
     return args
+
+
+def begins_with_config(inputs: list[str]) -> bool:
+    """Whether a config comes first: a file, or a name before weights' file. A name alone is of published weights."""
+    first, second = [*inputs, ""][:2]
+    is_named = second.lower().endswith(WEIGHT_SUFFIXES) and config_named(first) is not None
+    return first.endswith(CONFIG_SUFFIXES) or is_named
 
 
 def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from backbones.files import FAULTS
 from ziggurat.command import as_called
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
+WEIGHT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
 HOME = re.compile(r"^([-\w.]+=)?~(?=/|$)")  # the user's home, as an argument or the value of an option

@@ -15,7 +15,7 @@ from backbones.images import SUFFIXES
 from ziggurat.engine import safe_loading  # noqa: F401  a YAML config is read as data
 from ziggurat.engine.arch_option import arch_of, follow_arch, leave_out_foreign, note_kept, typed_statistics
 from ziggurat.engine.auto_batch import AUTO
-from ziggurat.engine.cli import CONFIG_SUFFIXES, is_safe
+from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, is_safe
 from ziggurat.engine.complete import complete
 from ziggurat.engine.data_root import follow_data_root, move_data_root
 from ziggurat.engine.inherited import check_names, check_options
@@ -25,7 +25,6 @@ from ziggurat.engine.project_configs import is_ours, located, unknown_config
 from ziggurat.engine.safe_config import check_file, check_model
 from ziggurat.engine.training_options import OPTIONS
 
-WEIGHT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     "activation_checkpointing",

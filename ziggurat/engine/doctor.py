@@ -23,6 +23,7 @@ from ziggurat.root import ROOT
 PROJECT = "ziggurat-vision"
 LIBRARIES = ("torch", "torchvision", "timm", *(names[0] for names in installed.PROVIDERS.values()), "numpy", "pillow")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+NEEDS_TORCH = re.compile(r"torch\s*\(?(==|>=)\s*([\d.]*\d)")
 OLDEST_TORCH = (2, 10)  # older releases can run code from a weights-only file: CVE-2026-24747
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED = 1 << 30
@@ -76,7 +77,7 @@ def packages() -> Iterator[Finding]:
         installed.check()
     except UserError as error:
         yield Finding("packages-mixed", UNUSABLE, str(error))
-    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < OLDEST_TORCH:
+    if numbers(torch.__version__) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         yield Finding(
             "torch-old",
@@ -94,7 +95,7 @@ def packages() -> Iterator[Finding]:
             cure=f"pip uninstall {' '.join(found)}, then pip install 'opencv-python-headless<5'",
         )
     for name in found:
-        if int(version_of(name).split(".")[0]) > 4:
+        if numbers(version_of(name)) >= (5,):
             yield Finding(
                 "opencv-new",
                 WARNING,
@@ -123,21 +124,25 @@ def packages() -> Iterator[Finding]:
 
 
 def torchvision_of_another_torch() -> Iterator[Finding]:
-    """torchvision's compiled operators fit one release of torch, which its metadata name."""
+    """torchvision's compiled operators are built against a release of torch, which its metadata name."""
     if version_of("torchvision") == "not installed":
         return
-    found = map(NEEDS_TORCH.match, metadata.requires("torchvision") or [])
-    needed = next((match[1] for match in found if match), None)
-    if needed and not torch.__version__.startswith(needed):
+    needs = next(filter(None, map(NEEDS_TORCH.match, metadata.requires("torchvision") or [])), None)
+    if needs is None:
+        return
+    here, there = numbers(torch.__version__), numbers(needs[2])
+    if here[: len(there)] != there if needs[1] == "==" else here < there:
         yield Finding(
             "torchvision-mismatch",
             UNUSABLE,
-            f"torchvision {version_of('torchvision')} is built for torch {needed}, and torch is {torch.__version__}",
-            cure=f"pip install torch=={needed}, or the torchvision that belongs to torch {torch.__version__}",
+            f"torchvision {version_of('torchvision')} needs torch{needs[1]}{needs[2]}, and torch is {torch.__version__}",
+            cure=f"pip install 'torch{needs[1]}{needs[2]}', or the torchvision that belongs to torch {torch.__version__}",
         )
 
 
-NEEDS_TORCH = re.compile(r"torch\s*\(?==\s*([\d.]+)")
+def numbers(version: str) -> tuple[int, ...]:
+    """The release of a version, such as (2, 14, 1) for 2.14.1+cu130."""
+    return tuple(map(int, re.match(r"[\d.]*\d", version)[0].split(".")))
 
 
 def accelerators() -> Iterator[Finding]:

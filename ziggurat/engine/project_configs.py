@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from backbones.errors import UserError
+from ziggurat.engine.cli import CONFIG_SUFFIXES
 from ziggurat.engine.tasks import TASKS
 from ziggurat.root import ROOT
 
@@ -18,6 +19,11 @@ def project_configs() -> dict[str, Path]:
 def config_named(name: str | Path) -> Path | None:
     """The config with this name; None if there is none."""
     return project_configs().get(str(name)) if str(name).isidentifier() else None
+
+
+def is_config(text: str) -> bool:
+    """Whether a word is a config, by its suffix or by its name, and neither an arch nor weights."""
+    return Path(text).suffix in CONFIG_SUFFIXES or config_named(text) is not None
 
 
 def is_ours(path: Path) -> bool:

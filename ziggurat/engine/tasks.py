@@ -1,11 +1,16 @@
 """Which of the three tasks a config belongs to."""
 
-import importlib
+from __future__ import annotations
 
-from mmengine.config import Config
+import importlib
+from typing import TYPE_CHECKING
 
 from backbones.errors import UserError
-from ziggurat.engine.task import Task
+
+if TYPE_CHECKING:  # a list of configs needs neither, and they take a second
+    from mmengine.config import Config
+
+    from ziggurat.engine.task import Task
 
 TASKS = ("classification", "detection", "segmentation")
 
