@@ -20,7 +20,7 @@ from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
 from classification.augmentation import check_erasing, check_mixup, check_share
-from classification.pretrained import check_classes, fit_head, load_pretrained
+from classification.pretrained import check_classes, fit_head, load_pretrained, rows_of, starts_fresh
 from ziggurat.engine.focal import focal_cross_entropy
 
 # The values of the option ``loss``.
@@ -179,10 +179,10 @@ class Classifier(BaseModel):
             labels = smoothed(labels, self.num_classes, smoothing)
         return focal_cross_entropy(logits, labels, weight=weight).sum() / total
 
-    def init_weights(self) -> None:
-        """Loads the backbone's ``pretrained``, its head included."""
+    def init_weights(self, exact: bool = False) -> None:
+        """Loads the backbone's ``pretrained``, its head included. Arguments and errors as for ``load_pretrained``."""
         if self.backbone.pretrained is not None:
-            load_pretrained(self, self.backbone.pretrained)
+            load_pretrained(self, self.backbone.pretrained, exact)
 
     def fit_state(
         self, state: Mapping[str, Tensor], source: str, classes: Sequence[str] | None = None, exact: bool = False
@@ -198,9 +198,10 @@ class Classifier(BaseModel):
             exact: the file must fit as it is, since a run is resumed or tested.
 
         Raises:
-            UserError: the file has other classes, as in ``fit_head``.
+            UserError: the file has other classes, as in ``fit_head``, or with ``exact`` another number of them.
         """
         if exact:
+            starts_fresh(self, rows_of(state), source, exact)
             if classes is not None:
                 check_classes(self, classes, source)
             return state

@@ -13,21 +13,33 @@ from backbones.weights.source import Opened, head_rows, open_source, read_source
 from classification.class_maps import IMAGENET_1K, class_rows, classes_of_published, imagenet_1k_rows
 from classification.imagenet import are_imagenet, word_of
 from ziggurat.engine.arguments import names_of
+from ziggurat.engine.other_classes import other_number
 
 
-def load_pretrained(clf: nn.Module, source: str | Path) -> None:
+def load_pretrained(clf: nn.Module, source: str | Path, exact: bool = False) -> None:
     """Loads backbone and head of a classifier from a name of the weights table, a URL or a file.
 
     Weights without a head fill the backbone alone. A head of other classes is treated as in :func:`fit_head`.
 
+    Args:
+        clf: a ``Classifier``.
+        source: the weights.
+        exact: the weights are tested or predict, so that no head may start fresh.
+
     Raises:
         UserError: the weights do not fit, or their head has other classes and the classifier does not say what to do.
     """
-    if clf.reset_head:
-        load_weights(clf.backbone, source, which=clf.backbone.which)
-        return
     arch, which = clf.backbone.arch, clf.backbone.which
+    if clf.reset_head and not exact:
+        load_weights(clf.backbone, source, which=which)
+        return
     opened = open_source(arch, clf.backbone.ARCHS[arch], source, which, ahead=True)
+    if starts_fresh(clf, head_rows(opened), str(source), exact):
+        load_weights(clf.backbone, source, which=which)
+        return
+    if clf.reset_head:  # for a training
+        load_weights(clf, source, which=which)
+        return
     classes = classes_in(clf, source, opened)
     tensors = fit_head(clf, opened.found.tensors, opened.format.names, str(source), classes)
     if tensors is not opened.found.tensors:
@@ -54,6 +66,7 @@ def fit_head(
     """The tensors of a checkpoint with a head for a classifier's classes.
 
     - ``clf.reset_head`` leaves the head out, so that the classifier's own stays.
+    - A head of another number of classes becomes the classifier's own, see :func:`starts_fresh`.
     - ``clf.class_map`` picks rows of the head, see ``class_rows``. A class that the old head lacks starts fresh, with a
       warning.
 
@@ -65,8 +78,8 @@ def fit_head(
         classes: the class names of the checkpoint, in the order of its outputs; None if it does not tell.
 
     Raises:
-        UserError: the head has other classes, or another number of them, and there is neither ``class_map`` nor
-            ``reset_head``; or there is a ``class_map`` and no head.
+        UserError: the head has as many other classes, and there is neither ``class_map`` nor ``reset_head``; or there
+            is a ``class_map`` and no head.
     """
     head = {key: name for key, name in names.items() if name.startswith("head.") and key in tensors}
     if clf.reset_head:
@@ -80,13 +93,9 @@ def fit_head(
     if rows == clf.num_classes and clf.class_map is None:
         check_classes(clf, classes, source)
         return tensors
-    if clf.class_map is None:
-        known = len(imagenet_1k_rows().get(rows, [])) == clf.num_classes
-        way = f", or model.class_map={IMAGENET_1K} to keep the rows of these classes" if known else ""
-        raise UserError(
-            f"{source} has a head of {rows} classes, and the data have {clf.num_classes}; "
-            f"add --reset-head to start with a new head{way}"
-        )
+    if starts_fresh(clf, rows, source):
+        fresh = clf.state_dict()
+        return {**tensors, **{key: fresh[name] for key, name in head.items() if name in fresh}}
     taken = class_rows(clf.class_map, rows, clf.num_classes, source)
     fresh = [index for index, row in enumerate(taken) if row is None]
     if fresh:
@@ -97,6 +106,36 @@ def fit_head(
         picked[key] = tensors[key][torch.tensor([row or 0 for row in taken])].clone()
         picked[key][fresh] = clf.get_parameter(name)[fresh].to(picked[key]).reshape(picked[key][fresh].shape).detach()
     return {**tensors, **picked}
+
+
+def starts_fresh(clf: nn.Module, rows: int | None, source: str, exact: bool = False) -> bool:
+    """Whether a head has another number of classes than the classifier, which then keeps its own. A warning says so.
+
+    Args:
+        clf: a ``Classifier``. With ``class_map`` it takes rows of the head.
+        rows: the number of classes of the head; None if the weights have no head.
+        source: the weights' name in messages.
+        exact: an error takes the place of the warning.
+
+    Raises:
+        UserError: the number differs, and the weights are to be tested, to predict or to be resumed.
+    """
+    if rows in (None, clf.num_classes) or clf.class_map is not None:
+        return False
+    if exact:
+        text = other_number(source, rows, clf.num_classes, "the model has")
+        raise UserError(f"{text}; allowed: weights of as many classes, since an untrained head knows none")
+    known = len(imagenet_1k_rows().get(rows, [])) == clf.num_classes
+    way = f"{IMAGENET_1K} keeps the rows of these classes" if known else "FILE picks rows of the old one"
+    text = f"{other_number(source, rows, clf.num_classes)}; the head starts fresh, as --reset-head says explicitly"
+    warnings.warn(f"{text}; model.class_map={way}", Notice, stacklevel=3)
+    return True
+
+
+def rows_of(state: Mapping[str, Tensor]) -> int | None:
+    """The number of classes of a classifier's state dict; None if it has no head."""
+    last = next((state[name] for name in ("head.fc.weight", "head.fc2.weight") if name in state), None)
+    return None if last is None or not last.ndim else len(last)
 
 
 def check_classes(clf: nn.Module, classes: Sequence[str] | None, source: str) -> None:

@@ -1,49 +1,18 @@
-"""``fit_anchors``: scales and aspect ratios of anchors that fit the boxes of the training set.
+"""``fit_anchors``: anchors that fit the boxes of the training set, for the generators of ``FITS``."""
 
-The recall of anchors is the share of boxes that have an anchor, at its place on the maps, with the IoU from which the
-assigner takes it for an object.
-"""
-
-import contextlib
-import random
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from mmdet.registry import TASK_UTILS
 
-from backbones.errors import UnreadableImage, UserError, shown
+from backbones.errors import UserError, shown
+from detection.anchor_fits import FITS, built
+from detection.anchor_recall import boxes_of, levels_of, recall
 from ziggurat.engine.console import say_note
+from ziggurat.engine.mistakes import config_mistakes
 from ziggurat.engine.parts import kind_of
-from ziggurat.engine.seeding import seed_all
 
-KIND = "AnchorGenerator"
 HEADS = ("rpn_head", "bbox_head")
-IMAGES, BOXES = 500, 3000  # at most, that are looked at
-SHIFTS = np.linspace(-3, 1, 17) * np.log(2)  # of all scales, at the search's start
-TRIES = 200
-OCTAVES = ("octave_base_scale", "scales_per_octave")
-
-
-class Truth(NamedTuple):
-    """Boxes as the network sees them: after the training pipeline.
-
-    Attributes:
-        boxes: (N, 4), x1, y1, x2, y2 in pixels.
-        sizes: (N, 2), width and height of each box's image, padded.
-    """
-
-    boxes: np.ndarray
-    sizes: np.ndarray
-
-
-class Levels(NamedTuple):
-    """The places of anchors on the maps: ``strides`` and ``centres``, each (L, 2) of x and y, and ``bases``, (L,)."""
-
-    strides: np.ndarray
-    centres: np.ndarray
-    bases: np.ndarray
 
 
 def check_fit(cfg: Any) -> None:
@@ -54,14 +23,22 @@ def check_fit(cfg: Any) -> None:
     if given and not list(fitted_heads(cfg.model)):
         model = detector(cfg.model)
         head = next((model[key] for key in (*HEADS, "panoptic_head") if model.get(key)), model)
+        kind = kind_of_generator(head)
+        has = "an assigner without pos_iou_thr" if kind in FITS else f"anchors of {kind}" if kind else "no anchors"
         raise UserError(
-            f"fit_anchors: {head.get('type')} has no {KIND} with an assigner's pos_iou_thr; allowed: the RPN of an "
-            "R-CNN, RetinaNet, or no fit_anchors"
+            f"fit_anchors: {head.get('type')} has {has}; allowed: {', '.join(FITS)}, with an assigner's pos_iou_thr, "
+            "as in the RPN of an R-CNN, RetinaNet, SSD and YOLOv3, or no fit_anchors"
         )
 
 
 def detector(model: Any) -> Any:
     return model.get("detector") or model
+
+
+def kind_of_generator(head: Any) -> str | None:
+    """The type of a head's ``anchor_generator``; None if the head has none."""
+    generator = head.get("anchor_generator") if isinstance(head, Mapping) else None
+    return kind_of(generator) if isinstance(generator, Mapping) and generator.get("type") else None
 
 
 def fitted_heads(model: Any) -> Iterator[tuple[str, Any, float]]:
@@ -71,40 +48,41 @@ def fitted_heads(model: Any) -> Iterator[tuple[str, Any, float]]:
         head, rules = model.get(name) or {}, model.get("train_cfg") or {}
         rules = (rules.get("rpn") or {}) if name == "rpn_head" else rules
         threshold = (rules.get("assigner") or {}).get("pos_iou_thr") if isinstance(rules, Mapping) else None
-        generator = head.get("anchor_generator") if isinstance(head, Mapping) else None
-        if generator and kind_of(generator) == KIND and isinstance(threshold, int | float):
+        if kind_of_generator(head) in FITS and isinstance(threshold, int | float):
             yield name, head, float(threshold)
 
 
 def fit_anchors(cfg: Any, dataset: Any) -> None:
-    """Writes scales and ratios that fit better into the heads' configs, in place, and says the recall before and after.
+    """Writes anchors that fit better into the heads' configs, in place, and says the recall before and after.
 
     The number of anchors at a place stays, so that the head's weights still fit.
 
     Raises:
-        UserError: the training images have no boxes.
+        UserError: the training images have no boxes, or a value of a generator is not allowed.
     """
     divisor = (cfg.model.get("data_preprocessor") or {}).get("pad_size_divisor", 1)
     truth = boxes_of(dataset, divisor)
     for name, head, threshold in fitted_heads(cfg.model):
-        old = head["anchor_generator"]
-        made = TASK_UTILS.build(dict(old))
-        levels = levels_of(made)
-        scales, ratios = made.scales.numpy().astype(float), made.ratios.numpy().astype(float)
-        before = recall(levels, scales, ratios, truth, threshold)
-        new_scales, new_ratios = searched(levels, scales, ratios, truth, threshold)
-        after = recall(levels, new_scales, new_ratios, truth, threshold)
+        with config_mistakes(cfg):
+            generator, made = built(head["anchor_generator"])
+        before = recall(levels_of(made), truth, threshold)
+        settings = FITS[kind_of(generator)](generator, truth, threshold)
+        generator, made = built(generator, **settings)
+        after = recall(levels_of(made), truth, threshold)
         what = f"fit_anchors: {name} recalls {before:.3f} of {len(truth.boxes)} boxes at IoU {threshold:g}"
         if after <= before:
             say_note(f"{what}, and no fit was better; its anchors stay")
             continue
-        generator = {key: value for key, value in old.items() if key not in OCTAVES}
-        head["anchor_generator"] = dict(generator, scales=new_scales.tolist(), ratios=new_ratios.tolist())
-        say_note(f"{what}, fitted {after:.3f}; scales {listed(new_scales)}, ratios {listed(new_ratios)}")
+        head["anchor_generator"] = generator
+        words = ", ".join(f"{key} {listed(values)}" for key, values in settings.items())
+        say_note(f"{what}, fitted {after:.3f}; {words}")
 
 
-def listed(values: np.ndarray) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+def listed(values: list[Any]) -> str:
+    """Numbers, or widths and heights by levels, e.g. ``10x13, 16x30``."""
+    if isinstance(values[0], list):
+        values = [f"{width:g}x{height:g}" for width, height in np.concatenate(values)]
+    return ", ".join(value if isinstance(value, str) else f"{value:g}" for value in values)
 
 
 def take_anchors(cfg: Any, earlier: Mapping[str, Any], source: str) -> None:
@@ -123,93 +101,3 @@ def take_anchors(cfg: Any, earlier: Mapping[str, Any], source: str) -> None:
         if isinstance(generator, Mapping) and dict(head["anchor_generator"]) != dict(generator):
             head["anchor_generator"] = dict(generator)
             say_note(f"{name} has the anchors that the run of {source} has fitted")
-
-
-def levels_of(made: Any) -> Levels:
-    """The places of the anchors that mmdet's generator makes."""
-    corners = np.stack([anchors[0].numpy() for anchors in made.base_anchors])
-    return Levels(
-        np.array(made.strides, float), (corners[:, :2] + corners[:, 2:]) / 2, np.array(made.base_sizes, float)
-    )
-
-
-def overlaps(levels: Levels, scales: np.ndarray, ratios: np.ndarray, truth: Truth) -> np.ndarray:
-    """(N,): the largest IoU of each box with any anchor. On a map, that of the nearest place is the largest."""
-    sides = truth.boxes[:, 2:] - truth.boxes[:, :2]
-    middles = (truth.boxes[:, 2:] + truth.boxes[:, :2]) / 2
-    best = np.zeros(len(sides))
-    shapes = np.stack([1 / np.sqrt(ratios), np.sqrt(ratios)], axis=1)
-    for stride, centre, base in zip(*levels, strict=True):
-        cells = np.ceil(truth.sizes / stride) - 1
-        places = np.clip(np.round((middles - centre) / stride), 0, cells) * stride + centre
-        apart = np.abs(places - middles)[:, None]
-        anchors = (base * scales[:, None, None] * shapes).reshape(1, -1, 2)
-        shared = np.minimum((anchors + sides[:, None]) / 2 - apart, np.minimum(anchors, sides[:, None])).clip(min=0)
-        common = shared.prod(axis=2)
-        found = common / (anchors.prod(axis=2) + sides.prod(axis=1)[:, None] - common)
-        best = np.maximum(best, found.max(axis=1))
-    return best
-
-
-def recall(levels: Levels, scales: np.ndarray, ratios: np.ndarray, truth: Truth, threshold: float) -> float:
-    return float((overlaps(levels, scales, ratios, truth) >= threshold).mean())
-
-
-def searched(
-    levels: Levels, scales: np.ndarray, ratios: np.ndarray, truth: Truth, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """As many scales and ratios, with the largest recall and mean IoU that a search in log space has met."""
-    sides = truth.boxes[:, 2:] - truth.boxes[:, :2]
-    shares = (np.arange(len(ratios)) + 0.5) / len(ratios)
-    typical = np.quantile(np.log(sides[:, 1] / sides[:, 0]), shares)
-    count, rng = len(scales), np.random.default_rng(0)
-
-    def value(point: np.ndarray) -> float:
-        found = overlaps(levels, np.exp(point[:count]), np.exp(point[count:]), truth)
-        return float((found >= threshold).mean() + found.mean())
-
-    starts = [np.concatenate([np.log(scales) + shift, kind]) for shift in SHIFTS for kind in (np.log(ratios), typical)]
-    best = max([np.concatenate([np.log(scales), np.log(ratios)]), *starts], key=value)
-    most = value(best)
-    for step in range(TRIES):
-        tried = best + rng.normal(0, 0.3 * (1 - step / TRIES) + 0.02, len(best))
-        if (reached := value(tried)) > most:
-            best, most = tried, reached
-    found = np.exp(best)
-    return np.sort(found[:count]).round(3), np.sort(found[count:]).round(3)
-
-
-def boxes_of(dataset: Any, divisor: int) -> Truth:
-    """The boxes of some training images, all if there are few, after the pipeline. No random numbers are used up."""
-    boxes, sizes = [], []
-    with own_random_numbers():
-        count = min(len(dataset), IMAGES)
-        for index in range(count):
-            try:
-                item = dataset[index * len(dataset) // count]
-            except UnreadableImage:
-                continue  # the training leaves the image out
-            found = item["data_samples"].gt_instances.bboxes
-            found = getattr(found, "tensor", found).numpy().reshape(-1, 4)
-            height, width = (-(-side // divisor) * divisor for side in item["inputs"].shape[-2:])
-            boxes.append(found.astype(float))
-            sizes.append(np.tile([[width, height]], (len(found), 1)).astype(float))
-    truth = Truth(np.concatenate(boxes), np.concatenate(sizes)) if boxes else Truth(np.zeros((0, 4)), np.zeros((0, 2)))
-    kept = np.flatnonzero((truth.boxes[:, 2:] > truth.boxes[:, :2]).all(axis=1))
-    if not len(kept):
-        raise UserError("fit_anchors: the training images have no boxes to fit anchors to")
-    kept = kept[np.linspace(0, len(kept) - 1, min(len(kept), BOXES)).astype(int)]
-    return Truth(truth.boxes[kept], truth.sizes[kept])
-
-
-@contextlib.contextmanager
-def own_random_numbers() -> Iterator[None]:
-    """Seeds all random numbers inside the block, and sets them back after it."""
-    python, arrays = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            seed_all(0)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(arrays)

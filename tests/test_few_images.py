@@ -77,6 +77,7 @@ def test_boxes_of_one_class_and_then_of_more(quick, tmp_path, capsys):
     weights = {"load_from": str(tmp_path / "first/iter_1.pth"), "optim_wrapper.optimizer.lr": 0.0}
     second = run(RETINANET, four, tmp_path / "second", **weights).model
     said = capsys.readouterr().err
+    assert "iter_1.pth has a head of 1 class, and the data have 4; what does not fit starts fresh: 2 tensors" in said
     assert (
         "2 tensors of another shape (first bbox_head.retina_cls.weight: file (9, 16, 3, 3), model (36, 16, 3, 3))"
         in said
@@ -93,4 +94,5 @@ def test_masks_of_three_classes_and_then_of_five(quick, tmp_path, capsys):
     capsys.readouterr()
     run(FPN, root, tmp_path / "second", classes=names, load_from=str(tmp_path / "first/iter_1.pth"), **slim)
     said = capsys.readouterr().err
+    assert said.count("iter_1.pth") == 1 and "iter_1.pth has a head of 3 classes, and the data have 5; what" in said
     assert "2 tensors of another shape (first decode_head.conv_seg.weight" in said and "2 of 5 classes: x, y" in said

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from mmengine.registry import METRICS
 from PIL import Image
 
 from backbones import UserError
+from backbones.errors import Notice
 from backbones.weights import read_checkpoint
 from classification import Classifier, create_classifier
 from classification.class_maps import class_rows, imagenet_1k_rows
-from ziggurat.engine.checkpoints import load_state
+from ziggurat.engine.checkpoints import load_published, load_state
 from ziggurat.engine.config import load_config
+from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.run import build_testing, build_training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,15 +72,65 @@ def classifier(weights, **arguments):
     return clf, fresh
 
 
-def test_a_head_of_other_classes_is_an_error_that_says_both_numbers(five):
-    with pytest.raises(UserError, match=r"five\.pth has a head of 5 classes, and the data have 3; add --reset-head"):
-        classifier(five, num_classes=3)
-    state = torch.load(five)["state_dict"]
-    other = create_classifier("van_b0", num_classes=3)
-    before = {name: value.clone() for name, value in other.state_dict().items()}
-    with pytest.raises(UserError, match=r"x\.pth has a head of 5 classes, and the data have 3; add --reset-head"):
-        load_state(other, state, "x.pth", exact=False)
-    assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+LAST = {"van_b0": "fc.weight", "hornet_tiny_7x7": "fc.weight", "pvig_tiny": "fc2.weight"}
+FRESH = "has a head of 5 classes, and the data have {}; the head starts fresh, as --reset-head says explicitly"
+
+
+@pytest.mark.parametrize("arch", ["van_b0", "hornet_tiny_7x7", "pvig_tiny"])
+def test_a_head_of_another_number_of_classes_starts_fresh(arch, cut_depths, tmp_path):
+    """In ``pretrained`` and in ``load_from``, with one warning; --reset-head gives the same weights without it."""
+    cut_depths(arch, (1, 1, 1, 1))
+    torch.manual_seed(1)
+    stored = create_classifier(arch, num_classes=5).state_dict()
+    torch.save({"state_dict": stored}, tmp_path / "five.pth")
+
+    def started(load, **arguments):
+        torch.manual_seed(2)
+        pretrained = None if load else str(tmp_path / "five.pth")
+        clf = Classifier(dict(type="Backbone", arch=arch, pretrained=pretrained), num_classes=3, **arguments)
+        fresh = {name: value.clone() for name, value in clf.state_dict().items()}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            left_out = load_state(clf, stored, "five.pth", exact=False) if load else clf.init_weights()
+        for name, value in clf.state_dict().items():
+            wanted = (fresh if name.startswith("head.") else stored)[name]
+            assert torch.equal(value, wanted), name
+        return clf, [str(one.message) for one in caught], left_out
+
+    for load in (False, True):
+        clf, said, left_out = started(load, head_init_scale=0.01)
+        assert len(said) == 1 and "five.pth " + FRESH.format(3) in said[0] and not left_out
+        assert "model.class_map=FILE picks rows of the old one" in said[0]
+        reset, said, _ = started(load, head_init_scale=0.01, reset_head=True)
+        assert said == [] and torch.equal(
+            clf.state_dict()["head." + LAST[arch]], reset.state_dict()["head." + LAST[arch]]
+        )
+
+
+def test_a_head_of_another_number_of_classes_is_refused_in_tests_and_resumes(five, images, tmp_path):
+    """An untrained head would score nothing, and nobody would know why. Published weights are tested by name."""
+    message = r"has a head of 5 classes, and the model has 2; allowed: weights of as many classes"
+    runner = build_testing(tiny(images), five, tmp_path / "test", device="cpu")
+    with pytest.raises(UserError, match=rf"five\.pth {message}"):
+        runner.load_or_resume()
+    for reset in (False, True):
+        options = {"model.backbone.pretrained": str(five), "model.reset_head": reset}
+        with pytest.raises(UserError, match=rf"five\.pth {message}"):
+            build_testing(tiny(images, **options), None, tmp_path / "published", device="cpu")
+    with pytest.raises(UserError, match=rf"five\.pth {message}"):
+        Predictor(tiny(images), five, device="cpu")
+    clf = create_classifier("van_b0", num_classes=3)
+    before = {name: value.clone() for name, value in clf.state_dict().items()}
+    with pytest.raises(UserError, match=r"x\.pth has a head of 5 classes, and the model has 3; allowed"):
+        load_state(clf, torch.load(five)["state_dict"], "x.pth", exact=True)
+    assert all(torch.equal(value, before[name]) for name, value in clf.state_dict().items())
+
+
+def test_a_new_head_is_for_training_alone(five):
+    """Weights that fit are tested with their head, where the config of a training says reset_head."""
+    clf = Classifier(dict(type="VAN", arch="van_b0", pretrained=str(five)), num_classes=5, reset_head=True)
+    load_published(clf)
+    assert torch.equal(clf.head.fc.weight, torch.load(five)["state_dict"]["head.fc.weight"])
 
 
 def test_a_head_of_as_many_other_classes_is_refused(images, tmp_path):
@@ -96,6 +149,12 @@ def test_a_head_of_as_many_other_classes_is_refused(images, tmp_path):
             build_training(tiny(other, **options), tmp_path / str(number), device="cpu").train()
     with pytest.raises(UserError, match=message):
         build_training(tiny(other), tmp_path / "resumed", resume=saved, device="cpu").train()
+    shutil.copytree(images, tmp_path / "three")
+    for split in ("train", "val"):
+        (tmp_path / "three" / split / "emu").mkdir()
+        (tmp_path / "three" / split / "dog/0.png").rename(tmp_path / "three" / split / "emu/0.png")
+    with pytest.raises(UserError, match=r"epoch_1\.pth has a head of 2 classes, and the model has 3; allowed"):
+        build_training(tiny(tmp_path / "three"), tmp_path / "more", resume=saved, device="cpu").train()
     options = {"model.backbone.pretrained": saved, "model.reset_head": True}
     build_training(tiny(other, **options), tmp_path / "reset", device="cpu").train()
 
@@ -207,7 +266,7 @@ def test_bad_class_maps(text, message, tmp_path, monkeypatch):
 def test_the_known_map_is_offered_where_it_fits():
     state = create_classifier("van_b0", num_classes=2).state_dict()
     state["head.fc.weight"], state["head.fc.bias"] = torch.zeros(10459, 256), torch.zeros(10459)
-    with pytest.raises(UserError, match=r"or model\.class_map=imagenet1k to keep the rows"):
+    with pytest.warns(Notice, match=r"starts fresh.*; model\.class_map=imagenet1k keeps the rows of these classes"):
         load_state(create_classifier("van_b0"), state, "x.pth", exact=False)
     clf = create_classifier("van_b0", num_classes=3)
     clf.class_map = "imagenet1k"
@@ -218,14 +277,19 @@ def test_the_known_map_is_offered_where_it_fits():
         load_state(clf, state, "x.pth", exact=False)
 
 
-def test_reset_head_on_the_command_line(images, five, tmp_path, monkeypatch, capsys):
+def test_a_fresh_head_on_the_command_line(images, five, tmp_path, monkeypatch, capsys):
+    """One note, also with load_from; none with --reset-head."""
     monkeypatch.chdir(tmp_path)
-    argv = [DEMO, "--work-dir", tmp_path / "run", "--device", "cpu", "--cfg-options", f"data_root={images}"]
-    argv += [f"model.backbone.pretrained={five}", "train_dataloader.batch_size=2", "train_cfg.max_epochs=1"]
-    status, _, err = run(train_tool, argv, monkeypatch, capsys)
-    assert status == 2 and "has a head of 5 classes, and the data have 2; add --reset-head" in err
-    status, _, err = run(train_tool, [*argv, "--reset-head", "--overwrite"], monkeypatch, capsys)
-    assert status == 0, err
+    argv = [DEMO, "--work-dir", tmp_path / "run", "--device", "cpu", "--overwrite", "--cfg-options"]
+    argv += [f"data_root={images}", "train_dataloader.batch_size=2", "train_cfg.max_epochs=1"]
+    for more, count in (
+        ([f"model.backbone.pretrained={five}"], 1),
+        ([f"load_from={five}"], 1),
+        ([f"model.backbone.pretrained={five}", "--reset-head"], 0),
+    ):
+        status, _, err = run(train_tool, [*argv, *more], monkeypatch, capsys)
+        assert status == 0, err
+        assert err.count(f"note: {five} " + FRESH.format(2)) == err.count("five.pth") == count, err
 
 
 def test_one_option_sets_the_size_of_all_crops(images):

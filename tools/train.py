@@ -67,7 +67,10 @@ def parse_args():
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in the work dir")
     parser.add_argument(
-        "--reset-head", action="store_true", help="classification: start with a new head, whatever the weights hold"
+        "--reset-head",
+        action="store_true",
+        help="classification: start with a new head, whatever the weights hold; weights of another number of classes "
+        "start with one anyway, and a note says so",
     )
     add_data_option(parser)
     add_amp_option(parser)

@@ -171,12 +171,12 @@ def load_published(model: nn.Module) -> None:
     """Loads the weights that the model's backbone names as ``pretrained``, with their head.
 
     Args:
-        model: the model, not wrapped.
+        model: the model, not wrapped. If it has ``fit_state``, see :func:`load_state`, it has ``init_weights(exact)``.
 
     Raises:
         UserError: a tensor of the model is missing in the weights, such as those of a head.
     """
-    model.init_weights()
+    model.init_weights(**({"exact": True} if hasattr(model, "fit_state") else {}))
     missing = [name for name in model.backbone.load_report.missing if not name.endswith("num_batches_tracked")]
     if missing:
         raise UserError(f"{model.backbone.pretrained} is no whole model: it lacks {shorten(missing)}")

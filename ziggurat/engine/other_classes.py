@@ -8,6 +8,25 @@ from ziggurat.engine.console import say_note
 from ziggurat.engine.tasks import task_for
 
 
+def other_number(source: str, theirs: int, ours: int, whose: str = "the data have") -> str:
+    """The words for a checkpoint whose head has another number of classes than the data."""
+    return f"{source} has a head of {theirs} {'class' if theirs == 1 else 'classes'}, and {whose} {ours}"
+
+
+def tell_left_out(source: str, left_out: str, theirs: Sequence[str] | None, ours: Sequence[str] | None) -> None:
+    """Says which tensors of a checkpoint do not fit a model, and the number of classes where it is the reason.
+
+    Args:
+        source: the name of the checkpoint.
+        left_out: the result of ``load_state``; "" says nothing.
+        theirs, ours: class names of the checkpoint and of the data; None if they have none.
+    """
+    if left_out and theirs is not None and ours is not None and len(theirs) != len(ours):
+        say_note(f"{other_number(source, len(theirs), len(ours))}; what does not fit starts fresh: {left_out}")
+    elif left_out:
+        say_note(f"{source} does not fit the model everywhere: {left_out}")
+
+
 def tell_other_classes(
     cfg: Any, theirs: Sequence[str] | None, ours: Sequence[str] | None, source: str, exact: bool = False
 ) -> None:

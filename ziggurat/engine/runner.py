@@ -36,7 +36,7 @@ from ziggurat.engine.fingerprint import Fingerprint
 from ziggurat.engine.loader_workers import WorkerStart, end_loaders, workers_explained
 from ziggurat.engine.log_file import prints_to_log, spare
 from ziggurat.engine.normalisation import follow_statistics
-from ziggurat.engine.other_classes import tell_other_classes
+from ziggurat.engine.other_classes import tell_left_out, tell_other_classes
 from ziggurat.engine.processes import is_another_gone, pick_device
 from ziggurat.engine.saving import Writer, copied, finish_saving, later
 from ziggurat.engine.seeding import SeededBatches, SeedHook, seeded_batches, with_seeded_items
@@ -196,12 +196,11 @@ class SafeRunner(Runner):
             content["meta"] = {name: value for name, value in content["meta"].items() if name != "config"}
         self.call_hook("after_load_checkpoint", checkpoint=content)
         left_out = load_state(self.model, content["state_dict"], filename, exact=strict or self.is_exact, own=own)
-        if left_out:
-            say_note(f"{filename} does not fit the model everywhere: {left_out}")
         is_test = self.cfg.get("train_dataloader") is None
-        if is_test or not hasattr(unwrap(self.model), "class_names"):  # a classifier that trains refuses others itself
-            classes = names_of(content, own or {}, filename)
-            tell_other_classes(self.cfg, classes, self.classes_of_data(), filename, self.is_exact)
+        judges = not is_test and hasattr(unwrap(self.model), "class_names")  # a classifier that trains does it itself
+        theirs, ours = (None, None) if judges else (names_of(content, own or {}, filename), self.classes_of_data())
+        tell_left_out(filename, left_out, theirs, ours)
+        tell_other_classes(self.cfg, theirs, ours, filename, self.is_exact)
         if self.is_exact:
             follow_statistics(self.model, self.cfg, own, filename)
         self.loaded = True
