@@ -328,7 +328,7 @@ def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys
 
 
 def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
-    from engine.predicted.videos import list_inputs
+    from engine.predicted.inputs import list_inputs
 
     (tmp_path / "link").symlink_to(photos, target_is_directory=True)
     again = [photos / "small.png", photos / "../photos/small.png", "photos", "link"]
@@ -343,7 +343,7 @@ def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
 
 def test_earlier_predictions_are_no_images(photos):
     """Those in a folder of results are left out, unless the folder, or one inside it, is given itself."""
-    from predict import without_results
+    from engine.predicted.inputs import without_results
 
     found, inside, lone = photos / "found/small.png", photos / "found/in/a.png", photos / "small.png"
     paths = [lone, found, inside]
@@ -368,7 +368,7 @@ def test_a_folder_where_a_file_would_be_is_one_line(monkeypatch, checkpoints, ph
 
 
 def test_cameras_and_streams_have_names_of_their_own():
-    from engine.predicted.videos import without_live
+    from engine.predicted.inputs import without_live
 
     rest, live = without_live(["a.mp4", "webcam:1", "rtsp://me:secret@host/live", "photos"])
     assert rest == ["a.mp4", "photos"] and list(live.values()) == ["webcam:1", "rtsp://me:secret@host/live"]

@@ -37,7 +37,6 @@ An image that cannot be read, or has a side below 32 pixels, is named and skippe
 import engine.start  # noqa: F401
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -54,8 +53,16 @@ from engine.addresses import local
 from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
 from engine.given import expanded
 from engine.places import place_of
-from engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
-from engine.predicted.videos import apart, check_videos, list_inputs, predict_videos, without_live
+from engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, check_videos, write_summaries
+from engine.predicted.inputs import (
+    apart,
+    is_any_video,
+    list_inputs,
+    refuse_to_overwrite,
+    without_live,
+    without_results,
+)
+from engine.predicted.videos import predict_videos
 from engine.tool_options import (
     add_config_options,
     add_download_option,
@@ -90,6 +97,7 @@ def main() -> int:
     from engine.predicted.book import Book
     from engine.predicted.journal import Journal
     from engine.processes import pick_device
+    from engine.signals import Stopped
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     changes = [*args.cfg_options, *max_pixels_options(args)]
@@ -99,27 +107,37 @@ def main() -> int:
     formats = check_formats(args.format, kind, predictor.task.name)
     paths = without_arrays(paths, given.paths) if named and predictor.reading.is_picture else paths
     paths += live
+    given_videos = [str(path) for path in paths if is_any_video(path, live)]
+    check_videos(given_videos, [str(path) for path in live], formats, kind, predictor.task.name)
     output_folder(out)
     with Journal(out, settings_of(args, predictor), args.overwrite, paths) as journal:
         images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths], kind, formats)
         pictures, videos = apart(images, live)
-        check_videos(videos, formats)
         refuse_to_overwrite(paths, journal.files_of(images, formats))
         journal.begin(images, formats, args.overwrite)
         skipped = list(predict(predictor, pictures, journal, formats, args))
         best = partial(above, score_thr=args.score_thr)
-        skipped += predict_videos(predictor, videos, live, journal, formats, best, args.every, args.max_frames)
+        stop = None
+        try:
+            skipped += predict_videos(predictor, videos, live, journal, formats, best, args.every, args.max_frames)
+        except Stopped as signal:  # the frames until then are in all files
+            stop = signal
         journal.tidy()
         notes = write_summaries(Book(out, predictor.names, journal.rows), kind, formats)
 
     there = f" ({len(paths) - len(images)} were there already)" if len(images) < len(paths) else ""
     what = "images and videos" if videos else "images"
-    print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} {what}: {out}{there}")
+    if stop is None:
+        print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} {what}: {out}{there}")
+    else:
+        print(f"stopped: what is done is in {out}")
     for note in notes:
         print(f"not in it: {note}", file=sys.stderr)
     skipped += given.problems
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
+    if stop is not None:
+        raise stop
     return 1 if skipped else 0
 
 
@@ -219,37 +237,6 @@ def parse_args() -> argparse.Namespace:
     if not args.images:
         parser.error("too few arguments; needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER ...")
     return args
-
-
-def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:
-    """Leaves out what is in ``out``, where earlier predictions are, and in no given folder that is in ``out``.
-
-    Raises:
-        UserError: no image is left.
-    """
-    out = real(out)
-    meant = {path for path in map(real, given) if path == out or out in path.parents}
-    kept = [path for path in paths if is_outside(real(path), out) or not is_outside(real(path), *meant)]
-    if not kept:
-        raise UserError(f"no images but earlier predictions, in {out}")
-    return kept
-
-
-def is_outside(path: Path, *folders: Path) -> bool:
-    """Whether a path is none of the folders, and in none of them."""
-    return not {path, *path.parents} & {*folders}
-
-
-def real(path: str | Path) -> Path:
-    """Where a path leads. Unlike ``Path.resolve``, this takes a link that leads to itself."""
-    return Path(os.path.realpath(path))
-
-
-def refuse_to_overwrite(inputs: list[Path], outputs: list[Path]) -> None:
-    inputs = {real(path) for path in inputs}
-    for path in outputs:
-        if real(path) in inputs:
-            raise UserError(f"--out would overwrite the input {path}; choose another place")
 
 
 if __name__ == "__main__":
