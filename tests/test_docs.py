@@ -31,7 +31,7 @@ from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from engine.config import load_config
-from engine.predicted.formats import FORMATS
+from engine.predicted.formats import FILES
 from engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ PAGES = sorted(
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
 NEW_FILES = {"backbones/ridge.py", "backbones/convert/ridge.py"}  # which docs/add_a_network.md makes
-NOT_OURS |= {file for form in FORMATS.values() for file in form.files}  # of predictions
+NOT_OURS |= {*FILES}  # of predictions
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -231,11 +231,18 @@ def test_every_form_takes_a_folder_without_images(tmp_path, kind):
 
 def test_the_page_names_every_form_and_its_files(request):
     page = (request.config.rootpath / "docs/predictions.md").read_text()
-    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    of_images, of_videos = (
+        {line.split("|")[1].strip(" `"): line for line in part.splitlines() if line.startswith("| `")}
+        for part in page.split("## Videos")
+    )
     for word, form in FORMATS.items():
         for file in form.files:
-            assert file.format("<name>") in rows[word] or file.endswith(".xml"), (word, file)
-        assert ("all tasks" in rows[word]) == (len(form.results) == 3)
+            assert file.format("<name>") in of_images[word] or file.endswith(".xml"), (word, file)
+        for file in form.of_videos if word != "json" else ():
+            row = of_videos["masks" if file.startswith("masks/") else word]
+            assert file.format("<name>").replace("*", "frame_000012") in row, (word, file)
+        assert ("all tasks" in of_images[word]) == (len(form.results) == 3)
+        assert word == "json" or ("all tasks" in of_videos[word]) == (len({*form.results} - {*form.images_only}) == 3)
 
 
 @pytest.mark.parametrize("word", ["cvat", "label-studio"])

@@ -22,14 +22,16 @@ Predictions with other options, or of another checkpoint, are not written over, 
 
 Videos are given like images, webcam or webcam:1 is a camera of this machine, and rtsp://... a stream. A video becomes
 <name>.mp4, with the predictions drawn, and a line of predictions.jsonl for each frame, with its index and its time in
-seconds. Ctrl-C ends with a video of what is done.
+seconds. The other forms have its frames, too. Ctrl-C ends with files of what is done.
 
 --format csv           predictions.csv
          coco          predictions.coco.json with scores, and masks as run lengths
-         yolo          labels/<name>.txt and data.yaml: boxes, or outlines of masks
-         masks         detection: masks/<name>.png, 16 bits, the number of an object in each of its pixels
-         label-studio  predictions.label-studio.json, and .xml for its interface
-         cvat          predictions.cvat.xml, "CVAT for images 1.1"
+         yolo          labels/<name>.txt and data.yaml: boxes, or outlines of masks; labels/<video>/frame_000012.txt
+         masks         detection: masks/<name>.png, 16 bits, the number of an object in each of its pixels;
+                       masks/<video>/frame_000012.png
+         label-studio  predictions.label-studio.json, and .xml for its interface; of videos
+                       predictions.label-studio-videos.json and .xml
+         cvat          predictions.cvat.xml, "CVAT for images 1.1"; cvat/<video>.xml
 
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """

@@ -64,7 +64,7 @@ class Book:
         """The videos by their paths, in the order in which they were predicted."""
         found: dict[str, Clip] = {}
         for row in self.frames():
-            place = {key: row[key] for key in ("image", "frame", "time", "width", "height")}
+            place = {key: row[key] for key in ("image", "file", "frame", "time", "width", "height")}
             clip = found.get(row["image"]) or Clip(len(found) + 1, place, place, 0)
             found[row["image"]] = clip._replace(last=place, length=clip.length + 1)
         return found

@@ -19,8 +19,8 @@ class Format(NamedTuple):
         files: what is written into the folder. ``{}`` stands for the name of an image's files.
         write: writes the files of all images and videos, and returns what they lack, in words. None for files that are
             written with each image, see :mod:`engine.predicted.files`.
-        of_videos: what is written for videos beside files of all images. ``{}`` stands for the name of a video's
-            files, and ``*`` for a frame.
+        of_videos: what may be written for videos: files of a video, whose name ``{}`` stands for, of its frames, which
+            ``*`` stands for, and of all videos.
         images_only: those of the types of results that cannot be written of frames.
         live: whether cameras and streams can be given.
     """
