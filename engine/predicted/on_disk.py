@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from engine.predicted.book import Row, stem_of
-from engine.predicted.formats import FORMATS, MAPS, maps_of_frames
+from engine.predicted.formats import FORMATS, MAPS, OF_MAPS, maps_of_frames
 
 FRAME = re.compile(r"frame_\d{6,}\.\w+")
 
@@ -42,7 +42,16 @@ def paths_of(out: Path, form: str, stem: str) -> list[Path]:
 
 
 def without_maps(out: Path, rows: Iterable[Row], kind: type | None, formats: Sequence[str]) -> set[str]:
-    """The videos of which a frame lacks a map that is written with it for a format. Arguments as for the journal."""
+    """The videos of which a frame lacks a map that a format needs.
+
+    Args:
+        out: the folder.
+        rows: its lines.
+        kind: the type of the results.
+        formats: words of ``engine.predicted.formats.FORMATS``.
+    """
+    if set(formats).isdisjoint(OF_MAPS):
+        return set()
     return {
         row["image"]
         for row in rows
