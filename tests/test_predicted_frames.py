@@ -333,6 +333,26 @@ def test_a_video_that_became_shorter_keeps_no_frames_of_the_longer_one(run, clip
 
 
 @pytest.mark.parametrize(
+    "name", ["a[b]*.mp4", "é ü.mp4", f"{'x' * 240}.mp4", "frame_000000.mp4", "predictions.cvat.mp4"]
+)
+def test_any_name_of_a_video(run, clip, tmp_path, name):
+    """Files of frames are found and removed by the name of their video, which a pattern could mistake."""
+    first, other = clip.rename(clip.with_name(name)), write_clip(clip.with_name("abb.mp4"), [0, 0.04])
+    options = ("--format", *words_for("masks"))
+    out = run("masks", [first, other], "out", *options)
+    write_clip(first, [0, 0.04, 0.08])
+    os.utime(first, (1, 1))
+    run("masks", [first, other], "out", *options)
+    run("masks", [other], "whole", *options)
+    whole = content_of(run("masks", [first], "whole", *options))
+    maps = {file: content for file, content in whole.items() if file.startswith(("masks/", "labels/", "cvat/"))}
+    assert {file: content for file, content in content_of(out).items() if file in maps} == maps
+    assert len(list(out.glob("masks/*/*.png"))) == len(list(out.glob("labels/*/*.txt"))) == 5
+    run("masks", [first], "out", "--format", "csv", "--overwrite")
+    assert not [path for path in out.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(
     ("kind", "file"),
     [
         ("boxes", "labels/clip 1/frame_000003.txt"),

@@ -55,7 +55,7 @@ class FrameFiles:
     def write(self, index: int, result: Result) -> None:
         """Writes the files of the frame of an index, each whole or not at all."""
         for form in self.earlier:
-            remove(paths_of(self.out, form, self.stem))
+            remove(self.out, paths_of(self.out, form, self.stem))
         self.earlier = []
         forms = maps_of_frames(isinstance(result, Panoptic), self.kind, self.formats)
         maps = {form: image for form, image in maps_of(result).items() if form in forms}

@@ -126,7 +126,7 @@ def maps_of_frames(is_panoptic: bool, kind: type | None, formats: Sequence[str])
 
 
 def write_summaries(book: Book, kind: type, formats: Sequence[str]) -> list[str]:
-    """Writes the files of all images, and returns what they lack, in words.
+    """Writes the files of all images and videos, and returns what they lack, in words.
 
     Args:
         book: the predictions.

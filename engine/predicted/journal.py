@@ -161,7 +161,7 @@ class Journal:
             raise UserError(
                 f"{OVERWRITE} would remove the input {path}, which an earlier run wrote; choose another --out"
             )
-        remove(written)
+        remove(self.out, written)
         for name in (LINES, NAMES, BEGUN):
             (self.out / name).unlink(missing_ok=True)
         for known in (self.done, self.frames, self.stems, self.begun):

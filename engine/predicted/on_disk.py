@@ -63,12 +63,12 @@ def has_files(out: Path, stem: str, forms: Iterable[str]) -> bool:
     return all(os.path.lexists(out / form.format(stem)) for form in forms)
 
 
-def remove(paths: Iterable[Path]) -> None:
-    """Removes files that are there, and the folders of frames that are empty then."""
+def remove(out: Path, paths: Iterable[Path]) -> None:
+    """Removes files of a folder that are there, and folders in the folder that are empty then."""
     folders = set()
     for path in paths:
         path.unlink(missing_ok=True)
-        folders |= {path.parent} if FRAME.fullmatch(path.name) else set()
-    for folder in folders:
+        folders |= {folder for folder in path.parents if out in folder.parents}
+    for folder in sorted(folders, reverse=True):  # the inner ones first
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
