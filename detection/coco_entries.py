@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from backbones.errors import shorten
-from engine.coco_masks import is_mask
-from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
+from ziggurat.engine.coco_masks import is_mask
+from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
 
 
 class Problem(NamedTuple):

@@ -11,10 +11,10 @@ from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations
 from detection.coco_file import image_folder, read_annotations
 from detection.object_findings import object_findings
-from engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught, found_in
-from engine.inside import check_inside
-from engine.reading import reading_of_dataset
-from engine.splits import datasets_of, under_root
+from ziggurat.engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught, found_in
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.splits import datasets_of, under_root
 
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
 UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"

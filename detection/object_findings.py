@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detection.coco_file import read_content
-from engine.coco_masks import is_polygon
-from engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
-from engine.images import kind_of
+from ziggurat.engine.coco_masks import is_polygon
+from ziggurat.engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
+from ziggurat.engine.images import kind_of
 
 BEYOND = 1.0  # pixels by which a box may leave its image, by rounding
 APART = 2.0  # pixels by which a box may differ from its polygons, by rounding

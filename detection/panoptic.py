@@ -21,12 +21,12 @@ from backbones.images import opened
 from detection.coco_entries import Annotations, problem, repeated_entries
 from detection.coco_file import read_content
 from detection.coco_findings import absent_images, check_size_of, other_sizes, problem_findings
-from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
-from engine.findings import UNUSABLE, Finding, caught, found_in
-from engine.formats import Format, class_of, register_format
-from engine.inside import check_inside
-from engine.reading import reading_of_dataset
-from engine.splits import under_root
+from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
+from ziggurat.engine.findings import UNUSABLE, Finding, caught, found_in
+from ziggurat.engine.formats import Format, class_of, register_format
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.splits import under_root
 
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
 COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]

@@ -13,8 +13,8 @@ from backbones.errors import UserError, shorten
 from backbones.files import write_json
 from detection.panoptic import map_names, naming_map, things_first
 from detection.panoptic_quality import PQStat
-from engine.console import say_note
-from engine.tables import write_dicts
+from ziggurat.engine.console import say_note
+from ziggurat.engine.tables import write_dicts
 
 GROUPS = {"": None, "_th": True, "_st": False}  # what ends the name of a metric: all, things, stuff
 DIGITS = 3

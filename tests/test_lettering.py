@@ -5,8 +5,8 @@ import pytest
 from matplotlib import font_manager
 from PIL import Image, ImageDraw
 
-from engine import lettering
-from engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
+from ziggurat.engine import lettering
+from ziggurat.engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
 
 
 def drawn(text):

@@ -28,11 +28,11 @@ import detection.task
 import segmentation.task
 from backbones import UserError
 from backbones.reading import READING
-from engine.own_data.cvat import mask_of
-from engine.predicted.formats import FORMATS
-from engine.results import ClassMap, Instances, Panoptic, Scores, Segment
-from engine.signals import Stopped
-from engine.videos import open_video
+from ziggurat.engine.own_data.cvat import mask_of
+from ziggurat.engine.predicted.formats import FORMATS
+from ziggurat.engine.results import ClassMap, Instances, Panoptic, Scores, Segment
+from ziggurat.engine.signals import Stopped
+from ziggurat.engine.videos import open_video
 
 NAMES = ["ant & bee", "Käfer", "c"]
 SIZE = (48, 64)
@@ -68,7 +68,7 @@ def result_of(kind, pixels):
 
 
 class Ruler:
-    """In place of ``engine.Predictor``. After so many frames as ``stop_after`` says the process gets a SIGINT."""
+    """In place of ``ziggurat.engine.Predictor``. After ``stop_after`` frames the process gets a SIGINT."""
 
     reading, names, batch_size = READING, NAMES, 1
     model = torch.nn.Linear(1, 1).requires_grad_(False)
@@ -97,7 +97,7 @@ def run(monkeypatch, tmp_path):
     def run(kind, inputs, out, *options, stop_after=None):
         ruler = Ruler(kind)
         ruler.stop_after = stop_after
-        monkeypatch.setattr("engine.Predictor", lambda *args, **kwargs: ruler)
+        monkeypatch.setattr("ziggurat.engine.Predictor", lambda *args, **kwargs: ruler)
         argv = ["model.pth", *inputs, "--out", tmp_path / out, "--device", "cpu", "--score-thr", 0, *options]
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, argv)])
         assert tool.main() == 0
@@ -429,8 +429,9 @@ def test_label_studio_shows_no_areas_of_frames_and_no_camera(run, clip, tmp_path
 
 @pytest.fixture
 def camera(monkeypatch, clip):
-    monkeypatch.setattr("engine.pyav_video.device_of", lambda number: dict(file=str(clip)))
-    monkeypatch.setattr("engine.predicted.inputs.time", SimpleNamespace(strftime=lambda form: "2026-03-01-093000"))
+    monkeypatch.setattr("ziggurat.engine.pyav_video.device_of", lambda number: dict(file=str(clip)))
+    clock = SimpleNamespace(strftime=lambda form: "2026-03-01-093000")
+    monkeypatch.setattr("ziggurat.engine.predicted.inputs.time", clock)
     return "webcam-2026-03-01-093000"
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from backbones.errors import UserError, arguments_of, shorten
 from classification.data.images import SplitImages
-from engine.findings import UNUSABLE, Finding
-from engine.formats import Format, class_of
-from engine.splits import under_root
+from ziggurat.engine.findings import UNUSABLE, Finding
+from ziggurat.engine.formats import Format, class_of
+from ziggurat.engine.splits import under_root
 
 SCOPE = "mmengine"
 
