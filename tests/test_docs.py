@@ -34,7 +34,7 @@ from classification import create_classifier
 from ziggurat import completion
 from ziggurat.command import tool_of
 from ziggurat.engine.config import load_config
-from ziggurat.engine.predicted.formats import FORMATS
+from ziggurat.engine.predicted.formats import FILES
 from ziggurat.engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,7 +45,7 @@ PAGES = sorted(
     if not any(part.startswith(".") or part in NOT_OURS for part in path.relative_to(ROOT).parts)
 )
 NEW_FILES = {"backbones/ridge.py", "backbones/convert/ridge.py"}  # which docs/add_a_network.md makes
-NOT_OURS |= {file for form in FORMATS.values() for file in form.files}  # of predictions
+NOT_OURS |= {*FILES}  # of predictions
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -202,16 +202,22 @@ def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, caps
 
 @pytest.mark.parametrize("task", CONFIGS)
 def test_all_forms_at_once(monkeypatch, checkpoints, photos, tmp_path, task):
+    import clips
+
     from ziggurat.engine.predicted.formats import FORMATS
 
     kind = task_for(load_config(CONFIGS[task])).result_type
-    words = [word for word, one in FORMATS.items() if kind in one.results]
-    out = tmp_path / "out"
+    words = [word for word, one in FORMATS.items() if kind in one.results and kind not in one.images_only]
+    out, clip = tmp_path / "out", clips.write_clip(photos / "clip.mp4", [0, 0.1])
     assert predict(monkeypatch, task, checkpoints, [photos], out, "--format", *words, "--score-thr", "0.05") == 0
     for word in words:
         for file in FORMATS[word].files:
             assert all((out / file.format(stem)).is_file() for stem in ("small", "large")), file
+        for file in FORMATS[word].of_videos:
+            absent = file.startswith("panoptic/") or (file.startswith("masks/") and task == "classification")
+            assert len(list(out.glob(file.format("clip")))) == (0 if absent else 2 if "*" in file else 1), file
     lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    frames, lines = [line for line in lines if "frame" in line], [line for line in lines if line["image"] != str(clip)]
     for line in lines:
         single = read(out, line["file"])
         assert single == {key: value for key, value in line.items() if key not in ("file", "modified")}
@@ -219,8 +225,9 @@ def test_all_forms_at_once(monkeypatch, checkpoints, photos, tmp_path, task):
     assert sizes == {"small": (128, 96), "large": (256, 192)}
     if "coco" in words:
         coco = json.loads((out / "predictions.coco.json").read_text())
-        assert [image["file_name"] for image in coco["images"]] == ["large.png", "small.png"]
-        counts = [len(line.get("boxes") or line["classes"]) for line in lines]
+        frames_named = [f"clip.mp4/frame_00000{i}.jpg" for i in (0, 1)]
+        assert [image["file_name"] for image in coco["images"]] == ["large.png", "small.png", *frames_named]
+        counts = [len(line.get("boxes") or line["classes"]) for line in lines + frames]
         assert len(coco["annotations"]) == sum(counts) > 0
 
 
@@ -323,12 +330,10 @@ def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys
         *((str(photos / f"{name}.png"), "", "") for name in ("small", "large")),
         *((str(clip), str(i), str(clips.TIMES[i])) for i in (0, 2, 4)),
     }
-    with pytest.raises(UserError, match=r"--format coco is for images, and .*small\.mp4 is a video; allowed: pictures"):
-        predict(monkeypatch, "segmentation", checkpoints, [clip], tmp_path / "coco", "--format", "coco")
 
 
 def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
-    from ziggurat.engine.predicted.videos import list_inputs
+    from ziggurat.engine.predicted.inputs import list_inputs
 
     (tmp_path / "link").symlink_to(photos, target_is_directory=True)
     again = [photos / "small.png", photos / "../photos/small.png", "photos", "link"]
@@ -343,7 +348,7 @@ def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
 
 def test_earlier_predictions_are_no_images(photos):
     """Those in a folder of results are left out, unless the folder, or one inside it, is given itself."""
-    from predict import without_results
+    from ziggurat.engine.predicted.inputs import without_results
 
     found, inside, lone = photos / "found/small.png", photos / "found/in/a.png", photos / "small.png"
     paths = [lone, found, inside]
@@ -368,7 +373,7 @@ def test_a_folder_where_a_file_would_be_is_one_line(monkeypatch, checkpoints, ph
 
 
 def test_cameras_and_streams_have_names_of_their_own():
-    from ziggurat.engine.predicted.videos import without_live
+    from ziggurat.engine.predicted.inputs import without_live
 
     rest, live = without_live(["a.mp4", "webcam:1", "rtsp://me:secret@host/live", "photos"])
     assert rest == ["a.mp4", "photos"] and list(live.values()) == ["webcam:1", "rtsp://me:secret@host/live"]

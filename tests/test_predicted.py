@@ -67,7 +67,7 @@ def written(tmp_path):
             for row in rows:
                 indices = np.where(MASKS[0], 0, 2).astype(np.uint8)
                 Image.fromarray(indices).save(tmp_path / "masks" / f"{row['file']}.png")
-        book = Book(tmp_path, CLASSES, lambda frames=False: iter(rows))
+        book = Book(tmp_path, CLASSES, lambda: iter(rows))
         return tmp_path, rows, FORMATS[word].write(book, kind)
 
     return write
@@ -221,7 +221,7 @@ def test_runs_put_together_are_the_values(seed):
 
 @pytest.mark.parametrize("kind", [Scores, Instances, ClassMap])
 def test_every_form_takes_a_folder_without_images(tmp_path, kind):
-    book = Book(tmp_path, CLASSES, lambda frames=False: iter([]))
+    book = Book(tmp_path, CLASSES, lambda: iter([]))
     for form in FORMATS.values():
         if kind in form.results and form.write is not None:
             form.write(book, kind)
@@ -231,11 +231,18 @@ def test_every_form_takes_a_folder_without_images(tmp_path, kind):
 
 def test_the_page_names_every_form_and_its_files(request):
     page = (request.config.rootpath / "docs/predictions.md").read_text()
-    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    of_images, of_videos = (
+        {line.split("|")[1].strip(" `"): line for line in part.splitlines() if line.startswith("| `")}
+        for part in page.split("## Videos")
+    )
     for word, form in FORMATS.items():
         for file in form.files:
-            assert file.format("<name>") in rows[word] or file.endswith(".xml"), (word, file)
-        assert ("all tasks" in rows[word]) == (len(form.results) == 3)
+            assert file.format("<name>") in of_images[word] or file.endswith(".xml"), (word, file)
+        for file in form.of_videos if word != "json" else ():
+            row = of_videos["masks" if file.startswith("masks/") else word]
+            assert file.format("<name>").replace("*", "frame_000012") in row, (word, file)
+        assert ("all tasks" in of_images[word]) == (len(form.results) == 3)
+        assert word == "json" or ("all tasks" in of_videos[word]) == (len({*form.results} - {*form.images_only}) == 3)
 
 
 @pytest.mark.parametrize("word", ["cvat", "label-studio"])
@@ -244,14 +251,14 @@ def test_xml_holds_any_name(tmp_path, word):
     name = "a\x1bb\ufffec\udce9d\n<é>\U0001f600"
     row = dict(image=str(tmp_path / "x.jpg"), file="x", width=40, height=30)
     row |= dict(labels=[0], categories=[name], scores=[0.5])
-    FORMATS[word].write(Book(tmp_path, [name], lambda frames=False: iter([row])), Scores)
+    FORMATS[word].write(Book(tmp_path, [name], lambda: iter([row])), Scores)
     tree = ElementTree.parse(tmp_path / f"predictions.{word}.xml")
     texts = [one for node in tree.iter() for one in (node.text, *node.attrib.values())]
     assert "a?b?c?d\n<é>\U0001f600" in texts
 
 
 def test_a_map_that_is_gone_is_named(tmp_path):
-    book = Book(tmp_path, CLASSES, lambda frames=False: iter(rows_of(ClassMap, tmp_path)))
+    book = Book(tmp_path, CLASSES, lambda: iter(rows_of(ClassMap, tmp_path)))
     with pytest.raises(UserError, match=r"masks/x 1\.png cannot be read \(No such file.*\); allowed: predict .*again"):
         FORMATS["coco"].write(book, ClassMap)
 
@@ -259,10 +266,10 @@ def test_a_map_that_is_gone_is_named(tmp_path):
 @pytest.mark.parametrize("kind", [Scores, Instances, ClassMap])
 def test_a_line_of_others_is_named(tmp_path, kind):
     rows = rows_of(kind, tmp_path)
-    write_summaries(Book(tmp_path, CLASSES, lambda frames=False: iter(rows)), kind, ["csv"])
+    write_summaries(Book(tmp_path, CLASSES, lambda: iter(rows)), kind, ["csv"])
     for key in ("width", "classes" if kind is ClassMap else "scores"):
         broken = [rows[0], {name: value for name, value in rows[1].items() if name != key}]
         with pytest.raises(
             UserError, match=rf"the line of .*ü\.png in predictions\.jsonl lacks {key}; allowed: another"
         ):
-            write_summaries(Book(tmp_path, CLASSES, lambda frames=False, rows=broken: iter(rows)), kind, ["csv"])
+            write_summaries(Book(tmp_path, CLASSES, lambda rows=broken: iter(rows)), kind, ["csv"])

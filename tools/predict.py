@@ -22,14 +22,16 @@ Predictions with other options, or of another checkpoint, are not written over, 
 
 Videos are given like images, webcam or webcam:1 is a camera of this machine, and rtsp://... a stream. A video becomes
 <name>.mp4, with the predictions drawn, and a line of predictions.jsonl for each frame, with its index and its time in
-seconds. Ctrl-C ends with a video of what is done.
+seconds. The other forms have its frames, too. Ctrl-C ends with files of what is done.
 
 --format csv           predictions.csv
          coco          predictions.coco.json with scores, and masks as run lengths
-         yolo          labels/<name>.txt and data.yaml: boxes, or outlines of masks
-         masks         detection: masks/<name>.png, 16 bits, the number of an object in each of its pixels
-         label-studio  predictions.label-studio.json, and .xml for its interface
-         cvat          predictions.cvat.xml, "CVAT for images 1.1"
+         yolo          labels/<name>.txt and data.yaml: boxes, or outlines of masks; labels/<video>/frame_000012.txt
+         masks         detection: masks/<name>.png, 16 bits, the number of an object in each of its pixels;
+                       masks/<video>/frame_000012.png
+         label-studio  predictions.label-studio.json, and .xml for its interface; of videos
+                       predictions.label-studio-videos.json and .xml
+         cvat          predictions.cvat.xml, "CVAT for images 1.1"; cvat/<video>.xml
 
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
@@ -37,7 +39,6 @@ An image that cannot be read, or has a side below 32 pixels, is named and skippe
 import ziggurat.engine.start  # noqa: F401
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -54,8 +55,16 @@ from ziggurat.engine.addresses import local
 from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, Parser, output_folder, run_tool
 from ziggurat.engine.given import expanded
 from ziggurat.engine.places import place_of
-from ziggurat.engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
-from ziggurat.engine.predicted.videos import apart, check_videos, list_inputs, predict_videos, without_live
+from ziggurat.engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, check_videos, write_summaries
+from ziggurat.engine.predicted.inputs import (
+    apart,
+    is_any_video,
+    list_inputs,
+    refuse_to_overwrite,
+    without_live,
+    without_results,
+)
+from ziggurat.engine.predicted.videos import predict_videos
 from ziggurat.engine.project_configs import config_named
 from ziggurat.engine.tool_options import (
     add_config_options,
@@ -91,6 +100,7 @@ def main() -> int:
     from ziggurat.engine.predicted.book import Book
     from ziggurat.engine.predicted.journal import Journal
     from ziggurat.engine.processes import pick_device
+    from ziggurat.engine.signals import Stopped
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     changes = [*args.cfg_options, *max_pixels_options(args)]
@@ -100,27 +110,37 @@ def main() -> int:
     formats = check_formats(args.format, kind, predictor.task.name)
     paths = without_arrays(paths, given.paths) if named and predictor.reading.is_picture else paths
     paths += live
+    given_videos = [str(path) for path in paths if is_any_video(path, live)]
+    check_videos(given_videos, [str(path) for path in live], formats, kind, predictor.task.name)
     output_folder(out)
     with Journal(out, settings_of(args, predictor), args.overwrite, paths) as journal:
         images = journal.still_to_do(paths, [given.addresses.get(path, str(path)) for path in paths], kind, formats)
         pictures, videos = apart(images, live)
-        check_videos(videos, formats)
         refuse_to_overwrite(paths, journal.files_of(images, formats))
         journal.begin(images, formats, args.overwrite)
         skipped = list(predict(predictor, pictures, journal, formats, args))
         best = partial(above, score_thr=args.score_thr)
-        skipped += predict_videos(predictor, videos, live, journal, formats, best, args.every, args.max_frames)
+        stop = None
+        try:
+            skipped += predict_videos(predictor, videos, live, journal, formats, best, args.every, args.max_frames)
+        except Stopped as signal:  # the frames until then are in all files
+            stop = signal
         journal.tidy()
         notes = write_summaries(Book(out, predictor.names, journal.rows), kind, formats)
 
     there = f" ({len(paths) - len(images)} were there already)" if len(images) < len(paths) else ""
     what = "images and videos" if videos else "images"
-    print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} {what}: {out}{there}")
+    if stop is None:
+        print(f"{len(paths) - len(skipped)} of {len(paths) + len(given.problems)} {what}: {out}{there}")
+    else:
+        print(f"stopped: what is done is in {out}")
     for note in notes:
         print(f"not in it: {note}", file=sys.stderr)
     skipped += given.problems
     for line in skipped:
         print(f"skipped: {line}", file=sys.stderr)
+    if stop is not None:
+        raise stop
     return 1 if skipped else 0
 
 
@@ -226,37 +246,6 @@ def begins_with_config(inputs: list[str]) -> bool:
     first, second = [*inputs, ""][:2]
     is_named = second.lower().endswith(WEIGHT_SUFFIXES) and config_named(first) is not None
     return first.endswith(CONFIG_SUFFIXES) or is_named
-
-
-def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:
-    """Leaves out what is in ``out``, where earlier predictions are, and in no given folder that is in ``out``.
-
-    Raises:
-        UserError: no image is left.
-    """
-    out = real(out)
-    meant = {path for path in map(real, given) if path == out or out in path.parents}
-    kept = [path for path in paths if is_outside(real(path), out) or not is_outside(real(path), *meant)]
-    if not kept:
-        raise UserError(f"no images but earlier predictions, in {out}")
-    return kept
-
-
-def is_outside(path: Path, *folders: Path) -> bool:
-    """Whether a path is none of the folders, and in none of them."""
-    return not {path, *path.parents} & {*folders}
-
-
-def real(path: str | Path) -> Path:
-    """Where a path leads. Unlike ``Path.resolve``, this takes a link that leads to itself."""
-    return Path(os.path.realpath(path))
-
-
-def refuse_to_overwrite(inputs: list[Path], outputs: list[Path]) -> None:
-    inputs = {real(path) for path in inputs}
-    for path in outputs:
-        if real(path) in inputs:
-            raise UserError(f"--out would overwrite the input {path}; choose another place")
 
 
 if __name__ == "__main__":

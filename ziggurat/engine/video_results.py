@@ -53,6 +53,7 @@ def predict_video(
     every: int = 1,
     most: int | None = None,
     chosen: Callable[[Result], Result] = lambda result: result,
+    keep: Callable[[int, Result], None] = lambda index, result: None,
 ) -> Iterator[dict[str, Any]]:
     """Predicts on a video, and writes a video of the predicted frames with their results drawn, at their own times.
 
@@ -63,6 +64,7 @@ def predict_video(
         source: as for ``ziggurat.engine.videos.open_video``.
         drawn: the MP4 file to write; None writes none. It has no sound.
         chosen: gives the part of a result that is described and drawn.
+        keep: is called with the index of each frame and this part, before the frame's dict comes.
 
     Yields:
         For each frame ``frame``, its index; ``time``, in seconds; ``width`` and ``height``, in pixels; and what
@@ -84,6 +86,7 @@ def predict_video(
         for frame, result in followed(predicted_frames(predictor, video, every, most), expected(video, every, most)):
             result = chosen(result)
             height, width = frame.pixels.shape[:2]
+            keep(frame.index, result)
             place = {"frame": frame.index, "time": round(frame.time, 6), "width": width, "height": height}
             yield place | predictor.describe(result)
             if writer is not None:

@@ -112,7 +112,7 @@ def open_video(source: str | Path, reader: str | None = None) -> Video:
 def imported(reader: str, need: str = "") -> Any:
     """The module of a reader. UserError, which begins with the need, if the reader cannot be imported."""
     try:
-        return importlib.import_module(f"engine.{reader}_video")
+        return importlib.import_module(f"ziggurat.engine.{reader}_video")
     except (ImportError, RuntimeError, OSError):  # torchcodec without FFmpeg's libraries raises RuntimeError
         raise UserError(f"{need}, which is not installed; {INSTALL}") from None
 

@@ -1,6 +1,7 @@
 """Predictions as COCO json with scores, ``predictions.coco.json``, which is also a data set to train on."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
@@ -17,11 +18,19 @@ def write(book: Book, kind: type) -> list[str]:
 
     An object is an annotation with ``score``. The area of a class in a class map is one annotation. Masks are run
     lengths. Ids begin at 1, so the id of a category is the class index and 1.
+
+    A frame of a video is an image with ``video_id``, of the list ``videos``; ``frame_id``, its place among the video's
+    images from 0, as readers of COCO-VID count; ``frame_index``, its index in the video; and ``time``, in seconds.
     """
     categories = [dict(id=i, name=name) for i, name in enumerate(book.classes, 1)]
     of_row = areas if kind is ClassMap else objects
     with replaced_file(book.out / FILE) as beside, beside.open("w", encoding="utf-8") as stream:
-        stream.write(f'{{"categories": {json.dumps(categories)},\n"images": ')
+        stream.write(f'{{"categories": {json.dumps(categories)},\n')
+        if book.clips:
+            stream.write('"videos": ')
+            write_list(stream, videos(book))
+            stream.write(",\n")
+        stream.write('"images": ')
         write_list(stream, images(book))
         stream.write(',\n"annotations": ')
         found = (one for i, row in enumerate(book.rows(), 1) for one in of_row(book, row, i))
@@ -39,9 +48,21 @@ def write_list(stream: TextIO, items: Iterable[dict[str, Any]]) -> None:
     stream.write("[]" if lead == "[\n" else "]")
 
 
+def videos(book: Book) -> Iterator[dict[str, Any]]:
+    for clip in book.clips.values():
+        size = dict(width=clip.first["width"], height=clip.first["height"])
+        yield dict(id=clip.number, name=book.source(clip.first), **size, length=clip.length)
+
+
 def images(book: Book) -> Iterator[dict[str, Any]]:
+    places: Counter[int] = Counter()
     for number, row in enumerate(book.rows(), 1):
-        yield dict(id=number, file_name=book.name(row), width=row["width"], height=row["height"])
+        image = dict(id=number, file_name=book.name(row), width=row["width"], height=row["height"])
+        if "frame" in row:
+            video = book.clips[row["image"]].number
+            image |= dict(video_id=video, frame_id=places[video], frame_index=row["frame"], time=row["time"])
+            places[video] += 1
+        yield image
 
 
 def objects(book: Book, row: Row, image_id: int) -> Iterator[dict[str, Any]]:

@@ -1,37 +1,57 @@
-"""Predictions as CVAT's XML, ``predictions.cvat.xml``: "CVAT for images 1.1", to upload as annotations of a task."""
+"""Predictions as CVAT's XML, "CVAT for images 1.1", to upload as annotations of a task.
 
-from collections.abc import Iterator
+``predictions.cvat.xml`` is for a task of all images. A video is a task of its own, and has ``cvat/<video>.xml``. Its
+frames have the names and the numbers that CVAT gives to them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from backbones.files import replaced_file
-from ziggurat.engine.predicted.book import Book, Row, box_of, decoded, runs_of, xml_text
+from ziggurat.engine.predicted.book import Book, Row, box_of, decoded, frame_name, runs_of, xml_text
 from ziggurat.engine.results import ClassMap, Scores
 
-FILE = "predictions.cvat.xml"
+FILE, VIDEO_FILE = "predictions.cvat.xml", "cvat/{}.xml"
 AUTOMATIC = dict(source="auto")
 
 
 def write(book: Book, kind: type) -> list[str]:
-    """Writes the XML; arguments and result as for ``ziggurat.engine.predicted.table.write``.
+    """Writes the files; arguments and result as for ``ziggurat.engine.predicted.table.write``.
 
     Objects are boxes, or masks where there are masks. Classes of a map are masks. The best class of an image is a tag.
     """
     shapes = {Scores: tags, ClassMap: areas}.get(kind, objects)
+    if not book.has_only_videos:
+        images = (({"id": i, "name": book.name(row)}, row) for i, row in enumerate(book.images()))
+        write_file(book.out / FILE, book, images, shapes)
+    for clip, rows in book.videos():
+        frames = (({"id": row["frame"], "name": frame_name(row)}, row) for row in rows)
+        write_file(book.out / VIDEO_FILE.format(clip.first["file"]), book, frames, shapes)
+    return ["the score of each prediction: CVAT has none, and predictions.jsonl has it"]
+
+
+def write_file(
+    path: Path,
+    book: Book,
+    images: Iterable[tuple[dict[str, Any], Row]],
+    shapes: Callable[[Book, Row], Iterator[str]],
+) -> None:
+    """Writes the XML of a task, whose images come with the attributes ``id`` and ``name``."""
     form = dict(encoding="utf-8", errors="backslashreplace")
-    with replaced_file(book.out / FILE) as beside, beside.open("w", **form) as stream:
+    with replaced_file(path) as beside, beside.open("w", **form) as stream:
         labels = "".join(f"<label>{element('name', text=name)}</label>" for name in book.classes)
         stream.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n')
         stream.write(f"<meta><task><labels>{labels}</labels></task></meta>\n")
-        for number, row in enumerate(book.rows()):
+        for attributes, row in images:
             size = dict(width=row["width"], height=row["height"])
-            stream.write(opening("image", dict(id=number, name=book.name(row)) | size) + ">\n")
+            stream.write(opening("image", attributes | size) + ">\n")
             stream.writelines(f"  {shape}\n" for shape in shapes(book, row))
             stream.write("</image>\n")
         stream.write("</annotations>\n")
-    return ["the score of each prediction: CVAT has none, and predictions.jsonl has it"]
 
 
 def tags(book: Book, row: Row) -> Iterator[str]:

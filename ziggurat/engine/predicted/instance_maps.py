@@ -1,12 +1,13 @@
-"""Masks of objects as one picture for each image, ``masks/<name>.png``, 16 bits."""
+"""Masks of objects as one picture for each image, ``masks/<name>.png``, 16 bits.
+
+A frame of a video has ``masks/<video>/frame_000012.png``.
+"""
 
 import numpy as np
 from PIL import Image
 
 from backbones.files import replaced_file
-from ziggurat.engine.predicted.book import Book, decoded
-
-FOLDER = "masks"
+from ziggurat.engine.predicted.book import MAP, Book, decoded
 
 
 def write(book: Book, kind: type) -> list[str]:
@@ -15,12 +16,12 @@ def write(book: Book, kind: type) -> list[str]:
     A pixel has the number of its object in the image's line, from 1; 0 is no object. Where objects overlap, the one of
     the higher score is on top.
     """
-    (book.out / FOLDER).mkdir(exist_ok=True)
+    (book.out / MAP).parent.mkdir(exist_ok=True)
     for row in book.rows():
         numbers = np.zeros((row["height"], row["width"]), np.uint16)
         masks = row.get("masks") or []
         for i in reversed(range(len(masks))):  # the best comes first in a line
             numbers[decoded(masks[i])] = i + 1
-        with replaced_file(book.out / FOLDER / f"{row['file']}.png") as beside:
+        with replaced_file(book.map_of(row)) as beside:
             Image.fromarray(numbers).save(beside, "PNG")
     return []

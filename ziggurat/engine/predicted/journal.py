@@ -14,15 +14,14 @@ from backbones.errors import UserError, shorten
 from backbones.files import replaced_file, write_json
 from backbones.image_files import output_stems
 from ziggurat.engine.console import say_note
-from ziggurat.engine.predicted.formats import FORMATS, PICTURES, RESERVED, files_of_each
+from ziggurat.engine.predicted.formats import DRAWN, PICTURES, RESERVED, files_of_each
 from ziggurat.engine.predicted.lines import as_line, whole_lines
+from ziggurat.engine.predicted.on_disk import forms_of, forms_of_all, has_files, paths_of, remove, without_maps
 from ziggurat.engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names, remove_unfinished
 from ziggurat.engine.predicted.settings import OVERWRITE, settle
 from ziggurat.engine.videos import is_video
 
 LINES = "predictions.jsonl"
-MAPS = ("masks/{}.png", "panoptic/{}.png")  # are written whatever the formats are
-DRAWN = "{}.mp4"  # of a video
 
 
 class Done(NamedTuple):
@@ -145,26 +144,24 @@ class Journal:
         self.read()
         self.stream = self.path.open("ab")
 
-    def rows(self, frames: bool = False) -> Iterator[dict[str, Any]]:
-        """The lines of all images, in the order in which they were predicted. Of two of one image the last counts.
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The lines of all images and frames, in the order in which they were predicted. Of two of one the last counts.
 
-        Args:
-            frames: whether the lines of videos' frames come, too.
+        The frames of a video follow each other.
         """
-        left_out = {"frames"} if frames else {"frame", "frames"}
         for place, row in whole_lines(self.path):
-            if not left_out & row.keys() and self.counts(row, place):
+            if "frames" not in row and self.counts(row, place):
                 yield row
 
     def clear(self, inputs: Sequence[Path]) -> None:
         """Removes the record, and the files that it names. UserError if an input is among these."""
-        written = self.files_of([Todo(Path(name), name, stem, None) for name, stem in self.stems.items()], self.begun)
+        written = self.files_of(self.known(), self.begun)
+        written += [self.out / form for form in forms_of_all(self.begun)]
         for path in sorted({*map(os.path.realpath, inputs)} & {*map(os.path.realpath, written)}):
             raise UserError(
                 f"{OVERWRITE} would remove the input {path}, which an earlier run wrote; choose another --out"
             )
-        for file in written:
-            file.unlink(missing_ok=True)
+        remove(self.out, written)
         for name in (LINES, NAMES, BEGUN):
             (self.out / name).unlink(missing_ok=True)
         for known in (self.done, self.frames, self.stems, self.begun):
@@ -185,10 +182,13 @@ class Journal:
         changed = [one for one in every if one[1] in self.done and self.done[one[1]].modified != one[2]]
         forms = files_of_each(kind, formats)
         drawn = [DRAWN] if PICTURES in formats else []
+        recorded = [one for one in every if one[1] in self.done]
+        videos = {name for path, name, _ in recorded if is_video(path)}
+        without = without_maps(self.out, self.rows() if videos else (), kind, formats) & videos
         lacking = [
             (path, name, modified)
-            for path, name, modified in every
-            if name in self.done and not self.has_files(name, drawn if is_video(path) else forms)
+            for path, name, modified in recorded
+            if name in without or not has_files(self.out, self.stems[name], drawn if is_video(path) else forms)
         ]
         for cause, images in (("have changed", changed), ("lack a file", lacking)):
             if images:
@@ -199,17 +199,25 @@ class Journal:
         stems = iter(output_stems(new, RESERVED.union(self.stems.values())))
         return [Todo(path, name, self.stems.get(name) or next(stems), modified) for path, name, modified in todo]
 
-    def has_files(self, name: str, forms: Iterable[str]) -> bool:
-        """Whether an image that is recorded has files. In their names ``{}`` stands for that of the image's files."""
-        return all(os.path.lexists(self.out / form.format(self.stems[name])) for form in forms)
+    def known(self) -> list[Todo]:
+        """The images and videos that this run or an earlier one began with."""
+        return [Todo(Path(name), name, stem, None) for name, stem in self.stems.items()]
 
-    def files_of(self, images: Sequence[Todo], formats: Iterable[str]) -> list[Path]:
-        """The files that are written for images and videos."""
-        forms = [file for word in formats for file in FORMATS[word].files if "{}" in file]
-        forms = dict.fromkeys([*forms, *MAPS])
-        videos = [one for one in images if is_video(one.path) or one.name in self.frames] if PICTURES in formats else []
-        drawn = [self.out / DRAWN.format(video.stem) for video in videos]
-        return drawn + [self.out / form.format(image.stem) for image in images for form in forms]
+    def files_of(self, images: Iterable[Todo], formats: Iterable[str], but: Iterable[str] | None = None) -> list[Path]:
+        """The files that formats have of images and videos, of frames those that are there.
+
+        Files that the formats ``but`` have, too, are left out.
+        """
+        forms = forms_of(formats)
+        if but is not None:
+            known = forms_of(but)
+            forms = {key: [form for form in files if form not in known[key]] for key, files in forms.items()}
+        return [
+            path
+            for image in images
+            for form in forms[is_video(image.path) or image.name in self.frames]
+            for path in paths_of(self.out, form, image.stem)
+        ]
 
     def begin(self, images: Sequence[Todo], formats: Sequence[str], overwrite: bool = False) -> None:
         """Keeps the names of the images' files for this run and later ones.
@@ -227,12 +235,8 @@ class Journal:
         self.stems |= {image.name: image.stem for image in new}
 
     def check_free(self, new: Sequence[Todo], formats: Sequence[str]) -> None:
-        written = self.files_of(new, formats)
-        for word in formats:
-            for form in FORMATS[word].files if word not in self.begun else ():
-                if form not in MAPS:
-                    stems = self.stems.values() if "{}" in form else [""]
-                    written += [self.out / form.format(stem) for stem in stems]
+        written = self.files_of(new, formats) + self.files_of(self.known(), formats, but=self.begun)
+        written += [self.out / form for form in forms_of_all(formats) if form not in forms_of_all(self.begun)]
         there = [str(path) for path in written if os.path.lexists(path)]
         if there:
             raise UserError(f"{shorten(there)}: there already, from elsewhere; allowed: another --out, or {OVERWRITE}")

@@ -1,41 +1,39 @@
 """Predictions for Label Studio: ``predictions.label-studio.json``, tasks with predictions, and its interface as XML.
 
-Images of this machine have addresses as Label Studio serves local files: start it with
-``LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true`` and ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=/``. The form is that of
-https://labelstud.io/guide/predictions, and of masks that of https://github.com/thi-ng/umbrella, package rle-pack.
+The form is that of https://labelstud.io/guide/predictions, and of masks that of https://github.com/thi-ng/umbrella,
+package rle-pack. Videos have files of their own, see :mod:`ziggurat.engine.predicted.label_studio_videos`.
 """
 
-import os
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
 from backbones.files import replaced_file
-from ziggurat.engine.predicted.book import Book, Row, decoded, is_file, runs_of, xml_text
+from ziggurat.engine.predicted import label_studio_videos
+from ziggurat.engine.predicted.book import Book, Row, decoded, runs_of
 from ziggurat.engine.predicted.coco import write_list
+from ziggurat.engine.predicted.label_studio_project import address, in_percent, write_interface
 from ziggurat.engine.results import ClassMap, Instances, Scores
 
 FILE, INTERFACE = "predictions.label-studio.json", "predictions.label-studio.xml"
-SERVED = "/data/local-files/?d="
+IMAGE = '  <Image name="image" value="$image"/>\n'
 LONGEST = 1 << 16  # bytes of a run, whose length is written with 16 bits
 
 
 def write(book: Book, kind: type) -> list[str]:
-    """Writes both files; arguments and result as for ``ziggurat.engine.predicted.table.write``."""
-    has_masks = kind is ClassMap or (kind is Instances and any(row.get("masks") for row in book.rows()))
+    """Writes the files; arguments and result as for ``ziggurat.engine.predicted.table.write``."""
+    if not book.has_only_videos:
+        write_images(book, kind)
+    return label_studio_videos.write(book, kind)
+
+
+def write_images(book: Book, kind: type) -> None:
+    has_masks = kind is ClassMap or (kind is Instances and any(row.get("masks") for row in book.images()))
     tag = "Choices" if kind is Scores else "BrushLabels" if has_masks else "RectangleLabels"
     with replaced_file(book.out / FILE) as beside, beside.open("w", encoding="utf-8") as stream:
-        write_list(stream, (task(book, row, kind) for row in book.rows()))
-    value = "Choice" if kind is Scores else "Label"
-    names = "".join(f"    <{value} value={quoteattr(xml_text(name))}/>\n" for name in book.classes)
-    with replaced_file(book.out / INTERFACE) as beside:
-        control = f'  <{tag} name="label" toName="image">\n{names}  </{tag}>\n'
-        page = f'<View>\n  <Image name="image" value="$image"/>\n{control}</View>\n'
-        beside.write_text(page, encoding="utf-8", errors="backslashreplace")
-    return []
+        write_list(stream, (task(book, row, kind) for row in book.images()))
+    write_interface(book.out / INTERFACE, "image", IMAGE, tag, book.classes)
 
 
 def task(book: Book, row: Row, kind: type) -> dict[str, Any]:
@@ -43,12 +41,6 @@ def task(book: Book, row: Row, kind: type) -> dict[str, Any]:
     scores = [one["score"] for one in results if "score" in one]
     score = dict(score=round(float(np.mean(scores)), 4)) if scores else {}
     return dict(data=dict(image=address(row)), predictions=[dict(result=results, **score)])
-
-
-def address(row: Row) -> str:
-    if not is_file(row):
-        return row["image"]
-    return SERVED + quote(os.fsencode(os.path.abspath(row["image"]).lstrip("/")))
 
 
 def region(row: Row, number: int, kind: str, name: str, value: dict[str, Any], **further: Any) -> dict[str, Any]:
@@ -67,13 +59,11 @@ def choices(book: Book, row: Row) -> Iterator[dict[str, Any]]:
 def objects(book: Book, row: Row) -> Iterator[dict[str, Any]]:
     masks = row.get("masks") or [None] * len(row["boxes"])
     rows = zip(row["boxes"], row["categories"], row["scores"], masks, strict=True)
-    for i, ((x1, y1, x2, y2), name, score, mask) in enumerate(rows):
+    for i, (box, name, score, mask) in enumerate(rows):
         if mask is not None:
             yield region(row, i, "brushlabels", name, brush(decoded(mask)), score=score)
-            continue
-        across, down = 100 / row["width"], 100 / row["height"]  # Label Studio's boxes are in percent
-        box = dict(x=x1 * across, y=y1 * down, width=(x2 - x1) * across, height=(y2 - y1) * down, rotation=0)
-        yield region(row, i, "rectanglelabels", name, box, score=score)
+        else:
+            yield region(row, i, "rectanglelabels", name, in_percent(row, box), score=score)
 
 
 def areas(book: Book, row: Row) -> Iterator[dict[str, Any]]:

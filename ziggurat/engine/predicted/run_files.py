@@ -10,11 +10,11 @@ from typing import IO
 
 from backbones.errors import UserError
 from ziggurat.engine.console import say_note
-from ziggurat.engine.predicted.formats import FORMATS
+from ziggurat.engine.predicted.formats import FILES, FORMATS
 
 NAMES, BEGUN, LOCK = ".names", ".formats", ".lock"
 UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)  # as backbones.files.replaced_file names them
-SUMMARIES = {file for one in FORMATS.values() for file in one.files if "{}" not in file}
+SUMMARIES = {file for file in FILES if "{}" not in file}
 
 
 def read_begun(path: Path) -> dict[str, None]:
@@ -44,9 +44,10 @@ def remove_unfinished(out: Path, stems: Collection[str]) -> None:
         stems: the names of the runs' files, without suffix. Other files stay.
     """
     known = set(stems)
-    for path in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp")]:
+    for path in [*out.glob(".*.tmp"), *out.glob("*/.*.tmp"), *out.glob("*/*/.frame_*.tmp")]:
         made = UNFINISHED.fullmatch(path.name)
-        if made and (Path(made[1]).stem in known or made[1] in SUMMARIES):
+        stem = path.parent.name if path.parent.parent.parent == out else Path(made[1]).stem if made else None
+        if made and (stem in known or made[1] in SUMMARIES):
             path.unlink(missing_ok=True)
 
 

@@ -28,11 +28,11 @@ def write(book: Book, kind: type) -> list[str]:
         Remarks; none.
     """
     columns, cells = {Scores: (columns_of(book), scores), Instances: (OBJECTS, objects), ClassMap: (AREAS, areas)}[kind]
-    further = ["frame", "time"] if any("frame" in row for row in book.rows(True)) else []
+    further = ["frame", "time"] if book.clips else []
     with replaced_file(book.out / FILE) as beside, beside.open("w", **FORMAT) as stream:
         table = csv.writer(stream)
         table.writerow([*columns, *further])
-        for row in book.rows(True):
+        for row in book.rows():
             table.writerows([*line, *(row.get(key, "") for key in further)] for line in cells(row))
     return []
 

@@ -1,7 +1,8 @@
 """Predictions as YOLO's text labels, ``labels/<name>.txt`` and ``data.yaml``: what trainings and annotation tools take.
 
 A line is an object: its class, and the box or the outline of the mask, in shares of the image's sides. The lines have
-no score, since many readers take only numbers of the shape.
+no score, since many readers take only numbers of the shape. A frame of a video has
+``labels/<video>/frame_000012.txt``.
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
-from ziggurat.engine.predicted.book import Book, Row, decoded
+from ziggurat.engine.predicted.book import Book, Row, decoded, stem_of
 
 FOLDER, FILE = "labels", "data.yaml"
 
@@ -32,7 +33,7 @@ def write(book: Book, kind: type) -> list[str]:
             empty += not len(shape)
             if len(shape):
                 lines.append(f"{label} {' '.join(map('{:.6g}'.format, shape))}\n")
-        with replaced_file(book.out / FOLDER / f"{row['file']}.txt") as beside:
+        with replaced_file(book.out / FOLDER / f"{stem_of(row)}.txt") as beside:
             beside.write_text("".join(lines))
     names = dict(enumerate(book.classes))
     with replaced_file(book.out / FILE) as beside:
