@@ -1,15 +1,21 @@
 """What is odd in the objects of a COCO annotation file: boxes, polygons, repeated and tiny objects."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from backbones.errors import UserError
+from backbones.images import upright_size
 from detection.coco_file import read_content
 from engine.coco_masks import is_polygon
+from engine.finding_pictures import photos
 from engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
 from engine.images import kind_of
+from engine.shown import Photo
 
 BEYOND = 1.0  # pixels by which a box may leave its image, by rounding
 APART = 2.0  # pixels by which a box may differ from its polygons, by rounding
@@ -31,6 +37,8 @@ class Objects(NamedTuple):
         extents: the box of each object's polygons, (N, 4); NaN for objects without.
         repeated: indices of objects whose image, category and box an earlier one has.
         crossing: indices of objects with a polygon that crosses itself.
+        apart: indices of objects whose box is not that of its polygons.
+        outlines: the polygons of the first objects of ``crossing`` and of ``apart``, by their indices.
         polygons: how many polygons were looked at, and how many there are.
     """
 
@@ -44,6 +52,8 @@ class Objects(NamedTuple):
     extents: np.ndarray
     repeated: tuple[int, ...]
     crossing: tuple[int, ...]
+    apart: tuple[int, ...]
+    outlines: dict[int, tuple[tuple[float, ...], ...]]
     polygons: tuple[int, int]
 
     def labels(self, indices: Sequence[int]) -> list[str]:
@@ -53,7 +63,10 @@ class Objects(NamedTuple):
 
     def places(self, indices: Sequence[int], folder: Path) -> list[Place]:
         few = list(indices)[:EXAMPLES]
-        return [Place(folder / self.names[self.images[i]], tuple(self.boxes[i].tolist())) for i in few]
+        return [
+            Place(folder / self.names[self.images[i]], tuple(self.boxes[i].tolist()), self.outlines.get(i, ()))
+            for i in few
+        ]
 
 
 def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> Iterator[Finding]:
@@ -72,14 +85,13 @@ def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> I
     outside = (x >= image_width) | (y >= image_height) | (x + width <= 0) | (y + height <= 0)
     larger = (width > image_width + BEYOND) | (height > image_height + BEYOND)
     beyond = (x < -BEYOND) | (y < -BEYOND) | (x + width > image_width + BEYOND) | (y + height > image_height + BEYOND)
-    apart = np.abs(corners(objects.boxes) - corners(objects.extents)).max(axis=1) > APART  # NaN is not
     share = f"of {len(objects.ids):,} objects"
 
-    def odd(id: str, which: Any, text: str, cure: str, severity: str = WARNING) -> Iterator[Finding]:
+    def odd(id: str, which: Any, text: str, cure: str, views: Callable = lambda places: ()) -> Iterator[Finding]:
         indices = np.flatnonzero(which) if isinstance(which, np.ndarray) else which
         labels, places = objects.labels(indices[:EXAMPLES]), objects.places(indices, folder)
         text = f"{ann_file}: {{count}} {share} {text}"
-        yield from found_in(id, severity, text, labels, cure, places, len(indices))
+        yield from found_in(id, WARNING, text, labels, cure, places, len(indices), views=views(places))
 
     yield from odd("box-empty", empty, "have a side below one pixel", "remove them")
     yield from odd(
@@ -88,7 +100,7 @@ def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> I
     corners_fit = (width > x) & (height > y) & (width <= image_width + BEYOND) & (height <= image_height + BEYOND)
     if corners_fit.all() and (beyond & ~outside).any():
         what = "leave their image, and all boxes would fit if they were [x1, y1, x2, y2]"
-        yield from odd("box-corners", beyond & ~outside, what, "write bbox as [x, y, width, height]")
+        yield from odd("box-corners", beyond & ~outside, what, "write bbox as [x, y, width, height]", as_corners)
         larger = beyond = np.zeros_like(beyond)
     yield from odd(
         "box-larger",
@@ -104,7 +116,7 @@ def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> I
     )
     yield from odd(
         "box-beside-mask",
-        apart,
+        objects.apart,
         f"have a box that is more than {APART:g} pixels away from that of its polygons",
         "see which of the two is right",
     )
@@ -119,6 +131,40 @@ def object_findings(dataset: Any, split: str, ann_file: Path, folder: Path) -> I
     )
     yield from without_objects(dataset, split, ann_file, objects, folder)
     yield from tiny_objects(dataset, split, ann_file, objects, folder)
+
+
+def as_corners(places: Sequence[Place]) -> list[tuple[Photo, Photo]]:
+    """The images with their boxes as they are written, beside the same numbers taken as corners."""
+    pictures = []
+    for photo in photos(places):
+        boxes = [(x, y, right - x, bottom - y) for x, y, right, bottom in photo.boxes]
+        written = replace(photo, words="as [x, y, width, height]")
+        pictures.append((written, replace(photo, boxes=boxes, words="as [x1, y1, x2, y2]")))
+    return pictures
+
+
+def as_trained(places: Sequence[Place], scale: tuple[int, int]) -> list[tuple[Photo]]:
+    """The images with their boxes, at the size that the pipeline gives them."""
+    pictures = []
+    for photo in photos(places):
+        try:
+            width, height = upright_size(photo.path)
+        except UserError:
+            continue
+        factor = min(max(scale) / max(width, height), min(scale) / min(width, height))
+        boxes = [tuple(round(value * factor, 1) for value in box) for box in photo.boxes]
+        frame = (round(width * factor), round(height * factor))
+        pictures.append((replace(photo, boxes=boxes, frame=frame, words="as trained"),))
+    return pictures
+
+
+def boxes_in(ann_file: Path) -> dict[str, list[tuple[float, ...]]]:
+    """The boxes x, y, width, height of each image of a file without problems, by the image's name. Crowds are none."""
+    objects = read_content(ann_file, objects_of)
+    found: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    for image, box in zip(objects.images.tolist(), objects.boxes.tolist(), strict=True):
+        found[objects.names[image]].append(tuple(box))
+    return found
 
 
 def without_objects(dataset: Any, split: str, ann_file: Path, objects: Objects, folder: Path) -> Iterator[Finding]:
@@ -149,7 +195,8 @@ def tiny_objects(dataset: Any, split: str, ann_file: Path, objects: Objects, fol
         text = f"{ann_file}: {share} are below {TINY:g}x{TINY:g} pixels in images resized to {longer}x{shorter}"
         cure = "train on larger images (scale of Resize) or on crops; predict with --tile"
         labels, places = objects.labels(tiny[:EXAMPLES]), objects.places(tiny, folder)
-        yield from found_in("object-tiny", WARNING, text, labels, cure, places, len(tiny))
+        views = as_trained(places, scale)
+        yield from found_in("object-tiny", WARNING, text, labels, cure, places, len(tiny), views=views)
 
 
 def scale_of(pipeline: Sequence[Any]) -> tuple[int, int] | None:
@@ -182,7 +229,11 @@ def objects_of(data: dict[str, Any]) -> Objects:
             extents[i] = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
             polygons += [(i, part) for part in parts]
     step = -(-len(polygons) // POLYGONS_LOOKED_AT) or 1
-    crossing = {i for i, part in polygons[::step] if crosses_itself(np.asarray(part, float).reshape(-1, 2))}
+    crossing = sorted({i for i, part in polygons[::step] if crosses_itself(np.asarray(part, float).reshape(-1, 2))})
+    boxes = np.array([a["bbox"] for a in annotations], float).reshape(-1, 4)
+    distances = np.abs(corners(boxes) - corners(extents)).max(axis=1)
+    apart = np.flatnonzero(distances > APART).tolist()  # NaN is not
+    drawn = {*crossing[:EXAMPLES], *apart[:EXAMPLES]}
     return Objects(
         names=tuple(image["file_name"] for image in data["images"]),
         without=tuple(image["file_name"] for image in data["images"] if image["id"] not in occupied),
@@ -190,10 +241,12 @@ def objects_of(data: dict[str, Any]) -> Objects:
         sources=tuple(str(a.get("source", "")) for a in annotations),
         images=images,
         sizes=sizes[images].reshape(-1, 2),
-        boxes=np.array([a["bbox"] for a in annotations], float).reshape(-1, 4),
+        boxes=boxes,
         extents=extents,
         repeated=repeated,
-        crossing=tuple(sorted(crossing)),
+        crossing=tuple(crossing),
+        apart=tuple(apart),
+        outlines={i: tuple(map(tuple, polygons_of(annotations[i]))) for i in drawn},
         polygons=(len(polygons[::step]), len(polygons)),
     )
 

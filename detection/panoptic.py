@@ -5,7 +5,7 @@ Heads number things before stuff. A file may list its categories in any order.
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,19 @@ from backbones.images import opened
 from detection.coco_entries import Annotations, problem, repeated_entries
 from detection.coco_file import read_content
 from detection.coco_findings import absent_images, check_size_of, other_sizes, problem_findings
+from detection.spots import Spot, spots_of
 from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
-from engine.findings import UNUSABLE, Finding, caught, found_in
+from engine.findings import EXAMPLES, UNSEEN, UNUSABLE, Finding, Place, caught, found_in
 from engine.formats import Format, class_of, register_format
 from engine.inside import check_inside
 from engine.reading import reading_of_dataset
 from engine.splits import under_root
 
+UNSEEN |= {
+    "map-absent": "the maps are not there",
+    "map-folder": "the folder is not there",
+    "map-outside": "the maps are outside the data",
+}
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
 COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]
 
@@ -167,7 +173,8 @@ class PanopticFormat(Format):
         except UserError as error:
             yield Finding("annotation-file", UNUSABLE, str(error))
             return
-        yield from problem_findings(content, ann_file)
+        images, maps = under_root(dataset, prefix["img"]), under_root(dataset, prefix.get("seg", ""))
+        yield from problem_findings(content, ann_file, images)
         if split != "test" and not content.has_annotations:
             yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no segments in it")
         if split != "test" and content.without_annotation:
@@ -178,8 +185,8 @@ class PanopticFormat(Format):
                 f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
                 "allowed: one for each image",
                 count=number,
+                places=tuple(Place(images / name) for name in content.without_annotation[:EXAMPLES]),
             )
-        images, maps = under_root(dataset, prefix["img"]), under_root(dataset, prefix.get("seg", ""))
         yield from caught("image-outside", check_inside, ann_file, "file_name", content.file_names, images, root)
         yield from caught("map-outside", check_inside, ann_file, "file_name", content.map_names, maps, root)
         yield from absent_images(content, ann_file, images)
@@ -232,6 +239,10 @@ ANNOTATION: Rules = {
 CATEGORY: Rules = {"isthing": ("0, 1", lambda value: value in (0, 1))}
 
 
+def has_extent(segment: dict[str, Any]) -> bool:
+    return is_box(segment.get("bbox")) and is_number(segment.get("area"))
+
+
 def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
     check_form(data, ANNOTATION, CATEGORY)
     ordered = things_first(data["categories"])
@@ -242,23 +253,32 @@ def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
     lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
     annotated = {annotation["image_id"] for annotation in annotations}
-    malformed = [s["id"] for s in segments if not is_box(s.get("bbox")) or not is_number(s.get("area"))]
+    malformed = [s["id"] for s in segments if not has_extent(s)]
+
+    def seen(is_flawed: Callable[[dict[str, Any]], bool]) -> tuple[Spot, ...]:
+        pairs = ((whole["image_id"], one) for whole in annotations for one in whole["segments_info"])
+        return spots_of(({**one, "image_id": image} for image, one in pairs if is_flawed(one)), data["images"])
+
     found = (
         *repeated_entries(data),
         *problem("image-unknown", "annotations name image ids that are not in the list of images: {}", lost_images),
         *problem(
-            "category-unknown", "segments name category ids that are not in the list of categories: {}", lost_categories
+            "category-unknown",
+            "segments name category ids that are not in the list of categories: {}",
+            lost_categories,
+            seen(lambda segment: segment["category_id"] not in names),
         ),
         *problem(
             "box-form",
             "a segment needs an area and bbox=[x, y, width, height]; not so in the segments {}",
             malformed,
+            seen(lambda segment: not has_extent(segment)),
         ),
     )
     content = Annotations(
         categories=tuple(str(category["name"]) for category in ordered),
         file_names=tuple(image["file_name"] for image in data["images"]),
-        sizes=tuple(sizes.values()),
+        sizes=tuple((float(image["width"]), float(image["height"])) for image in data["images"]),
         has_annotations=bool(segments),
         without_mask=0,
         problems=found,

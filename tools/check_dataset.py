@@ -54,7 +54,9 @@ def main() -> int:
 
         output_folder(args.pictures, "--pictures")
         drawn = draw_findings(found, Path(args.pictures), reading)
-        print(f"{drawn} pictures: {args.pictures}", file=sys.stderr)
+        print(f"{drawn.pictures} pictures: {args.pictures}", file=sys.stderr)
+        for line in drawn.without:
+            print(f"no picture of {line}", file=sys.stderr)
     code = status(found, args.strict)
     if args.json:
         print(json.dumps({"config": args.config, "status": code, "findings": [*map(described, found)]}, indent=2))
