@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,8 +137,8 @@ def as_corners(places: Sequence[Place]) -> list[tuple[Photo, Photo]]:
     pictures = []
     for photo in photos(places):
         boxes = [(x, y, right - x, bottom - y) for x, y, right, bottom in photo.boxes]
-        written = replace(photo, words="as [x, y, width, height]")
-        pictures.append((written, replace(photo, boxes=boxes, words="as [x1, y1, x2, y2]")))
+        written = Photo(photo.path, photo.boxes, words="as [x, y, width, height]")
+        pictures.append((written, Photo(photo.path, boxes, words="as [x1, y1, x2, y2]")))
     return pictures
 
 
@@ -154,7 +153,7 @@ def as_trained(places: Sequence[Place], scale: tuple[int, int]) -> list[tuple[Ph
         factor = min(max(scale) / max(width, height), min(scale) / min(width, height))
         boxes = [tuple(round(value * factor, 1) for value in box) for box in photo.boxes]
         frame = (round(width * factor), round(height * factor))
-        pictures.append((replace(photo, boxes=boxes, frame=frame, words="as trained"),))
+        pictures.append((Photo(photo.path, boxes, words="as trained", frame=frame),))
     return pictures
 
 

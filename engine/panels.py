@@ -56,7 +56,7 @@ def page_of(panels: Sequence[Panel], heading: str, text: str) -> Image.Image:
         text: below the heading, wrapped. What is longer than five lines ends in an ellipsis.
     """
     width = max(NARROWEST, sum(panel.image.width for panel in panels) + GAP * (len(panels) + 1))
-    size = max(15, round(width / 75))
+    size = max(16, round(width / 65))
     row = round(ROW * size)
     words = wrapped(text, size, width - 2 * GAP)
     below = max(len(panel.lines) for panel in panels) * row

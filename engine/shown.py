@@ -36,7 +36,6 @@ class Photo:
         words: what the picture is, such as "as read".
         changes: of the rule of reading, such as ``{"upright": False}``.
         frame: (width, height) that the image is resized to; None leaves its own.
-        names: what the boxes are called in the lines below; their numbers without.
     """
 
     path: Path
@@ -45,7 +44,6 @@ class Photo:
     words: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     frame: tuple[float, float] | None = None
-    names: Sequence[str] = ()
 
     def panel(self, reading: Reading, most: int) -> Panel:
         """As :class:`engine.panels.Shown`."""
@@ -84,7 +82,7 @@ class Photo:
         """The numbers of the boxes, and what the colours are."""
         lines = []
         for number, (x, y, w, h) in enumerate(self.boxes, 1):
-            name = self.names[number - 1] if self.names else f"box {number}" if len(self.boxes) > 1 else "box"
+            name = f"box {number}" if len(self.boxes) > 1 else "box"
             lines.append(Line(f"{name}: x {x:g}, y {y:g}, width {w:g}, height {h:g}", RED))
         return [*lines, Line("outline", BLUE)] if self.outlines else lines
 
@@ -109,7 +107,8 @@ class Bars:
         """As :class:`engine.panels.Shown`."""
         from engine.pages.charts import draw_counts  # matplotlib takes a second, which trainings need not wait for
 
-        return Panel("", draw_counts(self.names, np.array(self.counts, int), self.title, self.marked))
+        names, marked = [str(name) for name in self.names], {str(name) for name in self.marked}
+        return Panel("", draw_counts(names, np.array(self.counts, int), self.title, marked))
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ class MaskShown:
     def panel(self, reading: Reading, most: int) -> Panel:
         """As :class:`engine.panels.Shown`."""
         with opened(self.path, what="mask") as image:
-            mode, values = image.mode, np.array(image)
+            values = np.array(image)
             pixels = COLOURS[values.astype(np.int64) % 256] if values.ndim == 2 else np.array(image.convert("RGB"))
         height, width = pixels.shape[:2]
-        title = f"mask, {short(self.path)}, {width}x{height}, {mode}"
+        channels = "1 channel" if values.ndim == 2 else f"{values.shape[2]} channels"
+        title = f"mask, {short(self.path)}, {width}x{height}, {channels}"
         return Panel(title, resized(Image.fromarray(pixels), most), values_in(values, pixels))
 
 

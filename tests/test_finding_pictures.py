@@ -19,8 +19,9 @@ from engine.dataset_check import counted, other_classes
 from engine.deep_images import dark_images
 from engine.file_findings import file_findings
 from engine.finding_pictures import draw_findings
-from engine.findings import UNSEEN
-from engine.shown import Bars
+from engine.findings import UNSEEN, Finding, Place
+from engine.pages.charts import draw_counts
+from engine.shown import RED, Bars, Names, Photo
 from segmentation.mask_findings import mask_findings
 
 PACKAGES = ("engine", "classification", "detection", "segmentation")
@@ -200,29 +201,27 @@ DRAWN = {
 
 def ids_in_code():
     """The ids of findings: first arguments of the functions and classes whose first parameter is ``id``."""
-    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
-    trees = {path: ast.parse(path.read_text()) for path in files}
-    functions = [one for tree in trees.values() for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
+    texts = [path.read_text() for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    about = ("engine.findings import", "detection.coco_entries import", "class Finding", "class Problem")
+    trees = [ast.parse(text) for text in texts if any(word in text for word in about)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     makers = {"Finding", "Problem"} | {one.name for one in functions if [a.arg for a in one.args.args[:1]] == ["id"]}
     assert {"found_in", "caught", "problem"} <= makers
-    ids = {}
-    for path, tree in trees.items():
-        if not any(word in path.read_text() for word in ("engine.findings", "detection.coco_entries", "class Finding")):
-            continue  # another function of that name
-        for one in ast.walk(tree):
-            name = isinstance(one, ast.Call) and getattr(one.func, "id", None)
-            if name in makers and one.args:
-                assert isinstance(one.args[0], ast.Constant | ast.Name | ast.Attribute), "an id is a word of its own"
-                if isinstance(one.args[0], ast.Constant):
-                    ids[one.args[0].value] = path
-    return ids
+    first = [one.args[0] for one in nodes if isinstance(one, ast.Call) and named(one) in makers and one.args]
+    assert all(isinstance(one, ast.Constant | ast.Name | ast.Attribute) for one in first), "an id is one word"
+    return {one.value for one in first if isinstance(one, ast.Constant)}
+
+
+def named(call):
+    return getattr(call.func, "id", None)
 
 
 def test_each_finding_has_a_picture_or_says_why_it_has_none():
     ids = ids_in_code()
     assert len(ids) > 50
-    assert ids.keys() - DRAWN.keys() - UNSEEN.keys() == set(), "of these nobody said what is to be seen"
-    assert DRAWN.keys() | UNSEEN.keys() <= ids.keys() and not DRAWN.keys() & UNSEEN.keys()
+    assert ids - DRAWN.keys() - UNSEEN.keys() == set(), "of these nobody said what is to be seen"
+    assert DRAWN.keys() | UNSEEN.keys() <= ids and not DRAWN.keys() & UNSEEN.keys()
 
 
 @pytest.mark.parametrize("id", DRAWN)
@@ -235,3 +234,89 @@ def test_a_finding_is_drawn(id, tmp_path):
     assert path.name == f"{id}_{found.split or 'all'}_1.png"
     with Image.open(path) as image:
         assert image.width > 500 and image.height > 120 and len(image.getcolors(1 << 24)) > 8
+
+
+def red_in(picture):
+    """The box x1, y1, x2, y2 around the red pixels."""
+    rows, columns = np.nonzero((np.asarray(picture) == RED).all(axis=2))
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+@pytest.mark.parametrize(("size", "factor"), [((64, 32), 6), ((2000, 1000), None)])
+def test_a_box_lies_where_its_numbers_say(size, factor, tmp_path):
+    """Small images are enlarged, large ones reduced, and a box beyond the image is on the grey margin."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", size).save(path)
+    width, height = size
+    box = (width / 4, height / 4, width, height / 4)
+    panel = Photo(path, [box]).panel(Reading(), 1000)
+    black = np.argwhere((np.asarray(panel.image) == 0).all(axis=2))
+    (top, left), (_, right) = black.min(axis=0), black.max(axis=0) + 1
+    scale = (right - left) / width
+    assert max(panel.image.size) <= 1000 and scale == pytest.approx(factor or scale)
+    expected = np.array([left, top] * 2) + np.array([box[0], box[1], box[0] + box[2], box[1] + box[3]]) * scale
+    np.testing.assert_allclose(red_in(panel.image), expected, atol=1.5)
+    assert "width 64" in panel.lines[0].text or width > 64
+
+
+def test_a_box_that_is_far_away_makes_no_huge_picture(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    panel = Photo(tmp_path / "a.png", [(1e9, -1e9, 1e12, 3)]).panel(Reading(), 1000)
+    assert max(panel.image.size) <= 1000 and "x 1e+09" in panel.lines[0].text
+
+
+def test_a_photograph_is_shown_turned_and_not_turned(tmp_path):
+    (found,) = [one for one in coco(turned)(tmp_path / "data") if one.id == "image-size"]
+    upright, stored = (one.panel(Reading(), 800) for one in found.views[0])
+    assert "as read" in upright.title and "48x64" in upright.title
+    assert "not turned" in stored.title and "64x48" in stored.title
+    assert upright.image.width < upright.image.height and stored.image.width > stored.image.height
+
+
+def test_pixels_of_no_class_are_red(tmp_path):
+    findings = masks(saved(lambda mask: np.where(mask == 1, 77, mask)))(tmp_path / "data")
+    (found,) = [one for one in findings if one.id == "mask-values"]
+    marked, mask = (one.panel(Reading(), 800) for one in found.views[0])
+    values = np.asarray(Image.open(tmp_path / "data/annotations/training/0.png"))
+    small = marked.image.resize(values.shape[::-1], Image.Resampling.NEAREST)
+    np.testing.assert_array_equal((np.asarray(small) == RED).all(axis=2), values == 77)
+    assert any(line.text == f"value 77: {(values == 77).mean():.1%}" for line in mask.lines)
+
+
+def test_a_mask_of_colours_shows_its_colours(tmp_path):
+    def coloured(mask):
+        return np.where(mask[..., None] == 1, [255, 0, 0], [0, 128, 0]).astype(np.uint8)
+
+    findings = masks(saved(coloured))(tmp_path / "data")
+    (found,) = [one for one in findings if one.id == "mask-values"]
+    (tmp_path / "out").mkdir()
+    assert draw_findings([found], tmp_path / "out").pictures == 4
+    lines = found.views[0][1].panel(Reading(), 800).lines
+    assert [line.colour for line in lines] == [(0, 128, 0), (255, 0, 0)]
+
+
+def test_findings_of_one_name_do_not_replace_each_other_and_what_is_lost_is_said(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    (tmp_path / "bad.png").write_bytes(b"x")
+    there, lost = Place(tmp_path / "a.png"), Place(tmp_path / "bad.png")
+    findings = [Finding("image-extra", "note", "a message", places=(place,), split="val") for place in (there, there)]
+    findings += [Finding("image-empty", "note", "a message", places=(lost,)), Finding("data", "unusable", "a message")]
+    (tmp_path / "out").mkdir()
+    drawn = draw_findings(findings, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "image-extra_val_1.png",
+        "image-extra_val_2.png",
+    ]
+    assert drawn == (2, ["image-empty: no image of it can be read", "data: the data cannot be read"])
+
+
+def test_classes_that_a_finding_is_about_come_first_in_charts_and_lists(monkeypatch):
+    names = [f"class {i}" for i in range(200)]
+    titles = []
+    monkeypatch.setattr("engine.shown.write", lambda draw, place, text, size, fill: titles.append((text, fill)))
+    panel = Names("classes of val", names, {"class 120"}).panel(Reading(), 800)
+    assert panel.title == "classes of val: 200, 118 to 157 shown"
+    assert titles[2] == ("120  class 120", RED) and len(titles) == 40
+    for marked in ((), {"class 0"}):  # the rarest one, which has no bar otherwise
+        chart = np.asarray(draw_counts(names, np.arange(200), "objects", marked))
+        assert (chart == (192, 40, 31)).all(axis=2).any() == bool(marked)
