@@ -78,5 +78,5 @@ def panel_of(shown: Shown, reading: Reading, beside: int) -> Panel | None:
 
 def picture_of(finding: Finding, panels: Sequence[Panel]) -> Image.Image:
     """The panels under the finding's name and message."""
-    where = f" of {finding.split}" if finding.split else ""
+    where = f" ({finding.split})" if finding.split else ""
     return page_of(panels, f"{finding.id}: {finding.severity}{where}", printable(finding.message))
