@@ -90,7 +90,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 2 for warnings, too")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--pictures", metavar="DIR", help="draw some images of each finding into this folder")
+    parser.add_argument(
+        "--pictures",
+        metavar="DIR",
+        help="draw each finding into this folder: boxes on images, masks beside images, charts of classes",
+    )
     add_data_option(parser)
     add_config_options(parser)
     return parser.parse_args()
