@@ -29,8 +29,9 @@ class MaskShown:
     def panel(self, reading: Reading, most: int) -> Panel:
         """As :class:`engine.panels.Shown`."""
         with opened(self.path, what="mask") as image:
-            values = np.array(image)
-            pixels = COLOURS[values.astype(np.int64) % 256] if values.ndim == 2 else np.array(image.convert("RGB"))
+            values = np.array(image, np.uint8 if image.mode == "1" else None)
+            numbers = np.nan_to_num(values).astype(np.int64) % 256
+            pixels = COLOURS[numbers] if values.ndim == 2 else np.array(image.convert("RGB"))
         height, width = pixels.shape[:2]
         channels = "1 channel" if values.ndim == 2 else f"{values.shape[2]} channels"
         title = f"mask, {short(self.path)}, {width}x{height}, {channels}"
