@@ -48,7 +48,7 @@ def draw_findings(findings: Sequence[Finding], out: Path, reading: Reading = REA
                 numbers[name] += 1
                 picture_of(finding, panels).save(out / f"{name}_{numbers[name]}.png", compress_level=COMPRESSION)
         if numbers.total() == before:
-            without[finding.id] = UNSEEN.get(finding.id, "no image of it can be read")
+            without[finding.id] = UNSEEN.get(finding.id, "its files cannot be read")
     return Drawn(numbers.total(), [f"{id}: {reason}" for id, reason in without.items()])
 
 

@@ -27,7 +27,7 @@ Box = Sequence[float]  # x, y, width, height
 
 @dataclass(frozen=True)
 class Photo:
-    """An image with boxes and outlines on a grey margin, in which boxes beyond the image are to be seen.
+    """An image. Boxes and outlines have a grey margin around it, in which those beyond the image are to be seen.
 
     Attributes:
         path: the file.
@@ -67,6 +67,8 @@ class Photo:
 
     def extent(self, width: float, height: float) -> tuple[float, float, float, float]:
         """The part of the plane that is shown: left, top, right, bottom."""
+        if not (self.boxes or self.outlines):
+            return 0.0, 0.0, width, height
         corners = [(0.0, 0.0, width, height)]
         corners += [(min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h)) for x, y, w, h in self.boxes]
         corners += [

@@ -53,11 +53,14 @@ class OddPixels:
     how: tuple[int, bool, Any]
 
     def panel(self, reading: Reading, most: int) -> Panel:
-        """As :class:`engine.panels.Shown`. UserError also for a mask of another size than its image."""
-        odd = has_no_class(self.mask, *self.how)
+        """As :class:`engine.panels.Shown`. The image alone, if its mask is of colours or of another size."""
         image = read_image(self.image, reading=reading)
-        if odd.shape != (image.height, image.width):
-            raise UserError(f"{self.mask}: another size than {self.image}")
+        try:
+            odd = has_no_class(self.mask, *self.how)
+        except UserError:
+            odd = None
+        if odd is None or odd.shape != (image.height, image.width):
+            return Photo(self.image, words="image").panel(reading, most)
         pixels = np.array(image.convert("L").convert("RGB")) // 2 + 96
         pixels[odd] = RED
         title = f"pixels of no class, {short(self.image)}"

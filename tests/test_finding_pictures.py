@@ -291,7 +291,9 @@ def test_a_mask_of_colours_shows_its_colours(tmp_path):
     (found,) = [one for one in findings if one.id == "mask-values"]
     (tmp_path / "out").mkdir()
     assert draw_findings([found], tmp_path / "out").pictures == 4
-    lines = found.views[0][1].panel(Reading(), 800).lines
+    image, mask = (one.panel(Reading(), 800) for one in found.views[0])
+    lines = mask.lines
+    assert image.title.startswith("image, ") and image.image.size == mask.image.size
     assert [line.colour for line in lines] == [(0, 128, 0), (255, 0, 0)]
 
 
@@ -307,7 +309,7 @@ def test_findings_of_one_name_do_not_replace_each_other_and_what_is_lost_is_said
         "image-extra_val_1.png",
         "image-extra_val_2.png",
     ]
-    assert drawn == (2, ["image-empty: no image of it can be read", "data: the data cannot be read"])
+    assert drawn == (2, ["image-empty: its files cannot be read", "data: the data cannot be read"])
 
 
 def test_classes_that_a_finding_is_about_come_first_in_charts_and_lists(monkeypatch):
