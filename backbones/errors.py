@@ -29,7 +29,7 @@ class UserError(ValueError):
 
     def __init__(self, message: object = ""):
         text = printable(message)
-        if WORKER not in text:  # whose last line is the message, see engine.cli.last_line
+        if WORKER not in text:  # whose last line is the message, see ziggurat.engine.cli.last_line
             text = text.replace("\n", " ")
             text = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
         super().__init__(text)

@@ -11,9 +11,9 @@ from classification.data.samples import UNSCORED
 from classification.imagenet import word_of
 from classification.metrics import ScoredImages
 from classification.real_labels import RealLabels
-from engine.draw import percent
-from engine.extremes import ExtremesHook, Judged
-from engine.sheet import Tile
+from ziggurat.engine.draw import percent
+from ziggurat.engine.extremes import ExtremesHook, Judged
+from ziggurat.engine.sheet import Tile
 
 GREEN, RED = (70, 170, 90), (215, 70, 60)
 

@@ -21,7 +21,7 @@ from backbones.weights.table import check_pretrained
 from classification.augmentation import check_erasing, check_mixup, check_share
 from classification.heads import build_head
 from classification.pretrained import check_classes, fit_head, load_pretrained
-from engine.focal import focal_cross_entropy
+from ziggurat.engine.focal import focal_cross_entropy
 
 # The values of the option ``loss``.
 CRITERIA = {"cross_entropy": "cross_entropy", "focal": "focal"}
@@ -82,12 +82,12 @@ class Classifier(BaseModel):
         class_map: how a head of other classes is taken from the backbone's ``pretrained``, as for ``class_rows``.
         reset_head: start with a new head, whatever ``pretrained`` or ``load_from`` hold.
         data_preprocessor: config of the module that turns uint8 batches into the backbone's input.
-        criterion: ``"cross_entropy"``, or ``"focal"`` for the loss of ``engine.focal``.
+        criterion: ``"cross_entropy"``, or ``"focal"`` for the loss of ``ziggurat.engine.focal``.
         class_weight: a number from 0 up for each class, as for PyTorch's cross entropy.
 
     Attributes:
-        class_names: of the training data, in the order of the outputs. ``engine.run`` sets them. A checkpoint of other
-            classes is then refused. None compares nothing.
+        class_names: of the training data, in the order of the outputs. ``ziggurat.engine.run`` sets them. A
+            checkpoint of other classes is then refused. None compares nothing.
 
     Raises:
         UserError: an argument is out of range, or both ``class_map`` and ``reset_head`` are given.
@@ -189,7 +189,7 @@ class Classifier(BaseModel):
     ) -> Mapping[str, Tensor]:
         """The state dict of another classifier with a head for this one's classes.
 
-        ``engine.checkpoints.load_state`` calls this method.
+        ``ziggurat.engine.checkpoints.load_state`` calls this method.
 
         Args:
             state: the state dict.

@@ -12,7 +12,7 @@ from backbones.errors import Notice
 from backbones.weights.source import Opened, head_rows, open_source, read_source
 from classification.class_maps import IMAGENET_1K, class_rows, classes_of_published, imagenet_1k_rows
 from classification.imagenet import are_imagenet, word_of
-from engine.arguments import names_of
+from ziggurat.engine.arguments import names_of
 
 
 def load_pretrained(clf: nn.Module, source: str | Path) -> None:

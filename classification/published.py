@@ -14,12 +14,12 @@ from classification.class_maps import IMAGENET_1K, imagenet_1k_rows, known_heads
 from classification.data import ImageFolder, class_folders
 from classification.imagenet import synsets
 from classification.test_sets import folders_of, metrics_of
-from engine.arguments import names_of as names_in
-from engine.config import load_config
-from engine.formats import class_of
-from engine.num_classes import class_names
-from engine.places import place_of
-from engine.splits import under_root
+from ziggurat.engine.arguments import names_of as names_in
+from ziggurat.engine.config import load_config
+from ziggurat.engine.formats import class_of
+from ziggurat.engine.num_classes import class_names
+from ziggurat.engine.places import place_of
+from ziggurat.engine.splits import under_root
 
 SCOPE = "mmengine"
 CONFIG_FIRST = "allowed: weights of a classifier with their head, or the config of its training before the checkpoint"

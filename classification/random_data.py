@@ -2,7 +2,7 @@
 
 from mmengine.registry import DATASETS
 
-from engine.random_data import RandomSamples, random_image
+from ziggurat.engine.random_data import RandomSamples, random_image
 
 
 @DATASETS.register_module(force=True)

@@ -11,8 +11,8 @@ from classification.real_labels import RealLabels
 from classification.report import Report
 from classification.samplers import RepeatAugmentation
 from classification.tta import AveragedViews, FiveCrops
-from engine import installed
-from engine.register import register_backbones
+from ziggurat.engine import installed
+from ziggurat.engine.register import register_backbones
 
 installed.check()
 register_backbones()

@@ -11,8 +11,8 @@ from mmengine.config import ConfigDict
 from backbones.files import replaced_file, write_json
 from classification.imagenet import descriptions, word_of
 from classification.metrics import ScoredImages, calibration_error, reliability
-from engine.confusion import draw_confusion, shares_of
-from engine.tables import write_csv
+from ziggurat.engine.confusion import draw_confusion, shares_of
+from ziggurat.engine.tables import write_csv
 
 TOP = 5
 COLUMNS = ("class", "description", "images", "top1", "top5", "precision", "mistaken_for", "mistaken_percent")

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from classification.imagenet import word_of
-from engine.pages.content import Page, Table
-from engine.pages.report import chart_in
+from ziggurat.engine.pages.content import Page, Table
+from ziggurat.engine.pages.report import chart_in
 
 HEADLINES = {
     "top1": "top-1, %",
@@ -18,7 +18,7 @@ HEADLINES = {
 
 
 def report_page(content: dict[str, Any], folder: Path) -> Page:
-    """As :meth:`engine.task_views.TaskViews.report_page`. With several right classes an image is in no table."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.report_page`. An image of several right classes is in no table."""
     has_classes = "mean_class_top1" in content
     chart = chart_in(folder, "confusion.png", "confusion matrix of the images") if has_classes else None
     rows = class_rows(folder / "per_class.csv") if has_classes else []

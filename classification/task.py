@@ -1,4 +1,4 @@
-"""Classification, for tools, runs and ``engine.Predictor``."""
+"""Classification, for tools, runs and ``ziggurat.engine.Predictor``."""
 
 import numpy as np
 
@@ -22,13 +22,13 @@ from classification.report_page import report_page
 from classification.test_sets import metrics_of, use_images
 from classification.training_checks import check_pairs, check_start
 from classification.tta import FiveCrops, number_of_views, use_views, with_five_crops
-from engine.draw import draw_scores, side_by_side
-from engine.extremes import show_images_in
-from engine.normalisation import statistics_of
-from engine.results import Scores
-from engine.splits import datasets_of
-from engine.task import Task, check_size
-from engine.wrappers import unwrap
+from ziggurat.engine.draw import draw_scores, side_by_side
+from ziggurat.engine.extremes import show_images_in
+from ziggurat.engine.normalisation import statistics_of
+from ziggurat.engine.results import Scores
+from ziggurat.engine.splits import datasets_of
+from ziggurat.engine.task import Task, check_size
+from ziggurat.engine.wrappers import unwrap
 
 SHOWN = 5  # number of classes drawn and described for an image, best first
 MIN_DRAWN = 192  # pixels; samples below half this width are enlarged when drawn

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from backbones.errors import UserError
-from engine.console import say_note
+from ziggurat.engine.console import say_note
 
 
 def check_pairs(model: nn.Module, loader: Any) -> None:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import CenterCrop, Compose, FiveCrop
 
 from backbones.errors import UserError, unknown
-from engine.splits import datasets_of
+from ziggurat.engine.splits import datasets_of
 
 VIEWS = {"flip": (1, True), "five": (5, False), "ten": (5, True)}  # --tta's word -> (crops, whether they are mirrored)
 

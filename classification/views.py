@@ -11,15 +11,15 @@ from backbones.pixels import picture
 from classification.data.images import LabelledImages
 from classification.data.transforms import size_of
 from classification.imagenet import word_of
-from engine.draw import reduced
-from engine.originals import innermost, looked_at, original
-from engine.task_views import Annotated, DataStatistics
+from ziggurat.engine.draw import reduced
+from ziggurat.engine.originals import innermost, looked_at, original
+from ziggurat.engine.task_views import Annotated, DataStatistics
 
 LEAST = 192  # pixels; narrower images are enlarged
 
 
 def annotated(dataset: Any, index: int) -> Annotated | None:
-    """As :meth:`engine.task_views.TaskViews.annotated`."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.annotated`."""
     inner, place = original(dataset, index)
     if not isinstance(inner, LabelledImages):
         return None
@@ -33,7 +33,7 @@ def annotated(dataset: Any, index: int) -> Annotated | None:
 
 
 def statistics(dataset: Any, sample: int | None) -> DataStatistics:
-    """As :meth:`engine.task_views.TaskViews.statistics`. The sizes are of ``sample`` images."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.statistics`. The sizes are of ``sample`` images."""
     parts = [part for part in innermost(dataset) if isinstance(part, LabelledImages)]
     classes = parts[0].classes if parts else []
     labels = np.concatenate([part.samples.labels for part in parts]) if parts else np.zeros(0, np.int64)

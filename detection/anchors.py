@@ -14,9 +14,9 @@ import torch
 from mmdet.registry import TASK_UTILS
 
 from backbones.errors import UnreadableImage, UserError, shown
-from engine.console import say_note
-from engine.parts import kind_of
-from engine.seeding import seed_all
+from ziggurat.engine.console import say_note
+from ziggurat.engine.parts import kind_of
+from ziggurat.engine.seeding import seed_all
 
 KIND = "AnchorGenerator"
 HEADS = ("rpn_head", "bbox_head")

@@ -8,9 +8,9 @@ from mmdet.datasets import CocoDataset
 
 from detection.coco_file import category_names, image_folder, read_annotations
 from detection.coco_findings import coco_findings
-from engine.findings import Finding
-from engine.formats import Format, class_of, register_format
-from engine.splits import under_root
+from ziggurat.engine.findings import Finding
+from ziggurat.engine.formats import Format, class_of, register_format
+from ziggurat.engine.splits import under_root
 
 COCO_CLASSES = CocoDataset.METAINFO["classes"]
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from backbones.errors import shorten
 from detection.spots import Spot, spots_of
-from engine.coco_masks import is_mask
-from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
-from engine.findings import EXAMPLES
+from ziggurat.engine.coco_masks import is_mask
+from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
+from ziggurat.engine.findings import EXAMPLES
 
 
 class Problem(NamedTuple):

@@ -11,9 +11,9 @@ from typing import Any
 from backbones import UserError
 from backbones.errors import shorten
 from detection.coco_entries import Annotations, summary
-from engine.coco_schema import Flawed
-from engine.own_data.reading import no_garbage
-from engine.splits import under_root
+from ziggurat.engine.coco_schema import Flawed
+from ziggurat.engine.own_data.reading import no_garbage
+from ziggurat.engine.splits import under_root
 
 LARGE = 1 << 22  # bytes of a file that is not read for its categories alone
 

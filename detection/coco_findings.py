@@ -13,11 +13,11 @@ from detection.image_findings import absent_images, other_sizes
 from detection.object_findings import object_findings
 from detection.objects import boxes_in
 from detection.spots import places_of
-from engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught, found_in
-from engine.inside import check_inside
-from engine.reading import reading_of_dataset
-from engine.shown import Bars, Names
-from engine.splits import datasets_of, under_root
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught, found_in
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.shown import Bars, Names
+from ziggurat.engine.splits import datasets_of, under_root
 
 UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
 

@@ -15,12 +15,12 @@ from detection.anchors import check_fit
 from detection.image_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
-from engine.bands import AnyChannels, PadsAnyChannels
-from engine.draw import make_palette
-from engine.formats import Format, choose_classes, class_of, formats_of, register_format
-from engine.images import OneReader
-from engine.num_classes import class_names, set_num_classes
-from engine.splits import SPLITS, prepare_splits
+from ziggurat.engine.bands import AnyChannels, PadsAnyChannels
+from ziggurat.engine.draw import make_palette
+from ziggurat.engine.formats import Format, choose_classes, class_of, formats_of, register_format
+from ziggurat.engine.images import OneReader
+from ziggurat.engine.num_classes import class_names, set_num_classes
+from ziggurat.engine.splits import SPLITS, prepare_splits
 
 SCOPE = "mmdet"
 

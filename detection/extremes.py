@@ -12,12 +12,12 @@ from detection import panoptic_extremes
 from detection.coco_truth import box_of, run_lengths_of
 from detection.errors import ERRORS, Errors, judge_image
 from detection.run_lengths import run_lengths
-from engine.coco_masks import is_mask
-from engine.draw import draw_instances, make_palette
-from engine.extremes import ExtremesHook, Judged
-from engine.reading import reading_in
-from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, triptych
+from ziggurat.engine.coco_masks import is_mask
+from ziggurat.engine.draw import draw_instances, make_palette
+from ziggurat.engine.extremes import ExtremesHook, Judged
+from ziggurat.engine.reading import reading_in
+from ziggurat.engine.sheet import Tile
+from ziggurat.engine.triptych import COLUMNS, SIZE, triptych
 
 NO_ERROR = "none"  # by which a report's page finds images without errors
 

@@ -7,8 +7,8 @@ from backbones import UserError
 from backbones.images import SUFFIXES, orientation_of, upright_size
 from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations
-from engine.findings import EXAMPLES, UNUSABLE, Finding, Place, found_in
-from engine.shown import Box, Photo
+from ziggurat.engine.findings import EXAMPLES, UNUSABLE, Finding, Place, found_in
+from ziggurat.engine.shown import Box, Photo
 
 IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
 

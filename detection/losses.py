@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 from torch import Tensor
 
 from backbones.errors import UserError
-from engine.focal import GAMMA, focal_cross_entropy
-from engine.loss_option import described
+from ziggurat.engine.focal import GAMMA, focal_cross_entropy
+from ziggurat.engine.loss_option import described
 
 LOSSES = {
     "cross_entropy": (dict(type="CrossEntropyLoss", use_sigmoid=False),),
@@ -21,7 +21,7 @@ HEADS = ("bbox_head", "panoptic_head", "rpn_head", "mask_head")  # the first of 
 
 @MODELS.register_module()
 class SoftmaxFocalLoss(CrossEntropyLoss):
-    """``engine.focal.focal_cross_entropy`` over a softmax of the classes and the ground, for heads of an R-CNN.
+    """``ziggurat.engine.focal.focal_cross_entropy`` over a softmax of classes and ground, for heads of an R-CNN.
 
     mmdet's FocalLoss takes each class for itself, and these heads test with a softmax.
 

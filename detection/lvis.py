@@ -5,9 +5,9 @@ from typing import Any
 from mmdet.datasets import LVISV05Dataset
 
 from detection.coco_file import read_content
-from engine.formats import Format, register_format
-from engine.inside import check_inside
-from engine.splits import under_root
+from ziggurat.engine.formats import Format, register_format
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.splits import under_root
 
 HOST = "http://images.cocodataset.org/"  # mmdet takes the rest of an image's address as its name
 

@@ -26,8 +26,8 @@ from detection.coco_eval import (
 )
 from detection.coco_truth import found_of, results_of, truth_of
 from detection.report import write_report
-from engine.console import say_note
-from engine.own_data.reading import read_json
+from ziggurat.engine.console import say_note
+from ziggurat.engine.own_data.reading import read_json
 
 NO_OBJECTS = "no objects"
 

@@ -11,7 +11,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import coco_metric
 
-from engine.own_data.reading import read_json
+from ziggurat.engine.own_data.reading import read_json
 
 
 class NamedCOCO(COCO):

@@ -10,10 +10,10 @@ from backbones.errors import UserError
 from backbones.images import upright_size
 from detection.coco_file import read_content
 from detection.objects import APART, Objects, objects_of
-from engine.finding_pictures import photos
-from engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
-from engine.images import kind_of
-from engine.shown import Photo
+from ziggurat.engine.finding_pictures import photos
+from ziggurat.engine.findings import EXAMPLES, NOTE, WARNING, Finding, Place, found_in
+from ziggurat.engine.images import kind_of
+from ziggurat.engine.shown import Photo
 
 BEYOND = 1.0  # pixels by which a box may leave its image, by rounding
 TINY, MANY_TINY = 8.0, 0.25  # pixels of the training image; the share of objects from which the size is in question

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detection.coco_file import read_content
-from engine.coco_masks import is_polygon
-from engine.findings import EXAMPLES, Place
+from ziggurat.engine.coco_masks import is_polygon
+from ziggurat.engine.findings import EXAMPLES, Place
 
 APART = 2.0  # pixels by which a box may differ from its polygons, by rounding
 POLYGONS_LOOKED_AT, MOST_POINTS = 20_000, 200  # every edge is compared with every other

@@ -5,12 +5,12 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 
-from engine.findings import NOTE, UNUSABLE, WARNING, Finding
-from engine.formats import class_of
-from engine.own_data import file_for, of_config
-from engine.own_data.content import line_of
-from engine.own_data.options import check_kind
-from engine.splits import SPLITS, datasets_of
+from ziggurat.engine.findings import NOTE, UNUSABLE, WARNING, Finding
+from ziggurat.engine.formats import class_of
+from ziggurat.engine.own_data import file_for, of_config
+from ziggurat.engine.own_data.content import line_of
+from ziggurat.engine.own_data.options import check_kind
+from ziggurat.engine.splits import SPLITS, datasets_of
 
 SCOPE = "mmdet"
 

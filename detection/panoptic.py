@@ -21,11 +21,11 @@ from detection.coco_entries import Annotations
 from detection.coco_findings import problem_findings
 from detection.image_findings import absent_images, check_size_of, other_sizes
 from detection.panoptic_entries import map_names, read_panoptic, things_first
-from engine.findings import EXAMPLES, UNSEEN, UNUSABLE, Finding, Place, caught, found_in
-from engine.formats import Format, class_of, register_format
-from engine.inside import check_inside
-from engine.reading import reading_of_dataset
-from engine.splits import under_root
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, Finding, Place, caught, found_in
+from ziggurat.engine.formats import Format, class_of, register_format
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.splits import under_root
 
 UNSEEN |= {
     "map-absent": "the maps are not there",

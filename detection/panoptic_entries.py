@@ -8,7 +8,7 @@ from typing import Any
 from detection.coco_entries import Annotations, problem, repeated_entries
 from detection.coco_file import read_content
 from detection.spots import Spot, spots_of
-from engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
+from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
 
 COLOURS = 1 << 24  # the id of a segment is a colour of the map
 

@@ -10,10 +10,10 @@ from PIL import Image
 from backbones.images import opened
 from backbones.reading import Reading
 from detection.panoptic_result import segments_of
-from engine.draw import percent, tint_segments
-from engine.results import Segment
-from engine.sheet import Tile
-from engine.triptych import triptych, with_legends
+from ziggurat.engine.draw import percent, tint_segments
+from ziggurat.engine.results import Segment
+from ziggurat.engine.sheet import Tile
+from ziggurat.engine.triptych import triptych, with_legends
 
 TITLES = {"worst": "Lowest PQ of an image, worst first", "best": "Highest PQ of an image, best first"}
 MATCH = 0.5  # IoU above which two segments are one

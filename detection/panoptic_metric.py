@@ -14,8 +14,8 @@ from backbones.files import write_json
 from detection.panoptic import naming_map
 from detection.panoptic_entries import map_names, things_first
 from detection.panoptic_quality import PQStat
-from engine.console import say_note
-from engine.tables import write_dicts
+from ziggurat.engine.console import say_note
+from ziggurat.engine.tables import write_dicts
 
 GROUPS = {"": None, "_th": True, "_st": False}  # what ends the name of a metric: all, things, stuff
 DIGITS = 3

@@ -7,8 +7,8 @@ import numpy as np
 from mmdet.structures import INSTANCE_OFFSET
 from PIL import Image
 
-from engine.draw import draw_segments
-from engine.results import Panoptic, Segment
+from ziggurat.engine.draw import draw_segments
+from ziggurat.engine.results import Panoptic, Segment
 
 
 def segments_of(ids: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[Segment, ...]]:

@@ -7,7 +7,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 
-from engine.random_data import RandomSamples, random_image
+from ziggurat.engine.random_data import RandomSamples, random_image
 
 OBJECTS = 8  # in an image; COCO has 7.3 on average
 SMALLEST = 16  # pixels, the least side of an object
@@ -19,7 +19,7 @@ class RandomScenes(RandomSamples):
 
     Args:
         things: number of classes of objects. Where there are more classes, all other pixels belong to the next one.
-        classes, number, height, width: see ``engine.random_data.RandomSamples``.
+        classes, number, height, width: see ``ziggurat.engine.random_data.RandomSamples``.
     """
 
     def __init__(self, things: int, **size: int):

@@ -3,11 +3,11 @@
 mmcv's operators and panopticapi are put in place before mmdet is imported.
 """
 
-import mmcv_ops
 from detection import panoptic_quality
-from engine import installed
-from engine.console import quiet_imports
-from engine.register import register_backbones
+from ziggurat import mmcv_ops
+from ziggurat.engine import installed
+from ziggurat.engine.console import quiet_imports
+from ziggurat.engine.register import register_backbones
 
 installed.check()
 mmcv_ops.install()

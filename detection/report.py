@@ -9,7 +9,7 @@ from backbones.files import replaced_file, write_json
 from detection.coco_eval import Curves, source_of
 from detection.error_chart import draw_errors
 from detection.errors import ERRORS, Errors, errors_of
-from engine.tables import write_dicts
+from ziggurat.engine.tables import write_dicts
 
 DIGITS = 4
 

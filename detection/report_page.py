@@ -6,8 +6,8 @@ from typing import Any
 from backbones.errors import shorten
 from detection.errors import ERRORS
 from detection.extremes import NO_ERROR
-from engine.pages.content import Page, Table
-from engine.pages.report import chart_in, dict_table
+from ziggurat.engine.pages.content import Page, Table
+from ziggurat.engine.pages.report import chart_in, dict_table
 
 HEADLINES = {
     "bbox_mAP": "box AP",
@@ -23,7 +23,7 @@ SOURCES = {"bbox": "boxes", "segm": "masks"}
 
 
 def report_page(content: dict[str, Any], folder: Path) -> Page:
-    """As :meth:`engine.task_views.TaskViews.report_page`, for the report of boxes, masks or panoptic segments."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.report_page`; of boxes, masks or panoptic segments."""
     metrics, is_panoptic = content["metrics"], "PQ" in content["metrics"]
     facts = {label: metrics[name] for name, label in HEADLINES.items() if metrics.get(name) is not None}
     facts |= {name: content[name] for name in ("images", "objects") if name in content}

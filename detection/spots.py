@@ -5,8 +5,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.coco_schema import is_number
-from engine.findings import EXAMPLES, Place
+from ziggurat.engine.coco_schema import is_number
+from ziggurat.engine.findings import EXAMPLES, Place
 
 
 class Spot(NamedTuple):

@@ -1,4 +1,4 @@
-"""Detection, for tools, runs and ``engine.Predictor``."""
+"""Detection, for tools, runs and ``ziggurat.engine.Predictor``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ from detection.run_lengths import RunLengths, as_text, run_lengths
 from detection.tiles import is_panoptic, use_tiles
 from detection.training_data import tell_data_options
 from detection.weights import WEIGHTS
-from engine.console import quiet_imports
-from engine.draw import draw_instances, make_palette
-from engine.extremes import show_images_in
-from engine.images import from_bgr, kind_of, through_pipeline
-from engine.results import Instances, Panoptic
-from engine.splits import datasets_of
-from engine.task import Task
-from engine.test_files import set_test_files
+from ziggurat.engine.console import quiet_imports
+from ziggurat.engine.draw import draw_instances, make_palette
+from ziggurat.engine.extremes import show_images_in
+from ziggurat.engine.images import from_bgr, kind_of, through_pipeline
+from ziggurat.engine.results import Instances, Panoptic
+from ziggurat.engine.splits import datasets_of
+from ziggurat.engine.task import Task
+from ziggurat.engine.test_files import set_test_files
 
 LOADERS = ("LoadAnnotations", "LoadPanopticAnnotations")
 

@@ -15,10 +15,10 @@ from pycocotools import mask as coco_mask
 from backbones.errors import UserError
 from detection.run_lengths import placed, run_lengths
 from detection.tile_merging import Cluster, clusters_of
-from engine.images import kind_of
-from engine.splits import datasets_of
-from engine.tile_progress import followed
-from engine.tiles import Tiles
+from ziggurat.engine.images import kind_of
+from ziggurat.engine.splits import datasets_of
+from ziggurat.engine.tile_progress import followed
+from ziggurat.engine.tiles import Tiles
 
 META_KEYS = ("img_id", "img_path", "ori_shape", "img_shape")
 
@@ -37,7 +37,7 @@ class TiledDetector(BaseTTAModel):
     Args:
         module: the detector, or its config.
         pipeline: the test pipeline's steps after the loading, which every tile goes through.
-        size, overlap: as for :class:`engine.tiles.Tiles`.
+        size, overlap: as for :class:`ziggurat.engine.tiles.Tiles`.
         batch_size: number of tiles that are computed at a time.
         **kwargs: as for BaseTTAModel.
     """

@@ -16,9 +16,9 @@ from mmdet.registry import TRANSFORMS
 from mmengine.config import ConfigDict
 
 from backbones.errors import UserError, shown
-from engine.images import kind_of
-from engine.repeated import check_number, name_of, single, tell
-from engine.splits import datasets_of
+from ziggurat.engine.images import kind_of
+from ziggurat.engine.repeated import check_number, name_of, single, tell
+from ziggurat.engine.splits import datasets_of
 
 
 @TRANSFORMS.register_module()

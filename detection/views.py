@@ -14,15 +14,15 @@ from detection.coco import CocoFormat
 from detection.coco_file import read_annotations
 from detection.extremes import draw_scaled, masks_of
 from detection.panoptic_extremes import truth_of
-from engine.draw import draw_segments, make_palette, reduced
-from engine.formats import FORMATS
-from engine.originals import innermost, looked_at, original
-from engine.reading import reading_in
-from engine.task_views import Annotated, DataStatistics
+from ziggurat.engine.draw import draw_segments, make_palette, reduced
+from ziggurat.engine.formats import FORMATS
+from ziggurat.engine.originals import innermost, looked_at, original
+from ziggurat.engine.reading import reading_in
+from ziggurat.engine.task_views import Annotated, DataStatistics
 
 
 def annotated(dataset: Any, index: int) -> Annotated | None:
-    """As :meth:`engine.task_views.TaskViews.annotated`. Of a panoptic data set the segments are drawn."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.annotated`. Of a panoptic data set the segments are drawn."""
     inner, place = original(dataset, index)
     if not hasattr(inner, "get_data_info"):
         return None
@@ -57,7 +57,7 @@ def described(names: Sequence[str], crowds: int, what: str) -> tuple[list[str], 
 
 
 def statistics(dataset: Any, sample: int | None) -> DataStatistics:
-    """As :meth:`engine.task_views.TaskViews.statistics`. Crowds do not count.
+    """As :meth:`ziggurat.engine.task_views.TaskViews.statistics`. Crowds do not count.
 
     The annotations tell everything but the sizes of images in some formats, for which files are opened.
     """

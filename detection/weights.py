@@ -4,7 +4,7 @@ Source: object_detection/README.md of raoyongming/HorNet@ac9e210.
 """
 
 from backbones.weights.table import HORNET, TSINGHUA
-from engine.published import PublishedModel
+from ziggurat.engine.published import PublishedModel
 
 
 def hornet(page: str) -> PublishedModel:

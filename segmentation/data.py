@@ -11,19 +11,19 @@ from mmseg.models import SegDataPreProcessor
 from mmseg.registry import DATASETS, MODELS, TRANSFORMS
 
 from backbones import UserError
-from engine.bands import AnyChannels, PadsAnyChannels
-from engine.draw import make_palette
-from engine.findings import Finding
-from engine.formats import Format, choose_classes, formats_of, register_format
-from engine.images import OneReader
-from engine.num_classes import class_names, set_num_classes
-from engine.reading import as_dict, reading_in
-from engine.splits import SPLITS, datasets_of, prepare_splits
 from segmentation.legend import IGNORE, checked_legend
 from segmentation.mask_files import check_same_size, read_mask
 from segmentation.mask_findings import mask_findings
 from segmentation.own_data import use_own_data
 from segmentation.pairs import files_of
+from ziggurat.engine.bands import AnyChannels, PadsAnyChannels
+from ziggurat.engine.draw import make_palette
+from ziggurat.engine.findings import Finding
+from ziggurat.engine.formats import Format, choose_classes, formats_of, register_format
+from ziggurat.engine.images import OneReader
+from ziggurat.engine.num_classes import class_names, set_num_classes
+from ziggurat.engine.reading import as_dict, reading_in
+from ziggurat.engine.splits import SPLITS, datasets_of, prepare_splits
 
 SCOPE = "mmseg"
 

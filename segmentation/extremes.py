@@ -8,13 +8,13 @@ import numpy as np
 from mmseg.registry import HOOKS
 from PIL import Image
 
-from engine.draw import make_palette, percent, tinted
-from engine.extremes import ExtremesHook, Judged
-from engine.reading import reading_in
-from engine.sheet import Tile
-from engine.triptych import COLUMNS, SIZE, triptych, with_legends
 from segmentation.data import IGNORE
 from segmentation.metrics import FullIoUMetric
+from ziggurat.engine.draw import make_palette, percent, tinted
+from ziggurat.engine.extremes import ExtremesHook, Judged
+from ziggurat.engine.reading import reading_in
+from ziggurat.engine.sheet import Tile
+from ziggurat.engine.triptych import COLUMNS, SIZE, triptych, with_legends
 
 WORST = 3  # classes that a caption names
 OPACITY = 0.6

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.tiles import Tiles
+from ziggurat.engine.tiles import Tiles
 
 
 class Span(NamedTuple):

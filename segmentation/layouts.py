@@ -9,9 +9,9 @@ import posixpath
 from collections.abc import Iterable
 
 from backbones.errors import UserError, shorten
-from engine.own_data.listing import ALL, Listing, split_of_folder
-from engine.own_data.reading import read_text
 from segmentation.pairs import MASK_SUFFIXES
+from ziggurat.engine.own_data.listing import ALL, Listing, split_of_folder
+from ziggurat.engine.own_data.reading import read_text
 
 MASK_FOLDERS = {
     *("mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations", "groundtruth"),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backbones.errors import UserError, shorten, shown
-from engine.own_data.reading import read_json, read_text
+from ziggurat.engine.own_data.reading import read_json, read_text
 
 IGNORED = ("ignore", "ignored", "void", "unlabelled", "unlabeled")
 REST = "rest"

@@ -13,9 +13,9 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from backbones.errors import UserError
-from engine.focal import GAMMA, focal_cross_entropy
-from engine.loss_option import described
-from engine.num_classes import parts
+from ziggurat.engine.focal import GAMMA, focal_cross_entropy
+from ziggurat.engine.loss_option import described
+from ziggurat.engine.num_classes import parts
 
 CROSS_ENTROPY = dict(type="CrossEntropyLoss", use_sigmoid=False)
 FOCAL = dict(type="SoftmaxFocalLoss", gamma=GAMMA)
@@ -56,7 +56,7 @@ class PixelLoss(nn.Module):
 
 @MODELS.register_module()
 class SoftmaxFocalLoss(PixelLoss):
-    """``engine.focal.focal_cross_entropy``: the mean over the labelled pixels.
+    """``ziggurat.engine.focal.focal_cross_entropy``: the mean over the labelled pixels.
 
     Args:
         gamma: 0 or more; how fast the weight of what is known falls.

@@ -9,15 +9,15 @@ import numpy as np
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import upright_size
-from engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught
-from engine.panels import Shown
-from engine.reading import reading_of_dataset
-from engine.splits import under_root
 from segmentation.legend import IGNORE
 from segmentation.mask_checks import check_one_class
 from segmentation.mask_files import check_same_size, read_mask
 from segmentation.mask_pictures import MaskShown, OddPixels, beside
 from segmentation.pairs import LossyMasks, files_of, lone_masks
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught
+from ziggurat.engine.panels import Shown
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.splits import under_root
 
 UNSEEN["masks"] = "files are not there, or cannot be read"
 MASKS_LOOKED_AT = 50  # masks of each data set that are looked at before a run; each mask is checked when it is loaded

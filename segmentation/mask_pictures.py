@@ -11,10 +11,10 @@ from PIL import Image
 from backbones.errors import UserError
 from backbones.images import opened, read_image
 from backbones.reading import Reading
-from engine.draw import make_palette
-from engine.panels import Line, Panel
-from engine.shown import RED, Photo, scale_of, short
 from segmentation.mask_files import has_no_class
+from ziggurat.engine.draw import make_palette
+from ziggurat.engine.panels import Line, Panel
+from ziggurat.engine.shown import RED, Photo, scale_of, short
 
 MOST_LINES = 6  # values of a mask that are named
 COLOURS = np.array([(0, 0, 0), *make_palette(254), (255, 255, 255)], np.uint8)  # of the values 0 to 255
@@ -27,7 +27,7 @@ class MaskShown:
     path: Path
 
     def panel(self, reading: Reading, most: int) -> Panel:
-        """As :class:`engine.panels.Shown`."""
+        """As :class:`ziggurat.engine.panels.Shown`."""
         with opened(self.path, what="mask") as image:
             values = np.array(image, np.uint8 if image.mode == "1" else None)
             numbers = np.nan_to_num(values).astype(np.int64) % 256
@@ -53,7 +53,7 @@ class OddPixels:
     how: tuple[int, bool, Any]
 
     def panel(self, reading: Reading, most: int) -> Panel:
-        """As :class:`engine.panels.Shown`. The image alone, if its mask is of colours or of another size."""
+        """As :class:`ziggurat.engine.panels.Shown`. The image alone, if its mask is of colours or of another size."""
         image = read_image(self.image, reading=reading)
         try:
             odd = has_no_class(self.mask, *self.how)

@@ -13,8 +13,8 @@ from mmseg.registry import METRICS
 from torch import Tensor
 
 from backbones.errors import UserError, shorten, unknown
-from engine.console import say_note
 from segmentation.report import write_report
+from ziggurat.engine.console import say_note
 
 METRIC_NAMES = ("mIoU", "mDice", "mFscore")
 

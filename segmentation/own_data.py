@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-from engine.draw import make_palette
-from engine.findings import UNUSABLE, Finding
-from engine.formats import class_of
-from engine.own_data import file_for
-from engine.own_data.options import check_kind, of_config
-from engine.splits import SPLITS, datasets_of
 from segmentation.legend import checked_legend, class_names
 from segmentation.own_masks import check_names, found_masks, legend_of
+from ziggurat.engine.draw import make_palette
+from ziggurat.engine.findings import UNUSABLE, Finding
+from ziggurat.engine.formats import class_of
+from ziggurat.engine.own_data import file_for
+from ziggurat.engine.own_data.options import check_kind, of_config
+from ziggurat.engine.splits import SPLITS, datasets_of
 
 SCOPE = "mmseg"
 

@@ -9,18 +9,18 @@ from mmseg.datasets import ADE20KDataset, CityscapesDataset, PascalVOCDataset
 
 from backbones.errors import UserError, shorten, shown, unknown
 from backbones.files import replaced_file
-from engine.console import say_note
-from engine.own_data import AUTO, FOLDER, READERS
-from engine.own_data.cache import made_once, place_of
-from engine.own_data.content import Notes
-from engine.own_data.listing import Listing
-from engine.own_data.options import of_config, split_options
-from engine.own_data.split import split_pairs
-from engine.reading import chosen_reading
 from segmentation.layouts import Pairs, layout_of, pairs_of
 from segmentation.legend import checked_legend, class_names, read_legend
 from segmentation.mask_values import Values, values_of
 from segmentation.rendered import render
+from ziggurat.engine.console import say_note
+from ziggurat.engine.own_data import AUTO, FOLDER, READERS
+from ziggurat.engine.own_data.cache import made_once, place_of
+from ziggurat.engine.own_data.content import Notes
+from ziggurat.engine.own_data.listing import Listing
+from ziggurat.engine.own_data.options import of_config, split_options
+from ziggurat.engine.own_data.split import split_pairs
+from ziggurat.engine.reading import chosen_reading
 
 LAYOUTS = ("masks", "ade20k", "cityscapes", "voc")
 LEGENDS = (

@@ -9,10 +9,10 @@ from backbones import UserError
 from backbones.errors import shorten
 from backbones.image_files import files_below, suffixes_of
 from backbones.images import SUFFIXES
-from engine.inside import check_inside
-from engine.own_data.reading import read_text
-from engine.reading import reading_of_dataset
-from engine.splits import under_root
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.own_data.reading import read_text
+from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.splits import under_root
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
 

@@ -5,7 +5,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 
-from engine.random_data import RandomSamples, random_image
+from ziggurat.engine.random_data import RandomSamples, random_image
 
 SQUARE = 32  # pixels, the side of an area of one class
 

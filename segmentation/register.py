@@ -2,10 +2,10 @@
 
 import warnings
 
-import mmcv_ops
-from engine import installed, safe_loading
-from engine.console import quiet_imports
-from engine.register import register_backbones
+from ziggurat import mmcv_ops
+from ziggurat.engine import installed, safe_loading
+from ziggurat.engine.console import quiet_imports
+from ziggurat.engine.register import register_backbones
 
 installed.check()
 mmcv_ops.install()

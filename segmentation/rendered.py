@@ -13,9 +13,9 @@ from PIL import Image
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
-from engine.own_data.content import Notes
-from engine.own_data.mask_runs import run_lengths
 from segmentation.legend import IGNORE
+from ziggurat.engine.own_data.content import Notes
+from ziggurat.engine.own_data.mask_runs import run_lengths
 
 
 def render(file: Path, folder: Path, split: str, notes: Notes) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from mmseg.registry import DATASETS
 
 from backbones.errors import UnreadableImage, UserError
-from engine.repeated import RepeatedImages
+from ziggurat.engine.repeated import RepeatedImages
 
 THREADS = 4  # that read masks
 LOADING = ("LoadMask", "LoadAnnotations")

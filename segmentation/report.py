@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from backbones.files import replaced_file, write_json
-from engine.confusion import draw_confusion
-from engine.tables import write_csv, write_dicts
+from ziggurat.engine.confusion import draw_confusion
+from ziggurat.engine.tables import write_csv, write_dicts
 
 DIGITS = 3
 

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import shorten
-from engine.pages.content import Page
-from engine.pages.report import chart_in, dict_table
+from ziggurat.engine.pages.content import Page
+from ziggurat.engine.pages.report import chart_in, dict_table
 
 LISTED = 20  # classes that a note names
 
 
 def report_page(content: dict[str, Any], folder: Path) -> Page:
-    """As :meth:`engine.task_views.TaskViews.report_page`."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.report_page`."""
     metrics = {f"{name}, %": value for name, value in content["metrics"].items() if value is not None}
     first = {name: metrics.pop(name) for name in ("mIoU, %", "mAcc, %", "aAcc, %") if name in metrics}
     chart, absent = chart_in(folder, "confusion.png", "confusion matrix of the pixels"), content["absent"]

@@ -1,14 +1,7 @@
-"""Segmentation, for tools, runs and ``engine.Predictor``."""
+"""Segmentation, for tools, runs and ``ziggurat.engine.Predictor``."""
 
 import numpy as np
 
-from engine.draw import draw_classes, make_palette
-from engine.extremes import show_images_in
-from engine.images import from_bgr, through_pipeline
-from engine.results import ClassMap
-from engine.splits import datasets_of, under_root
-from engine.task import Task
-from engine.test_files import set_test_files
 from segmentation import views
 from segmentation.class_map import forget_scores
 from segmentation.data import classes_of, prepare_config
@@ -21,6 +14,13 @@ from segmentation.report_page import report_page
 from segmentation.tiles import use_tiles
 from segmentation.weights import WEIGHTS
 from segmentation.windows import use_windows
+from ziggurat.engine.draw import draw_classes, make_palette
+from ziggurat.engine.extremes import show_images_in
+from ziggurat.engine.images import from_bgr, through_pipeline
+from ziggurat.engine.results import ClassMap
+from ziggurat.engine.splits import datasets_of, under_root
+from ziggurat.engine.task import Task
+from ziggurat.engine.test_files import set_test_files
 
 
 class Segmentation(Task):

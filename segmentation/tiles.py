@@ -10,10 +10,10 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from engine.tile_progress import followed
-from engine.tiles import Tiles
 from segmentation.class_map import ClassMapWriter
 from segmentation.joining import Joining, spans_of
+from ziggurat.engine.tile_progress import followed
+from ziggurat.engine.tiles import Tiles
 
 
 @MODELS.register_module()
@@ -29,7 +29,7 @@ class TiledSegmenter(BaseTTAModel):
 
     Args:
         module: the segmenter, or its config.
-        size, overlap: as for :class:`engine.tiles.Tiles`.
+        size, overlap: as for :class:`ziggurat.engine.tiles.Tiles`.
         batch_size: number of windows that are computed at a time.
         **kwargs: as for BaseTTAModel.
     """

@@ -7,16 +7,16 @@ from PIL import Image
 
 from backbones.errors import UserError
 from backbones.images import read_image
-from engine.draw import draw_classes, make_palette, percent, reduced
-from engine.originals import innermost, looked_at, original
-from engine.reading import reading_in
-from engine.task_views import Annotated, DataStatistics
+from ziggurat.engine.draw import draw_classes, make_palette, percent, reduced
+from ziggurat.engine.originals import innermost, looked_at, original
+from ziggurat.engine.reading import reading_in
+from ziggurat.engine.task_views import Annotated, DataStatistics
 
 LISTED = 8  # classes that a caption names, the largest first
 
 
 def annotated(dataset: Any, index: int) -> Annotated | None:
-    """As :meth:`engine.task_views.TaskViews.annotated`."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.annotated`."""
     inner, place = original(dataset, index)
     labels = labels_of(inner, place)
     if labels is None:
@@ -35,7 +35,7 @@ def annotated(dataset: Any, index: int) -> Annotated | None:
 
 
 def statistics(dataset: Any, sample: int | None) -> DataStatistics:
-    """As :meth:`engine.task_views.TaskViews.statistics`: of the masks of ``sample`` images."""
+    """As :meth:`ziggurat.engine.task_views.TaskViews.statistics`: of the masks of ``sample`` images."""
     parts = [part for part in innermost(dataset) if hasattr(part, "get_data_info")]
     classes = names_of(parts[0]) if parts else []
     counts, class_images = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)

@@ -5,7 +5,7 @@ open-mmlab/mmsegmentation@76b6b89, and semantic_segmentation/README.md of raoyon
 """
 
 from backbones.weights.table import HORNET, TSINGHUA, Terms
-from engine.published import PublishedModel
+from ziggurat.engine.published import PublishedModel
 
 VAN = Terms(
     "Visual-Attention-Network/VAN-Segmentation", "Apache-2.0; its README asks commercial users to contact the authors"

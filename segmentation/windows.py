@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engine.images import kind_of
-from engine.splits import datasets_of
-from engine.tiles import Tiles
+from ziggurat.engine.images import kind_of
+from ziggurat.engine.splits import datasets_of
+from ziggurat.engine.tiles import Tiles
 
 META_KEYS = ("img_path", "seg_map_path", "ori_shape", "img_shape", "scale_factor", "flip", "flip_direction")
 

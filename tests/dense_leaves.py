@@ -9,8 +9,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from backbones import list_archs
-from engine.config import load_config
-from engine.tasks import task_of
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
 LEAVES = sorted(p.relative_to(ROOT) for t in ("detection", "segmentation") for p in ROOT.glob(f"{t}/configs/*/*.py"))

@@ -17,9 +17,9 @@ from mmengine.registry import HOOKS
 from paper_run import UNTESTED
 
 from backbones import VAN
-from engine.config import load_config
-from engine.run import build_training
-from engine.seeding import seed_all
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.seeding import seed_all
 
 STEPS, PROCESSES = 10, 2
 GFL_SCORES = dict(type="Normal", layer="Conv2d", std=0.01)

@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from backbones import FAMILIES
-from engine.cli import run_tool
+from ziggurat.engine.cli import run_tool
 
 SMALL = [*(next(iter(family.ARCHS)) for family in FAMILIES), "hornet_tiny_gf"]  # of each kind the least
 # Regions on two maps: inside, with adaptive grids of several sizes, partly and wholly off the map, of no width.

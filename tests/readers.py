@@ -14,10 +14,10 @@ from backbones.images import read_image, read_pixels
 from backbones.weights import own_meta
 from classification.data import LabelledImages
 from classification.data.samples import Samples
-from engine.config import load_config
-from engine.num_classes import set_num_classes
-from engine.reading import as_dict
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.num_classes import set_num_classes
+from ziggurat.engine.reading import as_dict
+from ziggurat.engine.tasks import task_for
 
 
 def by_pipeline(task, scope):

@@ -9,8 +9,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from PIL import Image
 
-from engine.config import load_config
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_for
 
 HAM = {"model.decode_head.channels": 32, "model.decode_head.ham_channels": 32, "model.decode_head.ham_kwargs.MD_R": 8}
 UPER = {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16}

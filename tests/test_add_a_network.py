@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 PAGE = (ROOT / "docs/add_a_network.md").read_text()
-PACKAGES = ("backbones", "engine", "mmcv_ops", "classification", "detection", "segmentation", "tools", "tests", "docs")
+PACKAGES = ("backbones", "classification", "detection", "segmentation", "ziggurat", "tools", "tests", "docs")
 BLOCK = re.compile(r"^```(python|diff)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -89,8 +89,8 @@ assert torch.equal(clf(x), official(x)) and official.backbone.load_report.source
 COMMAND = re.compile(r"^python tools/train.py (\S+) --cfg-options (.+)$", re.MULTILINE)
 COMPLETE = """
 import torch
-from engine.config import load_config
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_for
 
 for config, options in {commands}:
     model = load_config(config, options.split()).model

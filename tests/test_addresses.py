@@ -13,7 +13,7 @@ from readers import checkpoint_of
 
 from backbones import UserError
 from backbones.weights.download import CONSENT
-from engine.addresses import LARGEST, local
+from ziggurat.engine.addresses import LARGEST, local
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 52, 3), dtype=np.uint8)
 
@@ -67,7 +67,7 @@ def test_addresses_need_the_option_and_https(host, tmp_path, monkeypatch):
 
 
 def test_what_is_too_long_is_not_kept(host, tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.addresses.LARGEST", 100)
+    monkeypatch.setattr("ziggurat.engine.addresses.LARGEST", 100)
     with pytest.raises(UserError, match=r"cannot download .*x\.png \(more than 100 bytes\)"):
         local([f"{host.url}/x.png"], tmp_path)
     assert LARGEST > 1e9 and not list(tmp_path.glob("*.png"))

@@ -13,9 +13,9 @@ from mmdet.structures.bbox import bbox_overlaps
 from backbones import UserError
 from detection import TASK
 from detection.anchors import Levels, Truth, levels_of, overlaps, recall, searched, take_anchors
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 VAN = ROOT / "detection/configs/van"
 FASTER, RETINANET = VAN / "mask_rcnn_van_b0_fpn_1x_coco.py", VAN / "retinanet_van_b0_fpn_1x_coco.py"

@@ -10,7 +10,7 @@ from mmengine.registry import MODELS
 
 from backbones import UserError, create_backbone, list_archs, list_weights, load_weights, param_groups
 from backbones.registry import family_of
-from engine.register import register_backbones
+from ziggurat.engine.register import register_backbones
 
 register_backbones()
 RESNET = {"depth": 50, "num_stages": 4, "norm_cfg": {"type": "BN"}, "style": "pytorch"}

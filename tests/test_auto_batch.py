@@ -10,11 +10,19 @@ from mmengine.registry import HOOKS
 from paper_run import RECIPE, options_for, write_images
 
 from backbones import UserError
-from engine import auto_batch
-from engine.auto_batch import GIB, available, bytes_of, dry_runs, extrapolated, largest_that_fits, settle_batch_size
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine import auto_batch
+from ziggurat.engine.auto_batch import (
+    GIB,
+    available,
+    bytes_of,
+    dry_runs,
+    extrapolated,
+    largest_that_fits,
+    settle_batch_size,
+)
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 RETINANET = ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"
 SCALED = {"auto_scale_lr.base_batch_size": 4, "optim_wrapper.optimizer.lr": 1e-3}
@@ -58,7 +66,7 @@ def test_the_training_is_that_of_the_number_typed(images, tmp_path, capsys):
     checkpoint = next((tmp_path / "auto").glob("*.pth"), None) or runner.save_checkpoint(tmp_path, "last.pth")
     cfg = config(images, batch_size="auto", load_from=str(checkpoint or tmp_path / "last.pth"))
     cfg.resume = True
-    from engine.resumed import config_before
+    from ziggurat.engine.resumed import config_before
 
     settle_batch_size(cfg, "cpu", config_before(cfg))
     assert cfg.train_dataloader.batch_size == cfg.batch_size == 8

@@ -15,11 +15,11 @@ from PIL import Image
 from backbones import UserError, create_backbone
 from backbones.images import read_pixels
 from backbones.reading import Reading
-from engine import Predictor
-from engine.bands import COLOUR_STEPS, use_channels
-from engine.config import load_config
-from engine.run import build_training
-from engine.tasks import task_for
+from ziggurat.engine import Predictor
+from ziggurat.engine.bands import COLOUR_STEPS, use_channels
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.tasks import task_for
 
 RNG = np.random.default_rng(0)
 READING = Reading(channels=5)

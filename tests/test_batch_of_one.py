@@ -9,9 +9,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from backbones import UserError
-from engine.batch_of_one import check_batches_of_one, first_that_fails, smallest_batch
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.batch_of_one import check_batches_of_one, first_that_fails, smallest_batch
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 LEAVES = {
     "upernet": "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py",

@@ -16,8 +16,8 @@ from torch import nn
 
 from backbones import UserError
 from detection.random_data import RandomScenes
-from engine import benchmark as measuring
-from engine.step_times import PARTS, StepTimes, medians
+from ziggurat.engine import benchmark as measuring
+from ziggurat.engine.step_times import PARTS, StepTimes, medians
 
 MASK_RCNN = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
 SLIM = SLIM_ROI | {"model.roi_head.bbox_head.in_channels": 32, "model.roi_head.bbox_head.fc_out_channels": 64}
@@ -96,8 +96,8 @@ LSJ = "detection/configs/van/mask2former_van_b1_lsj_50e_coco_panoptic.py"
     ],
 )
 def test_training_is_measured_at_the_size_of_its_crops(config, size):
-    from engine.config import load_config
-    from engine.tasks import task_for
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.tasks import task_for
 
     cfg = load_config(config)
     assert task_for(cfg).training_size(cfg, None) == size
@@ -115,8 +115,8 @@ def test_random_scenes_of_a_panoptic_model_have_stuff():
 
 def test_own_data_and_a_checkpoint(tmp_path, monkeypatch, capsys):
     """The loader of the config's data is timed, and the checkpoint's weights compute."""
-    from engine.config import load_config
-    from engine.tasks import task_for
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.tasks import task_for
 
     data = SMALL_LOADERS | SLIM | {"data_root": str(write_coco(tmp_path / "coco"))}
     pipelines = small_coco_pipelines(True)
@@ -187,7 +187,7 @@ def test_an_ended_process_is_said_in_one_line(monkeypatch):
 
 KEEPS_64_MIB = """
 import torch
-from engine.memory import PeakMemory
+from ziggurat.engine.memory import PeakMemory
 
 memory = PeakMemory(torch.device("cpu"), torch.nn.Linear(1 << 10, 1 << 10))  # 4 MiB
 first = memory.figures()["mib"]

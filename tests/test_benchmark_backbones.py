@@ -12,7 +12,7 @@ from helpers import run
 
 from backbones import UserError, create_backbone
 from backbones.vvt import VVT
-from engine.memory import peak_of_tensors
+from ziggurat.engine.memory import peak_of_tensors
 
 
 @pytest.fixture

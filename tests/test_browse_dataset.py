@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.cli import run_tool
 from tools import browse_dataset
 from tools.make_demo_data import make_demo_data
+from ziggurat.engine.cli import run_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {

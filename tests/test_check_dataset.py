@@ -12,13 +12,13 @@ from PIL import Image
 
 from backbones.images import ORIENTATION
 from detection.objects import crosses_itself
-from engine.cli import run_tool
-from engine.config import load_config
-from engine.data_root import move_data_root
-from engine.dataset_check import check_dataset
-from engine.file_findings import HEAD, difference_hash, file_findings
-from engine.findings import NOTE, UNUSABLE, WARNING
-from engine.tasks import task_for
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.data_root import move_data_root
+from ziggurat.engine.dataset_check import check_dataset
+from ziggurat.engine.file_findings import HEAD, difference_hash, file_findings
+from ziggurat.engine.findings import NOTE, UNUSABLE, WARNING
+from ziggurat.engine.tasks import task_for
 
 CONFIG = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
 

@@ -16,10 +16,10 @@ from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 
 from backbones import UserError
-from engine.class_weights import balanced, settle_class_weights
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.class_weights import balanced, settle_class_weights
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 VAN = ROOT / "detection/configs/van"
 SEGMENTERS = ROOT / "segmentation/configs/van"

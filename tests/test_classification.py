@@ -12,7 +12,7 @@ from classification.data import ImageFolder
 from classification.metrics import Accuracy
 from classification.model import BatchPreprocessor
 from classification.samplers import RepeatAugmentation
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 RECIPE = "classification/configs/van/van_b0_8xb128_in1k.py"
 

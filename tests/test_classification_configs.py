@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 
 from backbones import list_archs
-from engine.config import READ_KEYS, load_config
+from ziggurat.engine.config import READ_KEYS, load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "classification/configs"
 LEAVES = sorted(path for path in CONFIGS.glob("*/*.py") if path.parent.name != "_base_")

@@ -24,8 +24,8 @@ from classification import TASK
 from classification.data import CifarImages, CsvImages, HubImages, IlsvrcImages, ImageFolder, ShardImages
 from classification.data.samples import Samples
 from classification.data.transforms import augmentations, build_transform
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 CONFIG = "classification/configs/demo/van_b0_digits.py"
 WHOLE = dict(input_size=40, crop_pct=1.0)  # shows an image of 40x40 pixels as it is

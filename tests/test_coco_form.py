@@ -7,8 +7,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from detection.coco_entries import summary
-from engine.coco_masks import are_runs, is_mask, unpacked
-from engine.coco_schema import Flawed
+from ziggurat.engine.coco_masks import are_runs, is_mask, unpacked
+from ziggurat.engine.coco_schema import Flawed
 
 IMAGE = {"id": 1, "file_name": "a/1.jpg", "width": 40, "height": 30}
 OBJECT = {"id": 5, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0}

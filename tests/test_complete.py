@@ -13,11 +13,11 @@ from PIL import Image
 
 from backbones import VAN, UserError
 from backbones.weights import own_meta, save_safely
-from engine.complete import complete
-from engine.config import load_config
-from engine.num_classes import set_num_classes
-from engine.splits import complete_loaders, prepare_splits
-from engine.tasks import task_for
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.num_classes import set_num_classes
+from ziggurat.engine.splits import complete_loaders, prepare_splits
+from ziggurat.engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 MASK_RCNN = ROOT / "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py"

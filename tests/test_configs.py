@@ -11,9 +11,9 @@ import configs_table
 import pytest
 from dense_leaves import LEAVES, METHODS, ROOT, WHOLE_LEAVES, config, model, name_parts
 
-from engine.config import READ_KEYS, load_config
-from engine.inherited import names_read
-from engine.tasks import TASKS
+from ziggurat.engine.config import READ_KEYS, load_config
+from ziggurat.engine.inherited import names_read
+from ziggurat.engine.tasks import TASKS
 
 OTHER_LEAVES = [path for path in WHOLE_LEAVES if path.parent.name != "van"]
 

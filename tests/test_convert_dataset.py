@@ -10,8 +10,8 @@ from own_files import picture, text
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from engine.own_data import prepare
 from tools import convert_dataset
+from ziggurat.engine.own_data import prepare
 
 
 def convert(root, to, out, monkeypatch, capsys, *more):

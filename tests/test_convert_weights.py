@@ -14,7 +14,7 @@ import backbones
 from backbones import convert
 from backbones.weights import own_meta, read_checkpoint, read_own_meta, save_safely
 from classification import create_classifier
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 RECIPE = ROOT / "classification/configs/van/van_b0_8xb128_in1k.py"
 

@@ -11,8 +11,8 @@ from dense_leaves import ROOT, config, model
 from helpers import run
 
 from backbones import UserError
-from engine.config import load_config
-from engine.counting import count_config
+from ziggurat.engine.config import load_config
+from ziggurat.engine.counting import count_config
 
 LEAF = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
 

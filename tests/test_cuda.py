@@ -12,8 +12,8 @@ from backbones import UserError
 from classification.frozen.cache import Split
 from classification.frozen.knn import knn
 from classification.frozen.probe import linear_probe
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

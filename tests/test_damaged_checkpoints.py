@@ -16,8 +16,8 @@ from backbones import UserError, create_backbone
 from backbones.errors import Notice
 from backbones.weights import own_meta, read_checkpoint, save_safely
 from backbones.weights.digest import sha256_of_content
-from engine.saving import Writer, copied
-from engine.work_dir import WorkDir
+from ziggurat.engine.saving import Writer, copied
+from ziggurat.engine.work_dir import WorkDir
 
 SUFFIXES = (".pth", ".safetensors")
 

@@ -63,7 +63,7 @@ worker.wait()
 """
     caller = f"""
 import pathlib
-from engine.cli import run_tool
+from ziggurat.engine.cli import run_tool
 from tools.demo import demo
 step = demo.Step("s", "t", lambda: [demo.Command("c", ["-c", {tool!r}])])
 run_tool(lambda: demo.run_step(step, "headline", pathlib.Path(r"{tmp_path}")))

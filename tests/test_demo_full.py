@@ -14,8 +14,8 @@ from helpers import run
 
 from backbones import FAMILIES, UserError, list_archs
 from backbones.registry import family_of
-from engine.config import load_config
-from engine.options import parse_options
+from ziggurat.engine.config import load_config
+from ziggurat.engine.options import parse_options
 
 ROOT = Path(__file__).resolve().parent.parent
 CELLS = plan([], [])

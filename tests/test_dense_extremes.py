@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader
 import detection  # noqa: F401
 import segmentation  # noqa: F401
 from detection.extremes import ObjectImagesHook
-from engine import extremes
-from engine.sheet import draw_sheet
 from segmentation.extremes import MapImagesHook
+from ziggurat.engine import extremes
+from ziggurat.engine.sheet import draw_sheet
 
 HIT, NEAR, FAR = [10, 10, 30, 30], [10, 22, 30, 42], [40, 40, 60, 60]
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]

@@ -12,8 +12,8 @@ from conftest import ROOT
 from dense_run import TASKS, options_for, write_data
 from helpers import Losses, same
 
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from backbones import UserError
 from backbones.images import ORIENTATION
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 CONFIG = "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
 BOXES_ONLY = "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"

@@ -9,8 +9,8 @@ import pytest
 import torch
 from dense_data import SLIM_ROI
 
-from engine.config import load_config
-from engine.run import build_testing, build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_testing, build_training
 
 SLIM_BOX = {"in_channels": 32, "fc_out_channels": 64}
 SLIM_DENSE = {  # 64 channels: group norms of 32 groups need two values each on a 1x1 map
@@ -94,7 +94,7 @@ def test_tta_answers_for_boxes_and_masks(coco, tmp_path):
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from engine.tta import use_tta
+    from ziggurat.engine.tta import use_tta
 
     name = "mask_rcnn_van_b0_fpn_1x_coco"
     scales = [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (64, 96)]

@@ -24,13 +24,13 @@ from backbones import UserError, files
 from backbones.errors import Notice
 from backbones.images import read_image
 from backbones.weights import read_checkpoint, save_safely
-from engine import disk_faults, loader_workers
-from engine.cli import run_tool
-from engine.config import load_config
-from engine.disk_faults import tried_again
-from engine.log_file import LogText
-from engine.run import build_training
-from engine.saving import Writer, finish_saving
+from ziggurat.engine import disk_faults, loader_workers
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.disk_faults import tried_again
+from ziggurat.engine.log_file import LogText
+from ziggurat.engine.run import build_training
+from ziggurat.engine.saving import Writer, finish_saving
 
 pytestmark = pytest.mark.usefixtures("shallow_van")
 FAULT_AT = 6  # between the checkpoints of steps 4 and 8
@@ -266,8 +266,8 @@ SHARED = """
 import sys
 import torch
 from torch.utils.data import DataLoader
-from engine.cli import run_tool
-from engine.loader_workers import workers_explained
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.loader_workers import workers_explained
 
 def main():
     with workers_explained():

@@ -21,9 +21,9 @@ from classification import TASK
 from classification.distill import NAME, Distiller, UnlabelledImages, build_teacher
 from classification.distill.model import dense_loss, feature_loss
 from classification.model import BatchPreprocessor
-from engine import Predictor
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine import Predictor
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 CONFIG = "classification/configs/demo/van_b0_distill_digits.py"
 VIT = dict(name="timm:test_vit", weights=False, input_size=32)

@@ -30,9 +30,9 @@ import backbones
 from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_first
 from classification import create_classifier
-from engine.config import load_config
-from engine.predicted.formats import FORMATS
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.predicted.formats import FORMATS
+from ziggurat.engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_OURS = {"work_dirs", "data", "build", "dist"}

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from engine.draw import MIN_WIDTH, draw_classes, draw_instances, draw_scores, make_palette, side_by_side
+from ziggurat.engine.draw import MIN_WIDTH, draw_classes, draw_instances, draw_scores, make_palette, side_by_side
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 

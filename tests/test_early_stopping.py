@@ -12,11 +12,11 @@ from mmengine.registry import HOOKS, METRICS
 from paper_run import RECIPE, validated_options_for, write_images
 
 from backbones import UserError
-from engine.complete import complete
-from engine.config import load_config
-from engine.early_stopping import StopEarlyHook, checked
-from engine.run import build_training
-from engine.summary import SummaryHook
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.early_stopping import StopEarlyHook, checked
+from ziggurat.engine.run import build_training
+from ziggurat.engine.summary import SummaryHook
 
 NAN = math.nan
 SCORES = []

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from backbones.errors import Notice, UserError
-from engine import cli
-from engine.cli import Parser, output_folder, run_tool
-from engine.config import load_config
-from engine.console import library_warnings_to
-from engine.options import parse_options
+from ziggurat.engine import cli
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import library_warnings_to
+from ziggurat.engine.options import parse_options
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO = REPOSITORY / "classification/configs/demo/van_b0_digits.py"

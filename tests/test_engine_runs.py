@@ -26,16 +26,16 @@ from PIL import Image
 from backbones import UserError
 from backbones.weights import files, read_own_meta
 from backbones.weights.own import from_json, to_json
-from engine import Predictor, hooks
-from engine import runner as engine_runner
-from engine.checkpoints import load_state, to_plain_types
-from engine.config import load_config
-from engine.normalisation import follow_statistics, statistics_of
-from engine.optim import use_autocast
-from engine.run import build_testing, build_training
-from engine.runner import SafeRunner
-from engine.work_dir import WorkDir
-from engine.wrappers import wrap, wrapper_class
+from ziggurat.engine import Predictor, hooks
+from ziggurat.engine import runner as engine_runner
+from ziggurat.engine.checkpoints import load_state, to_plain_types
+from ziggurat.engine.config import load_config
+from ziggurat.engine.normalisation import follow_statistics, statistics_of
+from ziggurat.engine.optim import use_autocast
+from ziggurat.engine.run import build_testing, build_training
+from ziggurat.engine.runner import SafeRunner
+from ziggurat.engine.work_dir import WorkDir
+from ziggurat.engine.wrappers import wrap, wrapper_class
 
 DEMO = Path(__file__).resolve().parent.parent / "classification/configs/demo/van_b0_digits.py"
 

@@ -19,7 +19,7 @@ from classification.real_labels import RealLabels
 from classification.report import Report
 from classification.test_sets import folders_of
 from classification.tta import AveragedViews, FiveCrops, use_views
-from engine.confusion import draw_confusion, grouped
+from ziggurat.engine.confusion import draw_confusion, grouped
 
 WNIDS = ImageNetInfo().label_names()
 

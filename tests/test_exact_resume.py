@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, SequentialSampler
 from backbones import UserError
 from classification import Classifier
 from classification.samplers import RepeatAugmentation
-from engine.config import load_config
-from engine.run import build_training, replay
-from engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_items
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training, replay
+from ziggurat.engine.seeding import SampleIndex, SeededBatches, seed_of, with_seeded_items
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -21,11 +21,11 @@ from classification import TASK
 from classification.data.samples import UNSCORED
 from classification.extremes import ImagesHook, picture_of
 from classification.metrics import Accuracy
-from engine import extremes
-from engine.config import load_config
-from engine.extremes import Extremes, Judged
-from engine.run import build_training
-from engine.sheet import Tile, draw_sheet
+from ziggurat.engine import extremes
+from ziggurat.engine.config import load_config
+from ziggurat.engine.extremes import Extremes, Judged
+from ziggurat.engine.run import build_training
+from ziggurat.engine.sheet import Tile, draw_sheet
 
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"
 

@@ -8,8 +8,8 @@ from dense_data import SLIM_ROI
 
 from backbones import param_groups
 from classification import create_classifier
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 ARCHS = ["hornet_tiny_7x7", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny"]  # VAN has tests of its own
 

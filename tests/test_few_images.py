@@ -9,10 +9,10 @@ from conftest import ROOT
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader
 
-from engine.batch_of_few import lowered_batch
-from engine.config import load_config
-from engine.run import build_training
-from engine.summary import SummaryHook
+from ziggurat.engine.batch_of_few import lowered_batch
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.summary import SummaryHook
 
 RETINANET = ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"
 FPN = ROOT / "segmentation/configs/van/semantic_fpn_van_b0_512x512_40k_ade20k.py"

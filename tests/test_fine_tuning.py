@@ -17,9 +17,9 @@ from backbones import UserError
 from backbones.weights import read_checkpoint
 from classification import Classifier, create_classifier
 from classification.class_maps import class_rows, imagenet_1k_rows
-from engine.checkpoints import load_state
-from engine.config import load_config
-from engine.run import build_testing, build_training
+from ziggurat.engine.checkpoints import load_state
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_testing, build_training
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"

@@ -8,9 +8,9 @@ import pytest
 from dense_data import write_coco, write_masks
 from torch.utils.data import ConcatDataset, DataLoader, Subset
 
-from engine.config import load_config
-from engine.fingerprint import fingerprint_of
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.fingerprint import fingerprint_of
+from ziggurat.engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {

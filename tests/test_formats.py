@@ -12,10 +12,10 @@ from helpers import run
 from PIL import Image
 
 from backbones import UserError
-from engine.config import load_config
-from engine.formats import format_of
-from engine.tasks import task_for
 from tools import browse_dataset
+from ziggurat.engine.config import load_config
+from ziggurat.engine.formats import format_of
+from ziggurat.engine.tasks import task_for
 
 DETECTION = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 SEGMENTATION = "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"
@@ -27,7 +27,7 @@ from pathlib import Path
 from mmdet.datasets import BaseDetDataset
 from mmdet.registry import DATASETS
 from backbones import UserError
-from engine.formats import Format, register_format
+from ziggurat.engine.formats import Format, register_format
 
 
 @DATASETS.register_module()

@@ -8,8 +8,8 @@ from conftest import ROOT
 from paper_run import RECIPE, options_for, write_images
 
 from backbones import UserError
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 UPERNET = ROOT / "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py"
 RETINANET = ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py"

@@ -30,7 +30,7 @@ from classification.frozen.logistic import logistic_regression
 from classification.frozen.pooling import pooled
 from classification.frozen.probe import Scale, batches, check_grid, hold_out, linear_probe, scale_of, train_grid
 from classification.frozen.source import Source
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"

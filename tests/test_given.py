@@ -6,7 +6,7 @@ import os
 import pytest
 
 from backbones.errors import UserError
-from engine.given import expanded
+from ziggurat.engine.given import expanded
 
 
 @pytest.fixture(autouse=True)

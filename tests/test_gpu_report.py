@@ -58,7 +58,7 @@ def test_every_operator_is_compared(monkeypatch):
     import operator_cases
     from mmcv.ops.nms import ext_module as extension
 
-    from mmcv_ops.operators import OPERATORS
+    from ziggurat.mmcv_ops.operators import OPERATORS
 
     called = set()
     for name, operator in OPERATORS.items():

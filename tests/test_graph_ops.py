@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from backbones import PViG, UserError, ViG, create_backbone
 from backbones.graph_layers import GRAPH_CONVS, Grapher, GraphOptions
 from backbones.ops import graph
-from engine.memory import peak_of_tensors
+from ziggurat.engine.memory import peak_of_tensors
 
 pytestmark = pytest.mark.numeric
 

@@ -12,8 +12,8 @@ from timm.data import ImageNetInfo
 from backbones import UserError
 from classification import Classifier, create_classifier
 from classification.imagenet import are_imagenet
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 WNIDS = ImageNetInfo().label_names()
 WORDS = ImageNetInfo().label_descriptions()

@@ -9,9 +9,9 @@ from full_plan import leaf_of, options_of, plan
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from engine.config import load_config
-from engine.tasks import task_of
 from tools.make_demo_data import make_demo_data
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_of
 
 CELLS = [cell for cell in plan([], []) if cell.head != CLASSIFIER]
 # RTMDet's coarsest maps have norms of their own, and no digit is large enough for their boxes.

@@ -14,7 +14,7 @@ import trial
 from pool import run_each
 from swap import swapped
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 

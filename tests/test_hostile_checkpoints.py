@@ -16,12 +16,12 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-import engine
 from backbones import UserError
 from backbones.weights import own_meta
-from engine.config import load_config
-from engine.own_config import config_from
-from engine.registered import SCOPES, names_in, names_only, only_registered
+from ziggurat import engine
+from ziggurat.engine.config import load_config
+from ziggurat.engine.own_config import config_from
+from ziggurat.engine.registered import SCOPES, names_in, names_only, only_registered
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",

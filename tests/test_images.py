@@ -17,7 +17,7 @@ from backbones import FeatureExtractor, UserError
 from backbones.images import read_image
 from backbones.pixels import known_range
 from backbones.plain_files import is_plain
-from engine.cli import find_user_error
+from ziggurat.engine.cli import find_user_error
 
 GREY = np.arange(256, dtype=np.uint8)[None].repeat(40, 0)  # every value of 8 bits, 40 x 256
 RNG = np.random.default_rng(0)

@@ -11,15 +11,16 @@ from backbones import FAMILIES
 
 TASKS = {"classification", "detection", "segmentation"}
 MM = {"mmengine", "mmcv", "mmdet", "mmseg"}
-OURS = TASKS | {"backbones", "engine", "mmcv_ops", "tools"}
+ENGINE, OPERATORS, ROOT_FOLDER = "ziggurat.engine", "ziggurat.mmcv_ops", "ziggurat.root"
+OURS = TASKS | {"backbones", ENGINE, OPERATORS, ROOT_FOLDER, "ziggurat", "tools"}
 # What each package may import among our packages and the mm stack.
 ALLOWED = {
     "backbones": {"backbones"},
-    "mmcv_ops": {"mmcv_ops", "mmcv"},
-    "engine": {"engine", "backbones", "mmengine"},
-    "classification": {"classification", "engine", "backbones", "mmengine"},
-    "detection": {"detection", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmdet"},
-    "segmentation": {"segmentation", "engine", "backbones", "mmcv_ops", "mmengine", "mmcv", "mmseg"},
+    OPERATORS: {OPERATORS, "mmcv"},
+    ENGINE: {ENGINE, ROOT_FOLDER, "backbones", "mmengine"},
+    "classification": {"classification", ENGINE, "backbones", "mmengine"},
+    "detection": {"detection", ENGINE, "backbones", OPERATORS, "mmengine", "mmcv", "mmdet"},
+    "segmentation": {"segmentation", ENGINE, "backbones", OPERATORS, "mmengine", "mmcv", "mmseg"},
     "tools": OURS - {"tools"} | MM,
 }
 NETS = [family.__module__.rpartition(".")[2] for family in FAMILIES]
@@ -30,20 +31,24 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module == "backbones":
-            yield from ((f"backbones.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module in ("backbones", "ziggurat"):
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or ""), node.lineno
 
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_packages_import_only_what_they_may(package):
-    files = [path for path in (ROOT / package).rglob("*.py") if "configs" not in path.relative_to(ROOT).parts]
+    files = [
+        path
+        for path in (ROOT / package.replace(".", "/")).rglob("*.py")
+        if "configs" not in path.relative_to(ROOT).parts
+    ]
     assert files
     for path in files:
         for module, line in imported(path):
-            top = module.split(".")[0]
-            assert top not in (OURS | MM) - ALLOWED[package], f"{path.relative_to(ROOT)}:{line} imports {module}"
+            found = ".".join(module.split(".")[: 2 if module.startswith("ziggurat.") else 1])
+            assert found not in (OURS | MM) - ALLOWED[package], f"{path.relative_to(ROOT)}:{line} imports {module}"
 
 
 def test_no_test_imports_another_and_no_tool_reads_the_tests():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backbones import UserError
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_MMDET = f"_base_ = {str(ROOT / 'docs/examples/mask_rcnn_of_mmdet.py')!r}\n"

@@ -16,10 +16,10 @@ from PIL import Image
 from backbones import UserError
 from classification.data import CsvImages, ImageFolder
 from detection.panoptic_metric import FullCocoPanopticMetric
-from engine.config import load_config
-from engine.formats import format_of
-from engine.inside import check_inside, check_list
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.formats import format_of
+from ziggurat.engine.inside import check_inside, check_list
+from ziggurat.engine.tasks import task_for
 
 COCO = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 PANOPTIC = "detection/configs/van/mask2former_van_b2_lsj_50e_coco_panoptic.py"

@@ -8,9 +8,9 @@ import pytest
 
 from backbones.errors import UserError
 from backbones.files import replaced_file
-from engine.predicted.formats import DEFAULT
-from engine.predicted.journal import Journal
-from engine.results import ClassMap, Scores
+from ziggurat.engine.predicted.formats import DEFAULT
+from ziggurat.engine.predicted.journal import Journal
+from ziggurat.engine.results import ClassMap, Scores
 
 SETTINGS = dict(score_thr=0.3, cfg_options=[], classes=["a"])
 
@@ -216,7 +216,7 @@ def test_a_disk_without_locks(out, images, monkeypatch, capsys):
     def refused(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("engine.predicted.run_files.fcntl.flock", refused)
+    monkeypatch.setattr("ziggurat.engine.predicted.run_files.fcntl.flock", refused)
     assert len(fill(out, images)) == 3 and "a disk without locks" in capsys.readouterr().err
 
 

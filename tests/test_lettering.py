@@ -9,9 +9,9 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import Image, ImageDraw
 
-from engine import lettering
-from engine.confusion import draw_confusion
-from engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
+from ziggurat.engine import lettering
+from ziggurat.engine.confusion import draw_confusion
+from ziggurat.engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
 
 
 def drawn(text):

@@ -7,8 +7,8 @@ import pytest
 from mmengine.logging import MessageHub
 from torch.utils.data import DataLoader, Dataset
 
-from engine import loader_time, progress
-from engine.progress import ProgressHook
+from ziggurat.engine import loader_time, progress
+from ziggurat.engine.progress import ProgressHook
 
 
 class Images(Dataset):

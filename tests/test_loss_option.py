@@ -9,10 +9,10 @@ from conftest import ROOT
 
 from backbones import UserError
 from classification.model import Classifier
-from engine.complete import complete
-from engine.config import load_config
-from engine.focal import focal_cross_entropy
-from engine.run import build_training
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.focal import focal_cross_entropy
+from ziggurat.engine.run import build_training
 
 VAN = ROOT / "detection/configs/van"
 UPERNET = ROOT / "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py"

@@ -8,7 +8,7 @@ from mmseg.registry import MODELS as SEGMENTATION
 import backbones
 import detection  # noqa: F401
 import segmentation  # noqa: F401
-from engine.register import register_backbones
+from ziggurat.engine.register import register_backbones
 
 REGISTRIES = {"mmengine": MODELS, "mmdet": DETECTION, "mmseg": SEGMENTATION}
 

@@ -12,8 +12,8 @@ import dense_data
 import pytest
 from PIL import Image
 
-from engine.config import load_config
-from engine.run import build_testing, build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_testing, build_training
 
 START = """
 import json, runpy, sys, warnings

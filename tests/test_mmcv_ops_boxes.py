@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 
@@ -129,7 +129,7 @@ def test_nms_compares_with_the_threshold_in_float32():
 
 @pytest.mark.parametrize("offset", [0, 1])
 def test_nms_over_several_blocks_equals_the_loop(offset, monkeypatch):
-    monkeypatch.setattr("mmcv_ops.boxes.NMS_BLOCK", 7)
+    monkeypatch.setattr("ziggurat.mmcv_ops.boxes.NMS_BLOCK", 7)
     boxes, scores = random_boxes(60, 3, "spread")
     kept = ops.nms(torch.tensor(boxes), torch.tensor(scores), 0.3, offset=offset)[1]
     assert kept.tolist() == loop_nms(boxes, scores, 0.3, offset)

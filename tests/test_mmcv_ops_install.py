@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ def ok(code):
 
 
 def test_start_up_loads_neither_torch_nor_mmcv():
-    ok("import sys; assert 'mmcv_ops' in sys.modules and not {'torch', 'mmcv', 'mmengine'} & set(sys.modules)")
+    ok("import sys; assert 'ziggurat.mmcv_ops' in sys.modules and not {'torch', 'mmcv', 'mmengine'} & set(sys.modules)")
 
 
 @pytest.mark.parametrize("imports", ["mmdet.datasets, mmdet.apis, mmdet.models, detection", "mmseg.apis, segmentation"])
@@ -77,7 +77,7 @@ def installed(request, tmp_path_factory):
     project, site = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("site")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
-    shutil.copytree(ROOT / "mmcv_ops", project / "mmcv_ops", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "ziggurat", project / "ziggurat", ignore=shutil.ignore_patterns("__pycache__"))
     code = f"from setuptools import build_meta; build_meta.{request.param}({str(site)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=project, check=True, capture_output=True)
     (wheel,) = site.glob("*.whl")
@@ -96,22 +96,25 @@ def test_start_up_comes_with_every_kind_of_installation(installed):
         command = [sys.executable, "-S", "-c", start + code]
         return subprocess.run(command, cwd=site, env={"PATH": ""}, capture_output=True, text=True)
 
-    used = python("import mmcv.ops, mmcv_ops; assert mmcv.ops.nms; print(mmcv_ops.__file__)")
+    used = python("import mmcv.ops; from ziggurat import mmcv_ops; assert mmcv.ops.nms; print(mmcv_ops.__file__)")
     assert used.returncode == 0, used.stderr
     assert {site, project} & set(Path(used.stdout).parents)
-    shutil.move(project / "mmcv_ops", project / "gone")  # an editable installation whose folder went
-    shutil.rmtree(site / "mmcv_ops", ignore_errors=True)
-    gone = python("import mmcv_ops")
-    assert gone.stderr.endswith("No module named 'mmcv_ops'\n") and gone.stderr.count("Error") == 1
+    shutil.move(project / "ziggurat", project / "gone")  # an editable installation whose folder went
+    shutil.rmtree(site / "ziggurat", ignore_errors=True)
+    gone = python("import ziggurat.mmcv_ops")
+    assert gone.stderr.endswith("No module named 'ziggurat'\n") and gone.stderr.count("Error") == 1
 
 
 def test_importing_mmcv_ops_loads_neither_torch_nor_mmcv():
-    ok("import sys, mmcv_ops; mmcv_ops.install(); assert not {'torch', 'torchvision', 'mmcv'} & set(sys.modules)")
+    ok(
+        "import sys; from ziggurat import mmcv_ops; mmcv_ops.install()\n"
+        "assert not {'torch', 'torchvision', 'mmcv'} & set(sys.modules)"
+    )
 
 
 def test_mmdet_and_mmseg_models_import_with_their_operators():
     ok(
-        "import mmcv_ops; mmcv_ops.install()\n"
+        "from ziggurat import mmcv_ops; mmcv_ops.install()\n"
         "import mmdet.models, mmseg.models\n"
         "from mmdet.models.losses import focal_loss as det\n"
         "from mmseg.models.losses import focal_loss as seg\n"
@@ -125,12 +128,12 @@ def test_mmdet_and_mmseg_models_import_with_their_operators():
 
 def test_installing_twice_adds_one_finder_at_the_end():
     ok(
-        "import sys, mmcv_ops\n"
+        "import sys; from ziggurat import mmcv_ops\n"
         "before = list(sys.meta_path)\n"
         "mmcv_ops.install(); mmcv_ops.install()\n"
         "assert sys.meta_path[:-1] == before\n"
         "import mmcv._ext, importlib.util\n"
-        "assert importlib.util.find_spec('mmcv._ext').origin == 'mmcv_ops'\n"
+        "assert importlib.util.find_spec('mmcv._ext').origin == 'ziggurat.mmcv_ops'\n"
         "mmcv_ops.install()\n"
         "assert len(sys.meta_path) == len(before) + 1\n"
     )
@@ -140,7 +143,7 @@ def with_extension(tmp_path, text):
     """A folder that extends the package mmcv with an `_ext` of its own."""
     (tmp_path / "_ext.py").write_text(text)
     return (
-        "import mmcv, mmcv_ops\n"
+        "import mmcv; from ziggurat import mmcv_ops\n"
         f"mmcv.__path__.append({str(tmp_path)!r})\n"
         "mmcv_ops.install()\n"
     )  # fmt: skip
@@ -162,10 +165,11 @@ def test_a_broken_compiled_extension_still_raises(tmp_path):
 
 def test_installing_too_late_is_said_in_one_line():
     result = run(
-        "import sys, types\nsys.modules['mmseg.models'] = types.ModuleType('x')\nimport mmcv_ops; mmcv_ops.install()"
+        "import sys, types\nsys.modules['mmseg.models'] = types.ModuleType('x')\n"
+        "from ziggurat import mmcv_ops; mmcv_ops.install()"
     )
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: mmcv_ops.install() came too late: mmseg.models was already imported")
+    assert last.startswith("ImportError: ziggurat.mmcv_ops.install() came too late: mmseg.models was already imported")
 
 
 def test_every_module_of_mmcv_ops_imports():

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 

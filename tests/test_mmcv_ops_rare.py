@@ -9,7 +9,7 @@ from helpers import REGIONS
 from torch import distributed
 from torch.autograd import gradcheck
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 
@@ -83,7 +83,7 @@ def test_deform_roi_pool_equals_the_loop(moved, ratio, device, monkeypatch):
         leaves = [t.to(device, dtype).requires_grad_() for t in ((maps, offset) if moved else (maps,))]
         arguments = (leaves[0], torch.tensor(ROIS, dtype=dtype, device=device), leaves[1] if moved else None)
         for chunk in (2**23, 1):
-            monkeypatch.setattr("mmcv_ops.regions.CHUNK", chunk)
+            monkeypatch.setattr("ziggurat.mmcv_ops.regions.CHUNK", chunk)
             out = ops.deform_roi_pool(*arguments, POOLED, SCALE, ratio, GAMMA)
             grads = torch.autograd.grad(out, leaves, grad.to(out))
             for got, wanted in zip((out, *grads), expected, strict=False):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from helpers import REGIONS
 from torch.autograd import gradcheck
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 
@@ -235,7 +235,7 @@ def test_small_chunks_change_nothing(device, monkeypatch):
     rois = rois.repeat(3, 1)
     layers = ops.RoIAlign((2, 2), SCALE, 0, "max"), ops.RoIPool((2, 2), SCALE)
     whole = [layer(maps, rois) for layer in layers]
-    monkeypatch.setattr("mmcv_ops.regions.CHUNK", 1)
+    monkeypatch.setattr("ziggurat.mmcv_ops.regions.CHUNK", 1)
     for layer, expected in zip(layers, whole, strict=True):
         assert torch.equal(layer(maps, rois), expected)
 

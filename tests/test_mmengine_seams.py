@@ -16,14 +16,14 @@ from mmengine.registry import build_from_cfg, build_scheduler_from_cfg
 from mmengine.runner import Runner
 from yapf.yapflib import yapf_api
 
-from engine import mistakes
-from engine.checkpoint_hook import LateRemoval, SafeCheckpointHook
-from engine.formatted_once import format_configs_once
-from engine.hooks import BuffersHook
-from engine.progress import ProgressHook
-from engine.runner import SafeRunner
+from ziggurat.engine import mistakes
+from ziggurat.engine.checkpoint_hook import LateRemoval, SafeCheckpointHook
+from ziggurat.engine.formatted_once import format_configs_once
+from ziggurat.engine.hooks import BuffersHook
+from ziggurat.engine.progress import ProgressHook
+from ziggurat.engine.runner import SafeRunner
 
-FOLDERS = ("engine", "classification", "detection", "segmentation")
+FOLDERS = ("ziggurat/engine", "classification", "detection", "segmentation")
 # Every private name of the mm packages that is used, where it comes from, and the arguments it takes there. Those of
 # Config find the bases of a config's file, for which mmengine has no public way.
 PRIVATE = {

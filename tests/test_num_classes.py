@@ -9,10 +9,10 @@ from mmengine.config import Config
 from PIL import Image
 
 from backbones import UserError
-from engine.complete import complete
-from engine.config import load_config
-from engine.num_classes import set_num_classes
-from engine.splits import SPLITS, datasets_of
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.num_classes import set_num_classes
+from ziggurat.engine.splits import SPLITS, datasets_of
 
 DETECTION = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 SEGMENTATION = "segmentation/configs/demo/upernet_van_b0_digits.py"

@@ -18,9 +18,9 @@ from backbones.image_files import images_below, list_images
 from backbones.images import read_image, upright_size
 from backbones.reading import READING
 from classification.data.folder import class_folders, list_samples
-from engine.cli import Parser
 from segmentation.mask_files import read_mask
 from segmentation.pairs import lone_masks, matched_files
+from ziggurat.engine.cli import Parser
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (40, 52, 3), dtype=np.uint8)
 

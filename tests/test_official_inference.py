@@ -19,10 +19,10 @@ from mmengine.dataset import Compose
 from mmseg.apis import inference_model
 from PIL import Image
 
-import engine
 from backbones.weights import statistics
-from engine.config import load_config
-from engine.tasks import task_for
+from ziggurat import engine
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_for
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT.parent / "shared/published/recipes.json"

@@ -6,8 +6,8 @@ import pytest
 from mmengine.config import DictAction
 
 from backbones import UserError
-from engine.config import load_config
-from engine.options import parse_options
+from ziggurat.engine.config import load_config
+from ziggurat.engine.options import parse_options
 
 
 @pytest.mark.parametrize(

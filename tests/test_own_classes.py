@@ -8,7 +8,7 @@ from own_files import NAMES, picture, text
 from backbones import UserError
 from classification import TASK
 from classification.data import CsvImages
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 LEAF = "classification/configs/demo/van_b0_digits.py"
 

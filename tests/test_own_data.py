@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 
 from backbones import UserError
 from backbones.images import ORIENTATION
-from engine.own_data import FlawedData, prepare
-from engine.own_data.content import line_of
+from ziggurat.engine.own_data import FlawedData, prepare
+from ziggurat.engine.own_data.content import line_of
 
 
 def read(root, **options):
@@ -657,7 +657,7 @@ def test_several_files_of_a_split_are_chosen_by_an_option(tmp_path):
 
 
 def test_the_cache_is_made_once_and_follows_the_files(tmp_path, monkeypatch):
-    from engine.own_data import yolo as reader
+    from ziggurat.engine.own_data import yolo as reader
 
     root = yolo(tmp_path / "data")
     calls, read_yolo = [], reader.read

@@ -155,7 +155,7 @@ def test_boxes_alone_are_refused_for_masks(tmp_path):
 
 
 def test_findings_name_the_places_that_annotations_were_read_from(tmp_path):
-    from engine.dataset_check import check_dataset
+    from ziggurat.engine.dataset_check import check_dataset
 
     root = scenes(tmp_path / "mine")
     text(root / "labels/train/0.txt", "0 0.5 0.5 0.5 0.5 0.9", "1 0.5 0.5 0 0.5")

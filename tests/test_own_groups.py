@@ -10,8 +10,8 @@ from own_files import picture, text
 from backbones import UserError
 from classification import TASK
 from classification.data import CsvImages
-from engine.own_data import FlawedData, prepare
-from engine.own_data.split import SplitOptions, group_column
+from ziggurat.engine.own_data import FlawedData, prepare
+from ziggurat.engine.own_data.split import SplitOptions, group_column
 
 PATIENTS, EACH = 12, 4
 IMAGES = {f"{i:03d}.png": f"P {i % PATIENTS}" for i in range(PATIENTS * EACH)}  # names that say nothing of the patient

@@ -10,11 +10,11 @@ from own_files import NAMES, SIZES, picture, text
 from PIL import Image
 
 from backbones import UserError
-from engine import own_testing
-from engine.config import load_config
 from segmentation import TASK
 from segmentation.legend import checked_legend, read_legend
 from segmentation.mask_files import read_mask
+from ziggurat.engine import own_testing
+from ziggurat.engine.config import load_config
 
 ADE = ("training", "validation")
 LEAF = "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"

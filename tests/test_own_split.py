@@ -6,8 +6,8 @@ import pytest
 from own_files import picture, text, yolo
 
 from backbones import UserError
-from engine.own_data import prepare
-from engine.own_data.split import SplitOptions, choose
+from ziggurat.engine.own_data import prepare
+from ziggurat.engine.own_data.split import SplitOptions, choose
 
 
 def images(number, *classes):

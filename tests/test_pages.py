@@ -24,15 +24,15 @@ from classification.extremes import ImagesHook
 from classification.metrics import Accuracy
 from classification.report import Report
 from classification.task import TASK as CLASSIFICATION
-from engine.config import load_config
-from engine.originals import innermost, looked_at, original, spread
-from engine.pages import charts
-from engine.pages.content import Card, Page, Table
-from engine.pages.page import check_page_folder, filters_of, marks_of, number, save_picture, write_page
-from engine.pages.report import write_report_page
-from engine.tasks import task_for
 from tools import browse_dataset
 from tools.make_demo_data import make_demo_data
+from ziggurat.engine.config import load_config
+from ziggurat.engine.originals import innermost, looked_at, original, spread
+from ziggurat.engine.pages import charts
+from ziggurat.engine.pages.content import Card, Page, Table
+from ziggurat.engine.pages.page import check_page_folder, filters_of, marks_of, number, save_picture, write_page
+from ziggurat.engine.pages.report import write_report_page
+from ziggurat.engine.tasks import task_for
 
 CONFIGS = {
     "digits": "classification/configs/demo/van_b0_digits.py",

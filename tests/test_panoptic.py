@@ -12,8 +12,8 @@ import torch
 from backbones import UserError
 from detection.panoptic import PanopticFormat
 from detection.panoptic_quality import PQStat, id2rgb, rgb2id
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 LEAF = "detection/configs/van/mask2former_van_b2_lsj_50e_coco_panoptic.py"
 

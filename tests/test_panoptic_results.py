@@ -14,16 +14,16 @@ from mmengine.structures import PixelData
 from page_reader import PageReader
 from PIL import Image
 
-import engine
 from backbones.files import write_json
 from detection.extremes import ObjectImagesHook
 from detection.panoptic_extremes import judged
 from detection.panoptic_result import describe_segments, segments_of
 from detection.task import TASK
-from engine.config import load_config
-from engine.draw import draw_segments
-from engine.pages.report import write_report_page
-from engine.results import Panoptic
+from ziggurat import engine
+from ziggurat.engine.config import load_config
+from ziggurat.engine.draw import draw_segments
+from ziggurat.engine.pages.report import write_report_page
+from ziggurat.engine.results import Panoptic
 
 NAMES = ("cat", "dog", "sky")
 

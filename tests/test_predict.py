@@ -16,9 +16,9 @@ from PIL import Image
 from backbones import UserError
 from backbones.reading import Reading
 from backbones.weights import own_meta
-from engine.config import load_config
-from engine.num_classes import set_num_classes
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.num_classes import set_num_classes
+from ziggurat.engine.tasks import task_for
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",
@@ -75,7 +75,7 @@ def predict(monkeypatch, task, checkpoints, images, out, *options):
 def exit_status(monkeypatch, *args):
     import predict as tool
 
-    from engine.cli import run_tool
+    from ziggurat.engine.cli import run_tool
 
     monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, args)])
     with pytest.raises(SystemExit) as end:
@@ -202,7 +202,7 @@ def test_a_table_of_many_images(monkeypatch, checkpoints, photos, tmp_path, caps
 
 @pytest.mark.parametrize("task", CONFIGS)
 def test_all_forms_at_once(monkeypatch, checkpoints, photos, tmp_path, task):
-    from engine.predicted.formats import FORMATS
+    from ziggurat.engine.predicted.formats import FORMATS
 
     kind = task_for(load_config(CONFIGS[task])).result_type
     words = [word for word, one in FORMATS.items() if kind in one.results]
@@ -242,7 +242,7 @@ def test_a_second_run_does_what_is_missing(monkeypatch, checkpoints, photos, tmp
 
 def test_a_stopped_run_goes_on(monkeypatch, checkpoints, photos, tmp_path, capsys):
     """Ctrl-C after one image of two leaves its files, and the same command does the other one."""
-    from engine import Predictor
+    from ziggurat.engine import Predictor
 
     each = Predictor.each
 
@@ -328,7 +328,7 @@ def test_videos_beside_images(monkeypatch, checkpoints, photos, tmp_path, capsys
 
 
 def test_what_is_given_twice_is_done_once(monkeypatch, photos, tmp_path):
-    from engine.predicted.videos import list_inputs
+    from ziggurat.engine.predicted.videos import list_inputs
 
     (tmp_path / "link").symlink_to(photos, target_is_directory=True)
     again = [photos / "small.png", photos / "../photos/small.png", "photos", "link"]
@@ -368,7 +368,7 @@ def test_a_folder_where_a_file_would_be_is_one_line(monkeypatch, checkpoints, ph
 
 
 def test_cameras_and_streams_have_names_of_their_own():
-    from engine.predicted.videos import without_live
+    from ziggurat.engine.predicted.videos import without_live
 
     rest, live = without_live(["a.mp4", "webcam:1", "rtsp://me:secret@host/live", "photos"])
     assert rest == ["a.mp4", "photos"] and list(live.values()) == ["webcam:1", "rtsp://me:secret@host/live"]

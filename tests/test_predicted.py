@@ -12,14 +12,14 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from backbones import UserError
-from engine.own_data.content import Notes
-from engine.own_data.cvat import mask_of
-from engine.own_data.listing import Listing
-from engine.own_data.yolo import read as read_yolo
-from engine.predicted.book import Book, runs_of
-from engine.predicted.formats import FORMATS, write_summaries
-from engine.predicted.label_studio import packed
-from engine.results import ClassMap, Instances, Scores
+from ziggurat.engine.own_data.content import Notes
+from ziggurat.engine.own_data.cvat import mask_of
+from ziggurat.engine.own_data.listing import Listing
+from ziggurat.engine.own_data.yolo import read as read_yolo
+from ziggurat.engine.predicted.book import Book, runs_of
+from ziggurat.engine.predicted.formats import FORMATS, write_summaries
+from ziggurat.engine.predicted.label_studio import packed
+from ziggurat.engine.results import ClassMap, Instances, Scores
 
 CLASSES = ["ant & bee", "Käfer <1>", 'a "quoted", name']
 SIZE = (30, 40)

@@ -1,4 +1,4 @@
-"""engine.Predictor: one class for three tasks.
+"""ziggurat.engine.Predictor: one class for three tasks.
 
 The results equal tools/test.py's bit for bit, for images in any form. An own checkpoint needs no config.
 """
@@ -16,18 +16,18 @@ from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope, init_default_scope
 from PIL import Image
 
-import engine
 from backbones import UserError
 from backbones.weights import own_meta, save_safely
 from backbones.weights.own import from_json, to_json
-from engine.arguments import pixels_of
-from engine.config import load_config
-from engine.image_batches import batches_of
-from engine.own_config import config_from
-from engine.registered import NEEDLESS
-from engine.results import ClassMap, Instances, Scores
-from engine.run import build_testing
-from engine.tasks import task_for
+from ziggurat import engine
+from ziggurat.engine.arguments import pixels_of
+from ziggurat.engine.config import load_config
+from ziggurat.engine.image_batches import batches_of
+from ziggurat.engine.own_config import config_from
+from ziggurat.engine.registered import NEEDLESS
+from ziggurat.engine.results import ClassMap, Instances, Scores
+from ziggurat.engine.run import build_testing
+from ziggurat.engine.tasks import task_for
 
 CONFIGS = {
     "classification": "classification/configs/demo/van_b0_digits.py",
@@ -287,7 +287,8 @@ def test_a_checkpoint_cannot_name_modules_to_import(models, tmp_path):
 
 
 def test_importing_engine_is_light():
-    code = "import sys, engine; assert not {'torch', 'mmengine'} & set(sys.modules); engine.Predictor; print('fine')"
+    code = "import sys; from ziggurat import engine; assert not {'torch', 'mmengine'} & set(sys.modules)"
+    code += "; engine.Predictor; print('fine')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "fine\n", done.stderr
 

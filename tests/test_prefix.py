@@ -6,7 +6,7 @@ from helpers import SMALL
 
 from backbones import UserError, create_backbone, load_weights
 from backbones.weights import own_meta
-from engine.structure import settle_structure
+from ziggurat.engine.structure import settle_structure
 
 
 def renamed(state, prefix):

@@ -7,7 +7,7 @@ import pytest
 from helpers import run
 from mmengine.config import Config
 
-from engine.config import READ_KEYS, load_config
+from ziggurat.engine.config import READ_KEYS, load_config
 
 LEAVES = [
     "classification/configs/van/van_b0_8xb128_in1k.py",

@@ -18,11 +18,11 @@ from paper_run import RECIPE, options_for
 
 from backbones import UserError, create_backbone
 from backbones.errors import Notice, UnreadableImage, printable
-from engine.cli import run_tool
-from engine.config import load_config
-from engine.console import library_warnings_to, plain_record, say_note
-from engine.run import build_training
-from engine.summary import page
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import library_warnings_to, plain_record, say_note
+from ziggurat.engine.run import build_training
+from ziggurat.engine.summary import page
 
 CLEAR = "\x1b[2J\x1b]0;title\x07\x9b31m\r\u202e"
 SHOWN = r"\x1b[2J\x1b]0;title\x07\x9b31m\r\u202e"
@@ -104,7 +104,9 @@ def test_a_page_holds_names_as_text():
 
 
 def test_a_tool_prints_a_notice_as_one_line():
-    code = "import warnings; from backbones.errors import Notice; from engine.cli import run_tool\ndef main():\n"
+    code = (
+        "import warnings; from backbones.errors import Notice; from ziggurat.engine.cli import run_tool\ndef main():\n"
+    )
     code += "    warnings.warn(Notice('weights lack a head'))\n    warnings.warn('of a library')\nrun_tool(main)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[0] == "note: weights lack a head"

@@ -12,11 +12,11 @@ from mmengine.logging import MessageHub
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from engine import progress
-from engine.config import load_config
-from engine.progress import ProgressHook, main_scores
-from engine.run import build_training
-from engine.tasks import TASKS, task_for
+from ziggurat.engine import progress
+from ziggurat.engine.config import load_config
+from ziggurat.engine.progress import ProgressHook, main_scores
+from ziggurat.engine.run import build_training
+from ziggurat.engine.tasks import TASKS, task_for
 
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"
 EPOCH = re.compile(

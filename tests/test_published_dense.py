@@ -16,11 +16,11 @@ from backbones import UserError
 from backbones.convert import write_state
 from backbones.weights.fetch import fetch_first
 from detection.weights import WEIGHTS as DETECTORS
-from engine import Predictor
-from engine.checkpoints import load_state
-from engine.config import load_config
-from engine.tasks import task_of
 from segmentation.weights import WEIGHTS as SEGMENTERS
+from ziggurat.engine import Predictor
+from ziggurat.engine.checkpoints import load_state
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILIES = ("van", "hornet")  # those whose detectors and segmenters are published

@@ -13,15 +13,15 @@ from helpers import run
 from PIL import Image
 from timm.data import ImageNetInfo, create_transform
 
-import engine
 from backbones import WEIGHTS, UserError, create_backbone
 from backbones.weights import own_meta
 from backbones.weights.fetch import fetch_first
 from classification import create_classifier
-from engine.config import load_config
-from engine.own_testing import own_testing_config
-from engine.places import place_of
-from engine.tasks import task_for
+from ziggurat import engine
+from ziggurat.engine.config import load_config
+from ziggurat.engine.own_testing import own_testing_config
+from ziggurat.engine.places import place_of
+from ziggurat.engine.tasks import task_for
 
 NAMES = ImageNetInfo().label_descriptions()
 

@@ -10,8 +10,8 @@ from small_heads import RARE_SEGMENTERS as SEGMENTERS
 from torch.nn import functional as F
 
 import segmentation  # noqa: F401
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 
 @pytest.fixture(autouse=True)

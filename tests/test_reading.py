@@ -20,10 +20,10 @@ from backbones.images import read_image, upright_size
 from backbones.pixels import known_range
 from backbones.reading import READING, Reading, reading_of
 from backbones.weights import read_own_meta
-from engine import Predictor
-from engine.config import load_config
-from engine.reading import chosen_reading, follow_reading, reading_of_dataset
-from engine.tasks import task_for
+from ziggurat.engine import Predictor
+from ziggurat.engine.config import load_config
+from ziggurat.engine.reading import chosen_reading, follow_reading, reading_of_dataset
+from ziggurat.engine.tasks import task_for
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 4096, (40, 52, 3), dtype=np.uint16)  # 12 bits a channel
@@ -233,7 +233,7 @@ def test_one_option_reaches_every_loading_step(task, request, monkeypatch):
     again = Config(cfg.to_dict())  # as a dumped config, which another option changes
     again.merge_from_dict({"reading.upright": True})
     task_for(again)
-    from engine.complete import complete
+    from ziggurat.engine.complete import complete
 
     complete(again)
     assert reading_of_dataset(again.train_dataloader.dataset) == Reading(value_range=(0, 4095))

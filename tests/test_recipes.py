@@ -20,8 +20,8 @@ from timm.scheduler import CosineLRScheduler
 
 from backbones import list_archs
 from backbones.registry import family_of
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = ROOT / "classification/configs"

@@ -12,9 +12,9 @@ from paper_run import RECIPE, options_for
 from PIL import Image
 
 from backbones import UserError
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 UPERNET = ROOT / "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py"
 CLASSES = {"cat": 6, "dog": 3, "ant": 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 
-from mmcv_ops import roi, roi_products
+from ziggurat.mmcv_ops import roi, roi_products
 
 SIZE = (2, 5, 19, 23)  # B, C, H, W
 POOLED = (7, 6)
@@ -35,7 +35,7 @@ def test_values_and_gradients_are_those_of_torchvision(ratio, aligned, scale):
 
 def test_the_operator_takes_the_products_where_they_are_fast(monkeypatch):
     """Through mmcv's function, with gradient: many channels take the products, and give torchvision's results."""
-    import mmcv_ops
+    from ziggurat import mmcv_ops
 
     mmcv_ops.install()
     from mmcv.ops import roi_align

@@ -17,12 +17,12 @@ from mmengine.config import Config
 from paper_run import RECIPE, options_for
 
 from backbones import UserError
-from engine.cli import SAFE
-from engine.config import load_config
-from engine.config_text import text_of
-from engine.run import build_training
-from engine.safe_config import check_file
-from engine.work_dir import WorkDir
+from ziggurat.engine.cli import SAFE
+from ziggurat.engine.config import load_config
+from ziggurat.engine.config_text import text_of
+from ziggurat.engine.run import build_training
+from ziggurat.engine.safe_config import check_file
+from ziggurat.engine.work_dir import WorkDir
 
 LEAVES = {
     "classification": "classification/configs/van/van_b0_8xb128_paper_in1k.py",

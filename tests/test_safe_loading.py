@@ -24,10 +24,10 @@ from backbones import UserError, create_backbone
 from backbones.images import FORMATS as FORMATS_READ
 from backbones.images import read_image, upright_size
 from backbones.plain_files import check_image
-from engine import safe_loading
-from engine.cli import run_tool
-from engine.config import load_config
 from segmentation.data import read_mask
+from ziggurat.engine import safe_loading
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
 
 DETECTOR = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 SEGMENTER = "segmentation/configs/demo/semantic_fpn_van_b0_digits.py"
@@ -125,7 +125,7 @@ def test_every_scheme_is_safe(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="pavi://"):
         CheckpointLoader.load_checkpoint("pavi://evil.pth", logger=None)
     ours = {loader.__module__ for loader in CheckpointLoader._schemes.values()}
-    assert ours == {"engine.safe_loading"}, "a scheme that mmengine has, and this project does not know"
+    assert ours == {"ziggurat.engine.safe_loading"}, "a scheme that mmengine has, and this project does not know"
 
 
 def test_an_unknown_name_is_one_line():

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from backbones import UserError
-from engine.cli import find_user_error
-from engine.config import load_config
+from ziggurat.engine.cli import find_user_error
+from ziggurat.engine.config import load_config
 
 CONFIG = "segmentation/configs/van/upernet_van_b0_512x512_160k_ade20k.py"
 

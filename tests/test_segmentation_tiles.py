@@ -13,11 +13,11 @@ from mmengine.dataset import pseudo_collate
 from small_heads import built, config_of, image_of
 from torch.nn.functional import interpolate
 
-from engine import tile_progress
-from engine.tasks import task_for
-from engine.tiles import Tiles
 from segmentation.class_map import ClassMapWriter
 from segmentation.joining import Joining, spans_of
+from ziggurat.engine import tile_progress
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.tiles import Tiles
 
 SIZES = [(40, 52), (16, 16), (9, 70), (61, 17), (33, 32)]
 TILES = [Tiles(16, 0.25), Tiles(16, 0.0), Tiles(16, 0.6), Tiles(12, 0.9), Tiles(100, 0.25)]

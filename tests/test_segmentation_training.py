@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import load_config
-from engine.run import build_testing, build_training
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_testing, build_training
+from ziggurat.engine.tasks import task_for
 
 HEADS = {
     "upernet_van_b0_512x512_160k_ade20k": {"model.decode_head.channels": 32, "model.auxiliary_head.channels": 16},
@@ -65,7 +65,7 @@ def test_tta_answers(masks, tmp_path):
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    from engine.tta import use_tta
+    from ziggurat.engine.tta import use_tta
 
     name = "semantic_fpn_van_b0_512x512_40k_ade20k"
     scales = [dict(type="Resize", scale=(side, side), keep_ratio=True) for side in (48, 64)]

@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from backbones import UserError
-from engine.installed import PROVIDERS, check
 from tools.setup import setup_env
+from ziggurat.engine.installed import PROVIDERS, check
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = [Requirement(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]

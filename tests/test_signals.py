@@ -17,11 +17,11 @@ from mmengine.registry import HOOKS
 from paper_run import EPOCH, RECIPE, options_for, validated_options_for
 
 from backbones import UserError
-from engine import signals
-from engine.cli import run_tool
-from engine.config import load_config
-from engine.run import build_training
-from engine.signals import Stopped, requeue_job
+from ziggurat.engine import signals
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.signals import Stopped, requeue_job
 
 ROOT = Path(__file__).resolve().parent.parent
 

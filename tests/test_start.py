@@ -39,7 +39,7 @@ def test_an_interrupted_import_says_nothing(tool, tmp_path):
 @pytest.mark.parametrize("lines", [1, 100_000])
 def test_a_reader_that_has_gone_ends_a_tool(lines):
     """As in ``tool | head``, with less and with more text than Python keeps before it writes."""
-    code = f"from engine.cli import run_tool; run_tool(lambda: print('a line\\n' * {lines}))"
+    code = f"from ziggurat.engine.cli import run_tool; run_tool(lambda: print('a line\\n' * {lines}))"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env=dict(os.environ, PYTHONPATH=str(ROOT)),

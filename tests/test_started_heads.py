@@ -6,8 +6,8 @@ import pytest
 import torch
 from slim_heads import DETECTORS, SEGMENTERS
 
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 
 @pytest.fixture(autouse=True)

@@ -13,10 +13,10 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from paper_run import EPOCH, RECIPE, validated_options_for
 
-from engine.config import load_config
-from engine.run import build_training
-from engine.signals import Stopped
-from engine.status import is_locked, stage_of, status_of
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.signals import Stopped
+from ziggurat.engine.status import is_locked, stage_of, status_of
 
 pytestmark = pytest.mark.usefixtures("shallow_van")
 LIMIT = 4.0

@@ -8,8 +8,8 @@ import torch
 
 from backbones import UserError, create_backbone
 from backbones.weights import own_meta
-from engine.checkpoints import load_state
-from engine.structure import settle_structure, write_structure
+from ziggurat.engine.checkpoints import load_state
+from ziggurat.engine.structure import settle_structure, write_structure
 
 ARCH = "hornet_tiny_gf"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.summary import draw_curves, page, read_curves
+from ziggurat.engine.summary import draw_curves, page, read_curves
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
 from backbones.weights.table import FAMILY_INPUT, WEIGHTS
-from engine import config
-from engine.complete import complete
-from engine.config import load_config
+from ziggurat.engine import config
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
 
 LEAVES = {
     "classification": "classification/configs/van/van_b1_8xb128_in1k.py",

@@ -7,10 +7,10 @@ import inspect
 import pytest
 from conftest import ROOT
 
-from engine.task import Task
-from engine.tasks import TASKS
+from ziggurat.engine.task import Task
+from ziggurat.engine.tasks import TASKS
 
-FILES = sorted(path for folder in ("engine", "tools") for path in (ROOT / folder).rglob("*.py"))
+FILES = sorted(path for folder in ("ziggurat/engine", "tools") for path in (ROOT / folder).rglob("*.py"))
 DATA = {"CocoDataset", "MaskFolderDataset", "ImageFolder"}
 
 

@@ -21,13 +21,13 @@ from backbones.weights.fetch import fetch_first
 from classification import create_classifier
 from classification.metrics import calibration_error, reliability
 from classification.published import testing_config as published_config
-from engine.config import load_config
-from engine.num_classes import set_num_classes
-from engine.options import parse_options
-from engine.own_testing import metric_of, own_testing_config
-from engine.run import build_testing
-from engine.tasks import task_for
-from engine.test_files import set_test_files
+from ziggurat.engine.config import load_config
+from ziggurat.engine.num_classes import set_num_classes
+from ziggurat.engine.options import parse_options
+from ziggurat.engine.own_testing import metric_of, own_testing_config
+from ziggurat.engine.run import build_testing
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.test_files import set_test_files
 
 ROOT = Path(__file__).resolve().parent.parent
 WNIDS = ImageNetInfo().label_names()

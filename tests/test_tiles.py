@@ -20,9 +20,9 @@ import detection
 from backbones import UserError
 from detection.run_lengths import RunLengths, as_text, placed, run_lengths
 from detection.tile_merging import clusters_of
-from engine.draw import draw_instances, make_palette
-from engine.results import Instances
-from engine.tiles import Tiles, tiles_of
+from ziggurat.engine.draw import draw_instances, make_palette
+from ziggurat.engine.results import Instances
+from ziggurat.engine.tiles import Tiles, tiles_of
 
 COLOURS = ((250, 220, 60), (80, 200, 250))  # RGB
 PLAIN = [dict(type="LoadImageFromFile"), dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape"))]

@@ -12,7 +12,7 @@ from helpers import run
 from PIL import Image
 
 from backbones import FeatureExtractor, UserError, create_backbone, list_archs
-from engine.cli import run_tool
+from ziggurat.engine.cli import run_tool
 
 # Parameters without the head (millions), and multiply-adds of the classifier at 224x224 (G) as mmpretrain@ee7f2e8
 # counts them, configs/van/README.md: norms and activations included, which adds up to 2 %.

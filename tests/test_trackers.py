@@ -13,11 +13,11 @@ from mmengine.config import Config
 from PIL import Image
 
 from backbones import UserError
-from engine import trackers
-from engine.config import load_config
-from engine.run import build_training
-from engine.trackers import use_trackers
 from tools import train
+from ziggurat.engine import trackers
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.trackers import use_trackers
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "classification/configs/demo/van_b0_digits.py"
@@ -255,7 +255,9 @@ def test_every_config_of_ours_writes_tensorboard_files():
 def test_the_option_of_the_tool_is_one_of_the_config(monkeypatch):
     seen = []
     monkeypatch.setattr(sys, "argv", ["train.py", str(DEMO), "--track", "wandb", "--track", "mlflow"])
-    monkeypatch.setattr("engine.run.build_training", lambda cfg, *a, **k: seen.append(cfg) or pytest.fail("built"))
+    monkeypatch.setattr(
+        "ziggurat.engine.run.build_training", lambda cfg, *a, **k: seen.append(cfg) or pytest.fail("built")
+    )
     with pytest.raises(BaseException, match="built"):
         train.main()
     assert seen[0].track == ["wandb", "mlflow"]

@@ -15,10 +15,10 @@ from conftest import ROOT
 from helpers import Losses
 
 from backbones import UserError
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
-from engine.seeding import SampleIndex, with_seeded_items
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.seeding import SampleIndex, with_seeded_items
 
 LSJ = ROOT / "detection/configs/van/mask2former_van_b1_lsj_50e_coco.py"
 MASKS = ROOT / "detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py"
@@ -220,7 +220,7 @@ def test_the_log_says_which_images_repeat(rare, tmp_path, capsys):
 
 
 def test_the_log_counts_the_images_that_repeat(rare):
-    from engine.repeated import repeats_of
+    from ziggurat.engine.repeated import repeats_of
 
     data = training_set(config(BOXES, rare[0], oversample_thr=1))
     twice = [i for i, times in Counter(data.repeat_indices).items() if times == 2]

@@ -13,11 +13,11 @@ from paper_run import RECIPE, write_images
 
 from backbones import UserError
 from backbones.errors import arguments_of
-from engine.complete import complete
-from engine.config import load_config
-from engine.run import build_training
-from engine.tasks import TASKS
-from engine.training_options import OPTIONS
+from ziggurat.engine.complete import complete
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.tasks import TASKS
+from ziggurat.engine.training_options import OPTIONS
 
 LEAVES = {
     "detection": ROOT / "detection/configs/van/retinanet_van_b0_fpn_1x_coco.py",

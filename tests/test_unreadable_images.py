@@ -19,9 +19,9 @@ from classification.data import ImageFolder
 from classification.data.samples import UNSCORED
 from classification.extremes import ImagesHook
 from classification.metrics import Accuracy, CalibrationError
-from engine.config import load_config
-from engine.run import build_training
-from engine.unreadable import UnreadableHook
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.unreadable import UnreadableHook
 
 CONFIG = "classification/configs/demo/van_b0_digits.py"
 WHOLE = dict(input_size=40, crop_pct=1.0)
@@ -208,7 +208,7 @@ def test_a_run_stops_with_one_line(small, images, tmp_path, monkeypatch, capsys)
 
 def test_the_records_of_all_processes_count(images, tmp_path, monkeypatch):
     """What another process found arrives by the largest flag of all processes."""
-    import engine.unreadable as module
+    import ziggurat.engine.unreadable as module
 
     data = ImageFolder(images, "train", WHOLE, max_unreadable=0.1)
     data[3]

@@ -12,9 +12,9 @@ from mmengine.registry import DATASETS
 from torch.utils.data import DataLoader
 
 from backbones import UserError
-from engine.config import load_config
-from engine.run import build_training
-from engine.unreadable import ScoredEvaluator, is_unscored, records, skip_unreadable
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.unreadable import ScoredEvaluator, is_unscored, records, skip_unreadable
 
 CONFIGS = {
     "detection": "detection/configs/demo/mask_rcnn_van_b0_digits.py",
@@ -133,7 +133,7 @@ def test_metrics_do_not_see_what_stands_for_others():
 def test_testing_stops_at_the_first(task, tmp_path, monkeypatch, capsys):
     import importlib.util
 
-    from engine.tasks import task_for
+    from ziggurat.engine.tasks import task_for
 
     spec = importlib.util.spec_from_file_location("tool_test", "tools/test.py")
     tool = importlib.util.module_from_spec(spec)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import load_config
-from engine.run import build_training
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
 
 DIM, QUERIES = 32, 12
 

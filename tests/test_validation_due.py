@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from paper_run import EPOCH, RECIPE, UNTESTED, validated_options_for
 
-from engine.config import load_config
-from engine.run import build_training
-from engine.summary import SummaryHook
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.summary import SummaryHook
 
 pytestmark = pytest.mark.usefixtures("shallow_van", "undrawn")
 BY_EPOCH = {"train_cfg.max_epochs": 1, "default_hooks.checkpoint": dict(by_epoch=True, interval=1, save_best="top1")}

@@ -10,7 +10,7 @@ from helpers import run
 from PIL import Image
 
 from backbones import UserError
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = [

@@ -15,11 +15,11 @@ from PIL import Image
 
 from backbones import UserError
 from backbones.errors import Notice
-from engine import videos
-from engine.signals import Stopped
-from engine.video_results import Canvas, predict_video, predicted_frames
-from engine.video_writer import written_video
-from engine.videos import is_live, is_video, open_video
+from ziggurat.engine import videos
+from ziggurat.engine.signals import Stopped
+from ziggurat.engine.video_results import Canvas, predict_video, predicted_frames
+from ziggurat.engine.video_writer import written_video
+from ziggurat.engine.videos import is_live, is_video, open_video
 
 CLOSE = 6  # of 255: the median difference to what was encoded
 
@@ -157,8 +157,8 @@ def test_what_is_no_name_is_one_line(source):
 
 def test_without_a_reader_one_line_says_what_to_install(monkeypatch, tmp_path):
     path = write_clip(tmp_path / "clip.mp4")
-    monkeypatch.setitem(sys.modules, "engine.pyav_video", None)
-    monkeypatch.setitem(sys.modules, "engine.torchcodec_video", None)
+    monkeypatch.setitem(sys.modules, "ziggurat.engine.pyav_video", None)
+    monkeypatch.setitem(sys.modules, "ziggurat.engine.torchcodec_video", None)
     with pytest.raises(UserError, match=r'pip install "ziggurat-vision\[video\]"'):
         open_video(path)
 
@@ -240,7 +240,7 @@ def test_a_signal_ends_with_a_video_of_what_was_done(number, tmp_path):
 
 def test_times_of_a_camera_count_from_its_first_frame(monkeypatch, tmp_path):
     path = write_clip(tmp_path / "clip.mkv", [100 + time for time in TIMES])
-    monkeypatch.setattr("engine.pyav_video.device_of", lambda number: dict(file=str(path)))
+    monkeypatch.setattr("ziggurat.engine.pyav_video.device_of", lambda number: dict(file=str(path)))
     with contextlib.closing(open_video("webcam")) as video:
         frames = list(video.frames())
     assert video.count is None

@@ -14,11 +14,11 @@ from helpers import Losses  # noqa: F401  registers the hook of the runs here
 from paper_run import RECIPE, options_for
 
 from backbones import UserError
-from engine.config import load_config
-from engine.heartbeat import Heartbeat, forget_heartbeats, read_heartbeats
-from engine.run import build_training
-from engine.watchdog import WatchdogHook, lines_behind
-from engine.whereabouts import WAITS_FOR_OTHERS, of_main_thread
+from ziggurat.engine.config import load_config
+from ziggurat.engine.heartbeat import Heartbeat, forget_heartbeats, read_heartbeats
+from ziggurat.engine.run import build_training
+from ziggurat.engine.watchdog import WatchdogHook, lines_behind
+from ziggurat.engine.whereabouts import WAITS_FOR_OTHERS, of_main_thread
 
 
 @pytest.mark.usefixtures("shallow_van")
@@ -54,8 +54,8 @@ GROUP = """
 import sys, time
 from pathlib import Path
 from torch import distributed
-from engine.heartbeat import Heartbeat
-from engine.watchdog import Watchdog
+from ziggurat.engine.heartbeat import Heartbeat
+from ziggurat.engine.watchdog import Watchdog
 work_dir = Path(sys.argv[1])
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()

@@ -16,9 +16,9 @@ from small_heads import built, config_of, image_of, predicted
 from torch.nn.functional import interpolate
 
 from backbones import UserError
-from engine.config import load_config
-from engine.tasks import task_for
-from engine.tiles import Tiles
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.tiles import Tiles
 
 HEADS = [("detection", head) for head in small_heads.DETECTORS] + [("segmentation", h) for h in small_heads.SEGMENTERS]
 NAMES = {"detection": ["box", "disc"], "segmentation": ["box", "disc", "background"]}

@@ -7,7 +7,7 @@ from timm.models import adapt_input_conv
 
 from backbones import FeatureExtractor, UserError, load_weights
 from classification import create_classifier
-from engine.checkpoints import load_state
+from ziggurat.engine.checkpoints import load_state
 
 RNG = np.random.default_rng(0)
 FIVE = RNG.integers(0, 65536, (40, 52, 5), dtype=np.uint16)

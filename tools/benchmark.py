@@ -10,7 +10,7 @@ each. Memory on a GPU is that of tensors. On a CPU it is what the process takes 
 gradients, the optimiser's state, activations, and what the allocator keeps.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import os
@@ -21,14 +21,14 @@ import torch
 
 from backbones import UserError
 from backbones.files import write_json
-from engine.benchmark import PRECISIONS, Setting, in_fresh_process, measure_inference, measure_training
-from engine.cli import Parser, output_folder, run_tool
-from engine.config import load_config
-from engine.machine import machine
-from engine.processes import pick_device
-from engine.step_times import PARTS
-from engine.tasks import task_for
-from engine.tool_options import add_config_options, count, height_and_width
+from ziggurat.engine.benchmark import PRECISIONS, Setting, in_fresh_process, measure_inference, measure_training
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.machine import machine
+from ziggurat.engine.processes import pick_device
+from ziggurat.engine.step_times import PARTS
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.tool_options import add_config_options, count, height_and_width
 
 MEASUREMENTS = {"inference": measure_inference, "training": measure_training}
 LIBRARIES = {"mmdet": "onedl-mmdetection", "mmseg": "onedl-mmsegmentation"}

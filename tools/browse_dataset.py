@@ -6,7 +6,7 @@ Open DIR/index.html in a browser. The page has charts of sizes and classes, and 
 has one picture for each sample, after the pipeline, and sheet.png with all of them.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import contextlib
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.cli import Parser, output_folder, run_tool
-from engine.tool_options import add_config_options, add_data_option, data_options
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.tool_options import add_config_options, add_data_option, data_options
 
 SHEET_WIDTH = 1600  # pixels
 MAX_COLUMNS = 4
@@ -32,13 +32,13 @@ PICTURES = "pictures"  # the folder of the page's pictures
 def main() -> None:
     args = parse_args()
     from backbones.errors import UserError
-    from engine.config import load_config
-    from engine.originals import spread
-    from engine.pages.content import Page
-    from engine.pages.dataset import write_dataset_page
-    from engine.pages.page import NAME, check_page_folder, write_page
-    from engine.splits import datasets_of
-    from engine.tasks import task_for
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.originals import spread
+    from ziggurat.engine.pages.content import Page
+    from ziggurat.engine.pages.dataset import write_dataset_page
+    from ziggurat.engine.pages.page import NAME, check_page_folder, write_page
+    from ziggurat.engine.splits import datasets_of
+    from ziggurat.engine.tasks import task_for
 
     cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
     task = task_for(cfg)
@@ -83,8 +83,8 @@ def show(task: Any, dataset: Any, index: int, augmented: int, out: Path, root: s
     Raises:
         UserError: the image or its mask cannot be read.
     """
-    from engine.pages.dataset import card_of
-    from engine.pages.page import save_picture
+    from ziggurat.engine.pages.dataset import card_of
+    from ziggurat.engine.pages.page import save_picture
 
     original = task.annotated(dataset, index)
     drawn = [task.draw_sample(dataset[index], dataset.metainfo) for _ in range(augmented)]

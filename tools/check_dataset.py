@@ -7,7 +7,7 @@ Each finding has a severity: a training refuses data that are "unusable", a "war
 worth knowing. The exit status is 0 for clean data, 1 for warnings, 2 for unusable data.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from engine.cli import Parser, output_folder, run_tool
-from engine.tool_options import add_config_options, add_data_option, data_options
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.tool_options import add_config_options, add_data_option, data_options
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = {
@@ -30,12 +30,12 @@ def main() -> int:
     args = parse_args()
     start = time.monotonic()
     from backbones.reading import READING
-    from engine.config import load_config
-    from engine.dataset_check import check_dataset, flawed_entries
-    from engine.findings import counted, described, status, table
-    from engine.own_data import FlawedData
-    from engine.reading import chosen_reading
-    from engine.tasks import task_for
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.dataset_check import check_dataset, flawed_entries
+    from ziggurat.engine.findings import counted, described, status, table
+    from ziggurat.engine.own_data import FlawedData
+    from ziggurat.engine.reading import chosen_reading
+    from ziggurat.engine.tasks import task_for
 
     if Path(args.config).is_dir():
         args.config, args.data = config_for(Path(args.config)), args.config
@@ -50,7 +50,7 @@ def main() -> int:
         reading = chosen_reading(cfg)
     seconds = time.monotonic() - start
     if args.pictures:
-        from engine.finding_pictures import draw_findings
+        from ziggurat.engine.finding_pictures import draw_findings
 
         output_folder(args.pictures, "--pictures")
         drawn = draw_findings(found, Path(args.pictures), reading)
@@ -71,8 +71,8 @@ def main() -> int:
 
 def config_for(folder: Path) -> str:
     """A config of the task that a folder's files are for: objects, masks, or classes of images."""
-    from engine.own_data import READERS
-    from engine.own_data.listing import Listing
+    from ziggurat.engine.own_data import READERS
+    from ziggurat.engine.own_data.listing import Listing
 
     listing = Listing(folder)
     if any(reader.find(listing) for reader in READERS.values()):

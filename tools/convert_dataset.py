@@ -7,7 +7,7 @@ Images are not copied: their names in the json are those below IN. What could no
 counted. Nothing in IN is changed, and DIR must be empty or new.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
@@ -16,15 +16,15 @@ import tempfile
 from pathlib import Path
 
 from backbones.errors import UserError
-from engine.cli import Parser, output_folder, run_tool
-from engine.tool_options import add_config_options
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.tool_options import add_config_options
 
 OPTIONS = ("val_share", "val_group", "val_seed", "data_files", "box_units", "legend", "classes")
 
 
 def main() -> None:
     args = parse_args()
-    from engine.options import parse_options
+    from ziggurat.engine.options import parse_options
 
     options = parse_options(args.cfg_options)
     for key in options:
@@ -43,7 +43,7 @@ def write_coco(options: dict, out: Path) -> dict[str, int]:
     """Writes the json of each split. The reader's notes say what is not in them."""
     from mmengine.config import ConfigDict
 
-    from engine.own_data import of_config
+    from ziggurat.engine.own_data import of_config
 
     own = of_config(ConfigDict(options))
     numbers = {}
@@ -58,9 +58,9 @@ def write_coco(options: dict, out: Path) -> dict[str, int]:
 def write_masks(options: dict, out: Path) -> dict[str, int]:
     from mmengine.config import ConfigDict
 
-    from engine.num_classes import class_names
     from segmentation.converted import write_index_masks
     from segmentation.own_masks import found_masks
+    from ziggurat.engine.num_classes import class_names
 
     found = found_masks(ConfigDict(options))
     return write_index_masks(found, found.names or class_names(options["classes"], numbered=True), out)

@@ -11,7 +11,7 @@ a layout of the family: official, official-seg, official-det, mmseg, mmpretrain,
 NAME-xxxxxxxx.md. Every task loads the file by model.backbone.pretrained, and checks it where the name is a URL's.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import os
@@ -28,8 +28,8 @@ from backbones.registry import arch_of, build_backbone, family_of
 from backbones.weights import own_meta, read_own_meta, save_safely, statistics
 from backbones.weights.source import head_rows, open_source, read_source
 from classification.model import Classifier
-from engine.cli import Parser, output_folder, run_tool
-from engine.model_card import model_card
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.model_card import model_card
 
 
 def main() -> None:

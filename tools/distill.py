@@ -7,14 +7,14 @@ one of our networks. The run is that of tools/train.py with the config. WORK_DIR
 which every config loads by model.backbone.pretrained=FILE.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, run_tool
-from engine.tool_options import add_amp_option, add_run_options, add_track_option, track_options
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.tool_options import add_amp_option, add_run_options, add_track_option, track_options
 
 CONFIG = Path(__file__).parent.parent / "classification/configs/distill/van_b0_8xb128_distill.py"
 
@@ -23,9 +23,9 @@ def main() -> None:
     args = parse_args()
     from backbones import UserError
     from classification.distill import NAME
-    from engine.config import load_config
-    from engine.options import parse_options
-    from engine.run import build_training
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.options import parse_options
+    from ziggurat.engine.run import build_training
 
     options = parse_options([*args.cfg_options, *track_options(args)])
     cfg = load_config(args.config, {**options_of(args), **options})

@@ -6,7 +6,7 @@ python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS]
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
@@ -23,12 +23,12 @@ from backbones.errors import unknown
 from backbones.features import pca_colours
 from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading
-from engine.addresses import local
-from engine.cli import Parser, output_folder, run_tool
-from engine.given import expanded
-from engine.options import parse_options
-from engine.places import place_of
-from engine.tool_options import add_download_option
+from ziggurat.engine.addresses import local
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.given import expanded
+from ziggurat.engine.options import parse_options
+from ziggurat.engine.places import place_of
+from ziggurat.engine.tool_options import add_download_option
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

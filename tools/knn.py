@@ -7,11 +7,11 @@ Eight processes share the images: python tools/launch/launch.py 8 tools/knn.py v
 The temperature of the vote is 0.07, as in DINO's evaluation.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 
 def main() -> None:

@@ -6,18 +6,18 @@ python tools/linear_probe.py work_dirs/my_run/epoch_300.pth my_config.py [--rate
 A tenth of each class of train is held out and chooses the rate; val does not. tools/knn.py reads the same --cache.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 
 def main() -> None:
     from classification.frozen import options
     from classification.frozen.logistic import check_installed, logistic_regression
     from classification.frozen.probe import RATES, check_grid, linear_probe
-    from engine.console import say_note
+    from ziggurat.engine.console import say_note
 
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_feature_options(parser)

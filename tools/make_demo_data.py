@@ -15,7 +15,7 @@ Validation uses scans and parts of the photographs that training never sees. The
 A set of an older version has no panoptic files. --complete adds them, and leaves all other files as they are.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import colorsys
@@ -31,6 +31,7 @@ from PIL import Image
 from scenes.panoptic_maps import SPLITS, has_panoptic, write_panoptic
 
 from backbones import UserError
+from ziggurat.engine.cli import Parser, run_tool
 
 MANIFEST = "demo_data.json"
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "camera", "brick", "grass", "gravel", "motorcycle", "coins")
@@ -40,7 +41,7 @@ BRIGHTNESS = (0.35, 0.65)  # photographs are dimmed by a factor in this range, s
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("data/demo"), help="folder to write (default: data/demo)")
     parser.add_argument("--num-train", type=int, default=800, help="scenes for training (default: 800)")
     parser.add_argument("--num-val", type=int, default=100, help="scenes for validation (default: 100)")
@@ -325,6 +326,4 @@ def current_umask() -> int:
 
 
 if __name__ == "__main__":
-    from engine.cli import run_tool
-
     run_tool(main)

@@ -9,7 +9,7 @@ on one of 512x2048. The third form counts classifiers and prints the published f
 docs/models.md from docs/published.json.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
@@ -20,11 +20,12 @@ import torch
 from backbones import UserError, create_backbone, list_archs
 from backbones.errors import unknown
 from classification import create_classifier
-from engine.cli import CONFIG_SUFFIXES, Parser, run_tool
-from engine.config import load_config
-from engine.console import library_warnings_to
-from engine.counting import count, count_config
-from engine.tool_options import add_safe_option
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import library_warnings_to
+from ziggurat.engine.counting import count, count_config
+from ziggurat.engine.project_configs import is_config
+from ziggurat.engine.tool_options import add_safe_option
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs/published.json"
 TOLERANCE = 0.02  # of a published figure, beyond its rounding; a larger difference needs its reason in PUBLISHED
@@ -32,7 +33,7 @@ TOLERANCE = 0.02  # of a published figure, beyond its rounding; a larger differe
 
 def main() -> None:
     args = parse_args()
-    configs = [name for name in args.patterns if Path(name).suffix in CONFIG_SUFFIXES]
+    configs = [name for name in args.patterns if is_config(name)]
     if configs:
         rows = [config_info(name, args.size) for name in configs]
         print(json.dumps(rows, indent=2) if args.json else config_table(rows))
@@ -63,7 +64,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.size and len(args.size) > 2:
         raise UserError(f"--size has {len(args.size)} values; allowed: one, or height and width")
-    configs = [Path(name).suffix in CONFIG_SUFFIXES for name in args.patterns]
+    configs = [is_config(name) for name in args.patterns]
     if any(configs) and (not all(configs) or args.published):
         raise UserError("configs stand alone; allowed: configs without arch names and without --published")
     return args

@@ -34,7 +34,7 @@ seconds. Ctrl-C ends with a video of what is done.
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import os
@@ -50,13 +50,14 @@ from backbones import UserError
 from backbones.checks import check_int
 from backbones.image_files import without_arrays
 from backbones.reading import Reading
-from engine.addresses import local
-from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
-from engine.given import expanded
-from engine.places import place_of
-from engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
-from engine.predicted.videos import apart, check_videos, list_inputs, predict_videos, without_live
-from engine.tool_options import (
+from ziggurat.engine.addresses import local
+from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, Parser, output_folder, run_tool
+from ziggurat.engine.given import expanded
+from ziggurat.engine.places import place_of
+from ziggurat.engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, write_summaries
+from ziggurat.engine.predicted.videos import apart, check_videos, list_inputs, predict_videos, without_live
+from ziggurat.engine.project_configs import config_named
+from ziggurat.engine.tool_options import (
     add_config_options,
     add_download_option,
     add_max_pixels_option,
@@ -86,10 +87,10 @@ def main() -> int:
     given = local(named, args.download)
     paths = without_results(list_inputs(given.paths, ANY_CHANNELS), given.paths, out) if named else []
 
-    from engine import Predictor
-    from engine.predicted.book import Book
-    from engine.predicted.journal import Journal
-    from engine.processes import pick_device
+    from ziggurat.engine import Predictor
+    from ziggurat.engine.predicted.book import Book
+    from ziggurat.engine.predicted.journal import Journal
+    from ziggurat.engine.processes import pick_device
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     changes = [*args.cfg_options, *max_pixels_options(args)]
@@ -126,7 +127,7 @@ def main() -> int:
 def settings_of(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
     """What the predictions depend on, in JSON's types."""
     from backbones.weights.digest import sha256_of_content
-    from engine.wrappers import unwrap
+    from ziggurat.engine.wrappers import unwrap
 
     options = {name: getattr(args, name) for name in DEPENDS_ON} | {"every": args.every or 1}
     weights = sha256_of_content(dict(unwrap(predictor.model).state_dict()))
@@ -159,7 +160,7 @@ def shown(results: Iterator[Any], count: int) -> Iterator[Any]:
 def save(predictor: Any, result: Any, image: Any, journal: Any, formats: Sequence[str], score_thr: float) -> None:
     """Writes the files of an image's result, and records it. Raises a result that is an error."""
     from backbones.images import upright_size
-    from engine.predicted.files import write_files
+    from ziggurat.engine.predicted.files import write_files
 
     if isinstance(result, UserError):
         raise result
@@ -213,12 +214,18 @@ def parse_args() -> argparse.Namespace:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
     check_int("--batch-size", args.batch_size, 1, None)
     check_int("--workers", args.workers, 0, None)
-    # The suffix tells a config from a checkpoint.
-    args.config = args.inputs.pop(0) if args.inputs[0].endswith(CONFIG_SUFFIXES) else None
+    args.config = args.inputs.pop(0) if begins_with_config(args.inputs) else None
     args.checkpoint, *args.images = args.inputs or [None]
     if not args.images:
         parser.error("too few arguments; needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER ...")
     return args
+
+
+def begins_with_config(inputs: list[str]) -> bool:
+    """Whether a config comes first: a file, or a name before weights' file. A name alone is of published weights."""
+    first, second = [*inputs, ""][:2]
+    is_named = second.lower().endswith(WEIGHT_SUFFIXES) and config_named(first) is not None
+    return first.endswith(CONFIG_SUFFIXES) or is_named
 
 
 def without_results(paths: list[Path], given: list[str], out: Path) -> list[Path]:

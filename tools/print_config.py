@@ -6,19 +6,19 @@ The file has no ``_base_``, and every word such as ``"backbone"`` is replaced. I
 mmdetection's or mmsegmentation's own tools, which need this project only for its ``custom_imports``.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 
-from engine.cli import Parser, run_tool
-from engine.tool_options import add_config_options
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.tool_options import add_config_options
 
 
 def main() -> None:
     args = parse_args()
-    from engine.config import READ_KEYS, load_config
-    from engine.config_text import text_of
-    from engine.inherited import without_helpers
+    from ziggurat.engine.config import READ_KEYS, load_config
+    from ziggurat.engine.config_text import text_of
+    from ziggurat.engine.inherited import without_helpers
 
     cfg = load_config(args.config, args.cfg_options)
     print(f"# {args.config}{''.join(f' {option}' for option in args.cfg_options)}, completed")

@@ -3,14 +3,14 @@
 python tools/status.py WORK_DIR [--json] [--verify]
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import json
 from typing import Any
 
 from backbones.errors import printable
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 
 def main() -> None:
@@ -19,17 +19,17 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
     parser.add_argument("--verify", action="store_true", help="read the last checkpoint, to be sure that it is good")
     args = parser.parse_args()
-    from engine.console import quiet_imports
+    from ziggurat.engine.console import quiet_imports
 
     with quiet_imports():
-        from engine.status import status_of
+        from ziggurat.engine.status import status_of
     facts = status_of(args.work_dir, args.verify)
     print(json.dumps(facts, indent=2) if args.json else printable("\n".join(lines_of(facts))))
 
 
 def lines_of(facts: dict[str, Any]) -> list[str]:
     """The facts for people: one line each on the stage, the progress, the figures, the validation, the checkpoint."""
-    from engine.progress import clock, scores
+    from ziggurat.engine.progress import clock, scores
 
     age = f"; last sign of life {clock(facts['age'])} ago" if "age" in facts else ""
     lines = [f"{facts['work_dir']}: {facts['stage']}{age}"]

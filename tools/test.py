@@ -14,14 +14,14 @@ Published weights are tested as their authors do: input size, crop ratio, interp
 Their data are ImageNet's validation images, in data_root/val, unless --images names other class folders.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import contextlib
 from pathlib import Path
 
-from engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
-from engine.tool_options import (
+from ziggurat.engine.cli import CONFIG_SUFFIXES, Parser, output_folder, run_tool
+from ziggurat.engine.tool_options import (
     add_data_option,
     add_run_options,
     add_tile_options,
@@ -35,11 +35,11 @@ def main() -> None:
     args = parse_args()
     tiles = given_tiles(args)
     from backbones.files import write_json
-    from engine.log_file import prints_to_log
-    from engine.pages.page import check_page_folder
-    from engine.pages.report import write_report_page
-    from engine.run import build_testing
-    from engine.tasks import task_for
+    from ziggurat.engine.log_file import prints_to_log
+    from ziggurat.engine.pages.page import check_page_folder
+    from ziggurat.engine.pages.report import write_report_page
+    from ziggurat.engine.run import build_testing
+    from ziggurat.engine.tasks import task_for
 
     if args.out:
         output_folder(Path(args.out).parent)
@@ -83,12 +83,12 @@ def read_config(args: argparse.Namespace):
     """
     from backbones.weights import WEIGHTS, read_ahead, read_own_meta
     from backbones.weights.fetch import locate
-    from engine.arguments import names_of
-    from engine.config import load_config
-    from engine.options import parse_options
-    from engine.own_config import building
-    from engine.own_testing import own_testing_config
-    from engine.published import published_model
+    from ziggurat.engine.arguments import names_of
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.options import parse_options
+    from ziggurat.engine.own_config import building
+    from ziggurat.engine.own_testing import own_testing_config
+    from ziggurat.engine.published import published_model
 
     options = parse_options([*data_options(args), *args.cfg_options])
     if args.config:

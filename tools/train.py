@@ -1,10 +1,10 @@
 """Trains any config: classification, detection or segmentation."""
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 from backbones import UserError
-from engine.cli import Parser, run_tool
-from engine.tool_options import (
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.tool_options import (
     add_amp_option,
     add_data_option,
     add_run_options,
@@ -16,9 +16,9 @@ from engine.tool_options import (
 
 def main() -> None:
     args = parse_args()
-    from engine.config import load_config
-    from engine.run import build_training, replay
-    from engine.signals import Stopped, requeue_job
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.run import build_training, replay
+    from ziggurat.engine.signals import Stopped, requeue_job
 
     head = ["model.reset_head=True"] if args.reset_head else []
     options = [*data_options(args), *args.cfg_options, *track_options(args), *head]

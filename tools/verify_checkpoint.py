@@ -6,7 +6,7 @@ Of a folder every .pth and .safetensors file is read. A file from elsewhere has 
 the CRC-32 of each of its parts. The exit status is 1 if a file is damaged, was changed, or cannot be read.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 from backbones import UserError
 from backbones.errors import printable
 from backbones.weights.verify import verified
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 SUFFIXES = (".pth", ".safetensors")
 

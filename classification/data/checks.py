@@ -8,10 +8,10 @@ import numpy as np
 
 from backbones.errors import UserError, arguments_of, shorten
 from classification.data.images import SplitImages
-from engine.findings import UNSEEN, UNUSABLE, Finding
-from engine.formats import Format, class_of
-from engine.shown import Bars
-from engine.splits import under_root
+from ziggurat.engine.findings import UNSEEN, UNUSABLE, Finding
+from ziggurat.engine.formats import Format, class_of
+from ziggurat.engine.shown import Bars
+from ziggurat.engine.splits import under_root
 
 UNSEEN["images"] = "the images or their classes cannot be read"
 SCOPE = "mmengine"

@@ -11,7 +11,7 @@ from backbones.errors import UserError
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices
-from engine.formats import register_format
+from ziggurat.engine.formats import register_format
 
 
 class Layout(NamedTuple):

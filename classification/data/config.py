@@ -7,10 +7,10 @@ from backbones.errors import unknown
 from classification.data.checks import SCOPE
 from classification.data.images import SplitImages
 from classification.data.own_data import use_own_data
-from engine.formats import choose_classes, class_of, formats_of
-from engine.num_classes import class_names, set_num_classes
-from engine.own_data import AUTO, READERS
-from engine.splits import SPLITS, datasets_of, prepare_splits
+from ziggurat.engine.formats import choose_classes, class_of, formats_of
+from ziggurat.engine.num_classes import class_names, set_num_classes
+from ziggurat.engine.own_data import AUTO, READERS
+from ziggurat.engine.splits import SPLITS, datasets_of, prepare_splits
 
 KINDS = {  # the values of a config's data_format
     "folders": "ImageFolder",

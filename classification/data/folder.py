@@ -10,8 +10,8 @@ from backbones.reading import READING, Reading
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples
-from engine.formats import register_format
-from engine.splits import under_root
+from ziggurat.engine.formats import register_format
+from ziggurat.engine.splits import under_root
 
 
 class ImageFolder(SplitImages):

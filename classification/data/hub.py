@@ -11,7 +11,7 @@ from backbones.errors import UserError, unknown
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages, decoded
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
-from engine.formats import register_format
+from ziggurat.engine.formats import register_format
 
 PARTS = {"val": ("val", "validation", "valid", "test")}  # names of the split, the first that exists
 

@@ -10,7 +10,7 @@ from classification.data.checks import LabelledFormat
 from classification.data.folder import class_folders, has_folders, list_samples
 from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, class_indices
-from engine.formats import register_format
+from ziggurat.engine.formats import register_format
 
 SPLITS = ("train", "val")
 FOLDERS = ("{split}", "ILSVRC2012_img_{split}", "ILSVRC/Data/CLS-LOC/{split}", "Data/CLS-LOC/{split}")

@@ -15,7 +15,7 @@ from backbones.images import read_image, read_pixels
 from backbones.reading import Reading, reading_of
 from classification.data.samples import UNSCORED, Samples
 from classification.data.transforms import as_tensor, build_transform, transformable
-from engine.unreadable import Unreadable
+from ziggurat.engine.unreadable import Unreadable
 
 
 class LabelledImages(Dataset):

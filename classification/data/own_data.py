@@ -18,18 +18,18 @@ from backbones.files import replaced_file
 from classification.data.checks import SCOPE
 from classification.data.images import SplitImages
 from classification.data.table import CsvImages
-from engine.findings import UNUSABLE, Finding
-from engine.formats import class_of
-from engine.own_data import AUTO, FOLDER, READERS, file_for
-from engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells, group_in
-from engine.own_data.cache import made_once, place_of
-from engine.own_data.content import Notes
-from engine.own_data.listing import ALL, WORDS, Listing, split_of
-from engine.own_data.options import check_kind, of_config, split_options
-from engine.own_data.reading import read_text
-from engine.own_data.split import group_column, split_pairs
-from engine.reading import chosen_reading
-from engine.splits import SPLITS, datasets_of
+from ziggurat.engine.findings import UNUSABLE, Finding
+from ziggurat.engine.formats import class_of
+from ziggurat.engine.own_data import AUTO, FOLDER, READERS, file_for
+from ziggurat.engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells, group_in
+from ziggurat.engine.own_data.cache import made_once, place_of
+from ziggurat.engine.own_data.content import Notes
+from ziggurat.engine.own_data.listing import ALL, WORDS, Listing, split_of
+from ziggurat.engine.own_data.options import check_kind, of_config, split_options
+from ziggurat.engine.own_data.reading import read_text
+from ziggurat.engine.own_data.split import group_column, split_pairs
+from ziggurat.engine.reading import chosen_reading
+from ziggurat.engine.splits import SPLITS, datasets_of
 
 TABLES = ("folders", "csv")  # the formats of ``classification.data`` from which a share may be taken for validation
 IMAGE = (*COLUMNS["image"], "id")
@@ -48,7 +48,7 @@ class Tables(NamedTuple):
 def use_own_data(cfg: Any) -> list[str] | None:
     """Points the data sets of a config at tables of the data, in place, where ``cfg.data_format`` needs these.
 
-    These are "auto", the formats of ``engine.own_data``, and the others with ``val_share``.
+    These are "auto", the formats of ``ziggurat.engine.own_data``, and the others with ``val_share``.
 
     Returns:
         The classes of the training; None for data that need no tables.

@@ -18,8 +18,8 @@ from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages, decoded
 from classification.data.samples import Samples, check_label, class_indices, numbered_classes
 from classification.data.shard_index import Index, import_webdataset, indexed
-from engine.formats import register_format
-from engine.splits import under_root
+from ziggurat.engine.formats import register_format
+from ziggurat.engine.splits import under_root
 
 
 class ShardImages(SplitImages):

@@ -9,9 +9,9 @@ from backbones.errors import UserError, shorten
 from classification.data.checks import LabelledFormat
 from classification.data.images import SplitImages
 from classification.data.samples import Samples, check_label, numbered_classes
-from engine.formats import register_format
-from engine.inside import check_inside
-from engine.splits import under_root
+from ziggurat.engine.formats import register_format
+from ziggurat.engine.inside import check_inside
+from ziggurat.engine.splits import under_root
 
 COLUMNS = ("path", "label")
 

@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.hooks import Hook
 
 from backbones.weights import save_safely
-from engine.saving import copied
+from ziggurat.engine.saving import copied
 
 NAME = "backbone.safetensors"
 PREFIX = "backbone."

@@ -15,7 +15,7 @@ from backbones.reading import READING, Reading, reading_of
 from classification.data import LabelledImages, as_tensor, build_transform
 from classification.data.samples import Samples
 from classification.data.transforms import size_of
-from engine.formats import Format, register_format
+from ziggurat.engine.formats import Format, register_format
 
 
 class UnlabelledImages(LabelledImages):

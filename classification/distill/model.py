@@ -13,7 +13,7 @@ from backbones import PyramidBackbone, UserError
 from backbones.checks import check_flag
 from classification.distill.teacher import build_teacher
 from classification.heads import linear
-from engine.console import say_note
+from ziggurat.engine.console import say_note
 
 
 class Distiller(BaseModel):

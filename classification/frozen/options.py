@@ -16,9 +16,9 @@ from classification.frozen.cache import Features
 from classification.frozen.extract import features_of
 from classification.frozen.pooling import POOLS
 from classification.frozen.source import Source
-from engine.cli import output_folder
-from engine.processes import init_processes, pick_device
-from engine.tool_options import add_config_options
+from ziggurat.engine.cli import output_folder
+from ziggurat.engine.processes import init_processes, pick_device
+from ziggurat.engine.tool_options import add_config_options
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

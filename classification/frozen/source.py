@@ -21,9 +21,9 @@ from backbones.weights.trained_reading import trained_reading
 from classification.frozen.pooling import POOLS, pooled
 from classification.frozen.splits import build_splits, describe_splits, read_config, test_transform
 from classification.task import TASK
-from engine.own_config import config_from
-from engine.reading import as_dict, use_reading
-from engine.splits import datasets_of
+from ziggurat.engine.own_config import config_from
+from ziggurat.engine.reading import as_dict, use_reading
+from ziggurat.engine.splits import datasets_of
 
 DEFAULT = {"input_size": 224, "crop_pct": 0.875, "interpolation": "bicubic"}
 KEPT = ("input_size", "crop_pct", "crop_mode", "interpolation")  # of a test transform; the rest is for other uses

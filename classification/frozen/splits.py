@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 from backbones.errors import UserError, shorten
 from classification.data import class_folders
 from classification.task import TASK
-from engine.cli import CONFIG_SUFFIXES
-from engine.config import load_config
-from engine.splits import datasets_of, under_root
-from engine.tasks import task_of
+from ziggurat.engine.cli import CONFIG_SUFFIXES
+from ziggurat.engine.config import load_config
+from ziggurat.engine.splits import datasets_of, under_root
+from ziggurat.engine.tasks import task_of
 
 # A loader of a config -> the name of its split here. The names are also the folders of ImageNet's layout.
 NAMES = {"train": "train", "test": "val"}

@@ -30,12 +30,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from backbones import PyramidBackbone, UserError, create_backbone, list_archs
 from backbones.features import check_device
 from backbones.registry import family_of
-from engine.benchmark import PRECISIONS, autocast
-from engine.cli import Parser, output_folder, run_tool
-from engine.machine import machine
-from engine.memory import peak_of_tensors
-from engine.timing import in_turn, seconds
-from engine.tool_options import count, height_and_width
+from ziggurat.engine.benchmark import PRECISIONS, autocast
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.machine import machine
+from ziggurat.engine.memory import peak_of_tensors
+from ziggurat.engine.timing import in_turn, seconds
+from ziggurat.engine.tool_options import count, height_and_width
 
 # The smallest of each kind, and one of the common size.
 DEFAULT = (

@@ -22,12 +22,12 @@ from torch import nn
 
 from backbones import UserError, list_archs
 from backbones.files import write_json
-from engine.benchmark import Setting, measuring, random_set
-from engine.cli import Parser, output_folder, run_tool
-from engine.machine import machine
-from engine.tasks import task_for
-from engine.timing import cpu_seconds, seconds
-from engine.tool_options import count, height_and_width
+from ziggurat.engine.benchmark import Setting, measuring, random_set
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.machine import machine
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.timing import cpu_seconds, seconds
+from ziggurat.engine.tool_options import count, height_and_width
 
 DEFAULT = ("van_b0", "van_b2", "hornet_tiny_7x7")
 CONFIG = "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py"

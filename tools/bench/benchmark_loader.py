@@ -34,10 +34,10 @@ from torchvision.transforms.functional import resized_crop
 from backbones.images import read_image
 from classification import TASK
 from classification.data import as_tensor
-from engine.cli import Parser, output_folder, run_tool
-from engine.config import load_config
-from engine.machine import machine
-from engine.tool_options import count, height_and_width
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.machine import machine
+from ziggurat.engine.tool_options import count, height_and_width
 
 CONFIG = "classification/configs/van/van_b0_8xb128_in1k.py"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")

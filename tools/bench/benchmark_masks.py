@@ -26,14 +26,14 @@ from skimage import data as photographs
 
 from backbones.files import write_json
 from detection.masks import EncodedMasks
-from engine.cli import Parser, output_folder, run_tool
-from engine.config import load_config
-from engine.console import quiet_imports
-from engine.machine import machine
-from engine.memory import peak_of_tensors
-from engine.tasks import task_for
-from engine.timing import cpu_seconds
-from engine.tool_options import count
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import quiet_imports
+from ziggurat.engine.machine import machine
+from ziggurat.engine.memory import peak_of_tensors
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.timing import cpu_seconds
+from ziggurat.engine.tool_options import count
 
 CONFIGS = [
     "detection/configs/van/mask_rcnn_van_b2_fpn_1x_coco.py",

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from backbones.files import write_json
-from engine.benchmark import Setting, in_fresh_process, measure_training
-from engine.cli import Parser, output_folder, run_tool
-from engine.machine import machine
-from engine.tool_options import count, height_and_width
+from ziggurat.engine.benchmark import Setting, in_fresh_process, measure_training
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.machine import machine
+from ziggurat.engine.tool_options import count, height_and_width
 
 # The small arch of each family.
 CONFIGS = [

@@ -18,12 +18,12 @@ import torchvision
 from benchmark_backbones import paired
 from torch import Tensor
 
-import mmcv_ops
 from backbones.features import check_device
 from backbones.ops.depthwise import dilated_as_dense
-from engine.cli import Parser, run_tool
-from engine.machine import machine
-from engine.tool_options import count
+from ziggurat import mmcv_ops
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.machine import machine
+from ziggurat.engine.tool_options import count
 
 mmcv_ops.install()
 

@@ -3,9 +3,9 @@
 from torch import Tensor, nn
 from vvt_reference import vvt_maps
 
-import mmcv_ops
 from backbones import PyramidBackbone, UserError, convert
-from engine.console import quiet_imports
+from ziggurat import mmcv_ops
+from ziggurat.engine.console import quiet_imports
 
 
 def make_peer(ours: PyramidBackbone) -> nn.Module:

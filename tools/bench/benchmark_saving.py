@@ -19,12 +19,12 @@ from mmengine.registry import HOOKS
 
 from backbones.files import write_json
 from backbones.weights import save_safely
-from engine.benchmark import WARM_UP, Setting, measuring, shorten_training
-from engine.cli import Parser, output_folder, run_tool
-from engine.machine import machine
-from engine.run import build_training
-from engine.saving import copied, finish_saving
-from engine.tool_options import count
+from ziggurat.engine.benchmark import WARM_UP, Setting, measuring, shorten_training
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.machine import machine
+from ziggurat.engine.run import build_training
+from ziggurat.engine.saving import copied, finish_saving
+from ziggurat.engine.tool_options import count
 
 CONFIGS = [f"classification/configs/van/van_{size}_8xb128_in1k.py" for size in ("b0", "b2", "b3")]
 

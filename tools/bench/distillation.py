@@ -26,8 +26,8 @@ from classification.distill import NAME
 from classification.frozen.extract import features_of
 from classification.frozen.knn import knn
 from classification.frozen.source import Source
-from engine.cli import Parser, run_tool
-from engine.machine import machine
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.machine import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = "van_b0"

@@ -146,8 +146,8 @@ def training(findings: Findings, data: Path, small: bool) -> None:
 
 
 def train(config: str, data: Path, precision: str, steps: int, found: dict[str, Any]) -> None:
-    from engine.config import load_config
-    from engine.run import build_training
+    from ziggurat.engine.config import load_config
+    from ziggurat.engine.run import build_training
 
     options = {
         "data_root": str(data.absolute()),
@@ -209,7 +209,7 @@ def compiled(findings: Findings, data: Path, small: bool) -> None:
 
 def models(findings: Findings, data: Path, small: bool) -> None:
     """Whole models at the sizes at which papers count them, in bfloat16: images/s, and MiB of tensors."""
-    from engine.benchmark import Setting, measure_inference, measure_training
+    from ziggurat.engine.benchmark import Setting, measure_inference, measure_training
 
     chosen = {"detection/configs/demo/mask_rcnn_van_b0_digits.py": 1} if small else MODELS
     for config, batch in chosen.items():
@@ -338,7 +338,7 @@ SECTIONS = {
 def main() -> None:
     section, rows, data, *small = sys.argv[1:]
     findings = Findings(Path(rows), float(os.environ.get("GPU_REPORT_ENDS", "inf")))
-    import mmcv_ops
+    from ziggurat import mmcv_ops
 
     mmcv_ops.install()  # this Python may not be the one that the project is installed in
     if section in ("operators", "compile"):

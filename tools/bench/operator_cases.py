@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-import mmcv_ops
+from ziggurat import mmcv_ops
 
 mmcv_ops.install()
 

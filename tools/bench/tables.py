@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.step_times import PARTS
+from ziggurat.engine.step_times import PARTS
 
 HEADING = """# Benchmarks
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backbones import UserError
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCH = "van_b0"
@@ -81,10 +81,10 @@ def main() -> int:
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--work-dir", type=Path, default=ROOT / "work_dirs/demo", help="folder of the demo (default: work_dirs/demo)"
+        "--work-dir", type=Path, default=Path("work_dirs/demo"), help="folder of the demo (default: work_dirs/demo)"
     )
     parser.add_argument(
-        "--data", type=Path, default=ROOT / "data/demo", help="data of the demo, made if missing (default: data/demo)"
+        "--data", type=Path, default=Path("data/demo"), help="data of the demo, made if missing (default: data/demo)"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args()

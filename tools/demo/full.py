@@ -27,7 +27,7 @@ from full_plan import BATCH, DIGIT_SIDE, SCORED, SIDE, WINDOW, Cell, as_text, le
 
 from backbones.errors import UserError
 from backbones.files import write_json
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 EXIT_CELL_FAILED = 1
 SET = os.environ.get("OMP_NUM_THREADS", "")

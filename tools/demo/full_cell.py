@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from backbones.files import write_json
-from engine.cli import run_tool
-from engine.config import load_config
-from engine.options import parse_options
+from ziggurat.engine.cli import run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.options import parse_options
 
 MIB = {"Darwin": 1 / 1024**2}  # of the unit of a process's memory; elsewhere a KiB
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED = ["classification", "detection", "segmentation", "engine.run"]
+IMPORTED = ["classification", "detection", "segmentation", "ziggurat.engine.run"]
 FIGURES, LOG = "figures.json", "log.txt"
 
 
@@ -62,7 +62,7 @@ def figures(
         seconds (of both), parameters (of the whole model), first_loss and last_loss (means of the first and the last
         logged iterations), memory_mib (the most that this process held, or on a GPU its tensors) and each metric.
     """
-    from engine.run import build_testing, build_training  # the caller of train_apart needs no mm
+    from ziggurat.engine.run import build_testing, build_training  # the caller of train_apart needs no mm
 
     start = time.monotonic()
     runner = build_training(load_config(leaf, parse_options(options)), run, overwrite=True, device=device)

@@ -27,8 +27,8 @@ import backbones
 from backbones import UserError
 from backbones.features import pca_colours
 from backbones.images import read_image
-from engine.cli import Parser, run_tool
-from engine.draw import draw_classes, draw_instances, make_palette
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.draw import draw_classes, draw_instances, make_palette
 
 STARTS = ("pretrained", "scratch")
 COLOURS = {"pretrained": "#2563eb", "scratch": "#d97706"}

@@ -15,9 +15,9 @@ from typing import Any
 from mmengine.config import Config
 
 from backbones.weights.table import first_name
-from engine.cli import Parser, run_tool
-from engine.config import load_config
-from engine.tasks import TASKS
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/configs.md"

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, run_tool
-from engine.config import load_config
-from engine.console import library_warnings_to
-from engine.counting import count_config
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.config import load_config
+from ziggurat.engine.console import library_warnings_to
+from ziggurat.engine.counting import count_config
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PUBLISHED, PAGE = ROOT / "docs/published_dense.json", ROOT / "docs/dense_models.md"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/own_data.md"

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE, RESULTS = ROOT / "docs/reliability.md", ROOT / "docs/reliability"

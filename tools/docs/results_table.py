@@ -14,7 +14,7 @@ import torch
 
 from backbones import WEIGHTS
 from classification import create_classifier
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "docs/results.json"

@@ -11,8 +11,8 @@ from results_table import RESULTS, cell, parameters
 from backbones import WEIGHTS
 from backbones.weights import evaluation_of
 from backbones.weights.table import HALF, IMAGENET, Terms, Weights
-from engine.cli import Parser, run_tool
-from engine.tasks import TASKS, task_named
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.tasks import TASKS, task_named
 
 PAGE = """# Weights
 

@@ -29,7 +29,7 @@ import detection  # noqa: F401
 import segmentation  # noqa: F401
 from backbones import UserError
 from backbones.files import write_json
-from engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = ROOT / "docs/heads.json"

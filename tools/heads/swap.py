@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict
 from unlike import unlike
 
 from backbones import create_backbone
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 TASKS = {"mmdet": "detection", "mmseg": "segmentation"}
 ONE_SCALE = ("VisionTransformer", "BEiT", "MAE")  # networks whose maps have one width and one stride

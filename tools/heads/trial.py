@@ -18,8 +18,8 @@ from torch import Tensor, distributed, nn
 
 from backbones import PyramidBackbone
 from backbones.errors import one_line
-from engine.task import Task
-from engine.tasks import task_for
+from ziggurat.engine.task import Task
+from ziggurat.engine.tasks import task_for
 
 BRANCHES = ("sup", "unsup_teacher", "unsup_student")  # of semi-supervised detectors
 

@@ -1,27 +1,32 @@
 """Starts one process per GPU with torchrun. Without a GPU the processes run on the CPU.
 
-usage: python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
+usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test or distill
+       python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
 with several nodes, since the nodes must agree), MAX_RESTARTS (0: how often all processes start again after one of them
 failed; a training then needs --resume auto). The exit status is the status of the first process that failed.
 """
 
-import engine.start  # noqa: F401
+import ziggurat.engine.start  # noqa: F401
 
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+from ziggurat.command import tool_of
+
+PARALLEL = ("train", "test", "distill")  # commands that several processes can share
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 
 def main() -> None:
-    processes, program, *arguments = sys.argv[1:]
+    processes, program, *arguments = understood(sys.argv[1:])
     nodes, node = number("NNODES", 1, least=1), number("NODE_RANK", 0)
     if node >= nodes:
         fail(f"NODE_RANK={node} with NNODES={nodes}; allowed: 0 to {nodes - 1}")
@@ -41,6 +46,22 @@ def main() -> None:
         + [f"--max-restarts={restarts}", f"--signals-to-handle={','.join(caught)}"]
         + [f"--nproc-per-node={processes}", program, *arguments]
     )
+
+
+def understood(arguments: list[str]) -> list[str]:
+    """GPUS, the program's file, and its arguments. With -h the help is printed, and the process ends."""
+    if {"-h", "--help"} & set(arguments[:1]):
+        print(__doc__.strip())
+        sys.exit(0)
+    if len(arguments) < 2 or not re.fullmatch(r"[1-9]\d*", arguments[0]):
+        given = " ".join(arguments[:2]) or "nothing"
+        fail(f"launch got {given}; needed: GPUS, a number from 1, and a command: {', '.join(PARALLEL)}")
+    processes, program, *rest = arguments
+    if program in PARALLEL:
+        return [processes, str(tool_of(program)), *rest, "--launcher", "pytorch"]
+    if not Path(program).is_file():
+        fail(f"launch cannot start {program!r}; allowed: {', '.join(PARALLEL)}, or the file of a program")
+    return arguments
 
 
 def resumes(arguments: list[str]) -> bool:

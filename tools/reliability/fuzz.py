@@ -21,8 +21,8 @@ from pathlib import Path
 
 from backbones.errors import unknown
 from backbones.files import write_json
-from engine.cli import Parser, run_tool
-from engine.tool_options import count
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.tool_options import count
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEPT = Path("work_dirs/fuzz")
@@ -153,7 +153,7 @@ def described(rows: list[dict], seed: int, file: Path) -> dict:
     """The figures as JSON. Rows of other targets stay as they are in the file, where it exists."""
     import torch
 
-    from engine.machine import machine
+    from ziggurat.engine.machine import machine
 
     packages = ("pillow", "opencv-python-headless", "pycocotools", "numpy", "onedl-mmengine", "onedl-mmdetection")
     earlier = json.loads(file.read_text())["rows"] if file.is_file() else []

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import nn
 
 import backbones
-import engine
 from backbones.images import read_image
 from backbones.registry import family_of
 from backbones.weights import own_meta, save_safely, statistics
 from classification import create_classifier
-from engine.config import load_config
-from engine.tasks import task_for
+from ziggurat import engine
+from ziggurat.engine.config import load_config
+from ziggurat.engine.tasks import task_for
 
 CONFIG = "classification/configs/demo/van_b0_digits.py"
 ARCHS = ("van_b0", "hornet_tiny_gf", "pvig_tiny", "vig_tiny", "vvt_tiny")
@@ -136,7 +136,10 @@ class Api:
                 all_arguments(create_classifier, arch="van_b0", num_classes=2, in_chans=3),
             ),
             "net.train": (net.train, dict(mode=True)),
-            "Predictor": (engine.Predictor, all_arguments(engine.Predictor, config_or_checkpoint=whole)),
+            "Predictor": (
+                engine.Predictor,
+                all_arguments(engine.Predictor, config_or_checkpoint=whole),
+            ),
             "predictor": (predictor.__call__, dict(images=image)),
             "predictor.draw": (predictor.draw, dict(image=image, result=predictor(image))),
             "predictor.describe": (predictor.describe, dict(result=predictor(image))),

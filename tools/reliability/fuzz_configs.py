@@ -9,9 +9,9 @@ from typing import Any
 from fuzz_odd import ODD, paths, value_at
 from mmengine.config import Config
 
-from engine.config import load_config
-from engine.run import build_training
-from engine.tasks import task_for
+from ziggurat.engine.config import load_config
+from ziggurat.engine.run import build_training
+from ziggurat.engine.tasks import task_for
 
 CONFIGS = {
     "digits": "classification/configs/demo/van_b0_digits.py",

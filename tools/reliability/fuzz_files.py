@@ -21,9 +21,9 @@ from backbones.images import read_image, upright_size
 from backbones.plain_files import check_image
 from backbones.weights import own_meta, read_checkpoint, save_safely, statistics
 from detection.data import LoadImageFromFile as DetectionLoader
-from engine.checkpoints import content_of_run
 from segmentation.data import LoadImageFromFile as SegmentationLoader
 from segmentation.data import LoadMask, read_mask
+from ziggurat.engine.checkpoints import content_of_run
 
 SMALL = dict(arch="van_b0", out_indices=(0,))  # a network whose file is small
 

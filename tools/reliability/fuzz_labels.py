@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 
 from detection import TASK
 from detection.data import prepare_config
-from engine.config import load_config
+from ziggurat.engine.config import load_config
 
 CONFIG = "detection/configs/demo/mask_rcnn_van_b0_digits.py"
 PANOPTIC = "detection/configs/pvig/mask2former_pvig_small_lsj_50e_coco_panoptic.py"

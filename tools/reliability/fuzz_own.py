@@ -11,7 +11,7 @@ from random import Random
 from fuzz_odd import Wrong, mutated
 from PIL import Image
 
-from engine.own_data import prepare
+from ziggurat.engine.own_data import prepare
 
 WIDTH, HEIGHT = 48, 40
 FILES: dict[str, dict[str, str]] = {

@@ -25,8 +25,8 @@ from trainings import TRAININGS, make_quick
 from victims import LINGER, left_behind
 
 from backbones.files import write_json
-from engine.cli import Parser, run_tool
-from engine.machine import machine
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.machine import machine
 
 
 def main() -> int:

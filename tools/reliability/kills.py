@@ -18,8 +18,8 @@ from victims import Ended, import_all, left_behind, run
 from backbones.errors import UserError
 from backbones.weights import read_checkpoint
 from backbones.weights.verify import verified
-from engine.config import load_config
-from engine.work_dir import LEFTOVER, WorkDir
+from ziggurat.engine.config import load_config
+from ziggurat.engine.work_dir import LEFTOVER, WorkDir
 
 PARTS = ("state_dict", "ema_state_dict", "optimizer", "param_schedulers")
 COUNTS = ("trainings", "runs", "kills", "losses", "steps_lost", "half_files")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.run import PARTS
+from ziggurat.engine.run import PARTS
 
 RECIPE = Path(__file__).resolve().parent.parent.parent / "classification/configs/van/van_b0_8xb128_paper_in1k.py"
 EPOCH = 6  # batches

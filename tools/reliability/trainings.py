@@ -9,7 +9,7 @@ import paper_run
 from yapf.yapflib import yapf_api
 
 from backbones import VAN
-from engine.summary import SummaryHook
+from ziggurat.engine.summary import SummaryHook
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DETECTOR = next(leaf for leaf in dense_run.TASKS if leaf.startswith("detection/"))

@@ -17,7 +17,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from save_points import SavePoints
 
-from engine.run import build_training
+from ziggurat.engine.run import build_training
 
 LINGER = 12.0  # seconds in which the workers of a killed training must end, on a busy machine too
 POLL = 0.005  # seconds

@@ -23,7 +23,7 @@ LOG = VENV / "setup.log"
 NEEDED_GB = 8
 CHECK = """
 import cv2, mmcv, mmdet, mmengine, mmseg, torch, torchvision
-from engine.installed import check
+from ziggurat.engine.installed import check
 check()
 """
 

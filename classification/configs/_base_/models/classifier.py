@@ -1,5 +1,5 @@
 # A backbone and its head. A leaf or a recipe gives model.backbone.arch.
-# engine/complete.py replaces "weights" by the statistics of the weights, for an image in 0..1.
+# ziggurat/engine/complete.py replaces "weights" by the statistics of the weights, for an image in 0..1.
 model = dict(
     type="Classifier",
     backbone=dict(type="Backbone"),

@@ -1,5 +1,5 @@
 # DINO (arXiv 2203.03605) with four scales: three of the backbone and one below. A leaf gives model.backbone.arch.
-# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# ziggurat/engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the weights' statistics.
 model = dict(
     type="DINO",
     num_queries=900,

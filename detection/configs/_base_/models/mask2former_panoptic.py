@@ -1,5 +1,5 @@
 # Mask2Former (arXiv 2112.01527) for panoptic maps. A leaf gives model.backbone.arch.
-# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# ziggurat/engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the weights' statistics.
 # The numbers of things and stuff follow the annotation file.
 model = dict(
     type="Mask2Former",

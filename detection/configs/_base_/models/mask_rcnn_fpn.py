@@ -1,5 +1,5 @@
 # Mask R-CNN (arXiv 1703.06870) with FPN. A leaf gives model.backbone.arch.
-# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# ziggurat/engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the weights' statistics.
 model = dict(
     type="MaskRCNN",
     data_preprocessor=dict(

@@ -1,5 +1,5 @@
 # RetinaNet (arXiv 1708.02002) with FPN from stride 8 on. A leaf gives model.backbone.arch.
-# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# ziggurat/engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the weights' statistics.
 model = dict(
     type="RetinaNet",
     data_preprocessor=dict(

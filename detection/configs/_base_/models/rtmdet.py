@@ -1,5 +1,5 @@
 # RTMDet (arXiv 2212.07784), the neck and head of the large size. A leaf gives model.backbone.arch.
-# engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the statistics of the weights.
+# ziggurat/engine/complete.py replaces "backbone" by the channels of the maps, "weights" by the weights' statistics.
 model = dict(
     type="RTMDet",
     data_preprocessor=dict(

@@ -1,6 +1,6 @@
-# What the segmenters have in common. A leaf gives model.backbone.arch. engine/complete.py replaces "backbone" by the
-# channels of the maps, "weights" by the statistics of the weights. Norms of heads are plain BN unless a head says so.
-# `sync_bn` of the schedule synchronises them if several GPUs train together.
+# What the segmenters have in common. A leaf gives model.backbone.arch. ziggurat/engine/complete.py replaces "backbone"
+# by the channels of the maps, "weights" by the statistics of the weights. Norms of heads are plain BN unless a head
+# says so. `sync_bn` of the schedule synchronises them if several GPUs train together.
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(

@@ -1,0 +1,96 @@
+"""The command ``ziggurat``: each of its commands is a tool, which runs in the place of this process.
+
+This file imports neither PyTorch nor a tool, so that help and mistakes take no time.
+"""
+
+import difflib
+import os
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from ziggurat.root import ROOT
+
+PROGRAM = "ZIGGURAT_PROGRAM"  # an environment variable: how a tool was called, for its help
+# Name -> tool, in the order of the help.
+COMMANDS = {
+    "train": "train",
+    "test": "test",
+    "predict": "predict",
+    "features": "extract_features",
+    "knn": "knn",
+    "probe": "linear_probe",
+    "distill": "distill",
+    "launch": "launch/launch",
+    "status": "status",
+    "check-data": "check_dataset",
+    "browse-data": "browse_dataset",
+    "convert-data": "convert_dataset",
+    "convert-weights": "convert_weights",
+    "verify": "verify_checkpoint",
+    "info": "model_info",
+    "configs": "list_configs",
+    "print-config": "print_config",
+    "benchmark": "benchmark",
+    "doctor": "doctor",
+    "demo-data": "make_demo_data",
+    "demo": "demo/demo",
+}
+USAGE = """usage: ziggurat COMMAND ...
+
+Trains, tests and predicts with multi-scale pyramid backbones in classification, detection and segmentation.
+
+{commands}
+
+ziggurat COMMAND --help shows a command's options. ziggurat --version shows the version. A config is a file, or the name
+of a config that comes with the package: ziggurat configs lists them."""
+
+
+def main() -> None:
+    """Runs a command: ``sys.argv`` has its name and its arguments. An unknown one is one line, with exit status 2."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(usage())
+    elif name in ("-V", "--version"):
+        print(version("ziggurat-vision"))
+    elif name not in COMMANDS:
+        nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
+        hint = f"nearest: {', '.join(nearest)}" if nearest else f"allowed: {', '.join(COMMANDS)}"
+        sys.exit(refusal(f"unknown command {name!r}; {hint}"))
+    else:
+        os.environ[PROGRAM] = f"ziggurat {name}"
+        os.execv(sys.executable, [sys.executable, str(tool_of(name)), *arguments])
+
+
+def usage() -> str:
+    """The help: every command with what its tool says of itself."""
+    width = max(map(len, COMMANDS))
+    return USAGE.format(commands="\n".join(f"  {name:{width}}  {said(tool_of(name))}" for name in COMMANDS))
+
+
+def tool_of(name: str) -> Path:
+    """The file of a command's tool."""
+    return ROOT / "tools" / f"{COMMANDS[name]}.py"
+
+
+def said(tool: Path) -> str:
+    """What a tool does: the first clause of its docstring, which begins the file."""
+    with tool.open(encoding="utf-8") as file:
+        return re.split(r"[.:;](?: |$)", file.readline().strip().strip('"'))[0]
+
+
+def as_called(text: str) -> str:
+    """A text in which tools have the names of commands: ``ziggurat train`` for ``python tools/train.py``."""
+    names = {f"{tool}.py": name for name, tool in COMMANDS.items()}
+    pattern = rf"(python )?tools/({'|'.join(map(re.escape, names))})"
+    return re.sub(pattern, lambda found: f"ziggurat {names[found[2]]}", text)
+
+
+def refusal(message: str) -> int:
+    print(f"error: {message} (see ziggurat --help)", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The configs that come with the project: by name, or by their path in the repository, from any folder."""
+
+import difflib
+import os
+from pathlib import Path
+
+from backbones.errors import UserError
+from ziggurat.engine.cli import CONFIG_SUFFIXES
+from ziggurat.engine.tasks import TASKS
+from ziggurat.root import ROOT
+
+
+def project_configs() -> dict[str, Path]:
+    """Every config by its name, such as ``mask_rcnn_van_b2_fpn_1x_coco``: the tasks in turn, each in order of paths."""
+    files = [file for task in TASKS for file in sorted(ROOT.glob(f"{task}/configs/*/*.py"))]
+    return {file.stem: file for file in files if file.parent.name != "_base_"}
+
+
+def config_named(name: str | Path) -> Path | None:
+    """The config with this name; None if there is none."""
+    return project_configs().get(str(name)) if str(name).isidentifier() else None
+
+
+def is_config(text: str) -> bool:
+    """Whether a word is a config, by its suffix or by its name, and neither an arch nor weights."""
+    return Path(text).suffix in CONFIG_SUFFIXES or config_named(text) is not None
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a config is one of this project's. A user's config may lie elsewhere in the clone, e.g. in work_dirs."""
+    return any(path.resolve().is_relative_to(ROOT / task / "configs") for task in TASKS)
+
+
+def located(path: Path) -> Path:
+    """The file of a config: the path itself, or a config of the project by its name or its path in the repository."""
+    if path.is_file():
+        return path
+    found = config_named(path) or ROOT / path
+    if not (found.is_file() and is_ours(found)):
+        return path
+    return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+
+
+def unknown_config(path: Path) -> UserError:
+    """The error for an absent config. It gives configs with similar names, by their paths from the current folder."""
+    found = project_configs()
+    nearest = [os.path.relpath(found[name]) for name in difflib.get_close_matches(path.stem, found, n=3, cutoff=0.5)]
+    folders = (os.path.relpath(ROOT / task / "configs") for task in TASKS)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(folders)}"
+    return UserError(f"no such config: {path}; {hint}")

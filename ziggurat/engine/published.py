@@ -1,0 +1,39 @@
+"""Published detectors and segmenters, each by the name of the config that it was trained with."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from backbones.errors import UserError
+from backbones.weights.fetch import fetch_first
+from backbones.weights.table import Terms
+from ziggurat.engine.project_configs import config_named
+from ziggurat.engine.tasks import task_named
+from ziggurat.root import ROOT
+
+
+class PublishedModel(NamedTuple):
+    """Published weights of a whole model.
+
+    Attributes:
+        terms: origin and licence.
+        urls: addresses of the same weights, tried in order.
+    """
+
+    terms: Terms
+    urls: tuple[str, ...]
+
+
+def published_model(name: str | Path) -> tuple[Path, Path] | None:
+    """The config and the file of published weights, which are downloaded; None if no config of ours has this name.
+
+    Raises:
+        UserError: no weights of this config are published, or they cannot be downloaded.
+    """
+    config = config_named(name)
+    if config is None:
+        return None
+    published = task_named(config.relative_to(ROOT).parts[0]).published_models()
+    if str(name) not in published:
+        others = f"those of {', '.join(sorted(published))}" if published else "none of this task"
+        raise UserError(f"no weights of {name} are published; allowed: {others}; or a config and a checkpoint")
+    return config, fetch_first(str(name), *published[str(name)])
