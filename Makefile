@@ -72,6 +72,7 @@ docs: setup
 	@.venv/bin/python tools/docs/heads_table.py --write
 	@.venv/bin/python tools/docs/reliability_page.py --write
 	@.venv/bin/python tools/docs/own_data_page.py --write
+	@.venv/bin/python tools/docs/options_table.py --write
 	@.venv/bin/python tools/bench/benchmark_backbones.py --tables docs/benchmarks > docs/benchmarks.md
 	@.venv/bin/python tools/bench/distillation.py --page docs/distillation.json > docs/distillation.md
 	@.venv/bin/python tools/demo/full.py --page docs/demo_full.json > docs/demo_full.md

@@ -1,3 +1,3 @@
-"""The project's version, where every part can read it."""
+"""The project's version: the one place, from which pyproject.toml takes it."""
 
 __version__ = "0.1.0"

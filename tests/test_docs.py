@@ -16,6 +16,7 @@ from pathlib import Path
 
 import benchmark_backbones
 import frozen_table
+import launch
 import numpy as np
 import pytest
 import reliability_page
@@ -30,6 +31,8 @@ import backbones
 from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_first
 from classification import create_classifier
+from ziggurat import completion
+from ziggurat.command import tool_of
 from ziggurat.engine.config import load_config
 from ziggurat.engine.predicted.formats import FORMATS
 from ziggurat.engine.tasks import task_for
@@ -46,7 +49,7 @@ NOT_OURS |= {file for form in FORMATS.values() for file in form.files}  # of pre
 FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*(python tools/|bash \w+/\w+\.sh|make \w|pip install)")
+COMMAND = re.compile(r"(?:[A-Z_]+=\S+ )*(python tools/|ziggurat \w|bash \w+/\w+\.sh|make \w|pip install)")
 NAMED_WEIGHTS = re.compile(r"\b[a-z]\w+\.in\d+k\b")
 
 
@@ -170,7 +173,13 @@ def test_commands_are_taken(page, command, monkeypatch):
         project = (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[1]
         assert all(re.search(rf"^{extra} = ", project, re.MULTILINE) for extra in extras)
         return
-    tool, argv = ROOT / words[1], words[2:]
+    if words[:2] == ["ziggurat", "launch"]:  # GPUS COMMAND ARGUMENTS
+        assert words[2].isdigit() and words[3] in launch.PARALLEL
+        words = ["ziggurat", *words[3:]]
+    if words[:2] == ["ziggurat", "completion"]:
+        assert words[2] in completion.SCRIPTS
+        return
+    tool, argv = tool_of(words[1]) if words[0] == "ziggurat" else ROOT / words[1], words[2:]
     assert tool.is_file(), tool
     if tool.suffix == ".sh":
         tool, argv = behind_script(tool, argv)
@@ -180,8 +189,7 @@ def test_commands_are_taken(page, command, monkeypatch):
     args = parse(tool, argv, monkeypatch)
     config = getattr(args, "config", None)
     if config and not str(config).isupper() and not str(config).startswith("my_"):  # what a reader puts in
-        assert (ROOT / config).is_file(), config
-        load_config(ROOT / config, args.cfg_options)
+        load_config(config, args.cfg_options)
 
 
 def usages():

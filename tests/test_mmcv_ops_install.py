@@ -77,6 +77,8 @@ def installed(request, tmp_path_factory):
     project, site = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("site")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project)
+    (project / "backbones").mkdir()
+    shutil.copy(ROOT / "backbones/version.py", project / "backbones")
     shutil.copytree(ROOT / "ziggurat", project / "ziggurat", ignore=shutil.ignore_patterns("__pycache__"))
     code = f"from setuptools import build_meta; build_meta.{request.param}({str(site)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=project, check=True, capture_output=True)

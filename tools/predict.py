@@ -222,7 +222,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def begins_with_config(inputs: list[str]) -> bool:
-    """Whether a config comes first: a file, or a name before weights' file. A name alone is of published weights."""
+    """Whether a config comes first: a file, or a name that weights follow. A name alone is of published weights."""
     first, second = [*inputs, ""][:2]
     is_named = second.lower().endswith(WEIGHT_SUFFIXES) and config_named(first) is not None
     return first.endswith(CONFIG_SUFFIXES) or is_named

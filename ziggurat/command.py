@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from ziggurat import completion
 from ziggurat.root import ROOT
 
 PROGRAM = "ZIGGURAT_PROGRAM"  # an environment variable: how a tool was called, for its help
@@ -44,7 +45,8 @@ Trains, tests and predicts with multi-scale pyramid backbones in classification,
 {commands}
 
 ziggurat COMMAND --help shows a command's options. ziggurat --version shows the version. A config is a file, or the name
-of a config that comes with the package: ziggurat configs lists them."""
+of a config that comes with the package: ziggurat configs lists them. ziggurat completion bash (zsh, fish) prints what
+that shell needs to complete all these: source <(ziggurat completion bash)."""
 
 
 def main() -> None:
@@ -54,6 +56,13 @@ def main() -> None:
         print(usage())
     elif name in ("-V", "--version"):
         print(version("ziggurat-vision"))
+    elif name == "complete":
+        print("\n".join(completion.words_for(arguments, [*COMMANDS, "completion"])))
+    elif name == "completion":
+        shell = arguments[0] if len(arguments) == 1 else " ".join(arguments) or "missing"
+        if shell not in completion.SCRIPTS:
+            sys.exit(refusal(f"the shell is {shell}; allowed: {', '.join(completion.SCRIPTS)}"))
+        print(completion.SCRIPTS[shell], end="")
     elif name not in COMMANDS:
         nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
         hint = f"nearest: {', '.join(nearest)}" if nearest else f"allowed: {', '.join(COMMANDS)}"

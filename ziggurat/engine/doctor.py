@@ -135,8 +135,8 @@ def torchvision_of_another_torch() -> Iterator[Finding]:
         yield Finding(
             "torchvision-mismatch",
             UNUSABLE,
-            f"torchvision {version_of('torchvision')} needs torch{needs[1]}{needs[2]}, and torch is {torch.__version__}",
-            cure=f"pip install 'torch{needs[1]}{needs[2]}', or the torchvision that belongs to torch {torch.__version__}",
+            f"torchvision {version_of('torchvision')} needs torch{needs[1]}{needs[2]}; torch is {torch.__version__}",
+            cure=f"pip install 'torch{needs[1]}{needs[2]}', or the torchvision that belongs to this torch",
         )
 
 

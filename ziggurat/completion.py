@@ -1,0 +1,57 @@
+"""Completion of the command ``ziggurat`` in a shell: of commands, of options and their choices, and of configs' names.
+
+The shell's function asks ``ziggurat complete WORD ...``, which takes some hundredths of a second. The shell itself
+completes paths.
+"""
+
+import json
+from pathlib import Path
+
+from ziggurat.root import PACKAGE, ROOT
+
+# Command -> option -> its choices, or null for an option without a value, or [] for one with any. Made by
+# tools/docs/options_table.py.
+OPTIONS = PACKAGE / "options.json"
+BASH = """_ziggurat() {
+    local word=${COMP_WORDS[COMP_CWORD]}
+    COMPREPLY=($(compgen -W "$(ziggurat complete "${COMP_WORDS[@]:1:COMP_CWORD}")" -- "$word"))
+    [ ${#COMPREPLY[@]} -gt 0 ] || compopt -o default
+}
+complete -F _ziggurat ziggurat
+"""
+ZSH = """#compdef ziggurat
+_ziggurat() {
+    local -a found
+    found=(${(f)"$(ziggurat complete "${(@)words[2,CURRENT]}")"})
+    compadd -- $found || _files
+}
+compdef _ziggurat ziggurat
+"""
+FISH = """complete -c ziggurat -a '(ziggurat complete (commandline -opc)[2..] (commandline -ct))'
+"""
+SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
+
+
+def words_for(words: list[str], commands: list[str]) -> list[str]:
+    """What the last of ``words`` may become. ``words`` are those after ``ziggurat``, the last one perhaps empty."""
+    *before, word = words or [""]
+    if not before:
+        found = commands
+    else:
+        options = json.loads(OPTIONS.read_text()).get(before[0], {})
+        choices = options.get(before[-1])
+        if choices:
+            found = choices
+        elif word.startswith("-"):
+            found = list(options)
+        elif choices is not None or len(before) > 2:  # the value of an option, or an image
+            found = []
+        else:
+            found = config_names()
+    return sorted(name for name in found if name.startswith(word))
+
+
+def config_names() -> list[str]:
+    """The names of the configs that come with the project, without an import that takes a second."""
+    files = [file for file in ROOT.glob("*/configs/*/*.py") if file.parent.name != "_base_"]
+    return [Path(file).stem for file in files]
