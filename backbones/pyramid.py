@@ -122,12 +122,23 @@ class PyramidBackbone(nn.Module):
         Raises:
             UserError: ``x`` has another shape, type or device than the network takes.
         """
+        return self.maps_of(x, self.out_indices)
+
+    def maps_of(self, x: Tensor, stages: Sequence[int]) -> tuple[Tensor, ...]:
+        """The maps of some of the stages that are built, as of ``forward``, whatever ``out_indices`` are.
+
+        Args:
+            x: as for ``forward``.
+            stages: numbers of stages from 0, ascending. Later stages do not run.
+        """
         image, x = x, self.stem(self.prepared(x))
         maps = []
         for i, stage in enumerate(self.stages):
             x = stage(x)
-            if i in self.out_indices:
+            if i in stages:
                 maps.append(in_format_of(image, self.output(i, x)))
+            if i == stages[-1]:
+                break
         return tuple(maps)
 
     def prepared(self, x: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from backbones import PyramidBackbone, UserError, load_weights
 from backbones.checks import check_int
 from backbones.errors import unknown
+from backbones.heads import build_head
 from backbones.registry import arch_of, build_backbone
 from backbones.weights.source import head_rows, open_source
 from backbones.weights.table import check_pretrained
 from classification.augmentation import check_erasing, check_mixup, check_share
-from classification.heads import build_head
 from classification.pretrained import check_classes, fit_head, load_pretrained
 from ziggurat.engine.focal import focal_cross_entropy
 

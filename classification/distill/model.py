@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone, UserError
 from backbones.checks import check_flag
+from backbones.heads import linear
 from classification.distill.teacher import build_teacher
-from classification.heads import linear
 from ziggurat.engine.console import say_note
 
 

@@ -7,23 +7,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones import VAN, VVT, HorNet, PViG, PyramidBackbone, UserError, ViG
-from backbones.errors import unknown
+from backbones.errors import UserError, unknown
+from backbones.hornet import HorNet
 from backbones.layers import BatchNorm1d
+from backbones.pvig import PViG
+from backbones.pyramid import PyramidBackbone
+from backbones.van import VAN
+from backbones.vig import ViG
+from backbones.vvt import VVT
 
 
-class PooledLinear(nn.Module):
+class Head(nn.Module):
+    """Features of each image, then the layer that gives the logits.
+
+    Attributes:
+        LAST: the name of that layer.
+    """
+
+    LAST = "fc"
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, D), the input of the last layer."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self, self.LAST)(self.features(x))
+
+
+class PooledLinear(Head):
     """The mean over all positions, then ``fc``: the head of VAN and VVT, whose last map ends in a norm."""
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
         self.fc = linear(channels, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(torch.mean(x, dim=(2, 3)))
+    def features(self, x: Tensor) -> Tensor:
+        return torch.mean(x, dim=(2, 3))
 
 
-class PooledNormLinear(nn.Module):
+class PooledNormLinear(Head):
     """The mean over all positions, LayerNorm, then ``fc``: HorNet's head."""
 
     def __init__(self, channels: int, num_classes: int):
@@ -31,12 +53,14 @@ class PooledNormLinear(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.fc = linear(channels, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.norm(torch.mean(x, dim=(2, 3))))
+    def features(self, x: Tensor) -> Tensor:
+        return self.norm(torch.mean(x, dim=(2, 3)))
 
 
-class PooledMLP(nn.Module):
+class PooledMLP(Head):
     """The mean over all positions, then a hidden layer of 1024 with BatchNorm and GELU: ViG's and PViG's head."""
+
+    LAST = "fc2"
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
@@ -44,11 +68,11 @@ class PooledMLP(nn.Module):
         self.norm = BatchNorm1d(1024)
         self.fc2 = linear(1024, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.norm(self.fc1(torch.mean(x, dim=(2, 3))))))
+    def features(self, x: Tensor) -> Tensor:
+        return F.gelu(self.norm(self.fc1(torch.mean(x, dim=(2, 3)))))
 
 
-HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
+HEADS: dict[type[PyramidBackbone], type[Head]] = {
     VAN: PooledLinear,
     HorNet: PooledNormLinear,
     PViG: PooledMLP,
@@ -57,7 +81,7 @@ HEADS: dict[type[PyramidBackbone], type[nn.Module]] = {
 }
 
 
-def build_head(backbone: PyramidBackbone, num_classes: int, init_scale: float = 1.0) -> nn.Module:
+def build_head(backbone: PyramidBackbone, num_classes: int, init_scale: float = 1.0) -> Head:
     """The head of the backbone's family, for the backbone's last map.
 
     Args:
@@ -74,9 +98,8 @@ def build_head(backbone: PyramidBackbone, num_classes: int, init_scale: float = 
     if head is None:
         raise unknown("family of backbone", type(backbone).__name__, [family.__name__ for family in HEADS])
     head = head(backbone.feature_info[-1].channels, num_classes)
-    last = head.fc2 if hasattr(head, "fc2") else head.fc
     with torch.no_grad():
-        last.weight.mul_(init_scale)
+        getattr(head, head.LAST).weight.mul_(init_scale)
     return head
 
 
