@@ -2,19 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from backbones.errors import shorten
+from detection.spots import Spot, spots_of
 from ziggurat.engine.coco_masks import is_mask
 from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_number
+from ziggurat.engine.findings import EXAMPLES
 
 
 class Problem(NamedTuple):
-    """What makes a file useless: a name for the kind, a message, and the number of its entries."""
+    """What makes a file useless: a name for the kind, a message, the number of its entries, and where some are."""
 
     id: str
     text: str
     count: int
+    spots: tuple[Spot, ...] = ()
 
 
 class Annotations(NamedTuple):
@@ -34,6 +38,7 @@ class Annotations(NamedTuple):
             image's size.
         map_names: of a panoptic file, the name of each image's map.
         without_annotation: of a panoptic file, the names of images without an annotation.
+        spots: where the first annotations of ``unused``, ``bad_masks`` and ``without_mask`` are, by these names.
     """
 
     categories: tuple[str, ...]
@@ -47,6 +52,7 @@ class Annotations(NamedTuple):
     bad_masks: tuple[Any, ...] = ()
     map_names: tuple[str, ...] = ()
     without_annotation: tuple[str, ...] = ()
+    spots: dict[str, tuple[Spot, ...]] = {}
 
 
 OBJECT: Rules = {"id": ID, "image_id": ID, "category_id": ("an integer", is_integer)}
@@ -63,16 +69,19 @@ def summary(data: dict) -> Annotations:
     ids = {a["id"] for a in unused}
     used = [] if found else [a for a in annotations if a["id"] not in ids and not a.get("iscrowd")]
     masks = [] if found else [a for a in annotations if a.get("segmentation")]
+    bad = [a for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])]
+    kinds = dict(unused=unused, bad_masks=bad, without_mask=(a for a in annotations if not a.get("segmentation")))
     return Annotations(
         categories=tuple(str(category["name"]) for category in data["categories"]),
         file_names=tuple(image["file_name"] for image in data["images"]),
-        sizes=tuple(sizes.values()),
+        sizes=tuple((float(image["width"]), float(image["height"])) for image in data["images"]),
         has_annotations=bool(annotations),
         without_mask=sum(not a.get("segmentation") for a in annotations),
         problems=found,
         counts=dict(Counter(names[a["category_id"]] for a in used)),
         unused=tuple(place_of(a) for a in unused),
-        bad_masks=tuple(place_of(a) for a in masks if not is_mask(a["segmentation"], *sizes[a["image_id"]])),
+        bad_masks=tuple(map(place_of, bad)),
+        spots={kind: spots_of(some, data["images"]) for kind, some in kinds.items()},
     )
 
 
@@ -86,42 +95,61 @@ def problems(data: dict, annotations: list[dict], sizes: dict[Any, Any], names: 
     """Each kind of flaw that makes a file useless."""
     yield from repeated_entries(data)
     lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
-    lost_categories = sorted({str(a["category_id"]) for a in annotations if a["category_id"] not in names})
-    malformed = [a["id"] for a in annotations if not is_box(a.get("bbox"))]
     repeated = twice(a["id"] for a in annotations)
-    not_crowd = [a["id"] for a in annotations if a.get("iscrowd") not in (0, 1, None)]
-    without_area = [a["id"] for a in annotations if not is_number(a.get("area"))]
+    shared = set(repeated)
+    unnamed = [a for a in annotations if a["category_id"] not in names]
+    lost_categories = sorted({str(a["category_id"]) for a in unnamed})
+
+    def flawed(id: str, text: str, some: list[dict], entries: list[Any] | None = None) -> Iterator[Problem]:
+        entries = [a["id"] for a in some] if entries is None else entries
+        return problem(id, text, entries, spots_of(some, data["images"]))
+
     yield from problem(
         "image-unknown", "annotations name image ids that are not in the list of images: {}", lost_images
     )
-    yield from problem(
-        "category-unknown", "annotations name category ids that are not in the list of categories: {}", lost_categories
+    yield from flawed(
+        "category-unknown",
+        "annotations name category ids that are not in the list of categories: {}",
+        unnamed,
+        lost_categories,
     )
-    yield from problem(
+    yield from flawed(
         "box-form",
         "bbox must be [x, y, width, height] in pixels, width and height from 0 up; not so in the annotations {}",
-        malformed,
+        [a for a in annotations if not is_box(a.get("bbox"))],
     )
-    yield from problem("annotation-id", "annotations share ids; each needs its own", repeated)
-    yield from problem("crowd-form", "iscrowd must be 0 or 1; not so in the annotations {}", not_crowd)
-    yield from problem(
+    yield from flawed(
+        "annotation-id",
+        "annotations share ids; each needs its own",
+        [a for a in annotations if a["id"] in shared],
+        repeated,
+    )
+    yield from flawed(
+        "crowd-form",
+        "iscrowd must be 0 or 1; not so in the annotations {}",
+        [a for a in annotations if a.get("iscrowd") not in (0, 1, None)],
+    )
+    yield from flawed(
         "area-absent",
         "annotations have no area in square pixels: {}; width x height of the box will do, and data_format=coco "
         "computes the areas",
-        without_area,
+        [a for a in annotations if not is_number(a.get("area"))],
     )
 
 
-def problem(id: str, text: str, entries: list[Any]) -> Iterator[Problem]:
+def problem(id: str, text: str, entries: list[Any], spots: tuple[Spot, ...] = ()) -> Iterator[Problem]:
     """A problem of some entries, or nothing if there are none. ``{}`` in the text stands for the first of them."""
     if entries:
-        yield Problem(id, text.format(shorten(entries)), len(entries))
+        yield Problem(id, text.format(shorten(entries)), len(entries), spots)
 
 
 def repeated_entries(data: dict) -> Iterator[Problem]:
     """Images or categories of one id, and categories of one name."""
-    for what in ("images", "categories"):
-        yield from problem(f"{what}-id", f"several {what} have the id {{}}", twice(entry["id"] for entry in data[what]))
+    images = twice(image["id"] for image in data["images"])
+    named = (image["file_name"] for image in data["images"] if image["id"] in images) if images else ()
+    yield from problem("images-id", "several images have the id {}", images, tuple(map(Spot, islice(named, EXAMPLES))))
+    categories = twice(category["id"] for category in data["categories"])
+    yield from problem("categories-id", "several categories have the id {}", categories)
     names = twice(str(category["name"]) for category in data["categories"])
     yield from problem("category-name", "several categories have the name {}", names)
 

@@ -1,23 +1,32 @@
 """What can be wrong with an annotation file in COCO's format, its images, and what a config needs of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from backbones import UserError
 from backbones.errors import shorten
-from backbones.images import SUFFIXES, orientation_of, upright_size
-from backbones.reading import READING, Reading
 from detection.coco_entries import Annotations
 from detection.coco_file import image_folder, read_annotations
+from detection.image_findings import absent_images, other_sizes
 from detection.object_findings import object_findings
-from ziggurat.engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught, found_in
+from detection.objects import boxes_in
+from detection.spots import places_of
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught, found_in
 from ziggurat.engine.inside import check_inside
 from ziggurat.engine.reading import reading_of_dataset
+from ziggurat.engine.shown import Bars, Names
 from ziggurat.engine.splits import datasets_of, under_root
 
-IMAGES_LOOKED_AT = 50  # images of each data set whose size is looked at before a run
 UNUSED = "their boxes have a side below one pixel or no area, or lie outside the image"
+
+UNSEEN |= {
+    "categories-id": "it is about the list of categories",
+    "category-name": "it is about the list of categories",
+    "image-unknown": "the images are not in the list of images",
+    "scored-images": "it is about two annotation files",
+}
 
 
 def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool = False) -> Iterator[Finding]:
@@ -38,29 +47,31 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     except UserError as error:
         yield Finding("annotation-file", UNUSABLE, str(error))
         return
-    yield from problem_findings(coco, ann_file)
+    folder = image_folder(dataset)
+    yield from problem_findings(coco, ann_file, folder)
     if split != "test" and not coco.has_annotations:
         yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no annotations in it")
     yield from too_small(dataset, split, coco, ann_file)
-    folder = image_folder(dataset)
     yield from caught("image-outside", check_inside, ann_file, "file_name", coco.file_names, folder, root)
     yield from absent_images(coco, ann_file, folder)
-    yield from other_sizes(coco, ann_file, folder, thorough, reading_of_dataset(dataset))
+    boxes = partial(boxes_in, ann_file) if thorough and not coco.problems else dict
+    yield from other_sizes(coco, ann_file, folder, thorough, reading_of_dataset(dataset), boxes)
     yield from class_findings(coco, ann_file, classes, split)
     if coco.problems:
         return
-    yield from unused(coco, ann_file, split)
+    yield from unused(coco, ann_file, split, folder)
     if any(t.get("with_mask") for t in (dataset.get("pipeline") or []) if t.get("type") == "LoadAnnotations"):
-        yield from absent_masks(coco, ann_file)
-        yield from bad_masks(coco, ann_file)
+        yield from absent_masks(coco, ann_file, folder)
+        yield from bad_masks(coco, ann_file, folder)
     if thorough:
         yield from object_findings(dataset, split, ann_file, folder)
 
 
-def problem_findings(content: Annotations, ann_file: Path) -> Iterator[Finding]:
+def problem_findings(content: Annotations, ann_file: Path, folder: Path) -> Iterator[Finding]:
     """What makes an annotation file useless."""
     for problem in content.problems:
-        yield Finding(problem.id, UNUSABLE, f"{ann_file}: {problem.text}", count=problem.count)
+        places = tuple(places_of(problem.spots, folder))
+        yield Finding(problem.id, UNUSABLE, f"{ann_file}: {problem.text}", count=problem.count, places=places)
 
 
 def too_small(dataset: Any, split: str, coco: Annotations, ann_file: Path) -> Iterator[Finding]:
@@ -71,82 +82,18 @@ def too_small(dataset: Any, split: str, coco: Annotations, ann_file: Path) -> It
             UNUSABLE,
             f"{ann_file}: all {len(coco.sizes)} images are too small, by their width and height in the file; "
             f"allowed: {min_size}x{min_size} pixels and larger",
+            places=tuple(Place(image_folder(dataset) / name) for name in coco.file_names[:EXAMPLES]),
         )
-
-
-def absent_images(coco: Annotations, ann_file: Path, folder: Path) -> Iterator[Finding]:
-    if not folder.is_dir():
-        yield Finding(
-            "image-folder", UNUSABLE, f"no image folder {folder}; set data_root or data_prefix.img of the data set"
-        )
-        return
-    there: dict[Path, set[str]] = {}  # one listing per folder: asking for each file takes minutes on network discs
-    absent = []
-    for name in coco.file_names:
-        path = folder / name
-        if path.parent not in there:
-            there[path.parent] = {p.name for p in path.parent.iterdir()} if path.parent.is_dir() else set()
-        if path.name not in there[path.parent]:
-            absent.append(name)
-    if len(absent) == len(coco.file_names) and not any(p.suffix.lower() in SUFFIXES for p in folder.rglob("*")):
-        yield Finding("image-absent", UNUSABLE, f"no images in {folder}", count=len(absent))
-    else:
-        of = f"{ann_file}: {{count}} of {len(coco.file_names)} images are not in {folder}"
-        yield from found_in("image-absent", UNUSABLE, of, absent)
-
-
-def other_sizes(
-    coco: Annotations, where: Path, folder: Path, thorough: bool = False, reading: Reading = READING
-) -> Iterator[Finding]:
-    """Compares images with the sizes in the file: up to 50, evenly spread, or all. Each is compared when it is loaded.
-
-    An unreadable image has no size here. Its loading says so, and a run may go on without it.
-    """
-    step = 1 if thorough else -(-len(coco.sizes) // IMAGES_LOOKED_AT)
-    others, message = [], ""
-    for name, size in list(zip(coco.file_names, coco.sizes, strict=True))[::step]:
-        try:
-            found = upright_size(folder / name, reading)
-        except UserError:
-            continue
-        if tuple(found) != tuple(size):
-            others.append(folder / name)
-            message = message or size_text(folder / name, found, size, str(where))
-    if others:
-        rest = f" ({len(others)} images are so)" if len(others) > 1 else ""
-        few = tuple(map(str, others[:EXAMPLES]))
-        yield Finding(
-            "image-size",
-            UNUSABLE,
-            message + rest,
-            count=len(others),
-            examples=few,
-            places=tuple(map(Place, others[:EXAMPLES])),
-        )
-
-
-def check_size_of(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> None:
-    """Raises UserError for an image whose (width, height) is not the one that the annotations belong to."""
-    if tuple(found) != tuple(said):
-        raise UserError(size_text(path, found, said, where))
-
-
-def size_text(path: str | Path, found: tuple[int, int], said: tuple[float, float], where: str) -> str:
-    text = (
-        f"{path} has {found[0]}x{found[1]} pixels, and by {where} {said[0]:g}x{said[1]:g}; allowed: the same size, "
-        "since the annotations belong to it"
-    )
-    turned = orientation_of(path) if tuple(found) == tuple(said[::-1]) else 1
-    if turned == 1:
-        return text
-    return (
-        f"{text}. The image is turned upright by its EXIF orientation {turned}, and the annotations are not; "
-        "reading.upright=false turns no image"
-    )
 
 
 def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split: str) -> Iterator[Finding]:
     """Compares the classes of a run with the categories of a file. Their order does not matter, see ``named_coco``."""
+    counts = [coco.counts.get(name, 0) for name in coco.categories]
+
+    def lists(marked: Sequence[str]) -> tuple[Names, Bars]:
+        title = f"objects of each category in {ann_file.name}"
+        return Names("classes of the run", classes, marked), Bars(title, coco.categories, counts, marked)
+
     unknown = [name for name in classes if name not in coco.categories]
     if unknown and (split == "train" or len(unknown) == len(classes)):
         yield Finding(
@@ -155,30 +102,33 @@ def class_findings(coco: Annotations, ann_file: Path, classes: list[str], split:
             f"{ann_file}: no category for the classes {shorten(unknown)}; its categories: "
             f"{shorten(coco.categories, 10)}. Set classes=[...] to some of these, or leave classes out to take all",
             count=len(unknown),
+            views=(lists(unknown),),
         )
         return
     text = f"{ann_file}: {{count}} classes of the run have no category in it, so nothing of them can be found there"
-    yield from found_in("class-lacking", WARNING, text, unknown)
+    yield from found_in("class-lacking", WARNING, text, unknown, views=[lists(unknown)])
     left_out = [name for name in coco.categories if name not in classes and coco.counts.get(name)]
     number = sum(coco.counts[name] for name in left_out)
     text = f"{ann_file}: {number:,} annotations are of {{count}} categories that the classes leave out"
-    yield from found_in("category-left-out", WARNING, text, left_out, "classes=[...] names all that are to be learned")
+    cure = "classes=[...] names all that are to be learned"
+    yield from found_in("category-left-out", WARNING, text, left_out, cure, views=[lists(left_out)])
 
 
-def unused(coco: Annotations, ann_file: Path, split: str) -> Iterator[Finding]:
+def unused(coco: Annotations, ann_file: Path, split: str, folder: Path) -> Iterator[Finding]:
     """Annotations that no training uses."""
+    places = places_of(coco.spots.get("unused", ()), folder)
     if split == "train" and coco.unused and not coco.counts:
         text = f"{ann_file}: no annotation is left to train on; {UNUSED}"
-        yield from found_in("annotation-unused", UNUSABLE, text, coco.unused)
+        yield from found_in("annotation-unused", UNUSABLE, text, coco.unused, places=places)
     elif split == "train":
         text = f"{ann_file}: left out of the training: {{count}} annotations; {UNUSED}"
-        yield from found_in("annotation-unused", WARNING, text, coco.unused)
+        yield from found_in("annotation-unused", WARNING, text, coco.unused, places=places)
     else:
         text = f"{ann_file}: {{count}} annotations count in the metrics, and no training would use them; {UNUSED}"
-        yield from found_in("annotation-unused", WARNING, text, coco.unused)
+        yield from found_in("annotation-unused", WARNING, text, coco.unused, places=places)
 
 
-def absent_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
+def absent_masks(coco: Annotations, ann_file: Path, folder: Path) -> Iterator[Finding]:
     if coco.without_mask:
         yield Finding(
             "mask-absent",
@@ -186,10 +136,11 @@ def absent_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
             f"{ann_file}: {coco.without_mask} annotations have no segmentation; "
             "use a detector without masks (retinanet_*), or add segmentations",
             count=coco.without_mask,
+            places=tuple(places_of(coco.spots.get("without_mask", ()), folder)),
         )
 
 
-def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
+def bad_masks(coco: Annotations, ann_file: Path, folder: Path) -> Iterator[Finding]:
     if coco.bad_masks:
         yield Finding(
             "mask-form",
@@ -197,6 +148,7 @@ def bad_masks(coco: Annotations, ann_file: Path) -> Iterator[Finding]:
             f"{ann_file}: bad masks of the annotations {shorten(coco.bad_masks)}; allowed: polygons of three or more "
             "points, or run lengths of the image's size; data_format=coco turns other forms where it can",
             count=len(coco.bad_masks),
+            places=tuple(places_of(coco.spots.get("bad_masks", ()), folder)),
         )
 
 
@@ -209,7 +161,8 @@ def scored_findings(cfg: Any, split: str) -> Iterator[Finding]:
         path, kinds = Path(metric.ann_file), metric.get("metric", "bbox")
         yield from other_images(cfg, split, path)
         if {"segm", "boundary"} & set(kinds if isinstance(kinds, list | tuple) else [kinds]):
-            yield from scored_masks(path, split)
+            folder = next((image_folder(dataset) for dataset in datasets_of(cfg, split)), Path())
+            yield from scored_masks(path, split, folder)
 
 
 def other_images(cfg: Any, split: str, path: Path) -> Iterator[Finding]:
@@ -228,10 +181,10 @@ def other_images(cfg: Any, split: str, path: Path) -> Iterator[Finding]:
         yield Finding("scored-images", WARNING, f"{where}, and the data set reads {files[0]}", cure=cure)
 
 
-def scored_masks(path: Path, split: str) -> Iterator[Finding]:
+def scored_masks(path: Path, split: str, folder: Path) -> Iterator[Finding]:
     """Whether all annotations of a metric's file have masks."""
     coco = read_annotations(path)
-    yield from bad_masks(coco, path)
+    yield from bad_masks(coco, path, folder)
     if coco.without_mask:
         yield Finding(
             "mask-absent",
@@ -239,4 +192,5 @@ def scored_masks(path: Path, split: str) -> Iterator[Finding]:
             f"{path}: {coco.without_mask} annotations have no segmentation, and {split}_evaluator scores masks; "
             f"allowed: {split}_evaluator.metric=bbox, or segmentations",
             count=coco.without_mask,
+            places=tuple(places_of(coco.spots.get("without_mask", ()), folder)),
         )

@@ -12,7 +12,7 @@ from backbones import UserError
 from backbones.errors import shorten
 from detection import masks, named_coco, panoptic  # noqa: F401, which register how data are read
 from detection.anchors import check_fit
-from detection.coco_findings import check_size_of
+from detection.image_findings import check_size_of
 from detection.own_data import use_own_data
 from detection.training_data import use_data_options
 from ziggurat.engine.bands import AnyChannels, PadsAnyChannels

@@ -4,7 +4,6 @@ Heads number things before stuff. A file may list its categories in any order.
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,33 +17,22 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened
-from detection.coco_entries import Annotations, problem, repeated_entries
-from detection.coco_file import read_content
-from detection.coco_findings import absent_images, check_size_of, other_sizes, problem_findings
-from ziggurat.engine.coco_schema import ID, Rules, check_form, is_box, is_integer, is_name, is_number
-from ziggurat.engine.findings import UNUSABLE, Finding, caught, found_in
+from detection.coco_entries import Annotations
+from detection.coco_findings import problem_findings
+from detection.image_findings import absent_images, check_size_of, other_sizes
+from detection.panoptic_entries import map_names, read_panoptic, things_first
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, Finding, Place, caught, found_in
 from ziggurat.engine.formats import Format, class_of, register_format
 from ziggurat.engine.inside import check_inside
 from ziggurat.engine.reading import reading_of_dataset
 from ziggurat.engine.splits import under_root
 
-COLOURS = 1 << 24  # the id of a segment is a colour of the map
+UNSEEN |= {
+    "map-absent": "the maps are not there",
+    "map-folder": "the folder is not there",
+    "map-outside": "the maps are outside the data",
+}
 COCO_CLASSES = datasets.CocoPanopticDataset.METAINFO["classes"]
-
-
-def things_first(categories: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The categories of a file, all things before all stuff, and otherwise in the file's order."""
-    return sorted(categories, key=lambda category: not category["isthing"])
-
-
-def map_names(content: dict[str, Any]) -> dict[Any, str]:
-    """The file name of each image's map, by the image's id, as the annotations give it.
-
-    Without an annotation it is the name of the image, with the suffix .png.
-    """
-    names = {image["id"]: str(Path(image["file_name"]).with_suffix(".png")) for image in content["images"]}
-    given = {one["image_id"]: one.get("file_name") for one in content.get("annotations") or []}
-    return {number: given.get(number) or name for number, name in names.items()}
 
 
 class ThingsFirst(COCOPanoptic):
@@ -167,7 +155,8 @@ class PanopticFormat(Format):
         except UserError as error:
             yield Finding("annotation-file", UNUSABLE, str(error))
             return
-        yield from problem_findings(content, ann_file)
+        images, maps = under_root(dataset, prefix["img"]), under_root(dataset, prefix.get("seg", ""))
+        yield from problem_findings(content, ann_file, images)
         if split != "test" and not content.has_annotations:
             yield Finding("annotations-absent", UNUSABLE, f"{ann_file}: no segments in it")
         if split != "test" and content.without_annotation:
@@ -178,8 +167,8 @@ class PanopticFormat(Format):
                 f"{ann_file}: {number} of {total} images have no annotation: {shorten(content.without_annotation)}; "
                 "allowed: one for each image",
                 count=number,
+                places=tuple(Place(images / name) for name in content.without_annotation[:EXAMPLES]),
             )
-        images, maps = under_root(dataset, prefix["img"]), under_root(dataset, prefix.get("seg", ""))
         yield from caught("image-outside", check_inside, ann_file, "file_name", content.file_names, images, root)
         yield from caught("map-outside", check_inside, ann_file, "file_name", content.map_names, maps, root)
         yield from absent_images(content, ann_file, images)
@@ -199,71 +188,3 @@ def map_findings(content: Annotations, ann_file: Path, folder: Path, thorough: b
         "map-absent", UNUSABLE, f"{ann_file}: {{count}} of {len(maps)} maps are not in {folder}", absent
     )
     yield from other_sizes(content._replace(file_names=maps), ann_file, folder, thorough)
-
-
-def read_panoptic(path: Path) -> tuple[Annotations, tuple[str, ...]]:
-    """Reads a panoptic json, once per process: its content, and the names of the things.
-
-    Raises:
-        UserError: the file is missing, broken or malformed.
-    """
-    return read_content(path, summary)
-
-
-def are_segments(value: Any) -> bool:
-    """Whether these are dicts with the keys that every segment has."""
-    return isinstance(value, list) and all(map(is_segment, value))
-
-
-def is_segment(value: Any) -> bool:
-    if not isinstance(value, dict) or not is_integer(value.get("category_id")) or not is_integer(value.get("id")):
-        return False
-    return 0 <= value["id"] < COLOURS and value.get("iscrowd") in (0, 1, None)
-
-
-ANNOTATION: Rules = {
-    "image_id": ID,
-    "file_name": ("the name of a file", lambda value: not value or is_name(value)),
-    "segments_info": (
-        f"a list of dicts with category_id and id, from 0 to {COLOURS - 1}, iscrowd 0 or 1",
-        are_segments,
-    ),
-}
-CATEGORY: Rules = {"isthing": ("0, 1", lambda value: value in (0, 1))}
-
-
-def summary(data: dict) -> tuple[Annotations, tuple[str, ...]]:
-    check_form(data, ANNOTATION, CATEGORY)
-    ordered = things_first(data["categories"])
-    sizes = {image["id"]: (float(image["width"]), float(image["height"])) for image in data["images"]}
-    names = {category["id"]: str(category["name"]) for category in ordered}
-    annotations = data.get("annotations") or []
-    segments = [segment for annotation in annotations for segment in annotation["segments_info"]]
-    lost_images = sorted({str(a["image_id"]) for a in annotations if a["image_id"] not in sizes})
-    lost_categories = sorted({str(s["category_id"]) for s in segments if s["category_id"] not in names})
-    annotated = {annotation["image_id"] for annotation in annotations}
-    malformed = [s["id"] for s in segments if not is_box(s.get("bbox")) or not is_number(s.get("area"))]
-    found = (
-        *repeated_entries(data),
-        *problem("image-unknown", "annotations name image ids that are not in the list of images: {}", lost_images),
-        *problem(
-            "category-unknown", "segments name category ids that are not in the list of categories: {}", lost_categories
-        ),
-        *problem(
-            "box-form",
-            "a segment needs an area and bbox=[x, y, width, height]; not so in the segments {}",
-            malformed,
-        ),
-    )
-    content = Annotations(
-        categories=tuple(str(category["name"]) for category in ordered),
-        file_names=tuple(image["file_name"] for image in data["images"]),
-        sizes=tuple(sizes.values()),
-        has_annotations=bool(segments),
-        without_mask=0,
-        problems=found,
-        counts={} if found else dict(Counter(names[s["category_id"]] for s in segments if not s.get("iscrowd"))),
-        map_names=tuple(map_names(data).values()),
-        without_annotation=tuple(image["file_name"] for image in data["images"] if image["id"] not in annotated),
-    )
-    return content, tuple(str(category["name"]) for category in ordered if category["isthing"])

@@ -11,7 +11,8 @@ from mmdet.registry import METRICS
 
 from backbones.errors import UserError, shorten
 from backbones.files import write_json
-from detection.panoptic import map_names, naming_map, things_first
+from detection.panoptic import naming_map
+from detection.panoptic_entries import map_names, things_first
 from detection.panoptic_quality import PQStat
 from ziggurat.engine.console import say_note
 from ziggurat.engine.tables import write_dicts

@@ -118,8 +118,7 @@ def indices(mask: np.ndarray, legend: Mapping[str, Any], path: str | Path) -> np
     Raises:
         UserError: the mask has a value or colour that the legend has not.
     """
-    if mask.ndim == 3:
-        mask = mask[..., 0].astype(np.int64) << 16 | mask[..., 1].astype(np.int64) << 8 | mask[..., 2]
+    mask = codes_in(mask)
     order = {name: i for i, name in enumerate(class_names(legend))}
     pairs = sorted((code_of(value), order.get(name, IGNORE)) for name, value in legend.items() if value != REST)
     codes, labels = np.array(pairs, np.int64).T
@@ -136,6 +135,20 @@ def indices(mask: np.ndarray, legend: Mapping[str, Any], path: str | Path) -> np
             ", or 'ignore': 'rest' in the legend"
         )
     return found
+
+
+def not_in(legend: Mapping[str, Any], mask: np.ndarray) -> np.ndarray:
+    """Whether a legend lacks the value or colour of each pixel of a mask as for :func:`indices`, bool (H, W)."""
+    if REST in legend.values():
+        return np.zeros(mask.shape[:2], bool)
+    return ~np.isin(codes_in(mask), [code_of(value) for value in legend.values()])
+
+
+def codes_in(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) as it is, or colours (H, W, 3) as numbers (H, W)."""
+    if mask.ndim == 2:
+        return mask
+    return mask[..., 0].astype(np.int64) << 16 | mask[..., 1].astype(np.int64) << 8 | mask[..., 2]
 
 
 def code_of(value: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from backbones import UserError
 from backbones.errors import shorten
 from backbones.images import opened
-from segmentation.legend import IGNORE, has_colours, indices
+from segmentation.legend import IGNORE, has_colours, indices, not_in
 
 
 def read_mask(
@@ -33,16 +33,32 @@ def read_mask(
         return indices(mask, legend, path)
     first = int(reduce_zero_label)
     last = first + num_classes - 1
-    known = (mask >= first) & (mask <= last)
-    unlabelled = (mask == IGNORE) | (mask == 0) if reduce_zero_label else mask == IGNORE
-    if not (known | unlabelled).all():
-        values = np.unique(mask[~(known | unlabelled)])
+    odd = outside(mask, num_classes, reduce_zero_label)
+    if odd.any():
+        values = np.unique(mask[odd])
         also = f"0 and {IGNORE}" if reduce_zero_label else str(IGNORE)
         raise UserError(
             f"{path}: mask values {shorten(values)} are outside the {num_classes} classes; "
             f"allowed: {first} to {last}, and {also} for unlabelled pixels"
         )
+    known = (mask >= first) & (mask <= last)
     return np.where(known, mask.astype(np.int64) - first, IGNORE).astype(np.uint8)
+
+
+def outside(mask: np.ndarray, num_classes: int, reduce_zero_label: bool) -> np.ndarray:
+    """Whether each value of a mask without a legend is neither a class nor unlabelled, bool (H, W)."""
+    known = (mask >= 0) & (mask < num_classes + int(reduce_zero_label))  # NaN is not
+    return ~(known | (mask == IGNORE))
+
+
+def has_no_class(
+    path: str | Path, num_classes: int, reduce_zero_label: bool, legend: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """The pixels because of which :func:`read_mask` refuses a mask, bool (H, W). Arguments and errors as there."""
+    mask = raw_mask(path, legend is not None and has_colours(legend))
+    if legend is None:
+        return outside(mask, num_classes, reduce_zero_label)
+    return not_in(legend, mask)
 
 
 def raw_mask(path: str | Path, colours: bool = False) -> np.ndarray:

@@ -12,11 +12,14 @@ from backbones.images import upright_size
 from segmentation.legend import IGNORE
 from segmentation.mask_checks import check_one_class
 from segmentation.mask_files import check_same_size, read_mask
-from segmentation.pairs import files_of, lone_masks
-from ziggurat.engine.findings import EXAMPLES, UNUSABLE, WARNING, Finding, Place, caught
+from segmentation.mask_pictures import MaskShown, OddPixels, beside
+from segmentation.pairs import LossyMasks, files_of, lone_masks
+from ziggurat.engine.findings import EXAMPLES, UNSEEN, UNUSABLE, WARNING, Finding, Place, caught
+from ziggurat.engine.panels import Shown
 from ziggurat.engine.reading import reading_of_dataset
 from ziggurat.engine.splits import under_root
 
+UNSEEN["masks"] = "files are not there, or cannot be read"
 MASKS_LOOKED_AT = 50  # masks of each data set that are looked at before a run; each mask is checked when it is loaded
 
 
@@ -40,6 +43,10 @@ def mask_findings(
         return
     try:
         files = files_of(dataset)
+    except LossyMasks as error:
+        views = tuple(beside(error.pairs[:EXAMPLES]))
+        yield Finding("mask-lossy", UNUSABLE, str(error), count=len(error.pairs), views=views)
+        return
     except UserError as error:
         yield Finding("masks", UNUSABLE, str(error))
         return
@@ -48,29 +55,35 @@ def mask_findings(
         yield from without_image(files, masks)
     looked = files if decode else files[:: -(-len(files) // MASKS_LOOKED_AT)]
     found: set[int] = set()
-    bad: list[tuple[Path, str]] = []
-    others: list[tuple[Path, str]] = []
+    bad: list[tuple[Path, Path, str]] = []
+    others: list[tuple[Path, Path, str]] = []
     for image, mask in looked:
         try:
             labels = read_mask(mask, *how)
         except UserError as error:
-            bad.append((image, str(error)))
+            bad.append((image, mask, str(error)))
             continue
         found.update(np.unique(labels).tolist())
         try:
             width, height = upright_size(image, reading_of_dataset(dataset))
         except UserError:
             continue
-        others += [(image, one.message) for one in caught("", check_same_size, mask, labels, height, width)]
-    yield from gathered("mask-values", bad, len(looked))
-    yield from gathered("mask-size", others, len(looked))
+        try:
+            check_same_size(mask, labels, height, width)
+        except UserError as error:
+            others.append((image, mask, str(error)))
+    views = [(OddPixels(image, mask, how), MaskShown(mask)) for image, mask, _ in bad[:EXAMPLES]]
+    yield from gathered("mask-values", bad, len(looked), views)
+    yield from gathered("mask-size", others, len(looked), beside([pair for *pair, _ in others[:EXAMPLES]]))
     if bad:
         return
+    views = tuple(beside(looked[:EXAMPLES]))
     if split == "train" and len(found - {IGNORE}) < 2:
-        yield from caught("one-class", check_one_class, [mask for _, mask in files], how, classes)
+        for one in caught("one-class", check_one_class, [mask for _, mask in files], how, classes):
+            yield one._replace(views=views)
     if not found - {IGNORE}:
         text = f"{masks}: no pixel of {len(looked)} masks has a label; see reduce_zero_label"
-        yield Finding("mask-unlabelled", WARNING, text, count=len(looked))
+        yield Finding("mask-unlabelled", WARNING, text, count=len(looked), views=views)
 
 
 def without_image(files: Sequence[tuple[Path, Path]], masks: Path) -> Iterator[Finding]:
@@ -79,13 +92,16 @@ def without_image(files: Sequence[tuple[Path, Path]], masks: Path) -> Iterator[F
     if lone:
         names = shorten(path.relative_to(masks) for path in lone)
         text = f"{len(lone)} of {len(files) + len(lone)} masks in {masks} have no image of the same name, and are left"
-        yield Finding("mask-alone", WARNING, f"{text} out: {names}", "", len(lone), tuple(map(str, lone[:EXAMPLES])))
+        few, views = tuple(map(str, lone[:EXAMPLES])), tuple((MaskShown(path),) for path in lone[:EXAMPLES])
+        yield Finding("mask-alone", WARNING, f"{text} out: {names}", "", len(lone), few, views=views)
 
 
-def gathered(id: str, flaws: Sequence[tuple[Path, str]], looked_at: int) -> Iterator[Finding]:
-    """Flaws of one kind, (image, message), as one finding with the first message."""
+def gathered(
+    id: str, flaws: Sequence[tuple[Path, Path, str]], looked_at: int, views: Sequence[Sequence[Shown]]
+) -> Iterator[Finding]:
+    """Flaws of one kind, (image, mask, message), as one finding with the first message."""
     if flaws:
         rest = f". So are {len(flaws)} of {looked_at} masks that were looked at" if len(flaws) > 1 else ""
-        images = [image for image, _ in flaws[:EXAMPLES]]
-        few = tuple(map(str, images))
-        yield Finding(id, UNUSABLE, flaws[0][1] + rest, "", len(flaws), few, tuple(map(Place, images)))
+        images = [image for image, *_ in flaws[:EXAMPLES]]
+        few, places = tuple(map(str, images)), tuple(map(Place, images))
+        yield Finding(id, UNUSABLE, flaws[0][2] + rest, "", len(flaws), few, places, views=tuple(views))

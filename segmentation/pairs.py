@@ -17,6 +17,19 @@ from ziggurat.engine.splits import under_root
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless formats: JPEG changes class indices at edges
 
 
+class LossyMasks(UserError):
+    """Masks are in a format that changes their values.
+
+    Args:
+        message: of the error.
+        pairs: the files (image, mask).
+    """
+
+    def __init__(self, message: str, pairs: list[tuple[Path, Path]]):
+        self.pairs = pairs
+        super().__init__(message)
+
+
 def files_of(dataset: Any) -> list[tuple[Path, Path]]:
     """The pairs (image, mask) of a MaskFolderDataset's config.
 
@@ -69,9 +82,10 @@ def matched_files(
         lossy = files_by_name(masks, tuple(suffix for suffix in SUFFIXES if suffix not in MASK_SUFFIXES))
         if lossy.keys() >= {name for name in found if name not in there}:
             first = next(iter(lossy.values()))
-            raise UserError(
+            raise LossyMasks(
                 f"masks in {masks} are {first.suffix} files, e.g. {first.name}, which blur class indices; "
-                f"allowed: {', '.join(MASK_SUFFIXES)}"
+                f"allowed: {', '.join(MASK_SUFFIXES)}",
+                [(found[name], lossy[name]) for name in found if name in lossy],
             )
         with_suffix = f" and the suffix {seg_map_suffix}" if seg_map_suffix else ""
         raise UserError(

@@ -11,7 +11,7 @@ from conftest import ROOT
 from PIL import Image
 
 from backbones.images import ORIENTATION
-from detection.object_findings import crosses_itself
+from detection.objects import crosses_itself
 from ziggurat.engine.cli import run_tool
 from ziggurat.engine.config import load_config
 from ziggurat.engine.data_root import move_data_root

@@ -1,11 +1,16 @@
 """Words of any alphabet are drawn: each letter as its own picture, never as the box of a letter that a font lacks."""
 
+import warnings
+
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import Image, ImageDraw
 
 from ziggurat.engine import lettering
+from ziggurat.engine.confusion import draw_confusion
 from ziggurat.engine.lettering import dejavu, drawable, font_file, letters_in, shortened, write
 
 
@@ -66,3 +71,38 @@ def test_a_word_of_several_lines_is_written_on_one():
     draw = ImageDraw.Draw(Image.new("RGB", (100, 40)))
     assert lettering.length(draw, "two\nlines", 20) == lettering.length(draw, "two lines", 20)
     write(draw, (0, 20), "two\nlines", 20, (255, 255, 255))
+
+
+def font_of(letter, path):
+    """A font of one letter, which is a filled square."""
+    pen = TTGlyphPen(None)
+    for i, point in enumerate([(100, 0), (100, 800), (900, 800), (900, 0)]):
+        (pen.lineTo if i else pen.moveTo)(point)
+    pen.closePath()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", "letter"])
+    builder.setupCharacterMap({ord(letter): "letter"})
+    builder.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "letter": pen.glyph()})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "letter": (1000, 100)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": f"Only {ord(letter)}", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_a_confusion_matrix_has_the_letters_of_a_font_of_the_system_or_numbers(
+    has_font, monkeypatch, tmp_path, no_system_fonts
+):
+    names = ["cat", "кошка", "猫 cat"]
+    if has_font:
+        font_of("猫", tmp_path / "only.ttf")
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "only.ttf")])
+    counts = np.array([[5, 1, 1], [0, 5, 1], [2, 2, 5]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns of a letter that it draws as a box
+        picture = draw_confusion(counts, names)
+        with_number = draw_confusion(counts, [*names[:2], "U+732B cat"])
+    assert lettering.families(names) == (["Only 29483"] if has_font else [])
+    assert (picture.tobytes() == with_number.tobytes()) != has_font

@@ -54,7 +54,9 @@ def main() -> int:
 
         output_folder(args.pictures, "--pictures")
         drawn = draw_findings(found, Path(args.pictures), reading)
-        print(f"{drawn} pictures: {args.pictures}", file=sys.stderr)
+        print(f"{drawn.pictures} pictures: {args.pictures}", file=sys.stderr)
+        for line in drawn.without:
+            print(f"no picture of {line}", file=sys.stderr)
     code = status(found, args.strict)
     if args.json:
         print(json.dumps({"config": args.config, "status": code, "findings": [*map(described, found)]}, indent=2))
@@ -88,7 +90,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--strict", action="store_true", help="exit with status 2 for warnings, too")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
-    parser.add_argument("--pictures", metavar="DIR", help="draw some images of each finding into this folder")
+    parser.add_argument(
+        "--pictures",
+        metavar="DIR",
+        help="draw each finding into this folder: boxes on images, masks beside images, charts of classes",
+    )
     add_data_option(parser)
     add_config_options(parser)
     return parser.parse_args()

@@ -8,10 +8,12 @@ import numpy as np
 
 from backbones.errors import UserError, arguments_of, shorten
 from classification.data.images import SplitImages
-from ziggurat.engine.findings import UNUSABLE, Finding
+from ziggurat.engine.findings import UNSEEN, UNUSABLE, Finding
 from ziggurat.engine.formats import Format, class_of
+from ziggurat.engine.shown import Bars
 from ziggurat.engine.splits import under_root
 
+UNSEEN["images"] = "the images or their classes cannot be read"
 SCOPE = "mmengine"
 
 
@@ -51,7 +53,8 @@ class LabelledFormat(Format):
         if empty and split == "train":
             where = under_root(dataset, dataset.get("folder") or "")
             text = f"{where}: no images for {len(empty)} of {len(found.classes)} classes: {shorten(empty)}"
-            yield Finding("class-empty", UNUSABLE, text, count=len(empty))
+            bars = Bars("images of each class in train", found.classes, self.counts(dataset), frozenset(empty))
+            yield Finding("class-empty", UNUSABLE, text, count=len(empty), views=((bars,),))
 
 
 def listed(dataset: Any) -> SplitImages:

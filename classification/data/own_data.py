@@ -21,13 +21,13 @@ from classification.data.table import CsvImages
 from ziggurat.engine.findings import UNUSABLE, Finding
 from ziggurat.engine.formats import class_of
 from ziggurat.engine.own_data import AUTO, FOLDER, READERS, file_for
-from ziggurat.engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells
+from ziggurat.engine.own_data.boxes_csv import COLUMNS, delimiter_of, first_cells, group_in
 from ziggurat.engine.own_data.cache import made_once, place_of
 from ziggurat.engine.own_data.content import Notes
 from ziggurat.engine.own_data.listing import ALL, WORDS, Listing, split_of
 from ziggurat.engine.own_data.options import check_kind, of_config, split_options
 from ziggurat.engine.own_data.reading import read_text
-from ziggurat.engine.own_data.split import split_pairs
+from ziggurat.engine.own_data.split import group_column, split_pairs
 from ziggurat.engine.reading import chosen_reading
 from ziggurat.engine.splits import SPLITS, datasets_of
 
@@ -91,9 +91,9 @@ def tables_of(cfg: Any) -> Tables:
         if own is not None:
             labels, order = largest_objects(own.files, notes), list(own.classes)
         else:
-            labels, order = labels_of(listing, name), []
+            (labels, groups), order = labels_of(listing, name, split.group if split else ""), []
             if split:
-                labels = split_pairs(labels, split, list_file, listing.root, lambda label: [label])
+                labels = split_pairs(labels, split, list_file, listing.root, lambda label: [label], groups)
         trained = labels.get("train") or labels.get(ALL) or next(iter(labels.values()))
         used = {label for _, label in trained}
         classes = [one for one in order if one in used] or sorted(used)
@@ -139,20 +139,20 @@ def largest_objects(files: dict[str, Path], notes: Notes) -> Labels:
     return labels
 
 
-def labels_of(listing: Listing, name: str) -> Labels:
-    """The images and classes of a folder, by a CSV file, else by folders.
+def labels_of(listing: Listing, name: str, val_group: str = "") -> tuple[Labels, dict[str, str]]:
+    """The images and classes of a folder, by a CSV file, else by folders; and the groups of images by their names.
 
     Raises:
-        UserError: there are no classes, or a line of a table has no image.
+        UserError: there are no classes, a line of a table has no image, or ``val_group`` is none of its columns.
     """
-    labels = labels_of_tables(listing) if name in ("csv", AUTO) else {}
+    labels, groups = labels_of_tables(listing, val_group) if name in ("csv", AUTO) else ({}, {})
     labels = labels or (labels_of_folders(listing) if name in ("folders", AUTO) else {})
     if not labels:
         raise UserError(
             f"{listing.root}: no classes of images; allowed: folders such as train/CLASS and val/CLASS, a CSV file "
             f"with the columns path and label, or annotations as {', '.join(READERS)}"
         )
-    return labels
+    return labels, groups
 
 
 def labels_of_folders(listing: Listing) -> Labels:
@@ -172,17 +172,23 @@ def labels_of_folders(listing: Listing) -> Labels:
     return labels
 
 
-def labels_of_tables(listing: Listing) -> Labels:
-    """CSV files with the columns of an image and its class, under usual names, and perhaps of a split."""
+def labels_of_tables(listing: Listing, val_group: str = "") -> tuple[Labels, dict[str, str]]:
+    """CSV files with the columns of an image and its class, under usual names, and perhaps of a split and of a group.
+
+    The groups are those of images that may be validated on, by their names; {} unless ``val_group`` is a column.
+    """
     labels: Labels = {}
+    groups: dict[str, str] = {}
     for name in listing.named(".csv"):
         text = read_text(listing.path(name))
-        head = [cell.strip().lower() for cell in first_cells(text.split("\n", 1)[0])]
+        first = first_cells(text.split("\n", 1)[0])
+        head = [cell.strip().lower() for cell in first]
         places = [next((head.index(one) for one in names if one in head), None) for names in (IMAGE, COLUMNS["class"])]
         if None in places:
             continue
         column = next((head.index(one) for one in COLUMNS["split"] if one in head), None)
         near, own = posixpath.dirname(name), split_of(name)
+        grouped = group_column(val_group, first, str(listing.path(name))) if own in (None, "train") else None
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text.split("\n", 1)[0]))
         for cells in reader:
             if reader.line_num == 1 or not any(cell.strip() for cell in cells):
@@ -197,6 +203,8 @@ def labels_of_tables(listing: Listing) -> Labels:
                 raise UserError(f"{where}: {what}; allowed: an image in {listing.root}, and the name of its class")
             split = own or (split_of(cells[column]) if column is not None else None) or ALL
             labels.setdefault(split, []).append((image, label))
+            if grouped is not None and split in (ALL, "train"):
+                groups[image] = group_in(cells, grouped, first, where)
     repeated = [
         one for one, count in Counter(image for pairs in labels.values() for image, _ in pairs).items() if count > 1
     ]
@@ -204,7 +212,7 @@ def labels_of_tables(listing: Listing) -> Labels:
         raise UserError(
             f"{listing.root}: several lines of tables have the images {shorten(repeated)}; allowed: one line"
         )
-    return labels
+    return labels, groups
 
 
 def apart(cfg: Any, split: str) -> Iterator[Finding]:

@@ -234,5 +234,7 @@ CASES = [
         "The accuracy is too good",
         "The same picture may be in the training and in the validation.",
         class_folders,
+        cure="Pictures of one patient or of one video are alike, too. `val_share=0.2 val_group=patient` keeps those on "
+        "one side that have the same text in the column `patient` of a CSV file.",
     ),
 ]

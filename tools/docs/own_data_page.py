@@ -26,7 +26,8 @@ Made by `python tools/docs/own_data_page.py --write`. Every command below was ru
 
 `tools/check_dataset.py` takes a config or a folder, and only reads. It needs no GPU and decodes no image, unless
 `--decode` is given. A finding that is "unusable" stops a training before it begins, with the same words.
-`--pictures DIR` draws images of each finding, and `--json` prints all of them for a program.
+`--json` prints all findings for a program. `--pictures DIR` draws each finding: boxes on their images, equal images
+side by side, pixels of no class in red, charts of classes. It names the findings of which there is nothing to show.
 """
 
 

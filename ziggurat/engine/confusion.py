@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Sequence
+from unicodedata import east_asian_width
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image
+
+from ziggurat.engine.lettering import drawable, families
 
 DPI = 100
 SIDE = 900  # pixels that the matrix has at most, up to rounding; a cell has a whole number of pixels
@@ -30,13 +33,14 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], what: str = "images
         names: K names.
         what: was counted.
     """
-    names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
+    fallback = families(names)
+    names = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in map(drawable, names)]
     group = -(-len(names) // MOST_CELLS)
     shares = shares_of(grouped(counts, group))
     cell = min(LARGEST_CELL, SIDE // len(shares))
-    side, margin = cell * len(shares), LETTER * max(map(len, names)) + 40
+    side, margin = cell * len(shares), LETTER * max(map(width_of, names)) + 40
     lines = ["rows: true class; columns: predicted class", *notes(group, what), "", *worst_mistakes(counts, names)]
-    width = margin + side + 2 * GAP + LIST_LETTER * max(map(len, lines))
+    width = margin + side + 2 * GAP + LIST_LETTER * max(map(width_of, lines))
     height = margin + max(side, LIST_LINE * len(lines)) + 30
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     axes = figure.add_axes((margin / width, 1 - (margin + side) / height, side / width, side / height))
@@ -45,18 +49,25 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], what: str = "images
     axes.xaxis.tick_top()
     step = -(-len(names) // NAMED)
     places = [(i - (group - 1) / 2) / group for i in range(0, len(names), step)]
-    axes.set_xticks(places, names[::step], rotation=90, fontsize=9, parse_math=False)
-    axes.set_yticks(places, names[::step], fontsize=9, parse_math=False)
+    style = dict(fontsize=9, parse_math=False, fontfamily=["DejaVu Sans", *fallback])
+    axes.set_xticks(places, names[::step], rotation=90, **style)
+    axes.set_yticks(places, names[::step], **style)
     if len(names) <= WRITTEN:
         for (row, column), share in np.ndenumerate(shares):
             if share:
                 ink = "white" if share > 0.3 else "black"
                 axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=10, color=ink)
     place = ((margin + side + GAP) / width, 1 - margin / height)
-    figure.text(*place, "\n".join(lines), fontsize=10, family="monospace", va="top", linespacing=1.4, parse_math=False)
+    style = dict(fontsize=10, parse_math=False, fontfamily=["DejaVu Sans Mono", *fallback])
+    figure.text(*place, "\n".join(lines), va="top", linespacing=1.4, **style)
     canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
     canvas.print_png(buffer)
     return Image.open(buffer).convert("RGB")
+
+
+def width_of(text: str) -> int:
+    """The width of a text in letters. Chinese, Japanese and Korean ones are as wide as two others."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def notes(group: int, what: str) -> list[str]:
@@ -82,6 +93,7 @@ def worst_mistakes(counts: np.ndarray, names: Sequence[str]) -> list[str]:
     shares = shares_of(counts)
     np.fill_diagonal(shares, 0)
     worst = [divmod(int(i), len(names)) for i in np.argsort(-shares, axis=None, kind="stable")[:MISTAKES]]
-    width = max(map(len, names))
-    lines = [f"{100 * shares[i, j]:5.1f} %  {names[i]:{width}}  as {names[j]}" for i, j in worst if shares[i, j]]
+    width = max(map(width_of, names))
+    padded = [name + " " * (width - width_of(name)) for name in names]
+    lines = [f"{100 * shares[i, j]:5.1f} %  {padded[i]}  as {names[j]}" for i, j in worst if shares[i, j]]
     return ["most frequent mistakes:", *lines] if lines else ["no mistakes"]

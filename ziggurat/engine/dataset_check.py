@@ -1,6 +1,7 @@
 """Everything that is odd in the data of a config: within each split, between splits, and in the image files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from ziggurat.engine.file_findings import file_findings
 from ziggurat.engine.findings import NOTE, UNUSABLE, WARNING, Finding, found_in, ordered
 from ziggurat.engine.formats import formats_of
 from ziggurat.engine.reading import chosen_reading
+from ziggurat.engine.shown import Bars, Names
 from ziggurat.engine.splits import SPLITS, datasets_of
 from ziggurat.engine.task import Task
 from ziggurat.engine.training_options import OPTIONS
@@ -101,15 +103,25 @@ def class_findings(cfg: Any, task: Task, splits: Sequence[str], decode: bool) ->
     Labels that are pixels are counted with ``decode`` alone.
     """
     listed: dict[str, tuple[str, ...]] = {}
+    bars: list[tuple[str, Bars]] = []
     for split in splits:
         for dataset, form in formats_of(cfg, split, task.scope_of(cfg)):
             listed.setdefault(split, tuple(form.classes(dataset) or ()))
             counts = form.counts(dataset) if decode or not form.counts_pixels else None
             if counts is not None:
-                yield from counted(task.name, split, names_of(dataset, len(counts)), counts)
+                bars.append((split, Bars(f"labels of each class in {split}", names_of(dataset, len(counts)), counts)))
+    charts = [one for _, one in bars]
+    for split, one in bars:
+        yield from counted(task.name, split, one.names, one.counts, charts)
     for split in splits:
         if split != "train" and listed.get("train"):
             yield from other_classes(split, listed[split], listed["train"])
+
+
+def marked(charts: Iterable[Bars], names: Iterable[str]) -> list[list[Bars]]:
+    """One picture of the charts of all splits, in which these classes are red."""
+    found = frozenset(names)
+    return [[replace(chart, marked=found) for chart in charts]]
 
 
 def names_of(dataset: Any, number: int) -> list[str]:
@@ -118,7 +130,9 @@ def names_of(dataset: Any, number: int) -> list[str]:
     return list(names) if len(names) == number else [f"class {i}" for i in range(number)]
 
 
-def counted(task: str, split: str, names: Sequence[str], counts: Sequence[int]) -> Iterator[Finding]:
+def counted(
+    task: str, split: str, names: Sequence[str], counts: Sequence[int], charts: Sequence[Bars]
+) -> Iterator[Finding]:
     """Classes that a split has no labels of, and in a training those that are rare."""
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if split == "train":
@@ -126,27 +140,38 @@ def counted(task: str, split: str, names: Sequence[str], counts: Sequence[int]) 
     else:
         text = f"{{count}} of {len(names)} classes have no labels in {split}, so their figures are empty"
     severity = WARNING if split == "train" else NOTE
-    yield from found_in("class-empty", severity, text, empty, "see whether all annotation files are there", split=split)
+    cure = "see whether all annotation files are there"
+    yield from found_in("class-empty", severity, text, empty, cure, split=split, views=marked(charts, empty))
     present = [(count, name) for name, count in zip(names, counts, strict=True) if count]
     if split == "train" and present and max(present)[0] >= RARE * min(present)[0]:
         (many, most), (few, rarest) = max(present), min(present)
         text = f"class {most!r} has {many:,} labels, and {rarest!r} {few:,}"
         cures = [cure for option, cure in CURES.items() if task in OPTIONS[option]]
-        yield Finding("class-rare", NOTE, text, "; ".join(cures), split=split)
+        views = tuple(marked(charts, [rarest]))
+        yield Finding("class-rare", NOTE, text, "; ".join(cures), split=split, views=views)
 
 
 def other_classes(split: str, names: Sequence[str], trained: Sequence[str]) -> Iterator[Finding]:
     if tuple(names) == tuple(trained) or not names:
         return
+
+    def lists(marked: Iterable[str]) -> list[list[Names]]:
+        found = frozenset(marked)
+        return [[Names("classes of the training", trained, found), Names(f"classes of {split}", names, found)]]
+
     unknown = [name for name in names if name not in trained]
     lacking = [name for name in trained if name not in names]
     if unknown:
         text = f"{split} has {{count}} classes that the training has not"
-        yield from found_in("class-unknown", WARNING, text, unknown, "train on them, or set classes=[...]", split=split)
+        cure = "train on them, or set classes=[...]"
+        yield from found_in("class-unknown", WARNING, text, unknown, cure, split=split, views=lists(unknown))
     if lacking:
         text = f"{split} has none of {{count}} classes of the training"
-        yield from found_in("class-lacking", NOTE, text, lacking, split=split)
-    if not unknown and [name for name in trained if name in names] != list(names):
+        yield from found_in("class-lacking", NOTE, text, lacking, split=split, views=lists(lacking))
+    kept = [name for name in trained if name in names]
+    if not unknown and kept != list(names):
         orders = f"{shorten(names)}; training: {shorten(trained)}"
         text = f"{split} lists its classes in another order than the training: {orders}"
-        yield Finding("class-order", WARNING, text, "labels go by name, so only lists by number are wrong", split=split)
+        cure = "labels go by name, so only lists by number are wrong"
+        views = tuple(lists(name for name, other in zip(names, kept, strict=True) if name != other))
+        yield Finding("class-order", WARNING, text, cure, split=split, views=views)

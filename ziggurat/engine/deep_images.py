@@ -9,6 +9,7 @@ from backbones.errors import UserError
 from backbones.images import opened
 from backbones.reading import Reading
 from ziggurat.engine.findings import WARNING, Finding, Place, found_in
+from ziggurat.engine.shown import Photo
 
 LOOKED_AT = 12  # images of a data set
 SUFFIXES = (".png", ".tif", ".tiff")
@@ -35,8 +36,11 @@ def dark_images(paths: Sequence[Path], reading: Reading) -> Iterator[Finding]:
             f"{{count}} of {len(places)} images that were looked at have 16 bits, and no value above {top:,} of "
             f"{FULL:,}, so that they are read nearly black"
         )
-        cure = f"reading.value_range=[0,{(1 << bits) - 1}], or the range of the camera"
-        yield from found_in("image-dark", WARNING, text, list(largest), cure, map(Place, largest))
+        fitting = (0, (1 << bits) - 1)
+        cure = f"reading.value_range=[0,{fitting[1]}], or the range of the camera"
+        words, changes = f"with value_range=[0,{fitting[1]}]", {"value_range": fitting}
+        views = [(Photo(path, words="as read now"), Photo(path, words=words, changes=changes)) for path in largest]
+        yield from found_in("image-dark", WARNING, text, list(largest), cure, map(Place, largest), views=views)
 
 
 def largest_value(path: Path) -> int | None:

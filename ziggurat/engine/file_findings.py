@@ -18,6 +18,7 @@ from backbones.images import SUFFIXES, read_image
 from backbones.reading import READING, Reading
 from ziggurat.engine.deep_images import dark_images
 from ziggurat.engine.findings import NOTE, UNUSABLE, WARNING, Finding, Place, found_in
+from ziggurat.engine.shown import Photo
 
 HEAD = 1 << 16  # bytes at the beginning of a file, which are compared before whole files are
 NEAR = 3  # of the 64 bits of two hashes may differ for nearly the same picture
@@ -78,11 +79,13 @@ def shared(images: Mapping[str, Sequence[Path]]) -> Iterator[Finding]:
         for path in train:
             if path not in other and size_of(path) in sizes:
                 contents[head_of(path)].append(path)
-        twins = ((twin_of(path, contents), path) for path in (sorted(other) if contents else ()))
-        pairs = [f"{twin} = {path}" for twin, path in twins if twin is not None]
+        twins = [(twin_of(path, contents), path) for path in (sorted(other) if contents else ())]
+        pairs = [(twin, path) for twin, path in twins if twin is not None]
         text = f"{{count}} of {len(other):,} images are in the training, too, so the figures of {split} mean little"
-        for examples in (both, pairs):
-            yield from found_in("image-shared", WARNING, text, examples, "take them out of one of the two", split=split)
+        cure, names = "take them out of one of the two", [f"{twin} = {path}" for twin, path in pairs]
+        views = [[Photo(path, words=f"train and {split}")] for path in both]
+        yield from found_in("image-shared", WARNING, text, both, cure, split=split, views=views)
+        yield from found_in("image-shared", WARNING, text, names, cure, split=split, views=beside(pairs, split))
 
 
 def size_of(path: Path) -> int | None:
@@ -148,7 +151,13 @@ def near(images: Mapping[str, Sequence[Path]], hashes: Mapping[Path, int]) -> It
         text = f"{{count}} of {len(images[split]):,} images look nearly like one of the training"
         names = [f"{twin} ~ {path}" for twin, path in pairs]
         cure = "split by scene, not by image (val_group)"
-        yield from found_in("image-near", WARNING, text, names, cure, [Place(path) for _, path in pairs], split=split)
+        places, views = [Place(path) for _, path in pairs], beside(pairs, split)
+        yield from found_in("image-near", WARNING, text, names, cure, places, split=split, views=views)
+
+
+def beside(pairs: Sequence[tuple[Path, Path]], split: str) -> list[Sequence[Photo]]:
+    """A picture for each pair of an image of the training and one of another split."""
+    return [(Photo(mine, words="train"), Photo(other, words=split)) for mine, other in pairs]
 
 
 def bands_of(bits: int) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """Findings: what a look at the files of a data set finds, for a table, for JSON, and as the error of a training."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,24 @@ UNUSABLE, WARNING, NOTE = "unusable", "warning", "note"
 SEVERITIES = (UNUSABLE, WARNING, NOTE)  # the worst first
 EXAMPLES, SHOWN = 5, 3  # entries that a finding keeps, and that its message names
 
+# Kinds of findings that have no picture, and why. All others have views or places. A task adds its own kinds.
+UNSEEN = {
+    "annotation-file": "the annotation file cannot be read",
+    "annotation-form": "the entries cannot be read",
+    "annotations-absent": "there are no annotations",
+    "data": "the data cannot be read",
+    "data-folder": "the folder is not there",
+    "file-hidden": "the files are no images",
+    "format": "it is about the files as a whole",
+    "image-absent": "the images are not there",
+    "image-folder": "the folder is not there",
+    "image-outside": "the images are outside the data",
+    "image-unreadable": "the images cannot be read",
+    "reading": "it is about annotations as they are written",
+    "validation-absent": "it is about which images are of which split",
+    "validation-is-test": "it is about which images are of which split",
+}
+
 
 class Place(NamedTuple):
     """Where a finding is to be seen.
@@ -18,10 +37,12 @@ class Place(NamedTuple):
     Attributes:
         image: the image's path.
         box: [x, y, width, height] in pixels of the image; None for the whole image.
+        outlines: polygons x, y, x, y, ... in pixels of the image.
     """
 
     image: Path
     box: tuple[float, float, float, float] | None = None
+    outlines: tuple[Sequence[float], ...] = ()
 
 
 class Finding(NamedTuple):
@@ -36,6 +57,8 @@ class Finding(NamedTuple):
         examples: the first few of them.
         places: where some of them are to be seen.
         split: ``"train"``, ``"val"`` or ``"test"``; "" for what concerns several.
+        views: a row of :class:`ziggurat.engine.panels.Shown` for each picture. Without views, the pictures are the
+            images of ``places``.
     """
 
     id: str
@@ -46,6 +69,7 @@ class Finding(NamedTuple):
     examples: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
     split: str = ""
+    views: tuple[Sequence[Any], ...] = ()
 
 
 def found_in(
@@ -57,11 +81,12 @@ def found_in(
     places: Iterable[Place] = (),
     count: int | None = None,
     split: str = "",
+    views: Iterable[Sequence[Any]] = (),
 ) -> Iterator[Finding]:
     """A finding of several entries, or nothing if there are none.
 
     Args:
-        id, severity, cure, places, split: as for :class:`Finding`.
+        id, severity, cure, places, split, views: as for :class:`Finding`.
         text: the message, but for the first examples. ``{count}`` stands for their number.
         examples: all entries, or the first of them.
         count: how many entries there are; None for as many as ``examples``.
@@ -71,7 +96,8 @@ def found_in(
         few = tuple(map(str, examples[:EXAMPLES]))
         rest = "" if count <= SHOWN else f", ... ({count:,} in all)"
         message = f"{text.format(count=f'{count:,}')}: {', '.join(few[:SHOWN])}{rest}"
-        yield Finding(id, severity, message, cure, count, few, tuple(places)[:EXAMPLES], split)
+        first = tuple(islice(places, EXAMPLES)), split, tuple(islice(views, EXAMPLES))
+        yield Finding(id, severity, message, cure, count, few, *first)
 
 
 def caught(id: str, check: Callable[..., Any], *args: Any) -> Iterator[Finding]:
@@ -129,4 +155,5 @@ def status(findings: Iterable[Finding], strict: bool = False) -> int:
 def described(finding: Finding) -> dict[str, Any]:
     """A finding as a dict of JSON's types."""
     places = [{"image": str(place.image), "box": place.box and list(place.box)} for place in finding.places]
-    return {**finding._asdict(), "examples": list(finding.examples), "places": places}
+    kept = {key: value for key, value in finding._asdict().items() if key != "views"}
+    return {**kept, "examples": list(finding.examples), "places": places}

@@ -5,6 +5,7 @@ Cyrillic, Greek and more), or else from a font of the system, such as Noto Sans 
 """
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -65,6 +66,25 @@ def font_file(text: str) -> Path | None:
     if needed <= letters_in(dejavu()):
         return dejavu()
     return max(fonts(), key=lambda path: len(needed & letters_in(path)))
+
+
+def families(words: Iterable[str]) -> list[str]:
+    """The names under which matplotlib knows the fonts of the system that have letters of these words.
+
+    They go behind a family of DejaVu, as in ``fontfamily=["DejaVu Sans", *families(words)]``: matplotlib takes each
+    letter from the first font that has it.
+    """
+    files = dict.fromkeys(file for word in words if (file := font_file(word)) not in (None, dejavu()))
+    return [family_of(file) for file in files]
+
+
+@cache
+def family_of(file: Path) -> str:
+    """The name of a font file, which matplotlib then knows."""
+    from matplotlib.font_manager import FontProperties, fontManager
+
+    fontManager.addfont(file)
+    return FontProperties(fname=file).get_name()
 
 
 @cache

@@ -3,7 +3,7 @@
 The columns are an image, a class, and the box: ``xmin, ymin, xmax, ymax`` or ``x, y, width, height`` with the left
 upper corner, under these or other usual names. ``box_units="shares"`` says that the numbers are shares of the image's
 sides, and "pixels" that they are pixels from 0. An image with an empty box has no objects. A column ``split`` or
-``subset`` names the split of a line. The image's size comes from its file.
+``subset`` names the split of a line. The image's size comes from its file. ``val_group`` may name a column of groups.
 """
 
 import csv
@@ -15,6 +15,7 @@ from backbones.errors import UserError, shorten
 from ziggurat.engine.own_data.content import Book, Notes
 from ziggurat.engine.own_data.listing import ALL, Listing, split_of
 from ziggurat.engine.own_data.reading import MOST_BYTES, number_of, read_text
+from ziggurat.engine.own_data.split import group_column
 
 COLUMNS = {
     "image": (
@@ -84,19 +85,27 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
         UserError: a line has no image, class or box of numbers, or the unit of the numbers is not known. The message
             names file and line.
     """
-    rows = [row for split, names in splits.items() for name in names for row in rows_of(listing, name, split, notes)]
+    tables = [(name, split) for split, names in splits.items() for name in names]
+    rows = [row for name, split in tables for row in rows_of(listing, name, split, notes, options["val_group"])]
     units = options["box_units"] or unit_of(rows, listing)
     images = {image: None for image, *_ in rows}
     sizes = listing.sizes(image for image in images if image in listing.known)
     books: dict[str, Book] = {}
     ids: dict[tuple[str, str], int] = {}
-    for image, split, source, label, box in rows:
+    groups: dict[str, str] = {}
+    for image, split, source, label, box, group in rows:
         if image not in sizes:
             notes.add("lines left out, whose image is absent or cannot be read", source)
             continue
         book = books.setdefault(split, Book())
+        with notes.entry():
+            if group is not None and groups.setdefault(image, group) != group:
+                raise UserError(
+                    f"{listing.root}/{source}: the group {group!r}, and {groups[image]!r} in another line of {image}; "
+                    "allowed: one group for each image"
+                )
         if (split, image) not in ids:
-            ids[split, image] = book.add_image(image, *sizes[image])
+            ids[split, image] = book.add_image(image, *sizes[image], **({} if group is None else {"group": group}))
         if box is not None:
             scale = [*sizes[image], *sizes[image]] if units == "shares" else [1] * 4
             book.add_object(ids[split, image], label, [v * s for v, s in zip(box, scale)], source)
@@ -104,9 +113,9 @@ def read(listing: Listing, splits: dict[str, list[str]], options: Any, notes: No
 
 
 def rows_of(
-    listing: Listing, name: str, split: str, notes: Notes
-) -> list[tuple[str, str, str, str, list[float] | None]]:
-    """(image, split, file:line, class, box x, y, width, height or None) of each line of a file."""
+    listing: Listing, name: str, split: str, notes: Notes, val_group: str = ""
+) -> list[tuple[str, str, str, str, list[float] | None, str | None]]:
+    """(image, split, file:line, class, box x, y, width, height or None, group or None) of each line of a file."""
     path, near = listing.path(name), posixpath.dirname(name)
     text = read_text(path, MOST_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text.split("\n", 1)[0]))
@@ -117,6 +126,7 @@ def rows_of(
             f"{path}:1: columns {shorten(head, 12)}; allowed: a first line that names an image, a class, and "
             "xmin, ymin, xmax, ymax or x, y, width, height"
         )
+    grouped = group_column(val_group, head, str(path)) if split in (ALL, "train") else None
     box_keys = [key for key in columns if key in (*CORNERS, *SIZED)]
     rows = []
     try:
@@ -139,10 +149,21 @@ def rows_of(
                     box = [number_of(text, where, head[columns[key]]) for key, text in zip(box_keys, numbers)]
                     if "right" in columns:
                         box[2:] = [box[2] - box[0], box[3] - box[1]]
-                rows.append((image, own or split, source, label, box))
+                group = None
+                if grouped is not None and (own or split) in (ALL, "train"):
+                    group = group_in(cells, grouped, head, where)
+                rows.append((image, own or split, source, label, box, group))
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: {error}") from None
     return rows
+
+
+def group_in(cells: list[str], column: int, head: list[str], where: str) -> str:
+    """The group of a line; UserError for an empty cell, since nobody knows on which side the image may be."""
+    group = cells[column].strip()
+    if not group:
+        raise UserError(f"{where}: no {head[column].strip()}, which is val_group; allowed: the group of the image")
+    return group
 
 
 def unit_of(rows: list[tuple], listing: Listing) -> str:

@@ -75,7 +75,7 @@ def prepare(
 
     def make(index: Path) -> dict[str, Any]:
         notes = Notes()
-        read, how = READERS[name].read, dict(box_units=box_units)
+        read, how = READERS[name].read, dict(box_units=box_units, val_group=split.group if split else "")
         try:
             books = read(listing, splits, how, notes)
         except UserError as error:

@@ -8,8 +8,9 @@ import hashlib
 import random
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from backbones.errors import UserError, shorten, shown
@@ -20,14 +21,19 @@ from ziggurat.engine.own_data.listing import ALL
 
 HEAD = "# Validation images, one a line. This file may be edited; every other image is trained on.\n"
 
+PATTERN = "a regular expression of file names, such as '^(.+)_'"
+SPECIAL = frozenset(r"\^$.*+?()[]{}|")  # a text with one of these is a regular expression, if it is no column
+
 
 class SplitOptions(NamedTuple):
     """How validation images are taken.
 
     Attributes:
         share: the share of the images, between 0 and 1.
-        group: a regular expression. Images in whose names its first group, or the whole of it, finds the same text stay
-            together, such as those of a patient or a video. "" takes each image alone.
+        group: images of one group stay together, such as those of a patient or a video. This is the name of a column
+            that has each image's group, for data that are a CSV file, see :func:`group_column`. Or it is a regular
+            expression: images in whose names its first group, or the whole of it, finds the same text are one group. ""
+            takes each image alone.
         seed: of the choice.
     """
 
@@ -46,7 +52,7 @@ class SplitOptions(NamedTuple):
             re.compile(self.group)
         except (re.error, TypeError) as error:
             raise UserError(
-                f"val_group={shown(self.group)}: {error}; allowed: a regular expression of file names, such as '^(.+)_'"
+                f"val_group={shown(self.group)}: {error}; allowed: {PATTERN}, or the name of a column"
             ) from None
 
     def file_name(self) -> str:
@@ -55,8 +61,37 @@ class SplitOptions(NamedTuple):
         return f"val_images_{self.share:g}{f'_{further}' if self.group or self.seed else ''}.txt"
 
 
+def group_column(group: str, head: Sequence[str], where: str) -> int | None:
+    """The place of the column that ``val_group`` names in the first line of a table; None for a regular expression.
+
+    A text that is a column is taken as that. Another text is a regular expression, if it has one of the characters that
+    are special there.
+
+    Args:
+        group: the text; "" for no groups.
+        head: the names of the columns. Capital letters do not matter.
+        where: the table, for the message.
+
+    Raises:
+        UserError: the text is neither.
+    """
+    names = [cell.strip() for cell in head]
+    folded = [name.casefold() for name in names]
+    if group and group in names:
+        return names.index(group)
+    if group and group.casefold() in folded:
+        return folded.index(group.casefold())
+    if not SPECIAL.isdisjoint(group) or not group:
+        return None
+    raise UserError(
+        f"{where}: val_group={group!r} is none of the columns {shorten(names, 30)}; allowed: one of these, or {PATTERN}"
+    )
+
+
 def with_validation(books: dict[str, Book], options: SplitOptions, file: Path, root: Path) -> dict[str, Book]:
     """The books with validation images, by the file if it is there, else by the options. The file is then written.
+
+    An image of a book may have its group as ``group``, where a column has it.
 
     Raises:
         UserError: as :func:`validation_images`.
@@ -66,7 +101,9 @@ def with_validation(books: dict[str, Book], options: SplitOptions, file: Path, r
     counts: dict[int, Counter] = {image["id"]: Counter() for image in book.images}
     for one in book.annotations:
         counts[one["image_id"]][one["category_id"]] += 1
-    chosen = validation_images({image["file_name"]: counts[image["id"]] for image in book.images}, options, file, root)
+    found = {image["file_name"]: counts[image["id"]] for image in book.images}
+    groups = {image["file_name"]: image["group"] for image in book.images if "group" in image}
+    chosen = validation_images(found, options, file, root, groups)
     rest = {key: one for key, one in books.items() if key != source}
     names = {image["file_name"] for image in book.images}
     return {"train": book.of_images(names - chosen), "val": book.of_images(chosen)} | rest
@@ -78,11 +115,15 @@ def split_pairs(
     file: Path,
     root: Path,
     classes: Callable[[str], Iterable[Any]],
+    groups: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, list[tuple[str, str]]]:
-    """As :func:`with_validation`, for pairs of an image and another file, in which ``classes`` finds classes."""
+    """As :func:`with_validation`, for pairs of an image and another file, in which ``classes`` finds classes.
+
+    ``groups`` are those of the images, where a column has them.
+    """
     source = source_of(pairs, options, root)
     counts = {image: Counter() if file.is_file() else Counter(classes(other)) for image, other in pairs[source]}
-    chosen = validation_images(counts, options, file, root)
+    chosen = validation_images(counts, options, file, root, groups)
     parts = {"train": [pair for pair in pairs[source] if pair[0] not in chosen]}
     parts["val"] = [pair for pair in pairs[source] if pair[0] in chosen]
     return parts | {key: one for key, one in pairs.items() if key != source}
@@ -98,7 +139,9 @@ def source_of(splits: Container[str], options: SplitOptions, root: Path) -> str:
     return source
 
 
-def validation_images(counts: dict[str, Counter], options: SplitOptions, file: Path, root: Path) -> set[str]:
+def validation_images(
+    counts: dict[str, Counter], options: SplitOptions, file: Path, root: Path, groups: Mapping[str, str]
+) -> set[str]:
     """The names of the validation images, by the file if it is there, else by the options. The file is then written.
 
     Args:
@@ -106,10 +149,23 @@ def validation_images(counts: dict[str, Counter], options: SplitOptions, file: P
         options: how to choose.
         file: the list.
         root: of the data, for messages.
+        groups: of the images, where a column has them; empty without such a column.
 
     Raises:
-        UserError: a line of the file is no image, or no image is left to train on or to validate on.
+        UserError: a line of the file is no image, no image is left to train on or to validate on, or ``val_group`` is
+            the name of a column, and the images have none.
     """
+    if not groups and options.group and SPECIAL.isdisjoint(options.group):
+        raise UserError(
+            f"val_group={options.group!r} is the name of a column, and {root} has no table of images; allowed: "
+            f"{PATTERN}"
+        )
+    groups = groups or {name: group_of(name, options.group) for name in counts}
+    without = [name for name in counts if name not in groups]
+    if without:
+        raise UserError(
+            f"val_group={options.group!r}: no group of {shorten(without)}; allowed: the column in all tables"
+        )
     if file.is_file():
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
         chosen = {line for line in lines if line and not line.startswith("#")}
@@ -117,10 +173,10 @@ def validation_images(counts: dict[str, Counter], options: SplitOptions, file: P
         if gone:
             raise UserError(f"{file}: no images {shorten(gone)} in {root}; allowed: names of its images, below it")
         if options.group:
-            groups = {group_of(name, options.group) for name in chosen}
-            chosen = {name for name in counts if group_of(name, options.group) in groups}
+            whole = {groups[name] for name in chosen}
+            chosen = {name for name in counts if groups[name] in whole}
     else:
-        chosen = choose(counts, options)
+        chosen = choose(counts, options, groups)
     if not chosen or len(chosen) == len(counts):
         raise UserError(
             f"{root}: {len(chosen)} of {len(counts)} images are for validation; allowed: one or more, and one or more "
@@ -133,7 +189,7 @@ def validation_images(counts: dict[str, Counter], options: SplitOptions, file: P
     return chosen
 
 
-def choose(images: dict[str, Counter], options: SplitOptions) -> set[str]:
+def choose(images: dict[str, Counter], options: SplitOptions, groups: Mapping[str, str] | None = None) -> set[str]:
     """The validation images: of each class about the same share, and whole groups.
 
     This is iterative stratification (Sechidis et al., 2011, ECML): the class with the fewest objects goes first. Each
@@ -142,11 +198,12 @@ def choose(images: dict[str, Counter], options: SplitOptions) -> set[str]:
     Args:
         images: name -> how many objects of each class.
         options: the share, the groups and the seed.
+        groups: of the images; None finds them by the regular expression.
     """
     members: dict[str, list[str]] = defaultdict(list)
     counts: dict[str, Counter] = defaultdict(Counter)
     for name, found in images.items():
-        group = group_of(name, options.group)
+        group = group_of(name, options.group) if groups is None else groups[name]
         members[group].append(name)
         counts[group].update(found)
     total = sum(counts.values(), Counter())

@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ from ziggurat.engine.lettering import drawable, font_file
 
 DPI = 200
 WIDTH, HEIGHT = 4.1, 2.9  # inches
-BLUE = "#4a7ebb"
+BLUE, RED = "#4a7ebb", "#c0281f"
 BINS = 40  # of a histogram of many different values
 TITLE = 42  # letters of a line of a title
 TOP = 50  # classes that have a bar of their own
@@ -72,15 +72,17 @@ def draw_distribution(values: np.ndarray, of: str, title: str) -> Image.Image:
     return drawn(figure)
 
 
-def draw_counts(names: Sequence[str], counts: np.ndarray, title: str) -> Image.Image:
+def draw_counts(names: Sequence[str], counts: np.ndarray, title: str, marked: Collection[str] = ()) -> Image.Image:
     """A bar for each of the most frequent classes, and the sum of the others as a number, RGB.
 
     Args:
         names: K names, of any alphabet.
         counts: (K,).
         title: above the bars.
+        marked: names in red, which come first.
     """
-    order = np.argsort(-counts, kind="stable")
+    is_marked = np.array([name in marked for name in names], bool)
+    order = np.lexsort((-counts, ~is_marked))
     shown, rest = order[:TOP], order[TOP:]
     words = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in (names[i] for i in shown)]
     values = counts[shown].tolist()
@@ -91,7 +93,8 @@ def draw_counts(names: Sequence[str], counts: np.ndarray, title: str) -> Image.I
     axes.barh(range(len(words)), values, color=BLUE, height=0.75)
     axes.set_ylim(len(words) - 0.4, -0.6)
     axes.set_yticks(range(len(words)), [drawable(word) for word in words], fontsize=8.5, parse_math=False)
-    for label, word in zip(axes.get_yticklabels(), words, strict=True):
+    for row, (label, word) in enumerate(zip(axes.get_yticklabels(), words, strict=True)):
+        label.set_color(RED if row < len(shown) and is_marked[shown[row]] else "black")
         file = font_file(word)
         if file is not None:
             label.set_fontproperties(FontProperties(fname=str(file), size=8.5))
