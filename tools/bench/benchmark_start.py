@@ -42,7 +42,7 @@ def main() -> None:
         name: {kind: round(statistics.median(values), 3) for kind, values in kinds.items()}
         for name, kinds in seconds.items()
     }
-    report = {"machine": machine(torch.device("cpu")), "repeats": args.repeats, "medians": medians}
+    report = {"machine": machine(torch.device("cpu")), "repeats": args.repeats, "starts": medians}
     print(json.dumps(report, indent=2))
     if args.out:
         write_json(args.out, report)
