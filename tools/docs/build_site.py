@@ -41,7 +41,7 @@ REFERENCE = {
         "backbones.param_groups",
     ],
     "Weights": ["backbones.load_weights", "backbones.LoadReport", "backbones.list_weights"],
-    "Features": ["backbones.FeatureExtractor", "backbones.FeaturePyramid"],
+    "Features": ["backbones.FeatureExtractor", "backbones.FeaturePyramid", "backbones.show"],
     "Classifiers": ["classification.create_classifier"],
     "Predictions": ["ziggurat.engine.predictor.Predictor", "ziggurat.engine.results"],
     "Other frameworks": [
