@@ -13,8 +13,9 @@ from typing import Any
 from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
+from backbones.errors import UserError
 from backbones.pyramid import FeatureInfo
-from backbones.registry import create_backbone
+from backbones.registry import create_backbone, list_archs
 
 CARD = """---
 {{ card_data }}
@@ -47,12 +48,17 @@ class HubBackbone(
         arch: one of ``backbones.list_archs()``.
         **options: of :func:`backbones.create_backbone`. Those of the structure are saved.
 
+    Raises:
+        UserError: there is no arch, or an argument is out of range.
+
     Attributes:
         backbone: the network.
     """
 
-    def __init__(self, arch: str, **options: Any):
+    def __init__(self, arch: str | None = None, **options: Any):
         super().__init__()
+        if arch is None:
+            raise UserError("arch is missing, in config.json or as an argument; allowed: " + ", ".join(list_archs()))
         self.backbone = create_backbone(arch, **options)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

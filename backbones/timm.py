@@ -12,6 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from backbones.checks import check_int
 from backbones.errors import UserError
 from backbones.heads import build_head, linear
 from backbones.registry import create_backbone, family_of, list_archs
@@ -55,6 +56,7 @@ class TimmModel(nn.Module):
         **options: Any,
     ):
         super().__init__()
+        check_int("num_classes", num_classes, 0, None)
         self.backbone = create_backbone(arch, in_chans=in_chans, **options)
         self.in_chans, self.drop_rate = in_chans, drop_rate
         self.num_features = self.backbone.feature_info[-1].channels

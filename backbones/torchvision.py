@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, LastLevelMaxPool
 
+from backbones.checks import check_int
 from backbones.registry import create_backbone
 
 
@@ -28,6 +29,7 @@ class BackboneWithFPN(nn.Module):
 
     def __init__(self, body: nn.Module, out_channels: int = 256, extra_blocks: ExtraFPNBlock | None = None):
         super().__init__()
+        check_int("out_channels", out_channels, 1, None)
         self.body, self.out_channels = body, out_channels
         channels = [info.channels for info in body.feature_info]
         self.fpn = FeaturePyramidNetwork(channels, out_channels, extra_blocks or LastLevelMaxPool())

@@ -36,6 +36,12 @@ def test_the_table_is_that_of_the_tools():
         (("train", "x", "--device", ""), ["cpu", "cuda"]),
         (("train", "x", "--work-dir", ""), []),
         (("no", "--"), []),
+        (("launch", ""), []),
+        (("launch", "2", "d"), ["distill"]),
+        (("launch", "2", "train", "x", "--device", ""), ["cpu", "cuda"]),
+        (("completion", ""), ["bash", "fish", "zsh"]),
+        (("help", "tr"), ["train"]),
+        (("features", "van"), []),
     ],
 )
 def test_words_are_completed(words, found):

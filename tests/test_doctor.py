@@ -98,6 +98,16 @@ def test_a_package_of_the_same_name_elsewhere_is_found(monkeypatch, tmp_path):
     assert str(tmp_path / "detection") in found("package-hidden").message
 
 
+def test_a_library_of_the_same_name_elsewhere_is_found(monkeypatch, tmp_path):
+    (tmp_path / "mmdet").mkdir()
+    (tmp_path / "mmdet/__init__.py").touch()
+    for name in [name for name in doctor.sys.modules if name.split(".")[0] == "mmdet"]:
+        monkeypatch.delitem(doctor.sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    one = found("package-hidden")
+    assert str(tmp_path / "mmdet") in one.message and str(tmp_path) in one.cure
+
+
 def test_absent_operators_are_found(monkeypatch):
     monkeypatch.setattr(doctor, "operators", lambda: "none: undefined symbol: _ZN2at")
     assert "undefined symbol" in found("operators-absent").message

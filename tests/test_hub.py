@@ -54,6 +54,12 @@ def test_structure_that_weights_settled_is_saved(cut_depths, tmp_path):
     assert again.state_dict().keys() == net.state_dict().keys() and again.backbone.out_norms
 
 
+def test_a_folder_without_a_backbone_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"arch is missing, in config.json or as an argument; allowed: van_b0, "):
+        HubBackbone.from_pretrained(tmp_path)
+
+
 # --- torchvision
 
 

@@ -112,6 +112,7 @@ def test_help_and_mistakes_import_no_torch(site):
 
 def test_a_command_is_called_by_its_name_and_an_unknown_one_is_one_line(ziggurat):
     assert ziggurat("status", "--help").startswith("usage: ziggurat status ")
+    assert ziggurat("help", "status") == ziggurat("status", "--help")
     assert ziggurat("trian", status=2) == "error: unknown command 'trian'; nearest: train (see ziggurat --help)\n"
 
 
@@ -165,7 +166,8 @@ def test_a_user_extracts_features_outside_the_repository(ziggurat, trained):
 def test_processes_are_launched_by_the_name_of_a_command(ziggurat, trained):
     """The error of the tool, in both processes, and no traceback of the launcher."""
     said = ziggurat("launch", 2, "train", "nothing_of_the_kind", cwd=trained, status=2)
-    assert "no such config: nothing_of_the_kind" in said and "Traceback" not in said
+    assert "no such config: nothing_of_the_kind; ziggurat configs lists" in said and "Traceback" not in said
+    assert "(see ziggurat train --help)" in ziggurat("launch", 1, "train", cwd=trained, status=2)
     for given in (["x"], ["0", "train"], ["2", "trian"]):
         said = ziggurat("launch", *given, status=2)
         assert said.startswith("error: launch ") and said.count("\n") == 1

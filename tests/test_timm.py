@@ -202,6 +202,8 @@ def assert_same(model, source):
     [
         ({"global_pool": "max"}, r"global_pool is 'max'; allowed: 'avg', or '' for maps"),
         ({"in_chans": 0}, "in_chans is 0"),
+        ({"num_classes": -1}, "num_classes is -1"),
+        ({"num_classes": "5"}, "num_classes is '5'"),
         ({"img_size": 64}, "unknown argument of VAN: 'img_size'"),
     ],
 )

@@ -54,7 +54,11 @@ def parse_args() -> argparse.Namespace:
         "patterns", nargs="*", default=["*"], metavar="PATTERN", help="arch names, * and ? allowed; or configs"
     )
     parser.add_argument(
-        "--size", nargs="+", type=int, metavar="PIXELS", help="height and width (default: 224; of a config, see above)"
+        "--size",
+        nargs="+",
+        type=int,
+        metavar="PIXELS",
+        help="height and width (default: 224; of a detector 800 1280, of a segmenter 512 2048)",
     )
     parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are wanted")
     parser.add_argument("--in-chans", type=int, default=3, help="channels of the input (default: 3)")

@@ -1,4 +1,4 @@
-"""Prints the completed run of a config as one file to copy.
+"""Prints a config as one file to copy, with all that it inherits and all that follows.
 
 python tools/print_config.py CONFIG [--cfg-options KEY=VALUE ...] > mine.py
 
@@ -27,7 +27,7 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = Parser(description=__doc__.split("\n")[0])
-    parser.add_argument("config", help="a config file")
+    parser.add_argument("config", help="a file, or a name that tools/list_configs.py lists")
     add_config_options(parser)
     return parser.parse_args()
 

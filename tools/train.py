@@ -43,7 +43,7 @@ def main() -> None:
 
 def parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument("config", help="e.g. detection/configs/van/mask_rcnn_van_b0_fpn_1x_coco.py")
+    parser.add_argument("config", help="a file, or a name that tools/list_configs.py lists")
     parser.add_argument(
         "--resume",
         nargs="?",

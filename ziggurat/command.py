@@ -6,8 +6,8 @@ This file imports neither PyTorch nor a tool, so that help and mistakes take no 
 import difflib
 import os
 import re
+import signal
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from ziggurat import completion
@@ -46,30 +46,44 @@ Trains, tests and predicts with multi-scale pyramid backbones in classification,
 
 ziggurat COMMAND --help shows a command's options. ziggurat --version shows the version. A config is a file, or the name
 of a config that comes with the package: ziggurat configs lists them. ziggurat completion bash (zsh, fish) prints what
-that shell needs to complete all these: source <(ziggurat completion bash)."""
+that shell needs to complete all these: source <(ziggurat completion bash). zsh needs compinit before.
+"""
 
 
 def main() -> None:
     """Runs a command: ``sys.argv`` has its name and its arguments. An unknown one is one line, with exit status 2."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # Ctrl-C ends this process without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     name, *arguments = sys.argv[1:] or ["--help"]
-    if name in ("-h", "--help", "help"):
-        print(usage())
-    elif name in ("-V", "--version"):
-        print(version("ziggurat-vision"))
-    elif name == "complete":
-        print("\n".join(completion.words_for(arguments, [*COMMANDS, "completion"])))
-    elif name == "completion":
-        shell = arguments[0] if len(arguments) == 1 else " ".join(arguments) or "missing"
-        if shell not in completion.SCRIPTS:
-            sys.exit(refusal(f"the shell is {shell}; allowed: {', '.join(completion.SCRIPTS)}"))
-        print(completion.SCRIPTS[shell], end="")
-    elif name not in COMMANDS:
-        nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
-        hint = f"nearest: {', '.join(nearest)}" if nearest else f"allowed: {', '.join(COMMANDS)}"
-        sys.exit(refusal(f"unknown command {name!r}; {hint}"))
-    else:
+    if name == "help" and arguments:
+        name, *arguments = *arguments, "--help"
+    if name in COMMANDS:
         os.environ[PROGRAM] = f"ziggurat {name}"
         os.execv(sys.executable, [sys.executable, str(tool_of(name)), *arguments])
+    try:
+        print(answer(name, arguments), end="", flush=True)
+    except BrokenPipeError:  # as with ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for Python's own flush at the exit
+
+
+def answer(name: str, arguments: list[str]) -> str:
+    """What the commands without a tool print."""
+    if name in ("-h", "--help", "help"):
+        return usage()
+    if name in ("-V", "--version"):
+        from importlib.metadata import version
+
+        return version("ziggurat-vision") + "\n"
+    if name == "complete":
+        return "".join(f"{word}\n" for word in completion.words_for(arguments, [*COMMANDS, "completion", "help"]))
+    if name == "completion":
+        if len(arguments) != 1 or arguments[0] not in completion.SCRIPTS:
+            given = f"the shell is {' '.join(arguments)!r}" if arguments else "no shell is given"
+            sys.exit(refusal(f"{given}; allowed: {', '.join(completion.SCRIPTS)}"))
+        return completion.SCRIPTS[arguments[0]]
+    nearest = difflib.get_close_matches(name, COMMANDS, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(nearest)}" if nearest else f"allowed: {', '.join(COMMANDS)}"
+    sys.exit(refusal(f"unknown command {name!r}; {hint}"))
 
 
 def usage() -> str:
@@ -92,8 +106,9 @@ def said(tool: Path) -> str:
 def as_called(text: str) -> str:
     """A text in which tools have the names of commands: ``ziggurat train`` for ``python tools/train.py``."""
     names = {f"{tool}.py": name for name, tool in COMMANDS.items()}
-    pattern = rf"(python )?tools/({'|'.join(map(re.escape, names))})"
-    return re.sub(pattern, lambda found: f"ziggurat {names[found[2]]}", text)
+    tools = "|".join(map(re.escape, names))
+    text = re.sub(rf"(launch.py \d+) tools/({tools})", lambda found: f"{found[1]} {names[found[2]]}", text)
+    return re.sub(rf"(python )?tools/({tools})", lambda found: f"ziggurat {names[found[2]]}", text)
 
 
 def refusal(message: str) -> int:

@@ -29,25 +29,32 @@ compdef _ziggurat ziggurat
 """
 FISH = """complete -c ziggurat -a '(ziggurat complete (commandline -opc)[2..] (commandline -ct))'
 """
+PARALLEL = ("train", "test", "distill", "knn", "probe")  # commands that several processes can share
+TAKE_CONFIGS = ("train", "test", "predict", "distill", "check-data", "browse-data", "convert-data", "info", "configs")
+TAKE_CONFIGS += ("print-config", "benchmark")
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
 def words_for(words: list[str], commands: list[str]) -> list[str]:
     """What the last of ``words`` may become. ``words`` are those after ``ziggurat``, the last one perhaps empty."""
     *before, word = words or [""]
-    if not before:
-        found = commands
+    if before[:1] == ["launch"]:  # GPUS COMMAND ...
+        if len(before) > 2:
+            return words_for([*before[2:], word], commands)
+        found = PARALLEL if len(before) == 2 else ()
+    elif before[:1] in (["help"], []):
+        found = commands if len(before) < 2 else ()
+    elif before == ["completion"]:
+        found = SCRIPTS
     else:
         options = json.loads(OPTIONS.read_text()).get(before[0], {})
         choices = options.get(before[-1])
-        if choices:
-            found = choices
-        elif word.startswith("-"):
-            found = list(options)
+        if word.startswith("-"):
+            found = options
         elif choices is not None or len(before) > 2:  # the value of an option, or an image
-            found = []
+            found = choices or ()
         else:
-            found = config_names()
+            found = config_names() if before[0] in TAKE_CONFIGS else ()
     return sorted(name for name in found if name.startswith(word))
 
 

@@ -1,7 +1,7 @@
 """Starts one process per GPU with torchrun. Without a GPU the processes run on the CPU.
 
-usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test or distill
-       python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
+usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test, distill, knn or probe
+       ziggurat launch GPUS FILE.py [ARGUMENTS ...]        in a clone also python tools/launch/launch.py GPUS FILE.py
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
 with several nodes, since the nodes must agree), MAX_RESTARTS (0: how often all processes start again after one of them
@@ -19,9 +19,10 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-from ziggurat.command import tool_of
+from ziggurat.command import PROGRAM, tool_of
+from ziggurat.completion import PARALLEL
 
-PARALLEL = ("train", "test", "distill")  # commands that several processes can share
+TOLD = ("train", "test", "distill")  # commands that must be told who started them; the others read the environment
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 
@@ -58,9 +59,10 @@ def understood(arguments: list[str]) -> list[str]:
         fail(f"launch got {given}; needed: GPUS, a number from 1, and a command: {', '.join(PARALLEL)}")
     processes, program, *rest = arguments
     if program in PARALLEL:
-        return [processes, str(tool_of(program)), *rest, "--launcher", "pytorch"]
-    if not Path(program).is_file():
-        fail(f"launch cannot start {program!r}; allowed: {', '.join(PARALLEL)}, or the file of a program")
+        os.environ[PROGRAM] = f"ziggurat {program}"
+        return [processes, str(tool_of(program)), *rest, *(["--launcher", "pytorch"] if program in TOLD else [])]
+    if not (Path(program).is_file() and program.endswith(".py")):
+        fail(f"launch cannot start {program!r}; allowed: {', '.join(PARALLEL)}, or a file FILE.py")
     return arguments
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backbones.errors import UserError
 from backbones.version import __version__
-from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.cli import Parser, output_folder, run_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder to write (default: dist)")
     out = parser.parse_args().out
     check_version_is_described()
-    out.mkdir(parents=True, exist_ok=True)
+    output_folder(out)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         wheel, archive = built(ROOT, "build_wheel", folder / "wheel"), built(ROOT, "build_sdist", folder / "sdist")

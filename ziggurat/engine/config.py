@@ -60,7 +60,7 @@ def load_config(path: str | Path, cfg_options: list[str] | dict[str, Any] | None
             config cannot be completed, as in ``ziggurat.engine.complete.complete``. With ``--safe``, or ZIGGURAT_SAFE=1
             in the environment, also if the config is more than data.
     """
-    if not isinstance(path, str | Path) or not is_path(str(path)):
+    if not isinstance(path, str | Path) or not str(path) or not is_path(str(path)):
         raise UserError(f"the config is {shown(path)}; allowed: the path of a file")
     path = located(Path(path))
     check_is_config(path)

@@ -22,6 +22,8 @@ from ziggurat.root import ROOT
 
 PROJECT = "ziggurat-vision"
 LIBRARIES = ("torch", "torchvision", "timm", *(names[0] for names in installed.PROVIDERS.values()), "numpy", "pillow")
+IMPORTED = {"torch": "torch", "torchvision": "torchvision", "timm": "timm", "numpy": "numpy"}
+IMPORTED |= {names[0]: package for package, names in installed.PROVIDERS.items()}  # distribution -> its package
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 NEEDS_TORCH = re.compile(r"torch\s*\(?(==|>=)\s*([\d.]*\d)")
 OLDEST_TORCH = (2, 10)  # older releases can run code from a weights-only file: CVE-2026-24747
@@ -113,6 +115,7 @@ def packages() -> Iterator[Finding]:
                 f"the package {name} is {place}, and not the project's in {folder}",
                 cure=f"start from another folder, or rename {place}",
             )
+    yield from packages_elsewhere()
     if not operators().startswith(("compiled", "the project's", "none, since")):
         yield Finding(
             "operators-absent",
@@ -121,6 +124,25 @@ def packages() -> Iterator[Finding]:
             cure="pip install --force-reinstall --no-deps onedl-mmcv, and ZIGGURAT_NO_MMCV_OPS not set; or a compiled "
             "mmcv for this torch",
         )
+
+
+def packages_elsewhere() -> Iterator[Finding]:
+    """Packages that are imported from another place than the one that their distribution was installed in."""
+    for distribution, name in IMPORTED.items():
+        there = importlib.util.find_spec(name)
+        if there is None or version_of(distribution) == "not installed":
+            continue
+        files = metadata.distribution(distribution)
+        is_editable = files.read_text("direct_url.json") is not None  # its folder may be anywhere
+        wanted = Path(str(files.locate_file(name))).resolve()
+        found = Path(there.origin or next(iter(there.submodule_search_locations or ["nowhere"]))).resolve()
+        if not is_editable and wanted not in (found.parent, found):
+            yield Finding(
+                "package-hidden",
+                UNUSABLE,
+                f"the package {name} is imported from {found.parent}, and {distribution} is installed in {wanted}",
+                cure=f"take {found.parent.parent} from PYTHONPATH, or start from another folder",
+            )
 
 
 def torchvision_of_another_torch() -> Iterator[Finding]:

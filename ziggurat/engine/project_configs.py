@@ -35,16 +35,17 @@ def located(path: Path) -> Path:
     """The file of a config: the path itself, or a config of the project by its name or its path in the repository."""
     if path.is_file():
         return path
-    found = config_named(path) or ROOT / path
+    found = config_named(path) or (config_named(path.stem) if path.name == f"{path}" else None) or ROOT / path
     if not (found.is_file() and is_ours(found)):
         return path
     return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
 
 
 def unknown_config(path: Path) -> UserError:
-    """The error for an absent config. It gives configs with similar names, by their paths from the current folder."""
+    """The error for an absent config. It gives similar names; for a path the paths from the current folder."""
     found = project_configs()
-    nearest = [os.path.relpath(found[name]) for name in difflib.get_close_matches(path.stem, found, n=3, cutoff=0.5)]
-    folders = (os.path.relpath(ROOT / task / "configs") for task in TASKS)
-    hint = f"nearest: {', '.join(nearest)}" if nearest else f"see {', '.join(folders)}"
+    nearest = difflib.get_close_matches(path.stem.lower(), found, n=3, cutoff=0.5)
+    if path.name != f"{path}":
+        nearest = [os.path.relpath(found[name]) for name in nearest]
+    hint = f"nearest: {', '.join(nearest)}" if nearest else "tools/list_configs.py lists those of the project"
     return UserError(f"no such config: {path}; {hint}")
