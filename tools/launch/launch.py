@@ -1,6 +1,6 @@
 """Starts one process per GPU with torchrun. Without a GPU the processes run on the CPU.
 
-usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test or distill
+usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test, distill or features
        python tools/launch/launch.py GPUS PROGRAM [ARGUMENTS ...]
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from ziggurat.command import tool_of
 
-PARALLEL = ("train", "test", "distill")  # commands that several processes can share
+PARALLEL = ("train", "test", "distill", "features")  # commands that several processes can share
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 

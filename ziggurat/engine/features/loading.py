@@ -1,0 +1,141 @@
+"""Reading images in workers, and putting those of one size together."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from backbones.checks import MIN_SIZE
+from backbones.errors import UserError
+from backbones.features import tensor_of
+from backbones.reading import Reading
+from backbones.store.lock import leave_locks
+from ziggurat.engine.features.sources import StoredImage
+from ziggurat.engine.loader_workers import fault_of_workers
+from ziggurat.engine.processes import end_with_parent
+
+BATCH_SIZE = 32
+BATCH_PIXELS = 8 << 20  # of a batch whose size nobody chose: 32 images of 512x512, 2 of 2048x2048
+WAITING_BYTES = 512 << 20  # of images that wait for others of their size
+
+
+class Batch(NamedTuple):
+    """Images of one size: their numbers, and their pixels, uint8 (B, C, H, W)."""
+
+    numbers: list[int]
+    pixels: Tensor
+
+
+class Unreadable(NamedTuple):
+    """An image that cannot be read: its number, and why."""
+
+    number: int
+    reason: str
+
+
+class Pixels(Dataset):
+    """The pixels of images, uint8 (C, H, W), or the reason why an image has none.
+
+    Args:
+        images: what is read.
+        reading: the rule by which it is read.
+        resized: whether images are resized later. If not, one with a side below 32 pixels is refused.
+    """
+
+    def __init__(self, images: Sequence[StoredImage], reading: Reading, resized: bool):
+        self.images, self.reading, self.resized = images, reading, resized
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> Tensor | str:
+        image = self.images[number]
+        try:
+            pixels = tensor_of(image.pixels(self.reading), self.reading.channels, image.name)
+        except UserError as error:
+            return str(error)
+        height, width = pixels.shape[1:]
+        least = 1 if self.resized else MIN_SIZE
+        if min(height, width) < least:
+            return f"{image.name} is {height}x{width} pixels; allowed: {least}x{least} and larger"
+        return pixels
+
+
+def loaded(
+    images: Sequence[StoredImage], reading: Reading, resized: bool, workers: int
+) -> Iterator[tuple[int, Tensor | str]]:
+    """Each image's number, and its pixels or the reason why it has none, in order.
+
+    Args:
+        images, reading, resized: as for :class:`Pixels`.
+        workers: processes that read, 0 or more. With 0 this process reads.
+
+    Raises:
+        UserError: a worker was killed, or has no place in shared memory.
+    """
+    pixels = Pixels(images, reading, resized)
+    if not workers or len(images) == 1:
+        yield from enumerate(map(pixels.__getitem__, range(len(pixels))))
+        return
+    loader = DataLoader(
+        pixels, None, num_workers=min(workers, len(images)), prefetch_factor=8, worker_init_fn=start_worker
+    )
+    try:
+        for number, found in enumerate(loader):
+            # A copy: each tensor of a worker keeps a file open, and many may wait for others of their size.
+            yield number, found if isinstance(found, str) else found.clone()
+    except (RuntimeError, OSError) as error:
+        if not (fault := fault_of_workers(error)):
+            raise
+        raise UserError(f"{fault.replace('num_workers', '--workers')}; the same command then goes on") from error
+
+
+def start_worker(worker: int) -> None:
+    """A worker ends with its process, leaves the store's lock to it, and Ctrl-C as well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
+    leave_locks()
+
+
+def default_size(height: int, width: int) -> int:
+    """The images of a batch whose size nobody chose: fewer of large images."""
+    return max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
+
+
+def batches(
+    items: Iterable[tuple[int, Tensor | str]],
+    size_of: Callable[[int, int], int] = default_size,
+    waiting_bytes: int = WAITING_BYTES,
+) -> Iterator[Batch | Unreadable]:
+    """Batches of images of one size, and unreadable images.
+
+    Args:
+        items: as :func:`loaded` gives them.
+        size_of: gives the images of a batch, by their height and width. The last batch of a size may have fewer.
+        waiting_bytes: if more is waiting for images of the same size, the largest group of images becomes a batch.
+    """
+    waiting: dict[tuple[int, ...], Batch] = {}
+    held = 0
+    for number, pixels in items:
+        if isinstance(pixels, str):
+            yield Unreadable(number, pixels)
+            continue
+        shape = tuple(pixels.shape)
+        group = waiting.setdefault(shape, Batch([], []))
+        group.numbers.append(number)
+        group.pixels.append(pixels)
+        held += pixels.nbytes
+        full = shape if len(group.numbers) >= size_of(*shape[1:]) else None
+        if full is None and held > waiting_bytes:
+            full = max(waiting, key=lambda shape: len(waiting[shape].numbers))
+        if full is not None:
+            held -= sum(one.nbytes for one in waiting[full].pixels)
+            yield stacked(waiting.pop(full))
+    yield from map(stacked, waiting.values())
+
+
+def stacked(group: Batch) -> Batch:
+    return Batch(group.numbers, torch.stack(group.pixels))
