@@ -46,7 +46,7 @@ def to_text(name: str) -> str:
 def parts_of(store: Path) -> list[Path]:
     """The index files of a store, in the order of processes, and of each in the order of writing."""
     found = [(NAME.fullmatch(path.stem), path) for path in (store / INDEX).glob(f"shard_*{PART}")]
-    return [path for _, path in sorted((int(name[1]), int(name[2]), path) for name, path in found if name)]
+    return [path for *_, path in sorted((int(name[1]), int(name[2]), path) for name, path in found if name)]
 
 
 def import_pyarrow() -> Any:

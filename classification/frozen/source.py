@@ -14,7 +14,7 @@ from backbones.errors import UserError, unknown
 from backbones.pooling import POOLS, pooled
 from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of, read_own_meta
-from backbones.weights.digest import weights_sha256
+from backbones.weights.identity import weights_sha256
 from backbones.weights.source import read_source
 from backbones.weights.trained_reading import trained_reading
 from classification.frozen.splits import build_splits, describe_splits, read_config, test_transform

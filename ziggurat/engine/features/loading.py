@@ -80,10 +80,9 @@ def loaded(
     if not workers or len(images) == 1:
         yield from enumerate(map(pixels.__getitem__, range(len(pixels))))
         return
-    loader = DataLoader(
-        pixels, None, num_workers=min(workers, len(images)), prefetch_factor=8, worker_init_fn=start_worker
-    )
+    how = {"num_workers": min(workers, len(images)), "prefetch_factor": 8, "worker_init_fn": start_worker}
     try:
+        loader = DataLoader(pixels, None, **how)
         for number, found in enumerate(loader):
             # A copy: each tensor of a worker keeps a file open, and many may wait for others of their size.
             yield number, found if isinstance(found, str) else found.clone()
@@ -115,7 +114,7 @@ def batches(
     Args:
         items: as :func:`loaded` gives them.
         size_of: gives the images of a batch, by their height and width. The last batch of a size may have fewer.
-        waiting_bytes: if more is waiting for images of the same size, the largest group of images becomes a batch.
+        waiting_bytes: if more is waiting for images of the same size, the largest groups of images become batches.
     """
     waiting: dict[tuple[int, ...], Batch] = {}
     held = 0
@@ -128,12 +127,13 @@ def batches(
         group.numbers.append(number)
         group.pixels.append(pixels)
         held += pixels.nbytes
-        full = shape if len(group.numbers) >= size_of(*shape[1:]) else None
-        if full is None and held > waiting_bytes:
-            full = max(waiting, key=lambda shape: len(waiting[shape].numbers))
-        if full is not None:
-            held -= sum(one.nbytes for one in waiting[full].pixels)
-            yield stacked(waiting.pop(full))
+        if len(group.numbers) >= size_of(*shape[1:]):
+            held -= len(group.numbers) * pixels.nbytes
+            yield stacked(waiting.pop(shape))
+        while held > waiting_bytes:
+            largest = max(waiting, key=lambda shape: len(waiting[shape].numbers))
+            held -= sum(one.nbytes for one in waiting[largest].pixels)
+            yield stacked(waiting.pop(largest))
     yield from map(stacked, waiting.values())
 
 

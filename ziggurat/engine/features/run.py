@@ -10,7 +10,7 @@ from backbones import FeatureExtractor, __version__
 from backbones.errors import UserError
 from backbones.pooling import pool_of
 from backbones.store import StoreWriter
-from backbones.weights.digest import weights_sha256
+from backbones.weights.identity import weights_sha256
 from ziggurat.engine.features.loading import Batch, Unreadable, batches, default_size, loaded
 from ziggurat.engine.features.sources import StoredImage
 
