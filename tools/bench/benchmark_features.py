@@ -39,8 +39,8 @@ from ziggurat.engine.tool_options import count
 ROOT = Path(__file__).resolve().parent.parent.parent
 ARCH, STAGES = "van_b0", (1, 2, 3)
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-SIDES = (96, 128, 160, 192, 224)
-TIMED = 640  # images of a timed pass
+SIDES = (96, 112, 128, 160, 224)
+TIMED = 320  # images of a timed pass
 BATCH, WORKERS = 32, 1
 LEAST, MOST = 1.0, 14.0  # seconds from the start of a run to its kill
 

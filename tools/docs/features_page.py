@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.features.budget import Budget
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/features.md"
 RESULTS = ROOT / "docs/benchmarks/features/features_cpu.json"
 OURS = "ziggurat features, into a store"
 BILLION = 10**9
+MILLION = 1_200_000  # images of 224x224 pixels, of which van_b2's stages 1 to 3 have so many numbers each
+EXAMPLE = Budget(MILLION, 3, MILLION * 4 * (128 * 28**2 + 320 * 14**2 + 512 * 7**2), MILLION * 4 * (128 + 320 + 512))
 TEXT = """# Features
 
 Made by `python tools/docs/features_page.py --write`. The figures come from
@@ -61,7 +64,7 @@ The first line says what the features will take, dense and pooled, and how much 
 refused before the first one is computed:
 
 ```text
-1.2 M images x 3 stages in fp32 = about 2.1 TB dense, 4.8 GB pooled; chosen: pooled (mean), free: 57 GB
+{line}
 ```
 
 An image that cannot be read gets a row with the reason, and so does one with a value that the type cannot hold. The
@@ -78,9 +81,9 @@ Another arch, other weights, stages, pooling, types or preprocessing are refused
 `--out` names another folder, and `--overwrite` removes the features that are there.
 
 Several processes share the images without talking to each other: the remainder of a checksum of an image's name
-decides. Each process writes shards of its own. A run can go on with another number of processes. `ziggurat launch`
-starts them on one machine or several; with Slurm, `--launcher slurm` reads the variables of srun. A second run on the
-same store is refused while the first one writes.
+decides. Each process writes shards of its own. A run can go on with another number of processes. The command `launch`
+starts the processes, on one machine or several. With Slurm, `--launcher slurm` reads the variables of srun. A second
+run on the same store is refused while the first one writes.
 
 ## Reading
 
@@ -125,7 +128,7 @@ and the SHA-256 of its shard. The columns:
 
 Any program that reads Parquet can search the index, such as DuckDB: `select * from 'index/*.parquet'`.
 
-## Killed ten times
+## Killed again and again
 
 A run over {images} photographs was killed with `kill -9` {kills} times, {first:.0f} to {last:.0f} seconds after its
 start, and started again. Then its store was compared row by row with that of a run that nobody disturbed.
@@ -166,12 +169,12 @@ anybody, so the rate grows with the number of processes as far as the disks go a
 |:-|-:|
 | the three stages pooled, fp16: {width} numbers | {pooled:.1f} TB |
 | the three maps of 224 x 224 pixels, fp16: {numbers} numbers | {dense:.0f} TB |
-| shards of 256 MB, pooled | {shards:.0f} files |
+| pooled, with `--shard-size 256MB` | {shards:.0f} files |
 
 The limits that such a run meets first:
 
-- Each process keeps the list of all images in memory, about 0.3 kB for each. Give each command a part of the images,
-  such as 10 M, and a store of its own.
+- Each process and each of its workers has the list of all images in memory, about 0.2 kB for each. Give each command a
+  part of the images, such as 10 M, and a store of its own.
 - Opening a store reads its index, and `find` keeps all names in memory. This too is for some 10 M images at a time.
 """
 
@@ -207,6 +210,7 @@ def page() -> str:
             f"{name} {value}" if name != "device" else value for name, value in found["machine"].items()
         ),
         "rates": "\n".join(f"| {row['images']} | {row['way']} | {row['images_per_second']:.1f} |" for row in rows),
+        "line": EXAMPLE.line("fp32", "mean", 57 * 10**9),
         "rate": rate,
         "days": BILLION / rate / 86400,
         "machines": BILLION / rate / 86400 / 30,
@@ -214,7 +218,7 @@ def page() -> str:
         "numbers": f"{numbers:,}",
         "pooled": BILLION * width * 2 / 1e12,
         "dense": BILLION * numbers * 2 / 1e12,
-        "shards": BILLION * width * 2 / (256 << 20),
+        "shards": BILLION * width * 2 / 256e6,
     }
     return TEXT.replace("{}", "{{}}").format_map(figures)
 
