@@ -137,13 +137,15 @@ start, and started again. Then its store was compared row by row with that of a 
 |-:|-:|-:|-:|-:|-:|-:|-:|
 | {images} | {kills} | {rows} | {lost} | {double} | {foreign} | {files_left} | {difference} |
 
-Rows in the store after each kill: {after}. The difference is relative to the largest value of an image's vector. It
-comes from batches of another size, which sum in another order.
+Rows in the store after each kill: {after}. The difference is relative to the largest value of an image's vector. With
+several threads, batches of another size may sum in another order.
 
 ## Rates
 
-Images per second of {arch}, stages {stages}, pooled. The ways took turns in one process with {threads} threads and one
-worker; the median of {repeats} passes. Measured on: {machine}.
+Images per second of {arch}, stages {stages}, pooled: the median of {repeats} passes. The ways took turns in one process
+with {threads} and one worker. Other work took part of the two cores meanwhile, so compare the ways with each other.
+
+Measured on: {machine}.
 
 | images | way | images/s |
 |:-|:-|-:|
@@ -161,9 +163,9 @@ python tools/docs/features_page.py --write
 
 ## A billion images, on paper
 
-Nothing here was run at this size. At {rate:.0f} images/s for 224 x 224 pixels, a billion images take {days:.0f} days of
-this machine, so {machines:.0f} machines like it take a month. The images are shared by name, and nobody waits for
-anybody, so the rate grows with the number of processes as far as the disks go along.
+Nothing here was run at this size. At {rate:.0f} images/s for 224 x 224 pixels, a billion images take {days:,.0f} days
+of one such process, so {machines:.0f} of them take a month. No process waits for another. So the rate grows with the
+number of processes, as far as the disks go along.
 
 | | bytes |
 |:-|-:|
@@ -200,11 +202,11 @@ def page() -> str:
         "first": min(kills["seconds_to_kill"]),
         "last": max(kills["seconds_to_kill"]),
         **{name: kills[name] for name in ("rows", "lost", "double", "foreign", "files_left")},
-        "difference": f"{kills['largest_difference']:.0e}",
+        "difference": f"{kills['largest_difference']:.1g}",
         "after": ", ".join(map(str, kills["rows_after_kill"])),
         "arch": found["arch"],
         "stages": ", ".join(map(str, found["stages"])),
-        "threads": found["threads"],
+        "threads": "one thread" if found["threads"] == 1 else f"{found['threads']} threads",
         "repeats": len(rows[0]["passes"]),
         "machine": ", ".join(
             f"{name} {value}" if name != "device" else value for name, value in found["machine"].items()
