@@ -292,6 +292,14 @@ def test_features_that_do_not_fit_are_refused(folder, tmp_path, monkeypatch, cap
     assert run(extract_features, argv, monkeypatch, capsys)[0] == 0
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_nothing_is_left_to_do_the_second_time(workers, folder, tmp_path, monkeypatch, capsys):
+    argv = ["van_b0", folder, folder, "--form", "store", "--device", "cpu", "--out", tmp_path, "--workers", workers]
+    for written in (5, 0):
+        status, out, err = run(extract_features, argv, monkeypatch, capsys)
+        assert status == 0 and f"{written} images written" in out, err
+
+
 def test_workers_that_have_gone_are_one_line(folder, tmp_path, monkeypatch):
     def gone(*_, **__):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")

@@ -77,7 +77,7 @@ def loaded(
         UserError: a worker was killed, or has no place in shared memory.
     """
     pixels = Pixels(images, reading, resized)
-    if not workers or len(images) == 1:
+    if not workers or len(images) < 2:
         yield from enumerate(map(pixels.__getitem__, range(len(pixels))))
         return
     how = {"num_workers": min(workers, len(images)), "prefetch_factor": 8, "worker_init_fn": start_worker}
