@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import SMALL, run
 from PIL import Image
+from safetensors import SafetensorError
 
 from backbones import FeatureExtractor, UserError
 from backbones.pooling import pool_of
@@ -298,6 +299,19 @@ def test_nothing_is_left_to_do_the_second_time(workers, folder, tmp_path, monkey
     for written in (5, 0):
         status, out, err = run(extract_features, argv, monkeypatch, capsys)
         assert status == 0 and f"{written} images written" in out, err
+
+
+def test_a_full_disk_is_one_line(folder, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    argv = [*TOOL, folder, "--out", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr("backbones.weights.files.save_file", full)
+        status, _, err = run(extract_features, argv, monkeypatch, capsys)
+    last = err.splitlines()[-1]
+    assert status == 2 and last.startswith("error: ") and last.endswith("00000.safetensors: No space left on device")
+    assert run(extract_features, argv, monkeypatch, capsys)[0] == 0 and len(FeatureStore(tmp_path)) == 5
 
 
 def test_workers_that_have_gone_are_one_line(folder, tmp_path, monkeypatch):

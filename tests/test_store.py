@@ -109,7 +109,7 @@ def killed_at(step, work):
             with (
                 mock.patch("os.fsync", stepping(os.fsync)),
                 mock.patch("os.replace", stepping(os.replace)),
-                mock.patch("backbones.store.writer.save_file", stepping(sys.modules["safetensors.torch"].save_file)),
+                mock.patch("backbones.weights.files.save_file", stepping(sys.modules["safetensors.torch"].save_file)),
             ):
                 work()
         finally:

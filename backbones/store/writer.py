@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backbones.checks import check_int
@@ -29,6 +28,7 @@ from backbones.store.layout import (
     to_text,
 )
 from backbones.store.lock import locked
+from backbones.weights.files import save_tensors
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SHARD_ROWS, SHARD_BYTES = 4096, 256 << 20
@@ -65,6 +65,7 @@ class StoreWriter:
 
     Raises:
         UserError: the features there have other settings, another run writes to the store, or pyarrow is missing.
+        OSError: the disk is full, or fails. What was written before stays.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class StoreWriter:
         if tensors:
             shard = self.store / SHARDS / f"{name}{SHARD}"
             with replaced_file(shard, durable=True) as beside:
-                save_file(tensors, beside)
+                save_tensors(tensors, beside)
                 facts = {"bytes": str(beside.stat().st_size), "sha256": sha256_of(beside)}
         self.write_index(self.store / INDEX / f"{name}{PART}", places, name if tensors else None, facts)
         self.rows, self.bytes = [], 0

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -82,14 +83,18 @@ def loaded(
         return
     how = {"num_workers": min(workers, len(images)), "prefetch_factor": 8, "worker_init_fn": start_worker}
     try:
-        loader = DataLoader(pixels, None, **how)
+        loader = DataLoader(pixels, None, collate_fn=as_array, **how)
         for number, found in enumerate(loader):
-            # A copy: each tensor of a worker keeps a file open, and many may wait for others of their size.
-            yield number, found if isinstance(found, str) else found.clone()
+            yield number, found if isinstance(found, str) else torch.from_numpy(found)
     except (RuntimeError, OSError) as error:
         if not (fault := fault_of_workers(error)):
             raise
         raise UserError(f"{fault.replace('num_workers', '--workers')}; the same command then goes on") from error
+
+
+def as_array(found: Tensor | str) -> np.ndarray | str:
+    """What a worker sends. Each tensor would keep a file open, and many may wait for others of their size."""
+    return found if isinstance(found, str) else found.numpy()
 
 
 def start_worker(worker: int) -> None:
