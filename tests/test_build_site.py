@@ -41,7 +41,7 @@ def test_links_of_the_site_lead_to_its_files(pages):
 def test_what_the_reference_names_is_there_and_described(name):
     """Where the module's own framework is installed."""
     module, _, last = name.rpartition(".")
-    if name == "ziggurat.engine.results":
+    if name in ("ziggurat.engine.results", "backbones.show"):
         assert importlib.import_module(name).__doc__
         return
     try:

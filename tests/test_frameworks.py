@@ -1,4 +1,4 @@
-"""docs/frameworks.md is true: each block runs, where the framework that it imports is installed."""
+"""docs/frameworks.md and docs/look.md are true: their blocks run, where the frameworks in them are installed."""
 
 import ast
 import importlib.util
@@ -7,6 +7,7 @@ import re
 import pytest
 import torch.distributed as dist
 from conftest import ROOT
+from PIL import Image
 
 PAGE = (ROOT / "docs/frameworks.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -37,3 +38,15 @@ def test_examples_run(block, tmp_path, monkeypatch, capsys):
             dist.destroy_process_group()
     printed = capsys.readouterr().out
     assert all(said in printed for said in re.findall(r"^print\(.*  # (.*)$", block, re.MULTILINE))
+
+
+def test_pictures_of_networks_are_made(tmp_path, monkeypatch):
+    page = (ROOT / "docs/look.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Image.effect_noise((320, 240), 50).convert("RGB").save("street.jpg")
+    namespace = {"__name__": "example"}
+    for block in blocks:
+        exec(compile(block, "docs/look.md", "exec"), namespace)
+    named = set(re.findall(r'save\("(\w+\.png)"\)', page))
+    assert {path.name for path in tmp_path.glob("*.png")} == named and len(named) == 8
