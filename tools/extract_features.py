@@ -6,7 +6,7 @@ python tools/extract_features.py WEIGHTS SHARDS_OR_FOLDERS ... --form store [--p
 
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1. A store
 records such images with the reason, and the exit status is 0. docs/features.md shows what a store is.
-Eight processes share the images of a store: python tools/launch/launch.py 8 tools/extract_features.py ... --form store
+Eight processes share the images of a store: ziggurat launch 8 features WEIGHTS FOLDER --form store
 """
 
 import ziggurat.engine.start  # noqa: F401
