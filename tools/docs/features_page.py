@@ -130,15 +130,18 @@ Any program that reads Parquet can search the index, such as DuckDB: `select * f
 
 ## Killed again and again
 
-A run over {images} photographs was killed with `kill -9` {kills} times, {first:.0f} to {last:.0f} seconds after its
-start, and started again. Then its store was compared row by row with that of a run that nobody disturbed.
+A run over {images} photographs was killed with `kill -9` {kills} times, {first:.0f} to {last:.0f} seconds after each
+start, and started again. Then its store was compared row by row with that of a run that nobody disturbed. Loading the libraries took most
+of these seconds, so some runs were killed before their first shard.
 
 | images | kills | rows at the end | lost | twice | other images | files left half-written | largest difference |
 |-:|-:|-:|-:|-:|-:|-:|-:|
 | {images} | {kills} | {rows} | {lost} | {double} | {foreign} | {files_left} | {difference} |
 
-Rows in the store after each kill: {after}. The difference is relative to the largest value of an image's vector. With
-several threads, batches of another size may sum in another order.
+Rows in the store after each kill: {after}.
+
+The difference is relative to the largest value of an image's vector. With several threads, batches of another size may
+sum in another order.
 
 ## Rates
 
