@@ -131,8 +131,8 @@ Any program that reads Parquet can search the index, such as DuckDB: `select * f
 ## Killed again and again
 
 A run over {images} photographs was killed with `kill -9` {kills} times, {first:.0f} to {last:.0f} seconds after each
-start, and started again. Then its store was compared row by row with that of a run that nobody disturbed. Loading the libraries took most
-of these seconds, so some runs were killed before their first shard.
+start, and started again. Then its store was compared row by row with that of a run that nobody disturbed. Loading the
+libraries took most of these seconds, so some runs were killed before their first shard.
 
 | images | kills | rows at the end | lost | twice | other images | files left half-written | largest difference |
 |-:|-:|-:|-:|-:|-:|-:|-:|
