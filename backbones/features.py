@@ -158,16 +158,28 @@ class FeatureExtractor:
         image = known_range(tensor_of(image, channels, name), name, self.reading)
         if not image.numel():
             raise UserError(f"{name} is empty; allowed: {MIN_SIZE}x{MIN_SIZE} pixels and larger")
-        scale = 1.0 if image.is_floating_point() else 255.0
-        image = image.to(self.device, torch.float32) / scale
+        return self.normalised(image[None], name)[0]
+
+    def normalised(self, images: Tensor, name: str = "image") -> Tensor:
+        """Images of one size as the network's input: (B, C, H, W), resized, normalised, on the device.
+
+        Args:
+            images: (B, C, H, W), integers 0..255 or floats 0..1.
+            name: what an image is called in a message.
+
+        Raises:
+            UserError: the images are too small.
+        """
+        scale = 1.0 if images.is_floating_point() else 255.0
+        images = images.to(self.device).to(torch.float32) / scale
         if self.short_side is not None:
-            ratio = self.short_side / min(image.shape[1:])
-            size = [round(side * ratio) for side in image.shape[1:]]
-            image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0].clamp(0, 1)
-        height, width = image.shape[1:]
+            ratio = self.short_side / min(images.shape[2:])
+            size = [round(side * ratio) for side in images.shape[2:]]
+            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        height, width = images.shape[2:]
         if min(height, width) < MIN_SIZE:
             raise UserError(f"{name} is {height}x{width} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
-        return ((image - self.mean[:, None, None]) / self.std[:, None, None]).to(self.dtype)
+        return ((images - self.mean[:, None, None]) / self.std[:, None, None]).to(self.dtype)
 
 
 def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:

@@ -167,12 +167,13 @@ class PatientFile(io.FileIO):
             raise
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path, content: Any, durable: bool = False) -> None:
     """Writes dicts, lists, texts and numbers as JSON, whole or not at all. NaN and infinity become null.
 
-    JSON has no word for them. Other programs refuse the words that the json module writes by default.
+    JSON has no word for them. Other programs refuse the words that the json module writes by default. ``durable`` is as
+    for :func:`replaced_file`.
     """
-    with replaced_file(path) as beside:
+    with replaced_file(path, durable) as beside:
         beside.write_text(json.dumps(with_null(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import benchmark_backbones
+import features_page
 import frozen_table
 import launch
 import numpy as np
@@ -28,6 +29,7 @@ from kills import COUNTS, FAULTS
 from PIL import Image
 
 import backbones
+from backbones.store import StoreWriter
 from backbones.weights import own_meta, save_safely
 from backbones.weights.fetch import fetch_first
 from classification import create_classifier
@@ -248,6 +250,15 @@ def offer_runs(text, folder):
         save_safely({"meta": {"ziggurat": own}, "state_dict": model.state_dict()}, folder / "work_dirs" / name / file)
 
 
+def offer_stores(text, folder):
+    """Makes every store that ``text`` opens: three images, one of which is the ``find`` of the text."""
+    stages = {f"stage{i}": {} for i in (2, 3)}
+    for name in re.findall(r'FeatureStore\("([^"]+)"\)', text):
+        with StoreWriter(folder / name, {"stages": stages, "pool": "mean", "dtype": "fp16"}) as writer:
+            for image in ("a.png", "b.png", *re.findall(r'store\.find\("([^"]+)"\)', text)):
+                writer.add(image, (64, 64), {stage: torch.rand(8) for stage in stages})
+
+
 def build(config):
     """The model of a config of mm's, in its scope; its backbone's weights are loaded as mm's runners do."""
     from mmengine.config import Config
@@ -260,11 +271,12 @@ def build(config):
     return model.eval()
 
 
-@pytest.mark.parametrize("page", with_python("README.md", "classification/README.md"))
+@pytest.mark.parametrize("page", with_python("README.md", "classification/README.md", "docs/features.md"))
 def test_python_runs(page, place, monkeypatch, capsys):
     text = "\n".join(blocks(page, "python"))
     offer_weights(text, place, monkeypatch)
     offer_runs(text, place)
+    offer_stores(text, place)
     namespace = {"images": torch.rand(2, 3, 64, 64)}
     for block in blocks(page, "python"):
         if "custom_imports" not in block and not is_leaf(block):
@@ -300,9 +312,8 @@ def test_leaves_are_real(page):
 
 def test_every_python_block_is_tested():
     """No page has Python that the tests above, or those of other pages, leave out."""
-    tested = with_python(
-        "README.md", "classification/README.md", "docs/add_a_network.md", "docs/frameworks.md", "docs/look.md"
-    )
+    tested = with_python("README.md", "classification/README.md", "docs/add_a_network.md", "docs/features.md")
+    tested += with_python("docs/frameworks.md", "docs/look.md")
     for page in PAGES:
         for block in blocks(page, "python"):
             ast.parse(block)
@@ -327,6 +338,10 @@ def test_page_of_weights_is_the_generated_one():
 
 def test_page_of_frozen_features_is_the_generated_one():
     assert frozen_table.page() == frozen_table.PAGE.read_text()
+
+
+def test_page_of_features_is_the_generated_one():
+    assert features_page.page() == features_page.PAGE.read_text()
 
 
 def test_page_of_reliability_is_the_generated_one():

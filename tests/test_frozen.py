@@ -21,13 +21,13 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from backbones import FeatureExtractor, UserError, create_backbone
+from backbones.pooling import pooled
 from backbones.weights import own_meta, save_safely
 from classification.frozen import extract, splits
 from classification.frozen.cache import Split, read_features, writing
 from classification.frozen.extract import features_of
 from classification.frozen.knn import knn, votes
 from classification.frozen.logistic import logistic_regression
-from classification.frozen.pooling import pooled
 from classification.frozen.probe import Scale, batches, check_grid, hold_out, linear_probe, scale_of, train_grid
 from classification.frozen.source import Source
 from ziggurat.engine.config import load_config

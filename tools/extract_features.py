@@ -1,9 +1,12 @@
-"""Writes the feature maps of images: one .npz per image, and with --pca a picture of each map.
+"""Writes the features of images: a file per image with its maps, or a store of any number of images.
 
 python tools/extract_features.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR] [--pca]
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
+python tools/extract_features.py WEIGHTS SHARDS_OR_FOLDERS ... --form store [--pool mean] [--stages 2,3]
 
-An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1.
+An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1. A store
+records such images with the reason, and the exit status is 0. docs/features.md shows what a store is.
+Eight processes share the images of a store: ziggurat launch 8 features WEIGHTS FOLDER --form store
 """
 
 import ziggurat.engine.start  # noqa: F401
@@ -23,32 +26,56 @@ from backbones.errors import unknown
 from backbones.features import pca_colours
 from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading
-from ziggurat.engine.addresses import local
+from backbones.store import StoreWriter
+from backbones.store.layout import INDEX
+from backbones.store.writer import DTYPES as SAVED
+from ziggurat.engine.addresses import Local, local
 from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.features.budget import budget_of, check_space, free_space
+from ziggurat.engine.features.options import Joined, add_store_options, check_form, stage_numbers
+from ziggurat.engine.features.processes import Process, device_of, this_process
+from ziggurat.engine.features.run import about, settings_of, write_features
+from ziggurat.engine.features.sources import images_of
 from ziggurat.engine.given import expanded
 from ziggurat.engine.options import parse_options
 from ziggurat.engine.places import place_of
 from ziggurat.engine.tool_options import add_download_option
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LONG = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = SAVED | LONG
+SHORT = {dtype: name for name, dtype in SAVED.items()}
 
 
-def main() -> None:
+def main() -> int | None:
     args = parse_args()
+    check_form(args)
+    process = this_process(args.launcher)
     given = local(expanded(args.images), args.download)
-    list_images(given.paths, ANY_CHANNELS)  # says what is absent before weights are read
+    if args.form == "npz":
+        list_images(given.paths, ANY_CHANNELS)  # says what is absent before weights are read
     arch, weights = arch_and_weights(args.model, args.pretrained)
     how = {"short_side": args.short_side, "which": args.which}
     if args.reading:
         how["reading"] = parse_options(args.reading)
-    extractor = FeatureExtractor(arch, args.out_indices, weights, args.device, DTYPES[args.dtype], **how)
+    device = device_of(args.device, args.launcher)
+    torch.manual_seed(0)  # random weights are the same in every process, and when a run goes on
+    extractor = FeatureExtractor(arch, args.stages, weights, device, DTYPES[args.dtype], **how)
     arch = extractor.net.arch
-    if weights is None:
-        print(f"note: without --pretrained the weights of {arch} are random", file=sys.stderr)
-    print(f"normalised with {extractor.statistics}")
+    if process.rank == 0:
+        if weights is None:
+            print(f"note: without --pretrained the weights of {arch} are random", file=sys.stderr)
+        print(f"normalised with {extractor.statistics}")
+    out = Path(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
+    if args.form == "npz":
+        return write_files(extractor, weights, given, out, args.pca)
+    return write_store(extractor, weights, given, out, process, args)
+
+
+def write_files(extractor: FeatureExtractor, weights: str | None, given: Local, out: Path, pca: bool) -> int:
+    """Writes one .npz for each image. Returns the exit status."""
     paths = list_images(given.paths, extractor.reading)
-    out = output_folder(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
+    out = output_folder(out)
     index, skipped = [], list(given.problems)
     for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
         try:
@@ -58,19 +85,61 @@ def main() -> None:
             continue
         arrays = {f"stage{i}": m.float().cpu().numpy() for i, m in zip(extractor.net.out_indices, pyramid.of(0))}
         np.savez_compressed(out / f"{stem}.npz", **arrays)
-        if args.pca:
+        if pca:
             save_pca(pyramid, out / f"{stem}_pca.png")
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         name = given.addresses.get(path, str(path))
         index.append({"image": name, "file": f"{stem}.npz", "size": list(pyramid.image_sizes[0]), "maps": shapes})
     strides = {f"stage{i}": info.stride for i, info in zip(extractor.net.out_indices, extractor.feature_info)}
-    content = {"arch": arch, "pretrained": weights, "statistics": extractor.statistics._asdict()}
+    content = {"arch": extractor.net.arch, "pretrained": weights, "statistics": extractor.statistics._asdict()}
     content |= {"reading": extractor.reading._asdict(), "strides": strides, "images": index}
     (out / "features.json").write_text(json.dumps(content, indent=2) + "\n")
     print(f"{len(index)} of {len(paths) + len(given.problems)} images: maps and features.json in {out}")
     if skipped:
         print("\n".join(f"skipped: {line}" for line in skipped), file=sys.stderr)
-        sys.exit(1)
+    return 1 if skipped else 0
+
+
+def write_store(
+    extractor: FeatureExtractor,
+    weights: str | None,
+    given: Local,
+    out: Path,
+    process: Process,
+    args: argparse.Namespace,
+) -> None:
+    """Adds the images that a store does not have yet. One process of a run does its share."""
+    for problem in given.problems:
+        print(f"skipped: {problem}", file=sys.stderr)
+    images = images_of(given, extractor.reading)
+    pool, dtype = args.pool, args.save_dtype or SHORT[DTYPES[args.dtype]]
+    out, rows = output_folder(out), args.shard_size
+    settings = settings_of(extractor, weights, pool, dtype)
+    is_first = process.rank == 0
+    with StoreWriter(
+        out,
+        settings,
+        dense=pool is None,
+        rank=process.rank,
+        run=process.run,
+        about=about(extractor, weights),
+        overwrite=args.overwrite,
+        **rows,
+    ) as writer:
+        share = process.share(images)
+        todo = sum(image.name not in writer.done for image in share)
+        if is_first:
+            budget, free = budget_of(extractor, images, dtype, pool), free_space(out)
+            print(budget.line(dtype, pool, free), flush=True)
+            check_space(out, budget.chosen(pool, todo * process.count / max(1, len(images))), free)
+            if todo < len(share):
+                print(f"{len(share) - todo} of {len(share)} images are in {out} already", flush=True)
+        with tqdm(total=todo, unit="image", disable=None if is_first else True) as bar:
+            counts = write_features(extractor, share, writer, pool, args.batch_size, args.workers, bar.update)
+    who = f"process {process.rank} of {process.count}: " if process.count > 1 else ""
+    print(f"{who}{counts.written} images written, {counts.unreadable} could not be read; the store is {out}")
+    if counts.unreadable:
+        print(f"note: the column 'reason' of {out / INDEX} says why images could not be read", file=sys.stderr)
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,13 +150,25 @@ def parse_args() -> argparse.Namespace:
         help="weights, as a name of the weights table, a URL or a file; or an arch that tools/model_info.py lists",
     )
     parser.add_argument(
-        "images", nargs="+", help="image files, folders that are searched for images, patterns, and lists in .txt files"
+        "images",
+        nargs="+",
+        help="image files, folders that are searched for images, patterns, and lists in .txt files; with --form store "
+        "also .tar shards and .parquet files",
     )
     parser.add_argument(
         "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"
     )
     parser.add_argument("--which", help="if the file holds several sets: ema (default), raw or an entry's name")
-    parser.add_argument("--out-indices", nargs="+", type=int, default=[0, 1, 2, 3], help="stages whose maps are saved")
+    parser.add_argument(
+        "--stages",
+        "--out-indices",
+        nargs="+",
+        type=stage_numbers,
+        action=Joined,
+        default=[0, 1, 2, 3],
+        metavar="STAGE",
+        help="stages whose maps are saved, such as 2,3 (default: all)",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: work_dirs/features/<model>)")
     add_download_option(parser)
     parser.add_argument(
@@ -100,16 +181,25 @@ def parse_args() -> argparse.Namespace:
         help="how files are read, e.g. value_range=[0,4095] alpha=[255,255,255] upright=false (default: as the images "
         "that the weights were trained on)",
     )
-    parser.add_argument(
-        "--pca", action="store_true", help="also write pictures: principal components of each map as colours"
-    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
-        default="float32",
-        help="type to compute in (default: float32); files hold float32",
+        default="fp32",
+        help="type to compute in (default: fp32). A store has this type, too, unless --save-dtype says another; .npz "
+        "files always hold float32",
     )
+    parser.add_argument(
+        "--form",
+        choices=["npz", "store"],
+        default="npz",
+        help="npz: a file for each image (default). store: a folder of large shards with an index, for any number of "
+        "images; the same command goes on after a stop",
+    )
+    parser.add_argument(
+        "--pca", action="store_true", help="of --form npz: also write principal components of each map as colours"
+    )
+    add_store_options(parser)
     return parser.parse_args()
 
 

@@ -29,7 +29,7 @@ compdef _ziggurat ziggurat
 """
 FISH = """complete -c ziggurat -a '(ziggurat complete (commandline -opc)[2..] (commandline -ct))'
 """
-PARALLEL = ("train", "test", "distill", "knn", "probe")  # commands that several processes can share
+PARALLEL = ("train", "test", "features", "distill", "knn", "probe")  # commands that several processes can share
 TAKE_CONFIGS = ("train", "test", "predict", "distill", "check-data", "browse-data", "convert-data", "info", "configs")
 TAKE_CONFIGS += ("print-config", "benchmark")
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}

@@ -132,6 +132,16 @@ def save_safely(content: dict[str, Any], path: str | Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Writes a .safetensors file. Raises OSError where the disk fails, of which safetensors makes its own error."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        if not (code := re.search(r"os error (\d+)", str(error))):
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+
+
 def write_file(content: dict[str, Any], path: Path, suffix: str) -> None:
     """Writes a checkpoint of a suffix. Raises OSError where the disk fails, which PyTorch and safetensors do not."""
     if suffix == ".safetensors":
@@ -139,12 +149,7 @@ def write_file(content: dict[str, Any], path: Path, suffix: str) -> None:
         own = content.get("meta", {}).get("ziggurat")
         described = {"ziggurat": to_json(own)} if own else {}
         written = {KEY: sha256_of_content([dict(sorted(tensors.items())), described.get("ziggurat")])}
-        try:
-            save_file(tensors, path, {"format": "pt"} | described | written)
-        except SafetensorError as error:
-            if not (code := re.search(r"os error (\d+)", str(error))):
-                raise
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from None
+        save_tensors(tensors, path, {"format": "pt"} | described | written)
         return
     with open(path, "wb") as file:
         try:

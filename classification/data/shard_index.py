@@ -14,9 +14,9 @@ import torch
 from backbones.errors import UserError, shorten
 from backbones.files import replaced_file
 from backbones.images import SUFFIXES
+from ziggurat.engine.tar_end import check_end
 
 IMAGES = tuple(suffix[1:] for suffix in SUFFIXES)
-BLOCK = 512  # bytes; a member of a tar file begins at a multiple, and one or two blocks of zeros end the file
 LARGEST_LABEL_FILE = 1 << 20  # bytes
 
 
@@ -81,16 +81,6 @@ def list_shard(path: Path) -> Iterator[tuple[int, int, int, bytes]]:
     except (OSError, EOFError, tarfile.TarError, ValueError) as error:
         reason = str(error.args[0] if error.args else error)
         raise UserError(f"shard cannot be read to its end: {path} ({reason})") from None
-
-
-def check_end(path: Path, members: Sequence[tarfile.TarInfo]) -> None:
-    """Raises UserError for a shard without the block of zeros that ends a tar file. ``tarfile`` accepts one."""
-    end = max((member.offset_data + -(-member.size // BLOCK) * BLOCK for member in members), default=0)
-    with open(path, "rb") as file:
-        file.seek(end)
-        rest = file.read(BLOCK)
-    if len(rest) < BLOCK or rest.strip(b"\0"):
-        raise UserError(f"shard is cut short: {path} ({path.stat().st_size} bytes, {len(members)} whole files)")
 
 
 def label_of(tar: tarfile.TarFile, sample: dict[str, Any], name: str) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from backbones.files import replaced_file
+from backbones.pooling import POOLS
 from classification.frozen.cache import Features
 from classification.frozen.extract import features_of
-from classification.frozen.pooling import POOLS
 from classification.frozen.source import Source
 from ziggurat.engine.cli import output_folder
 from ziggurat.engine.processes import init_processes, pick_device

@@ -1,6 +1,5 @@
 """What features are made from: a network with its weights, the maps that are pooled, and the images."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from torch import Tensor
 from backbones import WEIGHTS, FeatureExtractor, __version__, list_archs
 from backbones.checks import MIN_SIZE, check_int, resolve_out_indices
 from backbones.errors import UserError, unknown
-from backbones.files import sha256_of
+from backbones.pooling import POOLS, pooled
 from backbones.registry import arch_of, family_of
 from backbones.weights import evaluation_of, read_own_meta
-from backbones.weights.fetch import locate
+from backbones.weights.identity import weights_sha256
 from backbones.weights.source import read_source
 from backbones.weights.trained_reading import trained_reading
-from classification.frozen.pooling import POOLS, pooled
 from classification.frozen.splits import build_splits, describe_splits, read_config, test_transform
 from classification.task import TASK
 from ziggurat.engine.own_config import config_from
@@ -37,7 +35,7 @@ class Source:
         data: a folder in ImageNet's layout, or a config of classification. Both splits get the test transform.
         arch: the arch of the weights; None finds it by their tensors.
         stages: the stages whose maps are pooled, counted from 0; negatives count from the end.
-        pool: ``"mean"`` or ``"gem"``, see :mod:`classification.frozen.pooling`.
+        pool: ``"mean"`` or ``"gem"``, see :mod:`backbones.pooling`.
         input_size: pixels of a side, 32 or more. None takes the config's, else that of the run that wrote the weights
             or of their authors, else 224.
         crop_pct: the part of the short side that the centre crop keeps, above 0 and up to 1. None as for
@@ -103,9 +101,7 @@ class Source:
         return {
             "arch": net.arch,
             "weights": f"random, seed {self.seed}" if self.weights is None else str(self.weights),
-            "weights_sha256": tensors_sha256(net)
-            if self.weights is None
-            else sha256_of(locate(net.arch, self.weights)),
+            "weights_sha256": weights_sha256(net, self.weights),
             "stages": list(net.out_indices),
             "pool": self.pool,
             "width": self.width,
@@ -154,12 +150,3 @@ def checked(transform: dict[str, Any]) -> dict[str, Any]:
     if isinstance(crop, bool) or not isinstance(crop, int | float) or not 0 < crop <= 1:
         raise UserError(f"crop_pct is {crop!r}; allowed: above 0 and up to 1")
     return transform
-
-
-def tensors_sha256(net: torch.nn.Module) -> str:
-    """The SHA-256 of a network's tensors and their names."""
-    digest = hashlib.sha256()
-    for name, value in net.state_dict().items():
-        digest.update(f"{name} {tuple(value.shape)}".encode())
-        digest.update(value.float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

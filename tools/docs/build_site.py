@@ -41,7 +41,12 @@ REFERENCE = {
         "backbones.param_groups",
     ],
     "Weights": ["backbones.load_weights", "backbones.LoadReport", "backbones.list_weights"],
-    "Features": ["backbones.FeatureExtractor", "backbones.FeaturePyramid", "backbones.show"],
+    "Features": [
+        "backbones.FeatureExtractor",
+        "backbones.FeaturePyramid",
+        "backbones.store.FeatureStore",
+        "backbones.show",
+    ],
     "Classifiers": ["classification.create_classifier"],
     "Predictions": ["ziggurat.engine.predictor.Predictor", "ziggurat.engine.results"],
     "Other frameworks": [

@@ -1,6 +1,6 @@
 """Starts one process per GPU with torchrun. Without a GPU the processes run on the CPU.
 
-usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test, distill, knn or probe
+usage: ziggurat launch GPUS COMMAND [ARGUMENTS ...]        COMMAND: train, test, features, distill, knn, probe
        ziggurat launch GPUS FILE.py [ARGUMENTS ...]        in a clone also python tools/launch/launch.py GPUS FILE.py
 
 Environment variables, with their defaults: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (a free port; 29500
@@ -22,7 +22,7 @@ from pathlib import Path
 from ziggurat.command import PROGRAM, tool_of
 from ziggurat.completion import PARALLEL
 
-TOLD = ("train", "test", "distill")  # commands that must be told who started them; the others read the environment
+TOLD = ("train", "test", "distill", "features")  # commands that must be told who started them; the others read the environment
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 

@@ -1,12 +1,18 @@
-"""From feature maps to one vector for each image."""
+"""From feature maps to one vector, or one small grid of vectors, for each image."""
 
+import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from backbones.errors import UserError, shown
 
 GEM_POWER = 3.0
 GEM_LEAST = 1e-6  # values below are raised to it: a root of a negative number is none
+GRID = re.compile(r"grid:([1-9]\d{0,2})")
 
 
 def mean(x: Tensor) -> Tensor:
@@ -23,7 +29,29 @@ def gem(x: Tensor) -> Tensor:
     return x.clamp(min=GEM_LEAST).pow(GEM_POWER).mean(dim=(2, 3)).pow(1 / GEM_POWER)
 
 
+def grid(x: Tensor, side: int) -> Tensor:
+    """The means of side x side parts of equal size: (B, C, H, W) to (B, C, side, side).
+
+    The parts overlap where ``side`` does not divide H or W, as in ``adaptive_avg_pool2d``.
+    """
+    return F.adaptive_avg_pool2d(x, side)
+
+
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {"mean": mean, "gem": gem}
+
+
+def pool_of(name: str) -> Callable[[Tensor], Tensor]:
+    """The function of a name: a key of ``POOLS``, or ``grid:K`` with K from 1 to 999.
+
+    Raises:
+        UserError: the name is another one.
+    """
+    found = GRID.fullmatch(name) if isinstance(name, str) else None
+    if found:
+        return partial(grid, side=int(found[1]))
+    if name not in POOLS:
+        raise UserError(f"pool is {shown(name)}; allowed: {', '.join(POOLS)}, grid:K with K from 1 to 999")
+    return POOLS[name]
 
 
 def pooled(maps: Sequence[Tensor], pool: str) -> Tensor:

@@ -1,0 +1,227 @@
+"""Reading a store. Features stay on the disk until they are used."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from backbones.checks import as_int
+from backbones.errors import UserError, shown
+from backbones.files import sha256_of
+from backbones.store.export import write_npy
+from backbones.store.layout import INDEX, PART, SHARD, SHARDS, import_pyarrow, key_of, parts_of, read_meta
+
+OPEN_SHARDS = 64  # whose tensors are kept, each with an open file
+
+
+class Block(NamedTuple):
+    """Images whose features are side by side in a shard.
+
+    Attributes:
+        images: their positions in the store.
+        size: height and width of these images, if features are maps; None for pooled features.
+        features: stage -> tensor (images, C, ...).
+    """
+
+    images: np.ndarray
+    size: tuple[int, int] | None
+    features: dict[str, Tensor]
+
+
+class FeatureStore(Dataset):
+    """The features of a store, as a data set of PyTorch. Images have the order in which they were written.
+
+    An item is a dict: ``name``; ``size``, the height and width in pixels that the network saw; and for each stage a
+    tensor such as ``stage3``: (C,) or (C, K, K) if features are pooled, else the map (C, H, W). The tensors lie in the
+    file: copy one before you change it.
+
+    Args:
+        path: the folder. What is added to it later is not seen.
+
+    Attributes:
+        meta: what ``meta.json`` says.
+        stages: names of the stages, finest first.
+        unreadable: name -> reason, of the images without features.
+
+    Raises:
+        UserError: the folder is no store, a file of it is missing or has another length than it should, or pyarrow is
+            missing.
+
+    Example::
+
+        store = FeatureStore("work_dirs/features/van_b2.in1k")
+        store[0]["stage3"]  # a tensor (512,)
+        store[store.find("photos/cat.png")]
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.meta = read_meta(self.path)
+        self.stages = list(self.meta["settings"]["stages"])
+        self.read_index()
+        self.positions: dict[str, int] | None = None
+        self.shards: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
+
+    def read_index(self) -> None:
+        pa = import_pyarrow()
+        tables, self.facts, self.unreadable = [], {}, {}
+        for part in parts_of(self.path):
+            try:
+                table = pa.parquet.read_table(part, columns=["image", "height", "width", "shard", "row", "reason"])
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise damaged(part.stem, self.path, f"index {part}: {' '.join(str(error).split())[:200]}") from None
+            failed = table.filter(pa.compute.is_valid(table["reason"]))
+            self.unreadable |= zip(failed["image"].to_pylist(), failed["reason"].to_pylist())
+            whole = table.filter(pa.compute.is_null(table["reason"]))
+            if len(whole):
+                self.check_length(part.stem, table.schema.metadata or {})
+                tables.append(whole.select(["image", "height", "width", "row"]))
+        counts = [len(table) for table in tables]
+        names = list(self.facts)
+        joined = pa.concat_tables(tables).combine_chunks() if tables else None
+        self.images = joined["image"] if tables else []
+        if self.unreadable and tables:  # some may have been read later
+            failed = pa.array(list(self.unreadable))
+            read = failed.filter(pa.compute.is_in(failed, pa.concat_arrays(self.images.chunks)))
+            self.unreadable = {
+                name: reason for name, reason in self.unreadable.items() if name not in {*read.to_pylist()}
+            }
+        self.shard_names, self.shard_of = names, np.repeat(np.arange(len(names), dtype=np.int32), counts)
+        self.heights, self.widths, self.rows = (
+            joined[word].to_numpy() if tables else np.zeros(0, np.int32) for word in ("height", "width", "row")
+        )
+
+    def check_length(self, name: str, facts: dict[bytes, bytes]) -> None:
+        """Takes what an index says of its shard. UserError if the shard is not there in its full length."""
+        path = self.file_of(name)
+        try:
+            wanted, digest = int(facts[b"bytes"]), facts[b"sha256"].decode()
+            length = path.stat().st_size
+        except (KeyError, ValueError):
+            raise damaged(name, self.path, f"index {self.path / INDEX / name}{PART} says no length") from None
+        except OSError as error:
+            raise damaged(name, self.path, f"shard {path}: {error.strerror}") from None
+        if length != wanted:
+            raise damaged(name, self.path, f"shard {path} has {length} bytes of {wanted}")
+        self.facts[name] = digest
+
+    def file_of(self, name: str) -> Path:
+        return self.path / SHARDS / f"{name}{SHARD}"
+
+    def __repr__(self) -> str:
+        settings = self.meta["settings"]
+        what = f"{settings.get('arch')}, {', '.join(self.stages)}, {settings.get('pool')}, {settings.get('dtype')}"
+        return f"FeatureStore({len(self)} images, {what})"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """The image at a position. IndexError if there is none. Negatives count from the end."""
+        position, count = as_int(index), len(self)
+        if position is None or not -count <= position < count:
+            raise IndexError(f"index is {shown(index)}; allowed: integers from {-count} to {count - 1}")
+        position %= count
+        size = self.size_of(position)
+        tensors = self.tensors_of(self.shard_names[self.shard_of[position]])
+        row = int(self.rows[position])
+        return {
+            "name": self.images[position].as_py(),
+            "size": size,
+            **{stage: tensors[self.key(stage, size)][row] for stage in self.stages},
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"shards": OrderedDict()}  # open files cannot be sent to another process
+
+    def find(self, name: str) -> int:
+        """The position of an image. UserError if the store has no features of it, with the reason where it is known."""
+        if self.positions is None:
+            self.positions = {image: i for i, image in enumerate(self.names())}
+        if name in self.positions:
+            return self.positions[name]
+        if name in self.unreadable:
+            raise UserError(f"{name} has no features: {self.unreadable[name]}")
+        raise UserError(f"{name} is none of the {len(self)} images of the store {self.path}")
+
+    def names(self) -> list[str]:
+        """The names of all images, in order."""
+        return self.images.to_pylist() if len(self) else []
+
+    def blocks(self) -> Iterator[Block]:
+        """All features in large pieces, shard by shard, for work on whole matrices."""
+        for number, name in enumerate(self.shard_names):
+            first, last = np.searchsorted(self.shard_of, [number, number + 1])
+            images = np.arange(first, last)
+            groups: dict[tuple[int, int] | None, list[int]] = {None: list(images)}
+            if not self.is_pooled:
+                groups = {}
+                for image in images:
+                    groups.setdefault(self.size_of(image), []).append(image)
+            tensors = self.tensors_of(name)
+            for size, members in groups.items():
+                # Rows of a tensor have the order of the index.
+                yield Block(np.array(members), size, {stage: tensors[key_of(stage, size)] for stage in self.stages})
+
+    def to_npy(self, out: str | Path) -> list[Path]:
+        """Writes ``stage3.npy`` for each stage, and ``images.json`` with the names. bfloat16 becomes float32.
+
+        Maps become ``stage3.224x320.npy`` and ``images.224x320.json`` for each size of images.
+
+        Args:
+            out: a folder, which is made if it is missing.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: a file is there already.
+        """
+        return write_npy(self, Path(out))
+
+    def verify(self) -> None:
+        """Reads all shards, and compares them with their SHA-256. UserError names one that is damaged."""
+        for name, digest in self.facts.items():
+            if sha256_of(self.file_of(name)) != digest:
+                raise damaged(name, self.path, f"shard {self.file_of(name)} has other bytes than were written")
+
+    @property
+    def is_pooled(self) -> bool:
+        return self.meta["settings"].get("pool") is not None
+
+    def size_of(self, position: int) -> tuple[int, int]:
+        return int(self.heights[position]), int(self.widths[position])
+
+    def key(self, stage: str, size: tuple[int, int]) -> str:
+        return key_of(stage, None if self.is_pooled else size)
+
+    def tensors_of(self, name: str) -> dict[str, Tensor]:
+        """The tensors of a shard, which lie in its file."""
+        if name in self.shards:
+            self.shards.move_to_end(name)
+            return self.shards[name]
+        path = self.file_of(name)
+        try:
+            with safe_open(os.fspath(path), framework="pt") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping
+        except (OSError, SafetensorError) as error:
+            raise damaged(name, self.path, f"shard {path}: {' '.join(str(error).split())[:200]}") from None
+        self.shards[name] = tensors
+        if len(self.shards) > OPEN_SHARDS:
+            self.shards.popitem(last=False)
+        return tensors
+
+
+def damaged(name: str, store: Path, what: str) -> UserError:
+    """The error for a damaged shard or index. Without its index a shard counts for nothing, and is made again."""
+    part = store / INDEX / f"{name}{PART}"
+    return UserError(f"damaged store: {what}; remove {part} and give the command that made it again")

@@ -1,0 +1,232 @@
+"""Makes docs/features.md: stores of features, with the figures of docs/benchmarks/features/features_cpu.json.
+
+python tools/docs/features_page.py [--write]
+
+Without --write the page is printed. tools/bench/benchmark_features.py measures the figures.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.features.budget import Budget
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs/features.md"
+RESULTS = ROOT / "docs/benchmarks/features/features_cpu.json"
+OURS = "ziggurat features, into a store"
+BILLION = 10**9
+MILLION = 1_200_000  # images of 224x224 pixels, of which van_b2's stages 1 to 3 have so many numbers each
+EXAMPLE = Budget(MILLION, 3, MILLION * 4 * (128 * 28**2 + 320 * 14**2 + 512 * 7**2), MILLION * 4 * (128 + 320 + 512))
+TEXT = """# Features
+
+Made by `python tools/docs/features_page.py --write`. The figures come from
+`docs/benchmarks/features/features_cpu.json`.
+
+```
+ziggurat features van_b2.in1k photographs                                  # a .npz file for each image
+ziggurat features van_b2.in1k photographs --form store --pool mean --stages 2,3
+ziggurat features van_b2.in1k 'shards/*.tar' more.parquet list.txt --form store --short-side 224 --save-dtype fp16
+ziggurat launch 8 features van_b2.in1k photographs --form store --pool gem
+```
+
+The form `npz` is for some images that you want to look at: each has a file, and `--pca` adds a picture of its maps. The
+form `store` is for any number of images: they lie in few large files with an index. It needs `pip install ".[store]"`.
+
+## What goes in
+
+| given | images |
+|-|-|
+| a file, a folder, `'photos/**/*.jpg'`, `list.txt`, `-` | as for [predictions](predictions.md#what-it-looks-at) |
+| `train-0000.tar` | a tar shard in WebDataset's layout; an image is named `train-0000.tar/key.jpg` |
+| `data.parquet` | bytes in a column such as `image`, as the Hugging Face hub has them; named `data.parquet/17` |
+| `https://...` | with `--download FOLDER` |
+
+A folder stands for the images, tar shards and Parquet files below it.
+
+## What comes out
+
+| option | features |
+|-|-|
+| none | the map of each stage, (C, H, W) |
+| `--pool mean`, `--pool gem` | a vector of each stage, (C,): the mean, or the generalised mean with power 3 |
+| `--pool grid:4` | the means of 4 x 4 parts, (C, 4, 4) |
+| `--stages 2,3` | only these stages, counted from 0 |
+| `--dtype bf16`, `--save-dtype fp16` | the type to compute in, and the type to save in, which is the same by default |
+| `--shard-size 10000`, `--shard-size 512MB` | when a shard is written; by default after 4096 images or 256 MB |
+
+Maps and vectors are those of `backbones.FeatureExtractor`, rounded to the type. Pooling computes in float32. Images of
+one size make a batch, so no image is padded. `--batch-size` is 32 by default, and less for large images. `--workers` is
+the number of processes that read images.
+
+The first line says what the features will take, dense and pooled, and how much is free. Features that do not fit are
+refused before the first one is computed:
+
+```text
+{line}
+```
+
+An image that cannot be read gets a row with the reason, and so does one with a value that the type cannot hold. The
+exit status is 0. The same command tries these images again.
+
+## Stopped and started again
+
+The same command goes on after Ctrl-C, a full disk or `kill -9`. A shard counts from the moment at which its index is on
+the disk, and the index is written last. So no row is lost or there twice. What was computed since the last shard is
+computed again. More images may be given: those that are in the store stay as they are. An image is known by its name,
+so one whose content has changed keeps its features.
+
+Another arch, other weights, stages, pooling, types or preprocessing are refused in one line that names the difference.
+`--out` names another folder, and `--overwrite` removes the features that are there.
+
+Several processes share the images without talking to each other: the remainder of a checksum of an image's name
+decides. Each process writes shards of its own. A run can go on with another number of processes. The command `launch`
+starts the processes, on one machine or several. With Slurm, `--launcher slurm` reads the variables of srun. A second
+run on the same store is refused while the first one writes.
+
+## Reading
+
+```python
+from backbones.store import FeatureStore
+from torch.utils.data import DataLoader
+
+store = FeatureStore("work_dirs/features/van_b2.in1k")
+print(len(store), store.stages)  # 3 ['stage2', 'stage3']
+item = store[0]  # a dict: name, size, and a tensor of each stage, read from the disk when it is used
+vector = store[store.find("photographs/cat.png")]["stage3"]
+loader = DataLoader(store, batch_size=2, num_workers=1)  # a store is a data set of PyTorch
+for block in store.blocks():  # large pieces, for work on whole matrices
+    similar = block.features["stage3"].float() @ vector.float()
+store.to_npy("vectors")  # stage2.npy, stage3.npy, images.json
+store.verify()  # compares all shards with their SHA-256
+print(store.unreadable)  # {}
+```
+
+A missing or shortened file is an error when the store is opened. The message says which index file to remove, so that
+the command makes its images again.
+
+## The layout
+
+```text
+meta.json                            arch, SHA-256 of the weights, stages, pooling, types, normalisation, versions
+shards/shard_000_00000.safetensors   the first number is that of the process, the second counts its shards
+index/shard_000_00000.parquet        a row for each image of the shard of this name
+```
+
+Pooled features of a stage are one tensor, `stage3` (N, C). Maps are one tensor for each size of images:
+`stage3.224x320` (N, C, H, W) holds those of images of 224 x 320 pixels. The metadata of an index file have the length
+and the SHA-256 of its shard. The columns:
+
+| column | |
+|-|-|
+| `image` | its name |
+| `height`, `width` | of the image in pixels, as the network saw it |
+| `shard`, `row` | the shard's name without suffix, and the image's row in the tensor of its size |
+| `reason` | why an image has no features; null if it has |
+| `stage3_height`, `stage3_width` | of a map; absent for pooled features |
+
+Any program that reads Parquet can search the index, such as DuckDB: `select * from 'index/*.parquet'`.
+
+## Killed again and again
+
+A run over {images} photographs was killed with `kill -9` {kills} times, {first:.0f} to {last:.0f} seconds after each
+start, and started again. Then its store was compared row by row with that of a run that nobody disturbed. Loading the
+libraries took most of these seconds, so some runs were killed before their first shard.
+
+| images | kills | rows at the end | lost | twice | other images | files left half-written | largest difference |
+|-:|-:|-:|-:|-:|-:|-:|-:|
+| {images} | {kills} | {rows} | {lost} | {double} | {foreign} | {files_left} | {difference} |
+
+Rows in the store after each kill: {after}.
+
+The difference is relative to the largest value of an image's vector. With several threads, batches of another size may
+sum in another order.
+
+## Rates
+
+Images per second of {arch}, stages {stages}, pooled: the median of {repeats} passes. The ways took turns in one process
+with {threads} and one worker. Other work took part of the two cores meanwhile, so compare the ways with each other.
+
+Measured on: {machine}.
+
+| images | way | images/s |
+|:-|:-|-:|
+{rates}
+
+The store's rate includes reading the files, and writing shards that are flushed to the disk. The other ways write
+nothing. A plain loader of PyTorch cannot join images of several sizes, so batches of 1 are all that it gives there.
+
+These commands measured the figures and wrote the page:
+
+```
+python tools/bench/benchmark_features.py --out docs/benchmarks/features/features_cpu.json
+python tools/docs/features_page.py --write
+```
+
+## A billion images, on paper
+
+Nothing here was run at this size. At {rate:.0f} images/s for 224 x 224 pixels, a billion images take {days:,.0f} days
+of one such process, so {machines:.0f} of them take a month. No process waits for another. So the rate grows with the
+number of processes, as far as the disks go along.
+
+| | bytes |
+|:-|-:|
+| the three stages pooled, fp16: {width} numbers | {pooled:.1f} TB |
+| the three maps of 224 x 224 pixels, fp16: {numbers} numbers | {dense:.0f} TB |
+| pooled, with `--shard-size 256MB` | {shards:.0f} files |
+
+The limits that such a run meets first:
+
+- Each process and each of its workers has the list of all images in memory, about 0.2 kB for each. Give each command a
+  part of the images, such as 10 M, and a store of its own.
+- Opening a store reads its index, and `find` keeps all names in memory. This too is for some 10 M images at a time.
+"""
+
+
+def main() -> None:
+    parser = Parser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="replace docs/features.md")
+    if parser.parse_args().write:
+        PAGE.write_text(page())
+    else:
+        print(page(), end="")
+
+
+def page() -> str:
+    """The text with the measured figures."""
+    found = json.loads(RESULTS.read_text())
+    kills, rows = found["kills"], found["rates"]
+    (rate,) = (row["images_per_second"] for row in rows if row["way"] == OURS and row["images"] == "224x224 pixels")
+    width, numbers = 64 + 160 + 256, 64 * 28**2 + 160 * 14**2 + 256 * 7**2  # of van_b0's stages 1, 2, 3
+    figures: dict[str, Any] = {
+        "images": kills["images"],
+        "kills": kills["kills"],
+        "first": min(kills["seconds_to_kill"]),
+        "last": max(kills["seconds_to_kill"]),
+        **{name: kills[name] for name in ("rows", "lost", "double", "foreign", "files_left")},
+        "difference": f"{kills['largest_difference']:.1g}",
+        "after": ", ".join(map(str, kills["rows_after_kill"])),
+        "arch": found["arch"],
+        "stages": ", ".join(map(str, found["stages"])),
+        "threads": "one thread" if found["threads"] == 1 else f"{found['threads']} threads",
+        "repeats": len(rows[0]["passes"]),
+        "machine": ", ".join(
+            f"{name} {value}" if name != "device" else value for name, value in found["machine"].items()
+        ),
+        "rates": "\n".join(f"| {row['images']} | {row['way']} | {row['images_per_second']:.1f} |" for row in rows),
+        "line": EXAMPLE.line("fp32", "mean", 57 * 10**9),
+        "rate": rate,
+        "days": BILLION / rate / 86400,
+        "machines": BILLION / rate / 86400 / 30,
+        "width": width,
+        "numbers": f"{numbers:,}",
+        "pooled": BILLION * width * 2 / 1e12,
+        "dense": BILLION * numbers * 2 / 1e12,
+        "shards": BILLION * width * 2 / 256e6,
+    }
+    return TEXT.replace("{}", "{{}}").format_map(figures)
+
+
+if __name__ == "__main__":
+    run_tool(main)

@@ -1,0 +1,95 @@
+"""The options of ``tools/extract_features.py`` that concern a store, and their types."""
+
+import argparse
+import os
+import re
+import sys
+from typing import Any
+
+from backbones.errors import UserError
+from backbones.pooling import pool_of
+from backbones.store.writer import DTYPES
+from ziggurat.engine.tool_options import count
+
+ONLY_STORE = ("pool", "save_dtype", "shard_size", "batch_size", "workers", "overwrite")
+
+
+def add_store_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``--form store``."""
+    store = parser.add_argument_group("with --form store")
+    store.add_argument(
+        "--pool",
+        type=pool_name,
+        metavar="mean|gem|grid:K",
+        help="save one vector of each map, or a grid of K x K vectors (default: the whole maps)",
+    )
+    store.add_argument("--save-dtype", choices=DTYPES, help="type of the saved features (default: that of --dtype)")
+    store.add_argument(
+        "--shard-size",
+        type=shard_size,
+        metavar="IMAGES|MB",
+        help="write a shard after so many images, such as 10000, or so much, such as 512MB (default: after 4096 images "
+        "or 256MB)",
+    )
+    store.add_argument(
+        "--batch-size", type=count, metavar="N", help="images at a time (default: 32, and fewer of large images)"
+    )
+    store.add_argument(
+        "--workers", type=workers, metavar="N", help="processes that read images, 0 or more (default: up to 4)"
+    )
+    store.add_argument("--overwrite", action="store_true", help="remove the features that the store has")
+    # torchrun says by its variables that it runs; with Slurm a plain process has the same variables as one of many.
+    launcher = "pytorch" if "RANK" in os.environ else "none"
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default=launcher, help=argparse.SUPPRESS)
+
+
+class Joined(argparse.Action):
+    """An option of several lists of numbers, which become one."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        setattr(namespace, self.dest, [number for numbers in values for number in numbers])
+
+
+def stage_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: numbers of stages, such as 2,3") from None
+
+
+def pool_name(text: str) -> str:
+    try:
+        pool_of(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def shard_size(text: str) -> dict[str, int]:
+    """The arguments of ``StoreWriter``. The limit that is not given falls away."""
+    found = re.fullmatch(r"([1-9]\d{0,12})(MB)?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: a number of images, or megabytes such as 512MB")
+    number = int(found[1])
+    if found[2]:
+        return {"shard_rows": sys.maxsize, "shard_bytes": number * 10**6}
+    return {"shard_rows": number, "shard_bytes": sys.maxsize}
+
+
+def workers(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: integers from 0")
+    return int(text)
+
+
+def check_form(args: argparse.Namespace) -> None:
+    """Raises UserError for an option of the other form. Fills in the defaults of a store."""
+    for name in ONLY_STORE if args.form == "npz" else ():
+        if getattr(args, name) not in (None, False):
+            raise UserError(f"--{name.replace('_', '-')} is an option of --form store, and the form is npz")
+    if args.form == "npz" and args.launcher != "none":
+        raise UserError("several processes share the images of --form store only, and the form is npz")
+    if args.form == "store" and args.pca:
+        raise UserError("--pca is an option of --form npz, and the form is store")
+    args.shard_size = args.shard_size or {}
+    args.workers = min(4, os.cpu_count() or 1) if args.workers is None else args.workers
