@@ -13,7 +13,8 @@ from helpers import SMALL, run, trained_norms
 
 from backbones import UserError, create_backbone, list_archs
 from backbones.export import FORMATS, Description, Exported, Extent, errors_of, formats, prepared, record, write
-from backbones.ops import graph
+from backbones.graph_layers import Grapher, GraphOptions
+from backbones.ops import GlobalFilter, graph
 from classification import create_classifier
 from ziggurat.engine.exporting import shapes_of
 
@@ -31,10 +32,10 @@ def description_of(net, extent):
     return Description("backbone", net.arch, ("a",), *extent, "float32", (0.5,) * 3, (0.5,) * 3, "given", None)
 
 
-def exported(net, extent, name, folder):
+def exported(program, net, extent, name, folder):
     path = folder / f"x{FORMATS[name].suffix}"
     outputs = tuple(f"stage{i}" for i in net.out_indices)
-    write(record(net, extent), name, path, description_of(net, extent)._replace(outputs=outputs))
+    write(program, name, path, description_of(net, extent)._replace(outputs=outputs))
     return Exported(path)
 
 
@@ -48,13 +49,13 @@ def operations(program):
 @pytest.mark.parametrize("arch", SMALL)
 def test_files_of_pytorch_compute_the_maps(small, arch, tmp_path):
     """At the size of the file, and there alone."""
-    net, image = prepared(small(arch)), torch.randn(1, 3, 64, 96)
+    net, image = prepared(small(arch, out_indices=(0, 1))), torch.randn(1, 3, 64, 96)
     extent = Extent((64, 96))
     program = record(net, extent)
     found = operations(program)
     assert not [name for name in found if any(word in name for word in ABSENT)], found
     for name in ("pt2", "torchscript"):
-        file = exported(net, extent, name, tmp_path)
+        file = exported(program, net, extent, name, tmp_path)
         assert errors_of(file(image), net(image)).largest < 1e-5
         with pytest.raises(UserError, match=r"input has shape \(1, 3, 64, 64\); allowed: \(1, 3, 64, 96\)"):
             file(image[..., :64])
@@ -70,17 +71,17 @@ def test_rows_by_gathering_are_the_resized_ones():
         torch.testing.assert_close(graph.gathered_rows(codes.float(), count).double(), theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_a_record_for_free_sizes_has_what_runtimes_compute(small):
+@pytest.mark.parametrize("layer", ["graph", "filter"])
+def test_a_record_for_free_sizes_has_what_runtimes_compute(layer):
     """Tables are computed in the network's type, without operations of a tensor and a free number."""
-    free = Extent((160, 192), 1, ("batch", "size"))
-    for arch in ("pvig_tiny", "hornet_tiny_gf"):
-        net = prepared(small(arch, out_indices=(0, 1, 2)), free=True)
-        program = record(net, free)
-        found = operations(program)
-        assert not [name for name in found if any(word in name for word in ("float64", "fft", "remainder.Scalar"))]
-        for shape in ((1, 3, 160, 192), (2, 3, 192, 256)):
-            image = torch.randn(shape)
-            assert errors_of(program.module()(image), net(image)).mean < (1e-2 if arch == "pvig_tiny" else 1e-5)
+    net = Grapher(8, 9, 1, GraphOptions(), 2, 14) if layer == "graph" else GlobalFilter(8, (14, 8))
+    net = prepared(net, free=True)
+    program = record(net, Extent((32, 40), 1, ("batch", "size"), channels=8))
+    found = operations(program)
+    assert not [name for name in found if any(word in name for word in ("float64", "fft", "remainder.Scalar"))], found
+    for shape in ((1, 8, 32, 40), (3, 8, 36, 33)):
+        image = torch.randn(shape)
+        assert errors_of(program.module()(image), net(image)).mean < 1e-5
 
 
 def test_a_classifier_is_exported_with_its_classes(tmp_path, monkeypatch, capsys, cut_depths):
@@ -104,9 +105,11 @@ def test_a_file_with_other_values_is_not_kept(tmp_path, monkeypatch, capsys, cut
     right = FORMATS["pt2"].write
 
     def wrong(program, path, description, opset):
-        for tensor in program.state_dict.values():
+        for tensor in program.state_dict.values():  # which are those of the network
             tensor *= 1.01
         right(program, path, description, opset)
+        for tensor in program.state_dict.values():
+            tensor /= 1.01
 
     monkeypatch.setitem(FORMATS, "pt2", FORMATS["pt2"]._replace(write=wrong))
     argv = ["van_b0", "--format", "pt2", "--size", "64", "--out", tmp_path]
@@ -197,7 +200,7 @@ def test_files_of_other_runtimes_compute_the_maps(small, arch, free, name, tmp_p
         pytest.importorskip(package)
     net = prepared(small(arch), free=bool(free))
     extent = Extent((160, 192), 1, free)
-    file = exported(net, extent, name, tmp_path)
+    file = exported(record(net, extent), net, extent, name, tmp_path)
     assert file.description.arch == arch
     for shape in shapes_of(extent):
         image = torch.randn(shape)

@@ -20,6 +20,7 @@ from backbones import WEIGHTS, UserError, list_archs
 from backbones.errors import unknown
 from backbones.export import FORMATS, Extent, check_packages
 from backbones.export.formats import OPSETS
+from backbones.export.program import FREE
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.project_configs import is_config
 from ziggurat.engine.tool_options import add_config_options, count
@@ -31,12 +32,12 @@ COLUMNS = ("format", "MB", "max error", "mean error", "PyTorch ms", "runtime ms"
 def main() -> None:
     args = parse_args()
     formats = list(dict.fromkeys(args.format))
-    check_packages(formats, args.dtype, args.dynamic or ())
+    free = () if args.dynamic is None else tuple(args.dynamic or FREE)
+    check_packages(formats, args.dtype, free)
     from ziggurat.engine.exporting import Row, export  # needs seconds, so what can be refused before is
 
     subject = subject_of(args)
     height, width = args.size or subject.size
-    free = () if args.dynamic is None else tuple(args.dynamic or ("batch", "size"))
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
     out = output_folder(args.out)
     refuse_existing(out, subject.name, formats, args.overwrite)
@@ -75,7 +76,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dynamic",
         nargs="*",
-        choices=("batch", "size"),
+        choices=FREE,
         help="let later inputs have other numbers of images, or other sizes (both, without a choice)",
     )
     parser.add_argument(

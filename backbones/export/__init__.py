@@ -7,7 +7,7 @@
 """
 
 from backbones.export.description import Description
-from backbones.export.errors import Errors, Tolerance, errors_of, tolerance_of
+from backbones.export.errors import Errors, Tolerance, errors_of, tolerance_for, worst_of
 from backbones.export.exported import Exported
 from backbones.export.formats import FORMATS, check_packages, write
 from backbones.export.program import Extent, prepared, record
@@ -23,6 +23,7 @@ __all__ = [
     "errors_of",
     "prepared",
     "record",
-    "tolerance_of",
+    "tolerance_for",
+    "worst_of",
     "write",
 ]

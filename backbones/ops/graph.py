@@ -234,7 +234,7 @@ def gathered_rows(codes: Tensor, count: int) -> Tensor:
     count = as_operand(count, i)
     place = (2 * i + 1) * len(codes) + count  # the place + 1, in parts of 2 count: never negative
     below = place // (2 * count)
-    rest = (place - below * 2 * count).to(codes.dtype) / (2 * count).to(codes.dtype)
+    rest = (place - below * 2 * count).to(codes.dtype) / (2 * count)
     rows = [codes.index_select(0, (below + shift).clamp(0, len(codes) - 1)) for shift in (-2, -1, 0, 1)]
     return sum(row * weight[:, None] for row, weight in zip(rows, cubic_weights(rest), strict=True))
 

@@ -118,14 +118,17 @@ def shallow(arch: str, blocks: int | None) -> nn.Module:
 
 
 def moved(net: nn.Module) -> nn.Module:
-    """The network with random statistics and scales, as after a training."""
+    """The network with random statistics, biases and scales, as far from their first values as after a training."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
-    for param in net.parameters():
-        if param.ndim == 1:
-            param.data += torch.rand_like(param)
+        for name, param in module.named_parameters(recurse=False):
+            if param.ndim == 1 and name == "bias":
+                param.data.normal_(0, 0.05)
+            elif param.ndim == 1:
+                low, high = (0.8, 1.2) if isinstance(module, nn.BatchNorm2d | nn.LayerNorm) else (0.05, 0.15)
+                param.data.uniform_(low, high)
     return net
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from backbones import list_archs
 from backbones.export import FORMATS
-from backbones.export.errors import GRAPHS, TOLERANCES
+from backbones.export.errors import OF_OWN, TOLERANCES
 from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,9 +34,9 @@ ziggurat export van_b2 --format onnx --size 480 640 --batch 4    # one size and 
 
 Each file is run in its runtime on real photographs beside PyTorch. A file with free axes is run on three sizes. A file
 is kept only if it gives the same values. Otherwise one line says what differs, and the exit status is 2. The errors are
-shares of the largest value of PyTorch's output: the largest difference may be {largest:g}, and the mean {mean:g}. The
-neighbours in a graph network (`vig`, `pvig`) may change places by rounding if two are equally near. So single values of
-these networks may differ more, and their mean error may be {graph_mean:g}.
+shares of the largest value of PyTorch's output: the largest difference may be {largest:g}, and the mean {mean:g}. Two
+neighbours in a graph network (`vig`, `pvig`) that are equally near may change places by rounding. So single values of
+these networks may differ, and their mean error may be {times} times that of PyTorch beside float64.
 
 The same call as of the network runs a file:
 
@@ -85,8 +85,7 @@ def page() -> str:
     of, size = report["machine"], report["export"]["size"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino", "onnx", "onnxscript"))
     machine = f"Measured on: {of['device']}, {of['threads']} threads; {packages}; images of {size}x{size} pixels."
-    float32, graphs = TOLERANCES["float32"], GRAPHS["float32"]
-    text = INTRODUCTION.format(largest=float32.largest, mean=float32.mean, graph_mean=graphs.mean, machine=machine)
+    text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), times=OF_OWN, machine=machine)
     reasons: list[str] = []
     fixed = table(report["rows"], "fixed", list(FORMATS), reasons)
     free = table(report["rows"], "free", [name for name in FORMATS if not FORMATS[name].is_fixed], reasons)
