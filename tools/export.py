@@ -26,7 +26,7 @@ from ziggurat.engine.project_configs import is_config
 from ziggurat.engine.tool_options import add_config_options, count
 
 DTYPES = ("float32", "float16", "bfloat16")
-COLUMNS = ("format", "MB", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
+COLUMNS = ("format", "MiB", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     formats = list(dict.fromkeys(args.format))
     free = () if args.dynamic is None else tuple(args.dynamic or FREE)
     check_packages(formats, args.dtype, free)
-    from ziggurat.engine.exporting import Row, export  # needs seconds, so what can be refused before is
+    from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
 
     subject = subject_of(args)
     height, width = args.size or subject.size
@@ -43,6 +43,7 @@ def main() -> None:
     refuse_existing(out, subject.name, formats, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())
     print(heading(subject, extent, args))
+    print(f"compared on {photographs()[1]}; errors are shares of the largest value\n")
     rows: list[Row] = []
     print("".join(cell(text, i) for i, text in enumerate(COLUMNS)))
     for row in export(subject, formats, out, extent, args.dtype, args.fuse, args.opset, args.repeats):

@@ -11,7 +11,7 @@ from torch import Tensor
 from backbones.checks import check_int
 from backbones.errors import UserError, one_line, shown
 from backbones.export.description import ENTRY, KEY, Description, description_in
-from backbones.export.formats import INSTALL, format_of
+from backbones.export.formats import INSTALL, format_of, quiet
 from backbones.pyramid import FeatureInfo
 
 Run = Callable[[Tensor], list[Tensor]]
@@ -47,7 +47,8 @@ class Exported:
             raise UserError(f"{self.path} is run by {runtime.package}, which is not installed here; {INSTALL}")
         threads = torch.get_num_threads() if threads is None else check_int("threads", threads, 1, None)
         try:
-            self.run, text = runtime.open(self.path, threads)
+            with quiet():
+                self.run, text = runtime.open(self.path, threads)
         except Exception as error:
             raise UserError(f"{of.runtime} cannot read {self.path}: {one_line(error)}") from error
         self.description: Description = description_in(text, self.path)

@@ -78,7 +78,7 @@ def write_torchscript(program: ExportedProgram, path: Path, description: Descrip
     (example,), _ = program.example_inputs
     with quiet(), torch.no_grad():
         traced = torch.jit.trace(program.module(check_guards=False), (example,), check_trace=False)
-    torch.jit.save(traced, path, _extra_files={ENTRY: description.as_text()})
+        torch.jit.save(traced, path, _extra_files={ENTRY: description.as_text()})
 
 
 FORMATS = {

@@ -1,7 +1,7 @@
 """Exports every arch in every format, compares the files with PyTorch, and times them beside it.
 
-python tools/bench/benchmark_exports.py [PATTERN ...] [--format onnx ...] [--extent fixed free] [--blocks N]
-    [--size 224] --out docs/benchmarks/exports_cpu.json
+python tools/bench/benchmark_exports.py [PATTERN ...] --out FIGURES.json [--format onnx pt2]
+    [--extent fixed free] [--blocks 1] [--size 224] [--repeats 3]
 
 Each arch has a process of its own. The backbones have random weights; norms and scales are moved far from their first
 values, so that no branch hides behind a scale of 1e-6. An interrupted run goes on with the archs that are missing.

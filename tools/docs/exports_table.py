@@ -16,10 +16,10 @@ from ziggurat.engine.cli import Parser, run_tool
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/exports.md"
-RESULTS = ROOT / "docs/benchmarks/exports_cpu.json"
+RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
 INTRODUCTION = """# Exports
 
-Made by `python tools/docs/exports_table.py --write`. `ziggurat export` writes a network as a file for other programs:
+Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other programs:
 ONNX, OpenVINO IR, torch.export (`.pt2`) and TorchScript.
 
 ```
@@ -49,7 +49,7 @@ maps = net(images)  # images (B, 3, H, W), normalised with net.description.mean 
 
 The input is RGB. Values in 0..1 have mean and std taken off first. A file holds mean, std, arch, sizes, class names and
 versions: ONNX in its `metadata_props`, OpenVINO in `rt_info`, the other two in an entry of the archive. A JSON file
-beside it repeats them, e.g. `van_b2.onnx.json`. The outputs of a backbone are `stage0` to `stage3`. The output of a
+beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backbone are `stage0` to `stage3`. The output of a
 classifier or a segmenter is `scores`, before softmax; that of a segmenter has a quarter of the image's size.
 
 - **Free sizes.** `--dynamic` frees batch, height and width. TorchScript keeps the size that it was traced with. A graph
@@ -68,13 +68,14 @@ classifier or a segmenter is `scores`, before softmax; that of a segmenter has a
 
 Backbones with random weights, whose norms and scales are moved as by a training. A cell has the largest error and the
 mean error, and how many times faster than PyTorch the runtime is. A dash was not measured. "blocks" is the number of
-blocks of a stage at most: most networks were cut short, since exporting takes minutes. {machine}
+blocks of a stage at most: most networks were cut short, since exporting takes minutes.
+{machine}
 
 In a deep graph network of random weights, one changed neighbour changes much of what follows. So rounding alone gives
-the errors of `vig_tiny` with all its blocks: PyTorch in float32 is about as far from float64. The `.pt2` file,
-which computes the same operations, is equal.
+the errors of `vig_tiny` with all its blocks: PyTorch in float32 is off float64 by the same order of magnitude. The
+`.pt2` file, which computes the same operations, is equal.
 
-The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports_cpu.json`.
+The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports/cpu.json`.
 """
 
 
