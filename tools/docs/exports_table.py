@@ -19,8 +19,8 @@ PAGE = ROOT / "docs/exports.md"
 RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
 INTRODUCTION = """# Exports
 
-Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other programs:
-ONNX, OpenVINO IR, torch.export (`.pt2`) and TorchScript.
+Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other
+programs: ONNX, OpenVINO IR, torch.export (`.pt2`) and TorchScript.
 
 ```
 pip install "ziggurat-vision[export]"                            # ONNX, ONNX Runtime and OpenVINO
@@ -49,8 +49,9 @@ maps = net(images)  # images (B, 3, H, W), normalised with net.description.mean 
 
 The input is RGB. Values in 0..1 have mean and std taken off first. A file holds mean, std, arch, sizes, class names and
 versions: ONNX in its `metadata_props`, OpenVINO in `rt_info`, the other two in an entry of the archive. A JSON file
-beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backbone are `stage0` to `stage3`. The output of a
-classifier or a segmenter is `scores`, before softmax; that of a segmenter has a quarter of the image's size.
+beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backbone are `stage0` to `stage3`. The
+output of a classifier or a segmenter is `scores`, before softmax; that of a segmenter has a quarter of the image's
+size.
 
 - **Free sizes.** `--dynamic` frees batch, height and width. TorchScript keeps the size that it was traced with. A graph
   network with free sizes holds all similarities of a map at a time: memory grows with the square of the positions.
