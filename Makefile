@@ -18,7 +18,7 @@ INSTRUCTIONS_avx2 = ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=AVX2 ONEDNN_MAX_CPU_ISA=AV
 INSTRUCTIONS_avx512 = ATEN_CPU_CAPABILITY=avx512 MKL_CBWR=AVX512 ONEDNN_MAX_CPU_ISA=AVX512_CORE
 INSTRUCTIONS = $(or $(INSTRUCTIONS_$(CAPABILITY)),$(error CAPABILITY is $(CAPABILITY); allowed: own, default, avx2, avx512))
 
-.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels setup clean
+.PHONY: help demo demo-full test test-numeric kill-test fuzz lint docs heads bench bench-dense gpu-report gpu-wheels site release setup clean
 
 help:
 	@echo "make demo   train, fine-tune and draw with VAN-B0 on small data; writes work_dirs/demo/report.html (10 to 15 min on 2 cores)"
@@ -34,6 +34,8 @@ help:
 	@echo "make heads  try every kind of model of mmdet and mmseg with our networks; writes docs/heads.md (half an hour on 2 cores)"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
 	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
+	@echo "make site  build the documentation's site in work_dirs/site, all links checked"
+	@echo "make release  build the wheel and the source archive in dist/, and check both"
 	@echo "make setup  only build .venv, which the others do by themselves"
 	@echo "make clean  remove .venv and caches; data/ and work_dirs/ stay"
 
@@ -61,6 +63,13 @@ fuzz: setup
 lint: setup
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+
+site: setup
+	@.venv/bin/python -m pip install --quiet --no-deps --disable-pip-version-check -r requirements-docs.lock
+	@.venv/bin/python tools/docs/build_site.py
+
+release: setup
+	@.venv/bin/python tools/setup/release.py
 
 docs: setup
 	@.venv/bin/python tools/docs/results_table.py --write

@@ -13,7 +13,6 @@ from shutil import copyfile
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
-from setuptools.command.sdist import sdist
 
 START_UP = "ziggurat_vision.pth"
 # One line, as such files want it. The package may be gone, for example the folder of an editable install.
@@ -61,12 +60,4 @@ class BuildWithTools(build_py):
         return {} if self.editable_mode else {path: Path(self.build_lib, "ziggurat", path) for path in files_beside()}
 
 
-class SourceWithTools(sdist):
-    """The packages' sources, and all that a wheel is built from."""
-
-    def add_defaults(self) -> None:
-        super().add_defaults()
-        self.filelist.extend(map(str, files_beside()))
-
-
-setup(cmdclass={"build_py": BuildWithTools, "sdist": SourceWithTools})
+setup(cmdclass={"build_py": BuildWithTools})

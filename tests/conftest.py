@@ -12,8 +12,8 @@ import torch
 ROOT = Path(__file__).parent.parent
 # A few parity files travel with the tests; the full set is used where it lies beside the repository.
 PARITY = [folder for folder in (ROOT / "tests/data/parity", ROOT.parent / "shared/parity") if folder.is_dir()]
-TOOLS = ("tools", "tools/bench", "tools/demo", "tools/docs", "tools/heads", "tools/launch", "tools/reliability")
-for folder in (ROOT, *(ROOT / name for name in TOOLS)):
+TOOLS = ("bench", "demo", "docs", "heads", "launch", "reliability", "setup")
+for folder in (ROOT, ROOT / "tools", *(ROOT / "tools" / name for name in TOOLS)):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

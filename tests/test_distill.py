@@ -255,7 +255,7 @@ def test_a_random_teacher_is_the_same_everywhere():
     ("arguments", "message"),
     [
         (dict(name="vit_smal_patch14_dinov2"), "unknown teacher 'vit_smal_patch14_dinov2'.*vit_small_patch14_dinov2"),
-        (dict(name="timm:van_b0"), "unknown teacher 'timm:van_b0'"),
+        (dict(name="timm:van_b9"), "unknown teacher 'timm:van_b9'"),
         (dict(name="nowhere.pth"), "no such checkpoint file of a teacher: nowhere.pth"),
         (dict(name="van_b0", weights="nowhere.pth"), "no such checkpoint file of a teacher: nowhere.pth"),
         (dict(name="van_b0", weights=3), "the teacher's weights are 3"),

@@ -48,11 +48,23 @@ def test_unknown_config_and_option_get_the_nearest_names():
         load_config(DEMO, ["optim_wraper.optimizer.lr=1"])
 
 
+def test_configs_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for given in (DEMO.stem, DEMO.relative_to(REPOSITORY)):
+        assert Path(load_config(given).filename).samefile(DEMO)
+    (tmp_path / DEMO.stem).mkdir()  # a work dir of that name is no config
+    assert Path(load_config(DEMO.stem).filename).samefile(DEMO)
+    (tmp_path / DEMO.relative_to(REPOSITORY)).parent.mkdir(parents=True)
+    (tmp_path / DEMO.relative_to(REPOSITORY)).write_text("model = dict(type='The user\\'s own')")
+    with pytest.raises(UserError, match="names no task"):
+        load_config(DEMO.relative_to(REPOSITORY))
+
+
 def test_the_nearest_config_is_one_that_is_there(tmp_path, monkeypatch):
     """From any folder; the right name in the wrong folder is not called the nearest of itself."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as caught:
-        load_config("classification/configs/demo/van_b0_digits.py")
+        load_config("classification/configs/demos/van_b0_digits.py")
     nearest = str(caught.value).split("nearest: ")[1].split(", ")
     assert Path(nearest[0]).samefile(DEMO) and all(Path(name).is_file() for name in nearest)
 

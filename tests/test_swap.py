@@ -13,7 +13,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from backbones import UserError, list_archs
 from backbones.weights.table import FAMILY_INPUT, WEIGHTS
-from ziggurat.engine import config
+from ziggurat.engine import project_configs
 from ziggurat.engine.complete import complete
 from ziggurat.engine.config import load_config
 
@@ -187,7 +187,7 @@ def test_a_users_config_inside_the_clone_is_the_users(monkeypatch, tmp_path, cap
     """Only what lies in a task's folder ``configs`` is a leaf of ours."""
     (tmp_path / "work_dirs").mkdir()
     (tmp_path / "classification/configs/van").mkdir(parents=True)
-    monkeypatch.setattr(config, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(project_configs, "ROOT", tmp_path)
     options = ["model.backbone.arch=hornet_tiny_7x7"]
     for name, kept in (("work_dirs/my.py", True), ("classification/configs/van/leaf.py", False)):
         (tmp_path / name).write_text(PRINTED.format(mean=[0.3] * 3))

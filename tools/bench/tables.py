@@ -164,6 +164,15 @@ def saving_table(report: dict[str, Any]) -> str:
     return "\n".join([f"## Saving, {machine_of(report)}", "", said, "", *lines, ""])
 
 
+def starts_table(report: dict[str, Any]) -> str:
+    """How long the command and imports take to start, by benchmark_start.py."""
+    said = f"Each in a fresh process; medians of {report['repeats']}, in turns."
+    lines = ["| | seconds | CPU seconds |", "|-|-|-|"]
+    lines += [f"| `{name}` | {row['wall_s']:.2f} | {row['cpu_s']:.2f} |" for name, row in report["starts"].items()]
+    title = f"Start, {machine_of(report)}, torch {report['machine']['torch']}"
+    return "\n".join([f"## {title}", "", said, "", *lines, ""])
+
+
 def backbones_table(report: dict[str, Any]) -> str:
     """Ratios, or times and memory, of backbones, by benchmark_backbones.py."""
     mode = f"{report['precision']}, {'compiled' if report['compiled'] else 'eager'}, batch {report['batch']}"
@@ -202,4 +211,5 @@ TABLES = {
     "detectors": detectors_table,
     "masks": masks_table,
     "saving": saving_table,
+    "starts": starts_table,
 }
