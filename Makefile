@@ -30,7 +30,7 @@ help:
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make bench  time backbones against onedl-mmpretrain, operations against plain ones, data loader and loop (28 min on 2 cores)"
 	@echo "make bench-dense  the same for detectors: steps, masks, memory of training, beside onedl-mmpretrain's (40 min on 2 cores)"
-	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, features, models, heads, reliability, own_data, benchmarks, distillation, demo-full"
+	@echo "make docs   write the generated pages anew: README, configs, weights, frozen, features, models, heads, exports, reliability, own_data, benchmarks, distillation, demo-full"
 	@echo "make heads  try every kind of model of mmdet and mmseg with our networks; writes docs/heads.md (half an hour on 2 cores)"
 	@echo "make gpu-report  test and time everything on a GPU, 8 minutes at most; writes docs/benchmarks/gpu"
 	@echo "make gpu-wheels  collect in wheels/ what gpu-report needs beside PyTorch on a machine without a network"
@@ -80,6 +80,7 @@ docs: setup
 	@.venv/bin/python tools/model_info.py --published > docs/models.md
 	@.venv/bin/python tools/docs/dense_models_table.py --write
 	@.venv/bin/python tools/docs/heads_table.py --write
+	@.venv/bin/python tools/docs/exports_table.py --write
 	@.venv/bin/python tools/docs/reliability_page.py --write
 	@.venv/bin/python tools/docs/own_data_page.py --write
 	@.venv/bin/python tools/docs/options_table.py --write

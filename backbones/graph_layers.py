@@ -131,8 +131,8 @@ class Grapher(nn.Module):
     def neighbours(self, x: Tensor, pooled: Tensor) -> Tensor:
         """(B, N, K) indices of candidates. With few candidates the dilation shrinks first, then K."""
         count = pooled.shape[2] * pooled.shape[3]
-        k = min(self.k, count)
-        dilation = min(self.dilation, count // k)
+        k = self.k if self.k <= count else count  # min() of a free count would stay in an exported graph
+        dilation = self.dilation if self.dilation <= count // k else count // k
         codes = None
         if self.native is not None:
             sizes = (*x.shape[2:], *pooled.shape[2:])

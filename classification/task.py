@@ -76,6 +76,9 @@ class Classification(Task):
         side = next((size for size in sizes if size), 224)
         return side, side
 
+    def exported(self, model):
+        return model
+
     def random_data(self, cfg):
         return dict(type=RandomImages.__name__, classes=cfg.model.get("num_classes", 1))
 

@@ -66,6 +66,9 @@ class Segmentation(Task):
     def counted_pass(self, model, images):
         return model(images, mode="tensor")
 
+    def exported(self, model):
+        return model
+
     def random_data(self, cfg):
         return dict(type=RandomAreas.__name__, classes=len(self.class_names(cfg)))
 

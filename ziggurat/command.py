@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "train",
     "test": "test",
     "predict": "predict",
+    "export": "export",
     "features": "extract_features",
     "knn": "knn",
     "probe": "linear_probe",

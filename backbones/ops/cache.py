@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from backbones.ops.exporting import are_free, constants, is_exporting
+
 LIMIT = 256 << 20  # bytes in the whole process; the codes of pvig_small at 800x1344 take 53 MiB
 
 
@@ -43,10 +45,13 @@ class TensorCache:
         Args:
             key: all that ``make`` depends on, except the values of ``source``.
             make: gives a tuple of tensors. Kept tensors carry no gradient.
-            like: the tensor that the results are used with, on their device.
+            like: the tensor that the results are used with, on their device. In a graph that is exported for this size,
+                results without a source become constants.
             source: the tensor that the results are computed from, if any. A change of its values or its memory makes
                 the results anew. A write through ``source.data`` leaves no trace: call :meth:`forget` after one.
         """
+        if source is None and is_exporting() and not are_free(*key):
+            return constants(make)
         if not may_keep(like) or (source is not None and (not may_keep(source) or source.is_inference())):
             return make()
         key, state = (id(source), key), state_of(source)

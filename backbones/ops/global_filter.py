@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from backbones import cpu
 from backbones.errors import UserError
 from backbones.ops.cache import CACHE
+from backbones.ops.exporting import as_operand, table_type, without_autocast
 from backbones.ops.resize import resized
 
 
@@ -42,7 +43,7 @@ class GlobalFilter(nn.Module):
             by_fft = bool(self.fft)
         else:
             by_fft = x.device.type != "cpu" or cpu.fft_is_faster(height, width) if self.fft is None else self.fft
-        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # meta has no autocast
+        with without_autocast(x):
             spectrum = self.spectrum(height, width, dtype, by_fft)
             y = (filter_by_fft if by_fft else filter_by_products)(x.to(dtype), spectrum)
         return y.to(x.dtype)
@@ -152,22 +153,25 @@ def make_matrices(height: int, width: int, dtype: torch.dtype, device: torch.dev
     - back along the height, (2 H, 2 H): from (part, frequency) to (row, part);
     - back along the width, (width, 2 K): a frequency with a mirror image counts twice.
     """
-    half = width // 2 + 1
-    cos_h, sin_h = dft_rows(height, height, device)
-    cos_w, sin_w = dft_rows(half, width, device)
+    half, wide = width // 2 + 1, table_type(dtype, height, width)
+    cos_h, sin_h = dft_rows(height, height, device, wide)
+    cos_w, sin_w = dft_rows(half, width, device, wide)
     along_width = torch.cat((cos_w, -sin_w))
     # (part, frequency, row, part)
     along_height = torch.stack((torch.stack((cos_h, sin_h), dim=2), torch.stack((-sin_h, cos_h), dim=2)))
     along_height = along_height.reshape(2 * height, 2 * height)
     frequency = torch.arange(half, device=device)
-    images = 2 - (frequency == 0).long() - (2 * frequency == width).long()
+    images = 2 - (frequency == 0).long() - (2 * frequency == as_operand(width, frequency)).long()
     back_along_width = along_width.t() * torch.cat((images, images))
     # An orthonormal transform's inverse is its transpose.
     return tuple(m.to(dtype).contiguous() for m in (along_width, along_height, along_height.t(), back_along_width))
 
 
-def dft_rows(frequencies: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of 2 pi * frequency * place / length, over sqrt(length): two (frequencies, length), float64."""
-    turns = torch.arange(frequencies, device=device)[:, None] * torch.arange(length, device=device) % length
-    angles = turns.double() * (2 * math.pi / length)
+def dft_rows(frequencies: int, length: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of 2 pi * frequency * place / length, over sqrt(length): two (frequencies, length)."""
+    frequency, place = (torch.arange(n, device=device) for n in (frequencies, length))
+    turns = frequency[:, None] * place % as_operand(length, place)
+    turns = turns.to(dtype)
+    length = as_operand(length, turns)
+    angles = turns * (2 * math.pi / length)
     return angles.cos() / length**0.5, angles.sin() / length**0.5

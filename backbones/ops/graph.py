@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backbones import cpu
 from backbones.ops.cache import CACHE
+from backbones.ops.exporting import are_free, as_operand, constants, is_exporting, table_type, without_autocast
 
 RULES = ("published", "grid")
 BUDGET = 64 << 20  # bytes of similarities that exist at a time
@@ -39,7 +40,7 @@ def nearest(x: Tensor, y: Tensor, k: int, codes: tuple[Tensor, Tensor] | None = 
     Returns:
         (B, N, k) int64.
     """
-    with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+    with without_autocast(x):
         dtype = torch.promote_types(x.dtype, torch.float32)  # half precision would make ties of most distances
         x, y = F.normalize(x.to(dtype), dim=-1), F.normalize(y.to(dtype), dim=-1)
         images = x.shape[0] + (codes is not None)  # p . q takes as much as one image
@@ -140,7 +141,7 @@ def codes_like(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     at = device if device.type in ("cpu", "cuda", "meta") else None  # other devices may lack float64
 
     def make() -> tuple[Tensor, Tensor]:
-        return tuple(code.to(device, dtype) for code in relative_position_codes(*args, at))
+        return tuple(code.to(device, dtype) for code in relative_position_codes(*args, at, table_type(dtype, *args)))
 
     return CACHE.get(("codes", device, dtype, *args), make, like=x)
 
@@ -155,6 +156,7 @@ def relative_position_codes(
     columns: int,
     rule: str,
     device: torch.device | None = None,
+    dtype: torch.dtype = torch.float64,
 ) -> tuple[Tensor, Tensor]:
     """Two sets of rows whose products are the relative positions of Pyramid ViG. No N x M table is stored.
 
@@ -171,36 +173,83 @@ def relative_position_codes(
         rows, columns: of the grid of candidates.
         rule: ``"published"`` as above. ``"grid"`` takes the codes of the true places; the place of a candidate is the
             middle of its window.
-        device: of the codes.
+        device, dtype: of the codes.
 
     Returns:
-        p (height * width, C) and q (rows * columns, C), float64: the table is -2 p @ q^T.
+        p (height * width, C) and q (rows * columns, C): the table is -2 p @ q^T.
     """
     if rule == "published":
-        codes = sincos_codes(dim, native, native, 1, device)
-        candidates = resized_rows(codes, (native // ratio) ** 2)
+
+        def published() -> tuple[Tensor, Tensor]:
+            codes = sincos_codes(dim, native, native, 1, device)
+            return codes.to(dtype), resized_rows(codes, (native // ratio) ** 2).to(dtype)
+
+        codes, candidates = constants(published)
         p, q = resized_rows(codes, height * width), resized_rows(candidates, rows * columns)
     else:
-        p, q = sincos_codes(dim, height, width, 1, device), sincos_codes(dim, rows, columns, ratio, device)
+        p, q = (
+            sincos_codes(dim, height, width, 1, device, dtype),
+            sincos_codes(dim, rows, columns, ratio, device, dtype),
+        )
     return p / dim, q
 
 
-def sincos_codes(dim: int, height: int, width: int, step: int, device: torch.device | None = None) -> Tensor:
-    """Codes (height * width, dim), float64, of the middles of windows of ``step`` x ``step`` places.
+def sincos_codes(
+    dim: int,
+    height: int,
+    width: int,
+    step: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Codes (height * width, dim) of the middles of windows of ``step`` x ``step`` places.
 
     A quarter of the channels each: sine of x, cosine of x, sine of y, cosine of y.
     """
-    y, x, channel = (torch.arange(n, dtype=torch.float64, device=device) for n in (height, width, dim // 4))
+    y, x, channel = (torch.arange(n, dtype=dtype, device=device) for n in (height, width, dim // 4))
     frequencies = 10000.0 ** -(channel / (dim / 4))
     y, x = (y * step + (step - 1) / 2, x * step + (step - 1) / 2)
     parts = []
-    for places, repeat in ((x, lambda c: c.repeat(height, 1)), (y, lambda c: c.repeat_interleave(width, dim=0))):
+    for places, axis in ((x, 0), (y, 1)):
         angles = places[:, None] * frequencies
-        parts += [repeat(angles.sin()), repeat(angles.cos())]
-    return torch.cat(parts, dim=1)
+        parts += [part.unsqueeze(axis).expand(height, width, -1) for part in (angles.sin(), angles.cos())]
+    return torch.cat(parts, dim=2).flatten(0, 1)
 
 
 def resized_rows(codes: Tensor, count: int) -> Tensor:
     """(N, C) rows resized to (count, C), bicubic, as ``F.interpolate`` resizes one axis of an image."""
+    if is_exporting() and are_free(count):
+        return gathered_rows(codes, count)
     image = codes.t()[None, :, :, None]
     return F.interpolate(image, size=(count, 1), mode="bicubic", align_corners=False)[0, :, :, 0].t()
+
+
+def gathered_rows(codes: Tensor, count: int) -> Tensor:
+    """:func:`resized_rows` for an exported graph whose ``count`` is free: each row is a sum of four.
+
+    The place of a row among the given ones is (2 i + 1) N / (2 count) - 1/2. Integers give its whole part and its rest
+    exactly, in any runtime.
+    """
+    i = torch.arange(count, device=codes.device)
+    count = as_operand(count, i)
+    place = (2 * i + 1) * len(codes) + count  # the place + 1, in parts of 2 count: never negative
+    below = place // (2 * count)
+    rest = (place - below * 2 * count).to(codes.dtype) / (2 * count)
+    rows = [codes.index_select(0, (below + shift).clamp(0, len(codes) - 1)) for shift in (-2, -1, 0, 1)]
+    return sum(row * weight[:, None] for row, weight in zip(rows, cubic_weights(rest), strict=True))
+
+
+def cubic_weights(rest: Tensor) -> tuple[Tensor, ...]:
+    """The weights of two rows below a place and of two above, as PyTorch's bicubic resize has them.
+
+    Args:
+        rest: how far the place is above the nearest row below, 0 to 1.
+    """
+
+    def near(t: Tensor) -> Tensor:
+        return (1.25 * t - 2.25) * t * t + 1
+
+    def far(t: Tensor) -> Tensor:
+        return ((-0.75 * t + 3.75) * t - 6) * t + 3
+
+    return far(rest + 1), near(rest), near(1 - rest), far(2 - rest)

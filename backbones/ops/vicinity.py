@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from backbones.ops.cache import CACHE
+from backbones.ops.exporting import without_autocast
 
 LOW, HIGH = 1e-4, 1e4  # magnitudes to which intermediate results are clamped
 EPS = 1e-4  # added to the normaliser
@@ -40,7 +41,7 @@ def vicinity_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         (B, h, H, W, d) of the same type.
     """
     dtype = q.dtype
-    with torch.autocast("cpu" if q.is_meta else q.device.type, enabled=False):  # meta has no autocast
+    with without_autocast(q):
         q, k, v = (t.to(torch.promote_types(dtype, torch.float32)) for t in (q, k, v))
         return attend(q.relu(), k.relu(), v).to(dtype)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from ziggurat.command import PROGRAM, tool_of
 from ziggurat.completion import PARALLEL
 
-TOLD = ("train", "test", "distill", "features")  # commands that must be told who started them; the others read the environment
+TOLD = ("train", "test", "distill", "features")  # commands with --launcher; the others read the environment alone
 PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")  # to the processes, unless ignored, as under nohup
 
 

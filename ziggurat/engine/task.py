@@ -122,6 +122,14 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         """
         return model(images)
 
+    def exported(self, model: nn.Module) -> nn.Module:
+        """The module that an export of a model records: normalised images (B, C, H, W) in, one tensor out.
+
+        Raises:
+            UserError: whole models of the task are not exported.
+        """
+        raise UserError(f"whole models of {self.name} are not exported; allowed: their backbone, by --backbone")
+
     def findings(
         self, cfg: Any, split: str, thorough: bool = False, decode: bool = False, seen: list[Any] | None = None
     ) -> Iterator[Finding]:

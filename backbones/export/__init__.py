@@ -1,0 +1,29 @@
+"""Networks as files that other programs run: torch.export, ONNX, OpenVINO and TorchScript.
+
+- ``program`` records a network by ``torch.export``, for fixed or free sizes.
+- ``formats`` writes the record in each format, with the description of ``description``.
+- ``exported`` runs such a file with the call of the network: ``Exported("van_b0.onnx")(images)``.
+- ``errors`` compares the results with those of PyTorch.
+"""
+
+from backbones.export.description import Description
+from backbones.export.errors import Errors, Tolerance, errors_of, tolerance_for, worst_of
+from backbones.export.exported import Exported
+from backbones.export.formats import FORMATS, check_packages, write
+from backbones.export.program import Extent, prepared, record
+
+__all__ = [
+    "FORMATS",
+    "Description",
+    "Errors",
+    "Exported",
+    "Extent",
+    "Tolerance",
+    "check_packages",
+    "errors_of",
+    "prepared",
+    "record",
+    "tolerance_for",
+    "worst_of",
+    "write",
+]

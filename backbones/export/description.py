@@ -1,0 +1,91 @@
+"""What an exported file says of itself: the network, its input, its outputs, and who made it."""
+
+import json
+from typing import Any, NamedTuple
+
+from backbones.errors import UserError
+from backbones.export.program import Extent
+
+KEY = "ziggurat"  # of ONNX metadata_props and of OpenVINO's rt_info
+ENTRY = "ziggurat.json"  # in the archives of torch.export and TorchScript
+
+
+class Description(NamedTuple):
+    """The description of an exported file. The file holds it, and a JSON file beside it repeats it.
+
+    Attributes:
+        kind: ``"backbone"``, whose outputs are maps, or the task of a whole model, whose output is one tensor.
+        arch: the backbone's arch.
+        outputs: a name for each output.
+        size, batch, free, channels: see :class:`backbones.export.program.Extent`.
+        dtype: the type of input and outputs, such as ``"float32"``.
+        mean, std: of each channel of an image in 0..1. The input is normalised with them.
+        statistics: where mean and std come from.
+        weights: the name or path of the weights; None for random ones.
+        out_indices: the stages of a backbone's maps.
+        feature_info: channels and stride of each map.
+        classes: the names of a whole model's classes.
+        fused: whether norms are folded into convolutions.
+        versions: of the packages that wrote the file.
+    """
+
+    kind: str
+    arch: str
+    outputs: tuple[str, ...]
+    size: tuple[int, int]
+    batch: int
+    free: tuple[str, ...]
+    channels: int
+    dtype: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    statistics: str
+    weights: str | None
+    out_indices: tuple[int, ...] = ()
+    feature_info: tuple[tuple[int, int], ...] = ()
+    classes: tuple[str, ...] = ()
+    fused: bool = True
+    versions: dict[str, str] = {}
+
+    @property
+    def extent(self) -> Extent:
+        return Extent(tuple(self.size), self.batch, tuple(self.free), self.channels)
+
+    def as_text(self) -> str:
+        """The description as one line of JSON."""
+        return json.dumps(self.as_dict())
+
+    def as_dict(self) -> dict[str, Any]:
+        return self._asdict() | {"input": "RGB, (value - mean) / std of values in 0..1, (B, C, H, W)"}
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises UserError unless an input of this shape fits the file."""
+        wanted = (self.batch, self.channels, *self.size)
+        free = {0: "batch" in self.free, 2: "size" in self.free, 3: "size" in self.free}
+        fits = len(shape) == 4 and all(free.get(i) or a == b for i, (a, b) in enumerate(zip(shape, wanted)))
+        if not fits:
+            names = ("B", "C", "H", "W")
+            allowed = ", ".join(names[i] if free.get(i) else str(side) for i, side in enumerate(wanted))
+            raise UserError(f"input has shape {tuple(shape)}; allowed: ({allowed}), as the file was exported")
+
+
+def description_in(text: str | bytes | None, path: Any) -> Description:
+    """The description in an exported file.
+
+    Args:
+        text: what the file holds for it; None or empty if it holds none.
+        path: the file, for messages.
+
+    Raises:
+        UserError: there is no description, or it is not one.
+    """
+    allowed = "allowed: a file that tools/export.py wrote"
+    if not text:
+        raise UserError(f"{path} does not say what it holds; {allowed}")
+    try:
+        content = json.loads(text)
+        content = {name: content[name] for name in Description._fields if name in content}
+        lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+        return Description(**(content | lists))
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path} has a description that cannot be read; {allowed}") from None

@@ -1,0 +1,76 @@
+"""How far the results of an exported file are from those of PyTorch, and how far they may be."""
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from backbones.graph_layers import Grapher
+
+
+class Errors(NamedTuple):
+    """The largest and the mean difference, each as a share of the largest magnitude of PyTorch's output."""
+
+    largest: float
+    mean: float
+
+    def within(self, tolerance: "Tolerance") -> bool:
+        return self.largest <= tolerance.largest and self.mean <= tolerance.mean
+
+
+class Tolerance(NamedTuple):
+    """The largest :class:`Errors` of a good export."""
+
+    largest: float
+    mean: float
+
+
+TOLERANCES = {"float32": Tolerance(1e-3, 1e-4), "float16": Tolerance(5e-2, 5e-3), "bfloat16": Tolerance(0.2, 2e-2)}
+OF_OWN = 5  # times PyTorch's own error by rounding that a graph network may have
+
+
+def has_graphs(net: nn.Module) -> bool:
+    """Whether a network has graphs. Rounding changes their neighbours, and thereby single values by any amount."""
+    return any(isinstance(module, Grapher) for module in net.modules())
+
+
+def own_errors(net: nn.Module, inputs: Sequence[Tensor]) -> Errors:
+    """PyTorch's errors by rounding: the worst over inputs, of the network beside a copy in float64."""
+    exact = copy.deepcopy(net).double()
+    return worst_of(errors_of(net(x), exact(x.double())) for x in inputs)
+
+
+def tolerance_for(net: nn.Module, dtype: str, inputs: Sequence[Tensor]) -> Tolerance:
+    """The tolerance for a network and the type that it computes in, such as ``"float32"``.
+
+    The mean error of a graph network may also be a few times PyTorch's own. Single values may have any error.
+    """
+    tolerance = TOLERANCES[dtype]
+    if has_graphs(net):
+        return Tolerance(float("inf"), tolerance.mean + OF_OWN * own_errors(net, inputs).mean)
+    return tolerance
+
+
+def worst_of(found: Iterable[Errors]) -> Errors:
+    """The largest of each figure."""
+    return Errors(*(max(values) for values in zip(*found, strict=True)))
+
+
+def errors_of(ours: Tensor | Iterable[Tensor], theirs: Tensor | Iterable[Tensor]) -> Errors:
+    """The errors of the worst output.
+
+    Args:
+        ours: the outputs of a file: one tensor, or several.
+        theirs: PyTorch's, as many of the same shapes. NaN, or another shape, is an infinite error.
+    """
+    ours, theirs = ([t] if isinstance(t, Tensor) else list(t) for t in (ours, theirs))
+    if [t.shape for t in ours] != [t.shape for t in theirs]:
+        return Errors(float("inf"), float("inf"))
+    largest, mean = 0.0, 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        difference = (a.double() - b.double()).abs() / b.double().abs().max().clamp_min(1e-30)
+        if not difference.isfinite().all():
+            return Errors(float("inf"), float("inf"))
+        largest, mean = max(largest, difference.max().item()), max(mean, difference.mean().item())
+    return Errors(largest, mean)

@@ -1,0 +1,166 @@
+"""Exports a network as a file for other programs, and compares the file with PyTorch: ONNX, OpenVINO, torch.export.
+
+python tools/export.py ARCH --format onnx [--pretrained WEIGHTS] [--out DIR]
+python tools/export.py CHECKPOINT_OR_CONFIG [WEIGHTS] --format onnx openvino [--backbone]
+
+An arch gives its backbone, whose outputs are maps. A checkpoint of this project, published weights or a config give the
+whole model, or with --backbone its backbone. Each file is run on photographs beside PyTorch. A file whose results
+differ by more than the tolerance is not kept, and the exit status is 2.
+"""
+
+import ziggurat.engine.start  # noqa: F401
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backbones import WEIGHTS, UserError, list_archs
+from backbones.errors import unknown
+from backbones.export import FORMATS, Extent, check_packages
+from backbones.export.formats import OPSETS
+from backbones.export.program import FREE
+from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.project_configs import is_config
+from ziggurat.engine.tool_options import add_config_options, count
+
+DTYPES = ("float32", "float16", "bfloat16")
+COLUMNS = ("format", "MiB", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
+
+
+def main() -> None:
+    args = parse_args()
+    formats = list(dict.fromkeys(args.format))
+    free = () if args.dynamic is None else tuple(args.dynamic or FREE)
+    check_packages(formats, args.dtype, free)
+    from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
+
+    subject = subject_of(args)
+    height, width = args.size or subject.size
+    extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
+    out = output_folder(args.out)
+    refuse_existing(out, subject.name, formats, args.overwrite)
+    torch.set_num_threads(args.threads or torch.get_num_threads())
+    print(heading(subject, extent, args))
+    print(f"compared on {photographs()[1]}; errors are shares of the largest value\n")
+    rows: list[Row] = []
+    print("".join(cell(text, i) for i, text in enumerate(COLUMNS)))
+    for row in export(subject, formats, out, extent, args.dtype, args.fuse, args.opset, args.repeats):
+        print(line_of(row), flush=True)
+        rows.append(row)
+    refused = [row for row in rows if row.refused]
+    if refused:
+        raise UserError("; ".join(f"{row.name} was not kept: {row.refused}" for row in refused))
+
+
+def parse_args() -> argparse.Namespace:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "model",
+        metavar="ARCH_OR_MODEL",
+        help="an arch that tools/model_info.py lists; or a checkpoint, the name of published weights, or a config",
+    )
+    parser.add_argument("checkpoint", nargs="?", help="the weights, if a config is given")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["onnx"], help="one or several (default: onnx)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("work_dirs/export"), metavar="DIR", help="default: %(default)s"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
+    parser.add_argument("--pretrained", metavar="WEIGHTS", help="the weights of an arch (default: random weights)")
+    parser.add_argument("--backbone", action="store_true", help="of a whole model export the backbone alone")
+    parser.add_argument("--out-indices", nargs="+", type=int, help="of a backbone: stages whose maps are outputs")
+    parser.add_argument(
+        "--size", nargs="+", type=int, metavar="PIXELS", help="height and width of the input (default: the model's)"
+    )
+    parser.add_argument("--batch", type=count, default=1, help="images of an input (default: 1)")
+    parser.add_argument(
+        "--dynamic",
+        nargs="*",
+        choices=FREE,
+        help="let later inputs have other numbers of images, or other sizes (both, without a choice)",
+    )
+    parser.add_argument(
+        "--fuse",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fold norms into convolutions (default: yes)",
+    )
+    parser.add_argument("--opset", type=int, help=f"of ONNX, {OPSETS[0]} to {OPSETS[1]} (default: PyTorch's choice)")
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="type of weights and input (default: float32)"
+    )
+    parser.add_argument("--threads", type=count, help="of PyTorch and the runtimes (default: PyTorch's)")
+    parser.add_argument("--repeats", type=count, default=5, help="timed calls, whose median counts (default: 5)")
+    add_config_options(parser)
+    args = parser.parse_args()
+    if args.size and len(args.size) > 2:
+        raise UserError(f"--size has {len(args.size)} values; allowed: one, or height and width")
+    args.size = args.size and (args.size[0], args.size[-1])
+    if args.opset is not None and not OPSETS[0] <= args.opset <= OPSETS[1]:
+        raise UserError(f"--opset is {args.opset}; allowed: {OPSETS[0]} to {OPSETS[1]}")
+    is_arch = args.model in list_archs()
+    if args.pretrained and not is_arch:
+        raise UserError(f"--pretrained goes with an arch; {args.model} has its own weights")
+    if is_arch and args.checkpoint:
+        raise UserError(f"{args.model} and {args.checkpoint}: the weights of an arch are given by --pretrained")
+    if args.out_indices and not (is_arch or args.backbone):
+        raise UserError("--out-indices goes with an arch, or with --backbone")
+    return args
+
+
+def subject_of(args: argparse.Namespace) -> Any:
+    """The ``ziggurat.engine.exporting.Subject`` that the arguments name."""
+    from ziggurat.engine.exporting import backbone_subject, model_subject
+
+    chosen = {} if args.out_indices is None else {"out_indices": args.out_indices}
+    if args.model in list_archs():
+        return backbone_subject(args.model, args.pretrained, **chosen)
+    is_known = is_config(args.model) or args.model in WEIGHTS or "://" in args.model
+    if not is_known and not Path(args.model).exists():
+        raise unknown("arch, weights or file", args.model, [*list_archs(), *WEIGHTS])
+    if args.backbone:
+        return backbone_subject(None, args.checkpoint or args.model, **chosen)
+    return model_subject(args.model, args.checkpoint, args.cfg_options)
+
+
+def refuse_existing(out: Path, name: str, formats: list[str], overwrite: bool) -> None:
+    """Raises UserError for a file that would be replaced without --overwrite."""
+    for file in (out / f"{name}{FORMATS[of].suffix}" for of in formats):
+        if file.exists() and not overwrite:
+            raise UserError(f"{file} exists; allowed: another --out, or --overwrite")
+
+
+def heading(subject: Any, extent: Extent, args: argparse.Namespace) -> str:
+    """What is exported, for which inputs."""
+    height, width = extent.size
+    free = f", free {' and '.join(extent.free)}" if extent.free else ""
+    weights = f"weights {subject.weights}" if subject.weights else "random weights"
+    what = f"{subject.kind} {subject.backbone.arch}, {weights}, {args.dtype}"
+    return f"{what}; {extent.batch} x {extent.channels} x {height} x {width}{free}"
+
+
+def line_of(row: Any) -> str:
+    """A row of the table."""
+    if row.refused:
+        return f"{row.name:<13}not kept, see below"
+    cells = (
+        row.name,
+        f"{row.mib:.1f}",
+        f"{row.errors.largest:.1e}",
+        f"{row.errors.mean:.1e}",
+        f"{row.torch_ms:.1f}",
+        f"{row.ms:.1f}",
+        f"{row.ratio:.2f}x",
+        str(row.path),
+    )
+    return "".join(map(cell, cells, range(len(cells))))
+
+
+def cell(text: str, column: int) -> str:
+    """A cell of the table: the first column to the left, figures to the right, the file last."""
+    return f"{text:<13}" if column == 0 else f"  {text}" if column == len(COLUMNS) - 1 else f"{text:>12}"
+
+
+if __name__ == "__main__":
+    run_tool(main)
