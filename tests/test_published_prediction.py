@@ -119,7 +119,7 @@ def test_features_take_the_same_names(published, tmp_path, monkeypatch, capsys):
         (["van_b0", "--pretrained", "van.pth"], f"{tmp_path.name}/van"),
         (["van_b0"], "van_b0"),
     ):
-        status, _, err = run(extract_features, [argv[0], "photo.png", *argv[1:]], monkeypatch, capsys)
+        status, _, err = run(extract_features, [argv[0], "photo.png", *argv[1:], "--overwrite"], monkeypatch, capsys)
         assert status == 0, err
         content = json.loads((tmp_path / "work_dirs/features" / folder / "features.json").read_text())
         assert content["arch"] == "van_b0" and content["pretrained"] == (None if argv == ["van_b0"] else argv[-1])

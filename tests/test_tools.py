@@ -105,6 +105,14 @@ def test_unreadable_images_are_skipped_and_named(tmp_path, monkeypatch, capsys):
     skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
     assert all(any(name in line for line in skipped) for name in ("bad.png", "small.png", "absent.png"))
     assert (tmp_path / "out/good.npz").is_file()
+    for name in ("good.npz", "features.json"):  # whoever made them
+        before = (tmp_path / "out" / name).read_bytes()
+        (tmp_path / "out" / name).write_text("mine")
+        status, _, err = run(extract_features, argv, monkeypatch, capsys)
+        assert status == 2 and "already; allowed: another --out, or --overwrite" in err and err.count("\n") < 3
+        assert (tmp_path / "out" / name).read_text() == "mine"
+        (tmp_path / "out" / name).write_bytes(before)
+    assert run(extract_features, [*argv, "--overwrite"], monkeypatch, capsys)[0] == 1
 
 
 @pytest.mark.parametrize(

@@ -68,16 +68,27 @@ def main() -> int | None:
         print(f"normalised with {extractor.statistics}")
     out = Path(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
     if args.form == "npz":
-        return write_files(extractor, weights, given, out, args.pca)
+        return write_files(extractor, weights, given, out, args.pca, args.overwrite)
     return write_store(extractor, weights, given, out, process, args)
 
 
-def write_files(extractor: FeatureExtractor, weights: str | None, given: Local, out: Path, pca: bool) -> int:
-    """Writes one .npz for each image. Returns the exit status."""
+def write_files(
+    extractor: FeatureExtractor, weights: str | None, given: Local, out: Path, pca: bool, overwrite: bool
+) -> int:
+    """Writes one .npz for each image. Returns the exit status.
+
+    Raises:
+        UserError: a file is there already, and ``overwrite`` is not given. Nothing is written then.
+    """
     paths = list_images(given.paths, extractor.reading)
+    stems = output_stems(paths)
+    names = [f"{stem}{end}" for stem in stems for end in ((".npz", "_pca.png") if pca else (".npz",))]
+    there = next((name for name in ("features.json", *names) if (out / name).exists()), None)
+    if there is not None and not overwrite:
+        raise UserError(f"--out {out} holds {there} already; allowed: another --out, or --overwrite to replace files")
     out = output_folder(out)
     index, skipped = [], list(given.problems)
-    for path, stem in zip(tqdm(paths, unit="image", disable=None), output_stems(paths), strict=True):
+    for path, stem in zip(tqdm(paths, unit="image", disable=None), stems, strict=True):
         try:
             pyramid = extractor(path)
         except UserError as error:

@@ -116,7 +116,7 @@ def plan(work_dir: Path, data: Path, device: str) -> list[Step]:
     def extract() -> Command:
         weights = last_checkpoint(work_dir / "segmentation-pretrained")
         argv = ["tools/extract_features.py", ARCH, data / "photographs", "--pretrained", weights, "--pca"]
-        return command("features", *argv, "--out", work_dir / "features", "--device", device)
+        return command("features", *argv, "--out", work_dir / "features", "--overwrite", "--device", device)
 
     def report() -> list[Command]:
         return [command("report", "tools/demo/report.py", work_dir, "--data", data)]

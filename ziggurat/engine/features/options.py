@@ -11,7 +11,7 @@ from backbones.pooling import pool_of
 from backbones.store.writer import DTYPES
 from ziggurat.engine.tool_options import count
 
-ONLY_STORE = ("pool", "save_dtype", "shard_size", "batch_size", "workers", "overwrite")
+ONLY_STORE = ("pool", "save_dtype", "shard_size", "batch_size", "workers")
 
 
 def add_store_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,9 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
     store.add_argument(
         "--workers", type=workers, metavar="N", help="processes that read images, 0 or more (default: up to 4)"
     )
-    store.add_argument("--overwrite", action="store_true", help="remove the features that the store has")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files that are there; of a store, remove the features it has"
+    )
     # torchrun says by its variables that it runs; with Slurm a plain process has the same variables as one of many.
     launcher = "pytorch" if "RANK" in os.environ else "none"
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default=launcher, help=argparse.SUPPRESS)
