@@ -8,7 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    register_model,
+    resolve_pretrained_cfg,
+)
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
@@ -22,8 +28,9 @@ from backbones.weights.table import FAMILY_EVALUATION, FAMILY_INPUT, Weights
 __all__ = ["TimmModel"]
 
 POOLS = ("avg", "")
-# Classes of heads that were trained on ImageNet-22K. HorNet's authors took the 10450 of ImageNet-21K-P and 9 more.
 FIRST_CONVOLUTIONS = {"van": "conv", "hornet": "0", "pvig": "convs.0.conv", "vig": "convs.0.conv", "vvt": "conv"}
+# Classes of heads that were trained on ImageNet-22K. HorNet's authors took the 10450 of ImageNet-21K-P and 9 more. That
+# of PViG is the usual one: its authors do not say. A file with another head keeps all but the head, with a warning.
 LARGER_HEADS = {"van": 21841, "hornet": 10459, "pvig": 21841}
 
 
@@ -167,7 +174,9 @@ def entry_of(arch: str) -> Callable[..., nn.Module]:
         cfg = resolve_pretrained_cfg(arch, options.get("pretrained_cfg"), options.get("pretrained_cfg_overlay"))
         is_timms = cfg.source in ("hf-hub", "local-dir")  # a model that timm saved, and reads itself
         if pretrained and not is_timms:
-            options["weights"] = cfg.state_dict or cfg.file or f"{arch}.{cfg.tag}"
+            name = f"{arch}.{cfg.tag}"
+            given = None if cfg.url == get_pretrained_cfg(name).url else cfg.url  # by an overlay
+            options["weights"] = cfg.state_dict or cfg.file or given or name
         features = dict(out_indices=(0, 1, 2, 3), feature_cls="getter")
         return build_model_with_cfg(
             TimmModel, arch, pretrained and is_timms, feature_cfg=features, arch=arch, **options

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torchvision.models.detection import FasterRCNN
 from torchvision.ops import FeaturePyramidNetwork
 
-from backbones import FAMILIES, UserError, ViG, create_backbone
+from backbones import UserError, ViG, create_backbone
 from backbones.hub import HubBackbone
 from classification import create_classifier
 
@@ -40,7 +40,8 @@ def test_a_saved_backbone_comes_back_from_its_folder_alone(arch, cut_depths, tmp
     assert load_file(tmp_path / "net/model.safetensors").keys() == net.state_dict().keys()
     assert json.loads((tmp_path / "net/config.json").read_text())["arch"] == arch
     card = (tmp_path / "net/README.md").read_text()
-    assert (f"# {arch}" in card and "library_name: ziggurat" in card and "1/32" in card) or "1/16" in card
+    assert f"# {arch}" in card and "library_name: ziggurat" in card
+    assert all(f"{info.channels} channels at 1/{info.stride}" in card for info in net.feature_info)
 
 
 def test_structure_that_weights_settled_is_saved(cut_depths, tmp_path):
@@ -161,4 +162,3 @@ def test_smp_names_an_allowed_depth():
 
     with pytest.raises(UserError, match="encoder_depth of zg-van_b0 is 6; allowed: 2 to 5"):
         Encoder("van_b0", depth=6)
-    assert len(FAMILIES) == 5

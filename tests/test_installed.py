@@ -163,6 +163,14 @@ def test_a_user_extracts_features_outside_the_repository(ziggurat, trained):
     assert len([*(trained / "maps").glob("*.npz")]) == 1
 
 
+def test_launch_scripts_come_with_the_package(site, trained):
+    script = site / "ziggurat/classification/dist_train.sh"
+    env = os.environ | {"PYTHONPATH": str(site), "PYTHON": sys.executable}
+    command = ["bash", str(script), "nothing_of_the_kind", "1"]
+    done = subprocess.run(command, cwd=trained, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and "no such config: nothing_of_the_kind" in done.stderr
+
+
 def test_processes_are_launched_by_the_name_of_a_command(ziggurat, trained):
     """The error of the tool, in both processes, and no traceback of the launcher."""
     said = ziggurat("launch", 2, "train", "nothing_of_the_kind", cwd=trained, status=2)

@@ -12,6 +12,7 @@ import dense_data
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope, init_default_scope
 from PIL import Image
@@ -284,6 +285,11 @@ def test_a_checkpoint_cannot_name_modules_to_import(models, tmp_path):
     with pytest.raises(UserError, match="imports antigravity; give the config as a file"):
         engine.Predictor(tmp_path / "hostile.pth")
     assert "antigravity" not in sys.modules
+
+
+def test_the_clone_has_the_name_of_the_contract():
+    code = "import engine; from ziggurat.engine.predictor import Predictor; assert engine.Predictor is Predictor"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_importing_engine_is_light():

@@ -186,6 +186,8 @@ def test_pretrained_reads_the_file_of_the_weights(small, arch, tmp_path, monkeyp
     assert_same(small(name, pretrained=True), source)
     by_file = dict(file=str(tmp_path / "weights.pth"))
     assert_same(small(arch, pretrained=True, pretrained_cfg_overlay=by_file), source)
+    by_address = dict(url=(tmp_path / "weights.pth").as_uri())
+    assert_same(small(arch, pretrained=True, pretrained_cfg_overlay=by_address), source)
     features = small(arch, pretrained=True, features_only=True, out_indices=(0,), pretrained_cfg_overlay=by_file)
     assert torch.equal(next(features.parameters()), next(source.parameters()))
     with pytest.warns(match="does not fit the classifier's head"):

@@ -115,7 +115,3 @@ def as_called(text: str) -> str:
 def refusal(message: str) -> int:
     print(f"error: {message} (see ziggurat --help)", file=sys.stderr)
     return 2
-
-
-if __name__ == "__main__":
-    main()

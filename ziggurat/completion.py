@@ -5,9 +5,8 @@ completes paths.
 """
 
 import json
-from pathlib import Path
 
-from ziggurat.root import PACKAGE, ROOT
+from ziggurat.root import PACKAGE, config_files
 
 # Command -> option -> its choices, or null for an option without a value, or [] for one with any. Made by
 # tools/docs/options_table.py.
@@ -54,11 +53,5 @@ def words_for(words: list[str], commands: list[str]) -> list[str]:
         elif choices is not None or len(before) > 2:  # the value of an option, or an image
             found = choices or ()
         else:
-            found = config_names() if before[0] in TAKE_CONFIGS else ()
+            found = config_files() if before[0] in TAKE_CONFIGS else ()
     return sorted(name for name in found if name.startswith(word))
-
-
-def config_names() -> list[str]:
-    """The names of the configs that come with the project, without an import that takes a second."""
-    files = [file for file in ROOT.glob("*/configs/*/*.py") if file.parent.name != "_base_"]
-    return [Path(file).stem for file in files]

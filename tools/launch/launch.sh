@@ -9,7 +9,8 @@ if [ -z "${PYTHON:-}" ]; then
     PYTHON=$root/.venv/bin/python
     [ -x "$PYTHON" ] || PYTHON=$(command -v python || echo python3)
 fi
-export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+# An installed package is found without it.
+[ ! -d "$root/backbones" ] || export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 
 main() {
     local how=$1 tool=$2

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from backbones.errors import UserError
 from ziggurat.engine.cli import CONFIG_SUFFIXES
-from ziggurat.engine.tasks import TASKS
-from ziggurat.root import ROOT
+from ziggurat.root import ROOT, TASKS, config_files
 
 
 def project_configs() -> dict[str, Path]:
     """Every config by its name, such as ``mask_rcnn_van_b2_fpn_1x_coco``: the tasks in turn, each in order of paths."""
-    files = [file for task in TASKS for file in sorted(ROOT.glob(f"{task}/configs/*/*.py"))]
-    return {file.stem: file for file in files if file.parent.name != "_base_"}
+    return config_files(ROOT)
 
 
 def config_named(name: str | Path) -> Path | None:

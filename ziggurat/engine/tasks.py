@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from backbones.errors import UserError
+from ziggurat.root import TASKS
 
 if TYPE_CHECKING:  # a list of configs needs neither, and they take a second
     from mmengine.config import Config
 
     from ziggurat.engine.task import Task
 
-TASKS = ("classification", "detection", "segmentation")
+__all__ = ["TASKS", "task_for", "task_named", "task_of", "task_of_published"]
 
 
 def task_of(cfg: Config) -> str:
