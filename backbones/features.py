@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backbones.checks import MIN_SIZE, check_init_cfg, check_int
 from backbones.errors import UserError, shown
+from backbones.files import is_exported
 from backbones.images import read_pixels
 from backbones.pixels import check_dense, known_range, to_channels
 from backbones.reading import Reading, reading_of
@@ -53,7 +54,8 @@ class FeatureExtractor:
     """A backbone in eval mode with the preprocessing that its weights expect.
 
     Args:
-        arch: one of ``list_archs()``. None takes the arch of ``pretrained``.
+        arch: one of ``list_archs()``. None takes the arch of ``pretrained``. Or a backbone that ``ziggurat export``
+            wrote, as a file: ``FeatureExtractor("van_b2.onnx")``. It has its own weights, stages and statistics.
         out_indices: the stages whose maps are returned, counted from 0.
         pretrained: as for ``create_backbone``. None gives random weights.
         device: where to compute, ``"cpu"`` by default. A number is that of a GPU.
@@ -67,6 +69,9 @@ class FeatureExtractor:
         reading: the rule by which image files are read, such as ``dict(value_range=(0, 4095), upright=False)``, see
             ``backbones.reading.Reading``. The channels are the network's. Default: the rule that the weights were
             trained with, where a checkpoint of this project tells it.
+        runtime: compute the maps by ``"onnxruntime"`` or ``"openvino"``, on the CPU in float32. The network is exported
+            when it is built, for all sizes where possible, else for each new size of images. None takes PyTorch, and
+            for an exported file the file's runtime.
         **kwargs: further arguments of ``create_backbone``.
 
     Attributes:
@@ -89,6 +94,7 @@ class FeatureExtractor:
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         reading: Mapping[str, Any] | Reading | None = None,
+        runtime: str | None = None,
         **kwargs: Any,
     ):
         self.device = check_device("cpu" if device is None else device)
@@ -96,6 +102,18 @@ class FeatureExtractor:
         if not isinstance(self.dtype, torch.dtype) or self.dtype not in DTYPES:
             raise UserError(f"dtype is {shown(dtype)}; allowed: None, {', '.join(map(str, DTYPES))}")
         self.short_side = short_side if short_side is None else check_int("short_side", short_side, MIN_SIZE, None)
+        if is_exported(arch):
+            from backbones.export.backbone import in_file  # needs seconds
+
+            others = {"pretrained": pretrained, **kwargs}
+            net, published, trained = in_file(arch, runtime, self.device, self.dtype, out_indices, others)
+            reading = trained if reading is None else reading_of(reading)
+            self.settle(net, chosen_statistics(mean, std, published, net.in_chans), reading)
+            return
+        if runtime is not None:
+            from backbones.export.runtimes import check_runtime  # before weights are downloaded
+
+            check_runtime(runtime, self.device, self.dtype)
         arch = arch_of(pretrained, kwargs.get("which")) if arch is None else arch
         family_of(arch)
         # Statistics come first: a file that is read for them is kept for create_backbone.
@@ -103,9 +121,17 @@ class FeatureExtractor:
         published = statistics(arch, weights) if mean is None or std is None else None
         reading = trained_reading(arch, weights) if reading is None else reading_of(reading)
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
-        self.net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
-        self.feature_info = net.feature_info
-        self.statistics = chosen_statistics(mean, std, published and published.for_channels(net.in_chans), net.in_chans)
+        net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
+        published = published and published.for_channels(net.in_chans)
+        if runtime is not None:
+            from backbones.export.backbone import in_runtime
+
+            net = in_runtime(net, runtime, is_random=weights is None)
+        self.settle(net, chosen_statistics(mean, std, published, net.in_chans), reading)
+
+    def settle(self, net: Any, statistics: Statistics, reading: Reading) -> None:
+        """Sets the network, whose ``net(images)`` gives the maps, the normalisation and the rule of reading."""
+        self.net, self.feature_info, self.statistics = net, net.feature_info, statistics
         self.reading = reading._replace(channels=net.in_chans)
         self.mean, self.std = (torch.tensor(values, device=self.device) for values in self.statistics[:2])
 

@@ -25,6 +25,7 @@ FAULTS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 # Those of network folders that may pass by themselves.
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
 READ_WAITS = (0.1, 1.0)  # seconds
+EXPORTED = (".onnx", ".xml", ".pt2", ".torchscript")  # suffixes of backbones.export.FORMATS
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, of most file systems
 
 
@@ -32,6 +33,11 @@ def is_path(text: str) -> bool:
     """Whether a text can be a path. A longer name makes even the question whether there is such a file an error."""
     parts = text.encode(errors="surrogatepass").split(b"/")
     return "\x00" not in text and max(map(len, parts)) <= LONGEST_NAME and sum(map(len, parts)) < LONGEST_PATH
+
+
+def is_exported(given: Any) -> bool:
+    """Whether an argument is the path of an exported file, by its suffix."""
+    return isinstance(given, str | Path) and Path(given).suffix in EXPORTED
 
 
 @contextlib.contextmanager

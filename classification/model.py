@@ -143,9 +143,7 @@ class Classifier(BaseModel):
         logits = self.head(self.backbone(inputs)[-1])
         if mode == "tensor":
             return logits
-        labels = [None] * len(inputs) if data_samples is None else data_samples.tolist()
-        found = zip(logits.float().softmax(dim=1), logits.argmax(dim=1).tolist(), labels, strict=True)
-        return [{"scores": scores, "pred_label": best, "label": label} for scores, best, label in found]
+        return predictions(logits, [None] * len(inputs) if data_samples is None else data_samples.tolist())
 
     def loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """The criterion with smoothed targets; with ``mixup`` images and targets are mixed.
@@ -206,6 +204,12 @@ class Classifier(BaseModel):
                 check_classes(self, classes, source)
             return state
         return fit_head(self, state, {name: name for name in state}, source, classes)
+
+
+def predictions(logits: Tensor, labels: Sequence[int | None]) -> list[dict[str, Any]]:
+    """What ``mode="predict"`` gives for each image, from logits (B, num_classes) and the true classes, if known."""
+    found = zip(logits.float().softmax(dim=1), logits.argmax(dim=1).tolist(), labels, strict=True)
+    return [{"scores": scores, "pred_label": best, "label": label} for scores, best, label in found]
 
 
 def smoothed(labels: Tensor, num_classes: int, smoothing: float) -> Tensor:

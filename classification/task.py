@@ -13,7 +13,7 @@ from classification.data.own_data import apart
 from classification.data.transforms import size_of, transformable
 from classification.extremes import ImagesHook
 from classification.imagenet import word_of
-from classification.model import CRITERIA, Classifier
+from classification.model import CRITERIA, Classifier, predictions
 from classification.published import predicting_config
 from classification.random_data import RandomImages
 from classification.real_labels import use_real_labels
@@ -41,6 +41,7 @@ class Classification(Task):
     main_metrics = ("top1", "top5", "unreadable")
     images_hook = ImagesHook.__name__
     losses = CRITERIA
+    exported_free = ("batch",)
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -78,6 +79,10 @@ class Classification(Task):
 
     def exported(self, model):
         return model
+
+    def samples_of_export(self, cfg, outputs, data_samples):
+        (logits,) = outputs
+        return predictions(logits, [None] * len(logits))
 
     def random_data(self, cfg):
         return dict(type=RandomImages.__name__, classes=cfg.model.get("num_classes", 1))

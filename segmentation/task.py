@@ -5,6 +5,7 @@ import numpy as np
 from segmentation import views
 from segmentation.class_map import forget_scores
 from segmentation.data import classes_of, prepare_config
+from segmentation.exported import check_runtime, samples_of_export
 from segmentation.extremes import MapImagesHook
 from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
@@ -68,6 +69,12 @@ class Segmentation(Task):
 
     def exported(self, model):
         return model
+
+    def check_runtime(self, cfg):
+        check_runtime(cfg)
+
+    def samples_of_export(self, cfg, outputs, data_samples):
+        return samples_of_export(cfg, outputs, data_samples)
 
     def random_data(self, cfg):
         return dict(type=RandomAreas.__name__, classes=len(self.class_names(cfg)))

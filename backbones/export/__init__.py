@@ -3,6 +3,7 @@
 - ``program`` records a network by ``torch.export``, for fixed or free sizes.
 - ``formats`` writes the record in each format, with the description of ``description``.
 - ``exported`` runs such a file with the call of the network: ``Exported("van_b0.onnx")(images)``.
+- ``runtimes`` has a network of this process computed by a runtime, without files that stay.
 - ``errors`` compares the results with those of PyTorch.
 """
 

@@ -25,7 +25,9 @@ class Description(NamedTuple):
         out_indices: the stages of a backbone's maps.
         feature_info: channels and stride of each map.
         classes: the names of a whole model's classes.
+        config: the part of a whole model's config that predicting needs, in JSON's types; empty if there is none.
         fused: whether norms are folded into convolutions.
+        quantised: how weights and values became integers, such as ``"int8, 64 images"``; empty for floats.
         versions: of the packages that wrote the file.
     """
 
@@ -44,7 +46,9 @@ class Description(NamedTuple):
     out_indices: tuple[int, ...] = ()
     feature_info: tuple[tuple[int, int], ...] = ()
     classes: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
     fused: bool = True
+    quantised: str = ""
     versions: dict[str, str] = {}
 
     @property
@@ -86,6 +90,17 @@ def description_in(text: str | bytes | None, path: Any) -> Description:
         content = json.loads(text)
         content = {name: content[name] for name in Description._fields if name in content}
         lists = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
-        return Description(**(content | lists))
-    except (ValueError, TypeError, KeyError):
+        return well_formed(Description(**(content | lists)))
+    except (ValueError, TypeError, KeyError):  # UserError is a ValueError
         raise UserError(f"{path} has a description that cannot be read; {allowed}") from None
+
+
+def well_formed(found: Description) -> Description:
+    """A description that a file holds; ValueError or TypeError if its values are of other kinds."""
+    texts = (found.kind, found.arch, found.dtype, found.statistics, found.quantised, *found.outputs, *found.classes)
+    numbers = (*found.mean, *found.std, *found.out_indices, *(value for row in found.feature_info for value in row))
+    kinds = [*(isinstance(text, str) for text in texts), *(isinstance(number, int | float) for number in numbers)]
+    if not all(kinds) or not isinstance(found.config, dict) or any(len(row) != 2 for row in found.feature_info):
+        raise ValueError("a value is of another kind")
+    found.extent.check()
+    return found

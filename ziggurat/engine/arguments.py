@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError, shown
 from backbones.features import check_device
-from backbones.files import is_path
+from backbones.files import is_exported, is_path
 from backbones.images import as_pixels
 from backbones.pixels import as_8_bits, check_dense, to_channels
 from backbones.reading import READING, Reading
@@ -31,6 +31,9 @@ def check_given(given: Any, checkpoint: Any) -> None:
     for path in (given, checkpoint):
         if isinstance(path, str | Path) and not is_path(str(path)):
             raise UserError(f"the path {shown(str(path))} is longer than paths can be, or holds the character 0")
+    for path, other in ((given, checkpoint), (checkpoint, given)):
+        if is_exported(path) and other is not None:
+            raise UserError(f"{path} is an exported file, which has its weights and its config; allowed: it alone")
     if checkpoint is None and (isinstance(given, Config) or Path(given).suffix in CONFIG_SUFFIXES):
         name = given.filename or "Config" if isinstance(given, Config) else given
         raise UserError(f"{name} is a config; a checkpoint is needed too")

@@ -21,8 +21,9 @@ from ziggurat.engine.cli import find_user_error
 from ziggurat.engine.config import load_config
 from ziggurat.engine.console import library_warnings_to
 from ziggurat.engine.dry_run import few_steps
+from ziggurat.engine.image_batches import collate_name
 from ziggurat.engine.memory import PeakMemory, is_out_of_memory
-from ziggurat.engine.predictor import Predictor, collate_name
+from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.run import build_training
 from ziggurat.engine.step_times import StepTimes, medians
 from ziggurat.engine.tasks import task_for

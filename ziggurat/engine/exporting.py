@@ -25,9 +25,12 @@ from backbones.export import (
 )
 from backbones.export.formats import extent_of, files_of
 from backbones.weights import Statistics, statistics
+from backbones.weights.trained_reading import trained_reading
+from ziggurat.engine.own_config import carried_config
 from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
+from ziggurat.engine.reading import as_dict
 from ziggurat.engine.timing import in_turn, seconds
 from ziggurat.engine.wrappers import unwrap
 
@@ -45,6 +48,7 @@ class Subject(NamedTuple):
         weights: the name or path of the weights; None for random ones.
         size: height and width in pixels, if none are asked for.
         classes: the names of a whole model's classes.
+        config: see :class:`backbones.export.Description`.
     """
 
     net: nn.Module
@@ -54,6 +58,7 @@ class Subject(NamedTuple):
     weights: str | None
     size: tuple[int, int] = (224, 224)
     classes: tuple[str, ...] = ()
+    config: dict[str, Any] = {}
 
     @property
     def backbone(self) -> PyramidBackbone:
@@ -75,6 +80,7 @@ class Subject(NamedTuple):
             out_indices=backbone.out_indices if is_backbone else (),
             feature_info=tuple(map(tuple, backbone.feature_info)) if is_backbone else (),
             classes=self.classes,
+            config=self.config,
             fused=fused,
         )
 
@@ -118,7 +124,9 @@ def backbone_subject(arch: str | None, weights: str | None, **arguments: Any) ->
     published = published_model(weights) if arch is None else None
     name, weights = arch or stem_of(str(weights)), weights if published is None else str(published[1])
     net = create_backbone(arch, pretrained=weights, **arguments).eval()
-    return Subject(net, name, "backbone", statistics(net.arch, weights).for_channels(net.in_chans), weights)
+    reading = {"reading": as_dict(trained_reading(net.arch, weights))}
+    found = statistics(net.arch, weights).for_channels(net.in_chans)
+    return Subject(net, name, "backbone", found, weights, config=reading if reading["reading"] else {})
 
 
 def model_subject(given: str, checkpoint: str | None, options: Sequence[str]) -> Subject:
@@ -127,11 +135,16 @@ def model_subject(given: str, checkpoint: str | None, options: Sequence[str]) ->
     Raises:
         UserError: also, where the task's whole models are not exported.
     """
-    predictor = Predictor(given, checkpoint, device="cpu", cfg_options=list(options))
-    model, task, source = unwrap(predictor.model), predictor.task, str(checkpoint or given)
+    return subject_of(Predictor(given, checkpoint, device="cpu", cfg_options=list(options)), str(checkpoint or given))
+
+
+def subject_of(predictor: Predictor, source: str) -> Subject:
+    """The model of a predictor; UserError where the task's whole models are not exported. ``source`` names it."""
+    model, task = unwrap(predictor.model), predictor.task
     net = task.exported(model).eval()
     found, size = statistics_of(model, source), task.counted_size(predictor.cfg)
     subject = Subject(net, stem_of(source), task.name, found, source, size, tuple(predictor.names))
+    subject = subject._replace(config=carried_config(predictor.cfg, source))
     return subject._replace(statistics=found.for_channels(subject.backbone.in_chans))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
 
 from backbones.checks import check_int
@@ -56,3 +57,16 @@ class Samples(Dataset):
 
     def __getitem__(self, number: int) -> Sample:
         return self.prepare(self.images[number])
+
+
+def described(sample: dict[str, Any]) -> str:
+    """The name and size of the image that a sample was made from, as far as the sample tells."""
+    truth = sample.get("data_samples")
+    truth = truth[0] if isinstance(truth, list) else truth  # of the views of one image
+    name, size = getattr(truth, "img_path", None) or "image", getattr(truth, "ori_shape", None)
+    return f"{name} is {size[1]}x{size[0]} pixels" if size else name
+
+
+def collate_name(cfg: Config) -> str:
+    """The name of the function by which the test loader makes batches; mmengine's by default."""
+    return (cfg.test_dataloader.get("collate_fn") or {}).get("type", "pseudo_collate")

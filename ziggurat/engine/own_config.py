@@ -1,6 +1,7 @@
 """The config that a checkpoint carries. Its text is never run, and it loads no module or file of its own choice."""
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from backbones.errors import UserError, one_line
 from backbones.weights import WEIGHTS, read_ahead, read_own_meta
 from backbones.weights.fetch import locate
+from backbones.weights.own import from_json, to_json, to_plain_data
 from ziggurat.engine.registered import check_scope, check_type, names_only, only_registered
 from ziggurat.engine.tasks import TASKS, task_for
 
@@ -55,6 +57,23 @@ def config_from(content: Any, source: str | Path) -> Config:
                 cfg[name] = only_registered(content[name], name)
         cfg.test_dataloader = testing_of(part(content, "test_dataloader"))
     return cfg
+
+
+def carried_config(cfg: Config, source: str | Path) -> dict[str, Any]:
+    """The part of a completed config that predicting needs, in JSON's types; ``read_config`` gives it back.
+
+    Empty if :func:`config_from` would refuse it. Its file then needs the program that made it, to predict.
+    """
+    try:
+        kept = config_from(to_plain_data(cfg.to_dict()), source)
+    except UserError:
+        return {}
+    return json.loads(to_json(kept.to_dict()))
+
+
+def read_config(content: Any, source: str | Path) -> Config:
+    """The config of :func:`carried_config`; arguments and errors as for :func:`config_from`."""
+    return config_from(from_json(json.dumps(content)) if content else None, source)
 
 
 def carries_config(source: str | Path) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.checks import check_int
 from backbones.errors import UserError, shown
 from backbones.features import ImageLike
+from backbones.files import is_exported
 from backbones.images import read_image
 from backbones.pixels import picture
 from backbones.weights import read_checkpoint, read_own_meta
@@ -22,7 +23,7 @@ from backbones.weights.fetch import locate
 from ziggurat.engine.arguments import check_given, device_of, names_of, options_of, pixels_of, refuse_contradictions
 from ziggurat.engine.checkpoints import content_of_run, load_published, load_state
 from ziggurat.engine.config import apply_options, load_config
-from ziggurat.engine.image_batches import batches_of
+from ziggurat.engine.image_batches import batches_of, collate_name, described
 from ziggurat.engine.mistakes import config_mistakes
 from ziggurat.engine.normalisation import follow_statistics
 from ziggurat.engine.num_classes import set_num_classes
@@ -52,7 +53,8 @@ class Predictor:
     Args:
         config_or_checkpoint: a checkpoint of this project; or a published classifier, as a name of
             ``backbones.list_weights()``, a URL or a file; or a published detector or segmenter of docs/weights.md, by
-            its config's name; or a config, as a file or as ``load_config`` returns it.
+            its config's name; or a config, as a file or as ``load_config`` returns it; or a whole model that ``ziggurat
+            export`` wrote: .onnx, .xml, .pt2 or .torchscript. The last two are programs: open those that you trust.
         checkpoint: the weights, if a config is given. Every tensor must fit.
         device: where to compute, e.g. ``"cuda"``, or a GPU's number; ``"cpu"`` by default.
         cfg_options: changes of the config, as for ``load_config``. One text is one option. The checkpoint decides the
@@ -66,6 +68,10 @@ class Predictor:
         tta: predict with test-time augmentation: a detector or segmenter as its config's ``tta_model`` and
             ``tta_pipeline`` say; a classifier by the mean over an image and its mirror image, or over the views that
             ``"flip"``, ``"five"`` or ``"ten"`` name.
+        runtime: compute the network by ``"onnxruntime"`` or ``"openvino"``, on the CPU. It is exported first: for all
+            sizes where possible, else for each new size of preprocessed images, which takes seconds. None takes
+            PyTorch, and the own runtime of an exported file. If that has one size, images are padded at the right and
+            at the bottom, after larger ones were resized to fit.
 
     Attributes:
         task: the config's task, an ``ziggurat.engine.task.Task``.
@@ -92,6 +98,7 @@ class Predictor:
         tile: int | None = None,
         tile_overlap: float | None = None,
         tta: bool | str = False,
+        runtime: str | None = None,
     ):
         self.batch_size = check_int("batch_size", batch_size, 1, None)
         self.tiles = None if tile is None and tile_overlap is None else tiles_of(tile, tile_overlap)
@@ -101,6 +108,16 @@ class Predictor:
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
+        if is_exported(given):
+            from ziggurat.engine.runtimes import open_exported  # needs seconds
+
+            open_exported(self, given, runtime, options)
+            self.model.eval()
+            return
+        if runtime is not None:
+            from backbones.export.runtimes import check_runtime  # before weights are downloaded
+
+            check_runtime(runtime, self.device)
         if checkpoint is None and not isinstance(given, Config):
             given, checkpoint = published_model(given) or (given, None)
         if checkpoint is None and not carries_config(given):
@@ -108,6 +125,10 @@ class Predictor:
         else:
             self.open_checkpoint(given, checkpoint, options)
         self.model.to(self.device).eval()
+        if runtime is not None:
+            from ziggurat.engine.runtimes import compute_by
+
+            compute_by(self, runtime)
 
     def open_published(self, weights: str, options: dict[str, Any]) -> None:
         """Builds the model of published weights, and loads them; arguments and errors as for the class."""
@@ -144,8 +165,11 @@ class Predictor:
         refuse_contradictions(options, self.model, names, source)
         follow_statistics(self.model, self.cfg, own or None, source)
 
-    def build(self, names: Sequence[str] | None) -> None:
-        """Builds the model and its preprocessing. ``names`` are those of its classes; None takes the config's."""
+    def build(self, names: Sequence[str] | None, builder: Callable[[Config], nn.Module] | None = None) -> None:
+        """Builds the model and its preprocessing. ``names`` are those of its classes; None takes the config's.
+
+        ``builder`` gives the model of the completed config; None builds the network.
+        """
         if names:
             set_num_classes(self.cfg.model, len(names))
         self.names = [self.task.shown_name(str(name)) for name in names or self.task.class_names(self.cfg)]
@@ -158,7 +182,7 @@ class Predictor:
             if self.cfg.get("test_dataloader"):
                 self.cfg.test_dataloader.batch_size = self.batch_size
             self.task.predict_on_tiles(self.cfg, self.tiles)
-        self.model = self.task.build_for_prediction(self.cfg)
+        self.model = (builder or self.task.build_for_prediction)(self.cfg)
         with self.task.scoped(self.cfg):
             self.prepare = self.task.preprocessing(self.cfg)
             self.collate = FUNCTIONS.get(collate_name(self.cfg))
@@ -278,16 +302,3 @@ class Predictor:
         if not isinstance(result, self.task.result_type):
             allowed = f"{self.task.result_type.__name__}, the result of one image"
             raise UserError(f"result is {type(result).__name__}; allowed: {allowed}")
-
-
-def described(sample: dict[str, Any]) -> str:
-    """The name and size of the image that a sample was made from, as far as the sample tells."""
-    truth = sample.get("data_samples")
-    truth = truth[0] if isinstance(truth, list) else truth  # of the views of one image
-    name, size = getattr(truth, "img_path", None) or "image", getattr(truth, "ori_shape", None)
-    return f"{name} is {size[1]}x{size[0]} pixels" if size else name
-
-
-def collate_name(cfg: Config) -> str:
-    """The name of the function by which the test loader makes batches; mmengine's by default."""
-    return (cfg.test_dataloader.get("collate_fn") or {}).get("type", "pseudo_collate")

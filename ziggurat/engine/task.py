@@ -37,6 +37,7 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         result_type: the class of its results, e.g. ``Instances``.
         main_metrics: the metrics that the console shows for an epoch, the most important first.
         images_hook: the type of the hook that shows a test's best and worst images; None for a task without one.
+        exported_free: the axes that may be free when a runtime computes an exported model: ``"batch"``, ``"size"``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task(TaskViews, TaskTraining, TaskTesting):
     result_type: type[Result]
     main_metrics: tuple[str, ...] = ()
     images_hook: str | None = None
+    exported_free: tuple[str, ...] = ("batch", "size")
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
@@ -129,6 +131,22 @@ class Task(TaskViews, TaskTraining, TaskTesting):
             UserError: whole models of the task are not exported.
         """
         raise UserError(f"whole models of {self.name} are not exported; allowed: their backbone, by --backbone")
+
+    def check_runtime(self, cfg: Any) -> None:
+        """Raises UserError for a completed config whose predictions need more than passes of the exported model."""
+
+    def samples_of_export(self, cfg: Any, outputs: list[Tensor], data_samples: list[Any] | None) -> list[Any]:
+        """What the model's ``test_step`` would return for a batch, from the outputs of its exported module.
+
+        Args:
+            cfg: the completed config. ``cfg.model`` is that of the model itself, without a wrapper.
+            outputs: those of :meth:`exported` for the batch.
+            data_samples: of each image, as the model's data preprocessor gives them; None if it gives none.
+
+        Raises:
+            UserError: whole models of the task are not exported.
+        """
+        raise UserError(f"whole models of {self.name} are not exported; allowed: without a runtime")
 
     def findings(
         self, cfg: Any, split: str, thorough: bool = False, decode: bool = False, seen: list[Any] | None = None

@@ -1,0 +1,174 @@
+"""Predictions by exported files: their runtime computes the network, the task's own code everything around it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from backbones.errors import UserError
+from backbones.export import Exported, Extent
+from backbones.export.runtimes import InRuntime, check_file, digest_of, parts_of
+from backbones.weights.digest import sha256_of_content
+from ziggurat.engine.cli import SAFE, is_safe
+from ziggurat.engine.config import apply_options
+from ziggurat.engine.exporting import subject_of
+from ziggurat.engine.mistakes import config_mistakes
+from ziggurat.engine.options import flat
+from ziggurat.engine.own_config import building, read_config
+from ziggurat.engine.task import Task
+from ziggurat.engine.tasks import task_for
+from ziggurat.engine.wrappers import unwrap
+
+DATA = ("onnx", "openvino")  # formats that are data, and no programs
+SMALL = 256  # pixels, at most, of a side with which a network for free sizes is recorded
+
+
+class RuntimeModel(nn.Module):
+    """A model whose network exported files compute. ``test_step`` gives what the model's own ``test_step`` gives.
+
+    A batch that does not fit the file is made smaller until it does, with its aspect ratio, and padded at the right and
+    at the bottom. The samples tell so, as mm's own steps do.
+
+    Args:
+        task: the model's task.
+        cfg: the completed config. Its ``model`` may have wrappers.
+        preprocessor: the model's data preprocessor.
+        files: gives the file for a size of preprocessed images, (height, width).
+        digest: tells the weights apart from others.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        cfg: Config,
+        preprocessor: nn.Module,
+        files: Callable[[tuple[int, int]], Exported],
+        digest: str,
+    ):
+        super().__init__()
+        task.check_runtime(cfg)
+        model = cfg.model
+        while "module" in model:
+            model = model["module"]
+        self.task, self.cfg = task, Config(dict(model=model))
+        self.data_preprocessor, self.files, self.digest = preprocessor, files, digest
+
+    def test_step(self, data: Any) -> list[Any]:
+        data = self.data_preprocessor(data, False)
+        inputs, samples = data["inputs"], data.get("data_samples")
+        file = self.files(tuple(inputs.shape[2:]))
+        if samples is not None and "size" not in file.description.free:
+            inputs = fitted(inputs, samples, tuple(file.description.size))
+        found: list[Any] = []
+        for part, outputs in parts_of(file, inputs):
+            found += self.task.samples_of_export(self.cfg, outputs, samples and samples[part])
+        return found
+
+
+def fitted(inputs: Tensor, samples: list[Any], size: tuple[int, int]) -> Tensor:
+    """A batch (B, C, h, w), as large as ``size`` at most, padded to ``size`` with 0. Tells the samples, in place."""
+    height, width = inputs.shape[2:]
+    if (height, width) == size:
+        return inputs
+    ratio = min(size[0] / height, size[1] / width, 1.0)
+    inside = [max(1, min(limit, round(side * ratio))) for side, limit in zip((height, width), size, strict=True)]
+    if inside != [height, width]:
+        inputs = F.interpolate(inputs, inside, mode="bilinear", antialias=True)
+    for sample in samples:
+        _, right, _, bottom = sample.get("img_padding_size", sample.get("padding_size", [0] * 4))
+        scales = inside[1] / width, inside[0] / height
+        shown = round((height - bottom) * scales[1]), round((width - right) * scales[0])  # without earlier padding
+        padding = [0, size[1] - shown[1], 0, size[0] - shown[0]]
+        told = dict(pad_shape=size, batch_input_shape=size, img_shape=shown, padding_size=padding)
+        if "scale_factor" in sample:
+            told["scale_factor"] = tuple(one * scale for one, scale in zip(sample.scale_factor, scales, strict=True))
+        sample.set_metainfo(told | dict(img_padding_size=padding))
+    return F.pad(inputs, (0, size[1] - inside[1], 0, size[0] - inside[0]))
+
+
+def compute_by(predictor: Any, runtime: str) -> None:
+    """Has a predictor's network computed by a runtime, in place.
+
+    Raises:
+        UserError: the network cannot be exported, the runtime computes other values than PyTorch, or the predictor
+            needs more than passes of the network.
+    """
+    model, task = unwrap(predictor.model), predictor.task
+    task.check_runtime(predictor.cfg)
+    subject = subject_of(predictor, str(predictor.cfg.filename))
+    size, free = subject.size, task.exported_free
+    if "size" in free:
+        size = tuple(min(side, SMALL) for side in size)
+    extent = Extent(size, 1, free, subject.backbone.in_chans)
+    files = InRuntime(subject.net, runtime, lambda extent: subject.describe(extent, "float32", True), extent)
+    digest = sha256_of_content(dict(model.state_dict()))
+    replace(predictor, RuntimeModel(task, predictor.cfg, model.data_preprocessor, files, digest).eval())
+
+
+def replace(predictor: Any, model: nn.Module) -> None:
+    """Puts a model in the place of a predictor's, inside its wrappers."""
+    outer = predictor.model
+    if unwrap(outer) is outer:
+        predictor.model = model
+        return
+    while unwrap(outer.module) is not outer.module:
+        outer = outer.module
+    outer.module = model
+
+
+def open_exported(predictor: Any, path: str | Path, runtime: str | None, options: dict[str, Any]) -> None:
+    """Gives a predictor its task, config and model, of an exported file.
+
+    Raises:
+        UserError: the file is absent or damaged, holds a backbone, carries no config or one that would run code, or an
+            option would change the network.
+    """
+    if is_safe() and Path(path).suffix not in (".onnx", ".xml"):
+        raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: .onnx, .xml")
+    file = Exported(path)
+    check_file(file, runtime, predictor.device)
+    described = file.description
+    if described.kind == "backbone":
+        raise UserError(f"{path} holds a backbone; allowed: an export of a whole model, or FeatureExtractor")
+    for key in flat(options):
+        if key.split(".")[0] in ("model", "classes"):
+            raise UserError(f"option {key} would change the network, and {path} is exported already; leave it out")
+    cfg = read_config(described.config, path)
+    apply_options(cfg, options, Path(path))
+    predictor.cfg, predictor.task = cfg, task_for(cfg)
+
+    def build(cfg: Config) -> nn.Module:
+        return model_of_file(file, predictor.task, cfg)
+
+    with building(path), config_mistakes(cfg):
+        predictor.build(described.classes, build)
+
+
+def model_of_file(file: Exported, task: Task, cfg: Config) -> nn.Module:
+    """The model of a completed config whose network a file holds, in the config's wrappers."""
+    model, outer = cfg.model, None
+    while "module" in model:
+        outer, model = model, model["module"]
+    with task.scoped(cfg):
+        preprocessor = MODELS.build(model.get("data_preprocessor") or dict(type="BaseDataPreprocessor"))
+        normalise(preprocessor, file)
+        computed = RuntimeModel(task, cfg, preprocessor, lambda size: file, digest_of(file))
+        if outer is None:
+            return computed
+        outer["module"] = computed
+        return MODELS.build(cfg.model)
+
+
+def normalise(preprocessor: nn.Module, file: Exported) -> None:
+    """Gives a preprocessor the file's mean and std, which may be those of a checkpoint and not of its config."""
+    for name in ("mean", "std"):
+        buffer, values = getattr(preprocessor, name, None), getattr(file.description, name)
+        if isinstance(buffer, Tensor) and buffer.numel() == len(values):
+            exact = torch.tensor(values, dtype=torch.float64).mul(255).view_as(buffer)
+            if not torch.allclose(buffer.double(), exact, rtol=0, atol=1e-3):
+                buffer.copy_(exact)
