@@ -21,6 +21,7 @@ from backbones.errors import unknown
 from backbones.export import FORMATS, Extent, check_packages
 from backbones.export.formats import OPSETS
 from backbones.export.program import FREE
+from backbones.files import is_exported
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.project_configs import is_config
 from ziggurat.engine.tool_options import add_config_options, count
@@ -113,6 +114,8 @@ def subject_of(args: argparse.Namespace) -> Any:
     """The ``ziggurat.engine.exporting.Subject`` that the arguments name."""
     from ziggurat.engine.exporting import backbone_subject, model_subject
 
+    if is_exported(args.model):
+        raise UserError(f"{args.model} is exported already; allowed: what it was exported from")
     chosen = {} if args.out_indices is None else {"out_indices": args.out_indices}
     if args.model in list_archs():
         return backbone_subject(args.model, args.pretrained, **chosen)

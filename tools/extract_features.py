@@ -2,6 +2,7 @@
 
 python tools/extract_features.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR] [--pca]
 python tools/extract_features.py ARCH IMAGE_OR_FOLDER ... [--pretrained WEIGHTS] [--out DIR] [--pca]
+python tools/extract_features.py FILE.onnx IMAGE_OR_FOLDER ... [--out DIR]   a backbone that tools/export.py wrote
 python tools/extract_features.py WEIGHTS SHARDS_OR_FOLDERS ... --form store [--pool mean] [--stages 2,3]
 
 An image that cannot be read, or has a side below 32 pixels, is named and skipped. The exit status is then 1. A store
@@ -24,6 +25,7 @@ from tqdm import tqdm
 from backbones import WEIGHTS, FeatureExtractor, UserError, list_archs
 from backbones.errors import unknown
 from backbones.features import pca_colours
+from backbones.files import is_exported
 from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading
 from backbones.store import StoreWriter
@@ -39,7 +41,7 @@ from ziggurat.engine.features.sources import images_of
 from ziggurat.engine.given import expanded
 from ziggurat.engine.options import parse_options
 from ziggurat.engine.places import place_of
-from ziggurat.engine.tool_options import add_download_option
+from ziggurat.engine.tool_options import add_download_option, add_runtime_option
 
 ANY_CHANNELS = Reading(channels=2)  # lists NumPy files too, before the network's channels are known
 LONG = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -58,9 +60,12 @@ def main() -> int | None:
     how = {"short_side": args.short_side, "which": args.which}
     if args.reading:
         how["reading"] = parse_options(args.reading)
-    device = device_of(args.device, args.launcher)
+    is_file = is_exported(weights)
+    on_cpu = args.runtime is not None or is_file
+    device = device_of(args.device or ("cuda" if torch.cuda.is_available() and not on_cpu else "cpu"), args.launcher)
     torch.manual_seed(0)  # random weights are the same in every process, and when a run goes on
-    extractor = FeatureExtractor(arch, args.stages, weights, device, DTYPES[args.dtype], **how)
+    given_as = (weights, args.stages, None) if is_file else (arch, args.stages, weights)
+    extractor = FeatureExtractor(*given_as, device, DTYPES[args.dtype], runtime=args.runtime, **how)
     arch = extractor.net.arch
     if process.rank == 0:
         if weights is None:
@@ -192,7 +197,8 @@ def parse_args() -> argparse.Namespace:
         help="how files are read, e.g. value_range=[0,4095] alpha=[255,255,255] upright=false (default: as the images "
         "that the weights were trained on)",
     )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="default: cuda if there is a GPU")
+    add_runtime_option(parser)
     parser.add_argument(
         "--dtype",
         choices=DTYPES,

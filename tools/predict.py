@@ -5,6 +5,7 @@ python tools/predict.py WEIGHTS IMAGE_OR_FOLDER ... [--out DIR]              a p
 python tools/predict.py MODEL IMAGE_OR_FOLDER ... [--out DIR]                a published detector or segmenter, by its
                                                                              config's name
 python tools/predict.py CONFIG CHECKPOINT IMAGE_OR_FOLDER ... [--out DIR]    any other, with its config
+python tools/predict.py FILE.onnx IMAGE_OR_FOLDER ... [--out DIR]            a whole model that tools/export.py wrote
 python tools/predict.py CHECKPOINT FOLDER --format csv coco [--batch-size 64] [--workers 4]
 
     classification   <name>.png with the five best classes         <name>.json: labels, categories, scores
@@ -49,6 +50,7 @@ from tqdm import tqdm
 
 from backbones import UserError
 from backbones.checks import check_int
+from backbones.files import is_exported
 from backbones.image_files import without_arrays
 from backbones.reading import Reading
 from ziggurat.engine.addresses import local
@@ -70,6 +72,7 @@ from ziggurat.engine.tool_options import (
     add_config_options,
     add_download_option,
     add_max_pixels_option,
+    add_runtime_option,
     add_tile_options,
     add_tta_option,
     add_video_options,
@@ -104,7 +107,9 @@ def main() -> int:
 
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     changes = [*args.cfg_options, *max_pixels_options(args)]
-    options = dict(device=pick_device(args.device), cfg_options=changes, batch_size=args.batch_size)
+    on_cpu = args.runtime is not None or is_exported(args.checkpoint)
+    device = args.device or ("cpu" if on_cpu else pick_device(None))
+    options = dict(device=device, cfg_options=changes, batch_size=args.batch_size, runtime=args.runtime)
     predictor = Predictor(*model, **options, tile=args.tile, tile_overlap=args.tile_overlap, tta=args.tta)
     kind = predictor.task.result_type
     formats = check_formats(args.format, kind, predictor.task.name)
@@ -150,7 +155,8 @@ def settings_of(args: argparse.Namespace, predictor: Any) -> dict[str, Any]:
     from ziggurat.engine.wrappers import unwrap
 
     options = {name: getattr(args, name) for name in DEPENDS_ON} | {"every": args.every or 1}
-    weights = sha256_of_content(dict(unwrap(predictor.model).state_dict()))
+    model = unwrap(predictor.model)
+    weights = getattr(model, "digest", None) or sha256_of_content(dict(model.state_dict()))
     return dict(options, classes=predictor.names, weights=weights[:12])
 
 
@@ -223,6 +229,7 @@ def parse_args() -> argparse.Namespace:
         "--score-thr", type=float, default=0.3, metavar="S", help="detection: leave out lower scores (default: 0.3)"
     )
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is a GPU")
+    add_runtime_option(parser)
     add_tta_option(parser)
     add_tile_options(parser)
     add_max_pixels_option(parser)

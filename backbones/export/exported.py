@@ -87,7 +87,7 @@ def open_onnx(path: Path, threads: int) -> tuple[Run, str | None]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # errors; warnings are about its own optimisations
+    options.log_severity_level = 4  # errors are raised, too; warnings are about its own optimisations
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

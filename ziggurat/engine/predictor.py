@@ -108,16 +108,13 @@ class Predictor:
         self.device = device_of(device)
         given, options = config_or_checkpoint, options_of(cfg_options)
         check_given(given, checkpoint)
+        if is_exported(given) or runtime is not None:
+            from ziggurat.engine import runtimes  # needs seconds
         if is_exported(given):
-            from ziggurat.engine.runtimes import open_exported  # needs seconds
-
-            open_exported(self, given, runtime, options)
-            self.model.eval()
+            runtimes.open_exported(self, given, runtime, options)
             return
         if runtime is not None:
-            from backbones.export.runtimes import check_runtime  # before weights are downloaded
-
-            check_runtime(runtime, self.device)
+            runtimes.check_runtime(runtime, self.device)  # before weights are downloaded
         if checkpoint is None and not isinstance(given, Config):
             given, checkpoint = published_model(given) or (given, None)
         if checkpoint is None and not carries_config(given):
@@ -126,9 +123,7 @@ class Predictor:
             self.open_checkpoint(given, checkpoint, options)
         self.model.to(self.device).eval()
         if runtime is not None:
-            from ziggurat.engine.runtimes import compute_by
-
-            compute_by(self, runtime)
+            runtimes.compute_by(self, runtime)
 
     def open_published(self, weights: str, options: dict[str, Any]) -> None:
         """Builds the model of published weights, and loads them; arguments and errors as for the class."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.export import Exported, Extent
-from backbones.export.runtimes import InRuntime, check_file, digest_of, parts_of
+from backbones.export.runtimes import InRuntime, check_file, check_runtime, digest_of, parts_of
 from backbones.weights.digest import sha256_of_content
 from ziggurat.engine.cli import SAFE, is_safe
 from ziggurat.engine.config import apply_options
@@ -24,7 +24,8 @@ from ziggurat.engine.task import Task
 from ziggurat.engine.tasks import task_for
 from ziggurat.engine.wrappers import unwrap
 
-DATA = ("onnx", "openvino")  # formats that are data, and no programs
+__all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
+DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
 SMALL = 256  # pixels, at most, of a side with which a network for free sizes is recorded
 
 
@@ -128,8 +129,8 @@ def open_exported(predictor: Any, path: str | Path, runtime: str | None, options
         UserError: the file is absent or damaged, holds a backbone, carries no config or one that would run code, or an
             option would change the network.
     """
-    if is_safe() and Path(path).suffix not in (".onnx", ".xml"):
-        raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: .onnx, .xml")
+    if is_safe() and Path(path).suffix not in DATA:
+        raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: {', '.join(DATA)}")
     file = Exported(path)
     check_file(file, runtime, predictor.device)
     described = file.description
@@ -147,6 +148,7 @@ def open_exported(predictor: Any, path: str | Path, runtime: str | None, options
 
     with building(path), config_mistakes(cfg):
         predictor.build(described.classes, build)
+    predictor.model.eval()
 
 
 def model_of_file(file: Exported, task: Task, cfg: Config) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ziggurat.engine.cli import SAFE
 
+RUNTIMES = ("onnxruntime", "openvino")  # of backbones.export.runtimes
 VIEWS = ("flip", "five", "ten")  # of a classifier with --tta
 
 
@@ -80,6 +81,16 @@ def add_tta_option(parser: argparse.ArgumentParser) -> None:
         help="test-time augmentation. Detection and segmentation: the config's tta_model and tta_pipeline, without a "
         "choice. Classification: the mean over an image and its mirror image (flip, also without a choice), over its "
         "corners and centre (five), or over both (ten)",
+    )
+
+
+def add_runtime_option(parser: argparse.ArgumentParser) -> None:
+    """``--runtime``, for tools that compute networks."""
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="compute the network by ONNX Runtime or OpenVINO, on the CPU, often in less time than PyTorch. It is "
+        "exported first (default: PyTorch; for an exported file its own runtime)",
     )
 
 
