@@ -82,7 +82,7 @@ class Classification(Task):
 
     def samples_of_export(self, cfg, outputs, data_samples):
         (logits,) = outputs
-        return predictions(logits, [None] * len(logits))
+        return predictions(logits, [None] * len(logits) if data_samples is None else data_samples.tolist())
 
     def random_data(self, cfg):
         return dict(type=RandomImages.__name__, classes=cfg.model.get("num_classes", 1))

@@ -22,7 +22,9 @@ from backbones.export import FORMATS, Extent, check_packages
 from backbones.export.formats import OPSETS
 from backbones.export.program import FREE
 from backbones.files import is_exported
+from backbones.image_files import list_images
 from ziggurat.engine.cli import Parser, output_folder, run_tool
+from ziggurat.engine.given import expanded
 from ziggurat.engine.project_configs import is_config
 from ziggurat.engine.tool_options import add_config_options, count
 
@@ -35,21 +37,29 @@ def main() -> None:
     formats = list(dict.fromkeys(args.format))
     free = () if args.dynamic is None else tuple(args.dynamic or FREE)
     check_packages(formats, args.dtype, free)
+    calibration = list_images(expanded(args.calibration)) if args.int8 else []
     from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
+    from ziggurat.engine.int8 import chosen, what_agrees
+
+    calibration = chosen(calibration, args.calibration_images) if args.int8 else []
 
     subject = subject_of(args)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
     out = output_folder(args.out)
-    refuse_existing(out, subject.name, formats, args.overwrite)
+    refuse_existing(out, subject.name, formats, args.int8, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())
     print(heading(subject, extent, args))
     print(f"compared on {photographs()[1]}; errors are shares of the largest value\n")
     rows: list[Row] = []
     print("".join(cell(text, i) for i, text in enumerate(COLUMNS)))
-    for row in export(subject, formats, out, extent, args.dtype, args.fuse, args.opset, args.repeats):
+    options = (args.dtype, args.fuse, args.opset, args.repeats, calibration)
+    for row in export(subject, formats, out, extent, *options):
         print(line_of(row), flush=True)
         rows.append(row)
+    for row in rows:
+        if row.agreement is not None:
+            print(f"\n{what_agrees(subject.kind, row.agreement)}")
     refused = [row for row in rows if row.refused]
     if refused:
         raise UserError("; ".join(f"{row.name} was not kept: {row.refused}" for row in refused))
@@ -91,6 +101,18 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="type of weights and input (default: float32)"
     )
+    parser.add_argument(
+        "--int8", action="store_true", help="with --format onnx: also write a copy in 8-bit integers, NAME.int8.onnx"
+    )
+    parser.add_argument(
+        "--calibration",
+        nargs="+",
+        metavar="IMAGE_OR_FOLDER",
+        help="of --int8: images as those of later predictions, such as some of the training",
+    )
+    parser.add_argument(
+        "--calibration-images", type=count, default=128, metavar="N", help="of them, evenly spread (default: 128)"
+    )
     parser.add_argument("--threads", type=count, help="of PyTorch and the runtimes (default: PyTorch's)")
     parser.add_argument("--repeats", type=count, default=5, help="timed calls, whose median counts (default: 5)")
     add_config_options(parser)
@@ -100,6 +122,10 @@ def parse_args() -> argparse.Namespace:
     args.size = args.size and (args.size[0], args.size[-1])
     if args.opset is not None and not OPSETS[0] <= args.opset <= OPSETS[1]:
         raise UserError(f"--opset is {args.opset}; allowed: {OPSETS[0]} to {OPSETS[1]}")
+    if args.int8 != (args.calibration is not None):
+        raise UserError("--int8 and --calibration go together; allowed: both, such as --int8 --calibration FOLDER")
+    if args.int8 and ("onnx" not in args.format or args.dtype != "float32"):
+        raise UserError("--int8 is a copy of an ONNX file of float32; allowed: with --format onnx, without --dtype")
     is_arch = args.model in list_archs()
     if args.pretrained and not is_arch:
         raise UserError(f"--pretrained goes with an arch; {args.model} has its own weights")
@@ -127,9 +153,10 @@ def subject_of(args: argparse.Namespace) -> Any:
     return model_subject(args.model, args.checkpoint, args.cfg_options)
 
 
-def refuse_existing(out: Path, name: str, formats: list[str], overwrite: bool) -> None:
+def refuse_existing(out: Path, name: str, formats: list[str], int8: bool, overwrite: bool) -> None:
     """Raises UserError for a file that would be replaced without --overwrite."""
-    for file in (out / f"{name}{FORMATS[of].suffix}" for of in formats):
+    suffixes = [FORMATS[of].suffix for of in formats] + ([".int8.onnx"] if int8 else [])
+    for file in (out / f"{name}{suffix}" for suffix in suffixes):
         if file.exists() and not overwrite:
             raise UserError(f"{file} exists; allowed: another --out, or --overwrite")
 

@@ -1,7 +1,8 @@
 """Exports, checked: each file is written beside its place, run on photographs, compared with PyTorch, and then kept."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ class Subject(NamedTuple):
         size: height and width in pixels, if none are asked for.
         classes: the names of a whole model's classes.
         config: see :class:`backbones.export.Description`.
+        prepare: of a whole model the preparation of an image file for prediction, (1, C, h, w).
     """
 
     net: nn.Module
@@ -59,6 +61,7 @@ class Subject(NamedTuple):
     size: tuple[int, int] = (224, 224)
     classes: tuple[str, ...] = ()
     config: dict[str, Any] = {}
+    prepare: Callable[[Path], Tensor] | None = None
 
     @property
     def backbone(self) -> PyramidBackbone:
@@ -94,6 +97,7 @@ class Row(NamedTuple):
         mib: its size.
         errors: the worst over all sizes.
         sizes: the shapes of the inputs that were compared.
+        agreement: of an 8-bit file, see ``ziggurat.engine.int8.agreement_of``.
         ms, torch_ms: median milliseconds of the runtime and of PyTorch for the first input.
         ratio: how many times faster than PyTorch the runtime is.
         refused: why there is no file.
@@ -108,6 +112,7 @@ class Row(NamedTuple):
     torch_ms: float | None = None
     ratio: float | None = None
     refused: str | None = None
+    agreement: float | None = None
 
 
 def backbone_subject(arch: str | None, weights: str | None, **arguments: Any) -> Subject:
@@ -144,8 +149,16 @@ def subject_of(predictor: Predictor, source: str) -> Subject:
     net = task.exported(model).eval()
     found, size = statistics_of(model, source), task.counted_size(predictor.cfg)
     subject = Subject(net, stem_of(source), task.name, found, source, size, tuple(predictor.names))
-    subject = subject._replace(config=carried_config(predictor.cfg, source))
+    subject = subject._replace(config=carried_config(predictor.cfg, source), prepare=partial(prepared_by, predictor))
     return subject._replace(statistics=found.for_channels(subject.backbone.in_chans))
+
+
+def prepared_by(predictor: Predictor, path: Path) -> Tensor:
+    """An image file as a predictor's network gets it, (1, C, h, w); UserError if it cannot be read."""
+    sample = predictor.sample(path)
+    if isinstance(sample, UserError):
+        raise sample
+    return unwrap(predictor.model).data_preprocessor(predictor.collate([sample]), False)["inputs"]
 
 
 def statistics_of(model: nn.Module, source: str) -> Statistics:
@@ -172,6 +185,7 @@ def export(
     fuse: bool = True,
     opset: int | None = None,
     repeats: int = 5,
+    calibration: Sequence[Path] = (),
 ) -> Iterator[Row]:
     """Writes a network in several formats, and yields what became of each.
 
@@ -186,6 +200,7 @@ def export(
         fuse: fold norms into convolutions.
         opset: of ONNX.
         repeats: timed calls.
+        calibration: images by which an 8-bit copy of the ONNX file is made, see ``ziggurat.engine.int8``.
 
     Raises:
         UserError: the network cannot be recorded.
@@ -208,11 +223,27 @@ def export(
                 beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
                 write(programs[of], name, beside, description, opset)
                 row = checked(name, beside, net, inputs, dtype, repeats)
-                for file in files_of(name, beside):
+                rows = [row._replace(path=beside)]
+                if calibration and name == "onnx":
+                    rows.append(in_8_bits(subject, net, beside, description, calibration, repeats))
+                for file in (file for kept in rows if kept.path for file in files_of(name, kept.path)):
                     file.replace(out / file.name)
-            yield row._replace(path=out / beside.name)
+            yield from (one._replace(path=one.path and out / one.path.name) for one in rows)
         except UserError as error:
             yield Row(name, refused=str(error))
+
+
+def in_8_bits(
+    subject: Subject, net: nn.Module, source: Path, description: Description, calibration: Sequence[Path], repeats: int
+) -> Row:
+    """The row of the 8-bit copy of an ONNX file."""
+    from ziggurat.engine import int8
+
+    try:
+        path, told = int8.written(subject, net, source, description, calibration, repeats)
+        return Row(int8.NAME, path, **told)
+    except UserError as error:
+        return Row(int8.NAME, refused=str(error))
 
 
 def shapes_of(extent: Extent) -> list[tuple[int, int, int, int]]:

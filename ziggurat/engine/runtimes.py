@@ -63,11 +63,12 @@ class RuntimeModel(nn.Module):
         data = self.data_preprocessor(data, False)
         inputs, samples = data["inputs"], data.get("data_samples")
         file = self.files(tuple(inputs.shape[2:]))
-        if samples is not None and "size" not in file.description.free:
+        if isinstance(samples, list) and "size" not in file.description.free:
             inputs = fitted(inputs, samples, tuple(file.description.size))
         found: list[Any] = []
         for part, outputs in parts_of(file, inputs):
-            found += self.task.samples_of_export(self.cfg, outputs, samples and samples[part])
+            of_part = None if samples is None else samples[part]
+            found += self.task.samples_of_export(self.cfg, outputs, of_part)
         return found
 
 
