@@ -8,6 +8,7 @@ import json
 import export
 import exports_table
 import pytest
+import small_heads
 import torch
 import torch.nn.functional as F
 from helpers import SMALL, run, trained_norms
@@ -101,6 +102,25 @@ def test_a_classifier_is_exported_with_its_classes(tmp_path, monkeypatch, capsys
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["mine.pt2", "mine.pt2.json"]
 
 
+@pytest.mark.parametrize("head", ["upernet", "semantic_fpn", "segformer"])
+@pytest.mark.parametrize("name", ["pt2", "onnx"])
+def test_a_segmenter_is_exported_with_its_head(head, name, tmp_path, cut_depths):
+    """The file gives the scores of mmseg's own pass."""
+    for package in FORMATS[name].packages:
+        pytest.importorskip(package)
+    cut_depths("van_b0", (1, 1, 1, 1))
+    model = trained_norms(small_heads.built(small_heads.config_of("segmentation", *small_heads.SEGMENTERS[head])))
+    net, extent = prepared(model), Extent((64, 96), 1, ("batch",))
+    path = tmp_path / f"x{FORMATS[name].suffix}"
+    described = Description("segmentation", "van_b0", ("scores",), *extent, "float32", (0.5,), (0.5,), "given", None)
+    write(record(net, extent), name, path, described)
+    images = torch.randn(3, 3, 64, 96)
+    with torch.no_grad():
+        wanted = model(images, mode="tensor")
+    assert wanted.shape[:2] == (3, 3) and wanted.shape[2] < 64
+    assert errors_of(Exported(path)(images), wanted).largest < 1e-4
+
+
 def test_a_file_with_other_values_is_not_kept(tmp_path, monkeypatch, capsys, cut_depths):
     cut_depths("van_b0", (1, 1, 1, 1))
     right = FORMATS["pt2"].write
@@ -143,6 +163,11 @@ def test_nothing_is_replaced_unasked(tmp_path, monkeypatch, capsys, cut_depths):
         (["van_b0", "absent.pth"], "given by --pretrained"),
         (["absent.pth", "--pretrained", "x"], "--pretrained goes with an arch"),
         (["van_b0", "--format", "pt2", "--out-indices", "7"], "out_indices is [7]"),
+        (["van_b0", "--int8"], "--int8 and --calibration go together"),
+        (["van_b0", "--calibration", "photos"], "--int8 and --calibration go together"),
+        (["van_b0", "--int8", "--calibration", "photos", "--format", "pt2"], "allowed: with --format onnx"),
+        (["van_b0", "--int8", "--calibration", "absent.png"], "the calibration has 1 images; allowed: 8 or more"),
+        (["mine.onnx"], "mine.onnx is exported already"),
     ],
 )
 def test_mistakes_are_one_line(argv, words, tmp_path, monkeypatch, capsys):

@@ -54,7 +54,7 @@ def in_runtime(net: PyramidBackbone, runtime: str, is_random: bool) -> RuntimeBa
             "backbone", net.arch, outputs, *extent, "float32", (), (), "", None, net.out_indices, info, fused=False
         )
 
-    extent = Extent((224, 256), 1, ("batch", "size"), net.in_chans)
+    extent = Extent((96, 128), 1, ("batch", "size"), net.in_chans)
     digest, description = tensors_sha256(net) if is_random else None, describe(extent)
     return RuntimeBackbone(InRuntime(net, runtime, describe, extent, fuse=False), description, digest)
 

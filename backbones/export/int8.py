@@ -51,6 +51,7 @@ def quantise(source: Path, path: Path, description: Description, batches: Iterab
                 op_types_to_quantize=list(PRODUCTS),
                 nodes_to_exclude=precise_nodes(model.graph),
                 per_channel=True,
+                reduce_range=True,  # processors without VNNI add products of 8 bits in 16, which overflow
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )

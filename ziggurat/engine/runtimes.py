@@ -26,7 +26,7 @@ from ziggurat.engine.wrappers import unwrap
 
 __all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
 DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
-SMALL = 256  # pixels, at most, of a side with which a network for free sizes is recorded
+SMALL = 128  # pixels, at most, of a side with which a network for free sizes is recorded
 
 
 class RuntimeModel(nn.Module):
