@@ -320,6 +320,8 @@ def test_a_foreign_file_runs_no_code_of_its_config(models, classifier, tmp_path,
     monkeypatch.setenv("ZIGGURAT_SAFE", "1")
     with pytest.raises(UserError, match=r"is a program of PyTorch; allowed with --safe .*: \.onnx, \.xml"):
         Predictor(classifier)
+    with pytest.raises(UserError, match="is a program of PyTorch"):
+        FeatureExtractor(classifier)
 
 
 def test_tools_take_files_and_runtimes(models, classifier, backbone, tmp_path, monkeypatch, capsys):

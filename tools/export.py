@@ -5,7 +5,8 @@ python tools/export.py CHECKPOINT_OR_CONFIG [WEIGHTS] --format onnx openvino [--
 
 An arch gives its backbone, whose outputs are maps. A checkpoint of this project, published weights or a config give the
 whole model, or with --backbone its backbone. Each file is run on photographs beside PyTorch. A file whose results
-differ by more than the tolerance is not kept, and the exit status is 2.
+differ by more than the tolerance is not kept, and the exit status is 2. tools/predict.py and tools/extract_features.py
+take the files. --int8 --calibration IMAGES also writes a copy of the ONNX file in 8-bit integers.
 """
 
 import ziggurat.engine.start  # noqa: F401

@@ -11,7 +11,7 @@ from backbones.errors import UserError, shown
 from backbones.export.description import Description
 from backbones.export.exported import Exported
 from backbones.export.program import Extent
-from backbones.export.runtimes import InRuntime, check_file, digest_of, parts_of
+from backbones.export.runtimes import InRuntime, check_data, check_file, digest_of, parts_of
 from backbones.pyramid import FeatureInfo, PyramidBackbone
 from backbones.reading import Reading, reading_of
 from backbones.weights import Statistics
@@ -78,6 +78,7 @@ def in_file(
     Raises:
         UserError: the file is absent or damaged, holds a whole model, or an argument contradicts it.
     """
+    check_data(path)
     file = Exported(path)
     described = file.description
     check_file(file, runtime, device)

@@ -1,6 +1,7 @@
 """Networks of this process that a runtime computes in place of PyTorch, and batches that fit a file."""
 
 import hashlib
+import os
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from backbones.export.program import Extent, example_for, prepared, record
 from backbones.files import sha256_of
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}  # the name of a runtime -> the format of its files
+DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
+SAFE = "ZIGGURAT_SAFE"  # the environment variable of --safe
 KEPT = 8  # files of single sizes that stay, those used last
 
 
@@ -31,6 +34,12 @@ def check_runtime(runtime: Any, device: torch.device, dtype: torch.dtype = torch
     if dtype != torch.float32:
         raise UserError(f"dtype is {dtype}, and runtime {runtime} computes in torch.float32; allowed: None")
     check_packages([RUNTIMES[runtime]])
+
+
+def check_data(path: str | Path) -> None:
+    """Raises UserError, where ZIGGURAT_SAFE=1 asks for it, for a file that PyTorch reads as a program."""
+    if os.environ.get(SAFE) == "1" and Path(path).suffix not in DATA:
+        raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: {', '.join(DATA)}")
 
 
 def check_file(file: Exported, runtime: str | None, device: torch.device) -> None:

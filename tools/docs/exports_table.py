@@ -12,11 +12,14 @@ from typing import Any
 from backbones import list_archs
 from backbones.export import FORMATS
 from backbones.export.errors import OF_OWN, TOLERANCES
+from backbones.export.runtimes import KEPT
 from ziggurat.engine.cli import Parser, run_tool
+from ziggurat.engine.int8 import AGREEMENT
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/exports.md"
 RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
+INT8 = ROOT / "docs/benchmarks/exports/int8.json"
 INTRODUCTION = """# Exports
 
 Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other
@@ -47,6 +50,37 @@ net = Exported("work_dirs/export/van_b2.onnx")  # or .xml, .pt2, .torchscript
 maps = net(images)  # images (B, 3, H, W), normalised with net.description.mean and net.description.std
 ```
 
+## Predicting with an exported file
+
+A file of a whole model holds the part of its config that predicting needs. So the file predicts alone, with the same
+results as its checkpoint:
+
+```
+ziggurat predict work_dirs/export/epoch_12.onnx photos/          # a file, by its own runtime
+ziggurat predict epoch_12.pth photos/ --runtime onnxruntime      # a checkpoint or published weights: exported first
+ziggurat features work_dirs/export/van_b2.onnx photos/           # a backbone; or weights with --runtime openvino
+```
+
+```
+from backbones import FeatureExtractor
+from ziggurat.engine import Predictor
+
+found = Predictor("work_dirs/export/epoch_12.onnx")("street.jpg")
+found = Predictor("epoch_12.pth", runtime="onnxruntime")("street.jpg")
+maps = FeatureExtractor("van_b2", pretrained="van_b2.in1k", runtime="openvino")("street.jpg")
+```
+
+- **Sizes.** With `runtime` one export takes all sizes, where the network can be exported so. Otherwise each new size of
+  preprocessed images is exported, which takes seconds, and the last {kept} sizes are kept. A file of one size has
+  larger images resized to fit, and pads smaller ones at the right and at the bottom. Then results differ a little from
+  those without a border. So export a segmenter for the size of its images, or with `--dynamic`.
+- **Batches.** A file for one image computes image by image, whatever `batch_size` is. `--dynamic batch` frees it.
+- **What PyTorch alone does.** Segmenters with windows (`test_cfg.mode` is `slide`, or `tile`) or with `tta`.
+- **Files from others.** The config in a file is read like that of a checkpoint: registered names, no path, no code. But
+  PyTorch runs `.pt2` and `.torchscript` as programs. `--safe` and `ZIGGURAT_SAFE=1` take `.onnx` and `.xml` alone.
+
+## What a file holds
+
 The input is RGB. Values in 0..1 have mean and std taken off first. A file holds mean, std, arch, sizes, class names and
 versions: ONNX in its `metadata_props`, OpenVINO in `rt_info`, the other two in an entry of the archive. A JSON file
 beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backbone are `stage0` to `stage3`. The
@@ -59,11 +93,33 @@ size.
   The global filters of HorNet are matrix products in all files, since runtimes lack the FFT.
 - **Half precision.** `--dtype float16` writes such weights; CPU runtimes are slow with them. OpenVINO files are read in
   float32 by `Exported`, on processors with bfloat16 units too.
+- **8-bit integers** are [below](#8-bit-integers).
 - **TensorRT** reads the ONNX file: `trtexec --onnx=van_b2.onnx --saveEngine=van_b2.engine --fp16`. A file with free
   axes needs `--minShapes=image:1x3x224x224 --optShapes=image:8x3x224x224 --maxShapes=image:16x3x640x640`. This recipe
   and the next were not run here.
 - **CoreML** reads the `.pt2` file of fixed sizes in Python, with coremltools:
   `coremltools.convert(torch.export.load("van_b2.pt2").run_decompositions({{}}))`.
+
+## 8-bit integers
+
+```
+ziggurat export epoch_12.pth --format onnx --int8 --calibration data/train    # also writes epoch_12.int8.onnx
+```
+
+ONNX Runtime rounds the weights and the inputs of convolutions and linear layers to 8 bits, in steps that fit the values
+seen on the images of `--calibration`. Take images like those of later predictions, such as 128 of the training. They
+are prepared as for predictions. Less than a third of the file's size is left. Products of two values stay in float32,
+such as the distances by which a graph network chooses neighbours. So do the Fourier transforms of HorNet. Weights use 7
+of the 8 bits, so that sums do not overflow on processors without VNNI.
+
+One image of four is not used for the calibration. On these images the copy is compared with PyTorch. It is kept if the
+share of equal best classes is {agreement:g} or more: over images for a classifier, over places for a segmenter. For a
+backbone this is the mean cosine between maps. Measure the accuracy on your own test images before you rely on a copy.
+
+{int8}
+
+The demo's models, trained on its data, were tested on all its test images. The rows come from
+`python tools/bench/benchmark_int8.py CONFIG CHECKPOINT --calibration IMAGES --out docs/benchmarks/exports/int8.json`.
 
 ## What was measured
 
@@ -76,7 +132,9 @@ In a deep graph network of random weights, one changed neighbour changes much of
 the errors of `vig_tiny` with all its blocks: PyTorch in float32 is off float64 by the same order of magnitude. The
 `.pt2` file, which computes the same operations, is equal.
 
-The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports/cpu.json`.
+The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports/cpu.json`. PyTorch
+runs the network with norms folded into convolutions, as the file has them. `tools/bench/benchmark_runtimes.py MODEL`
+times a whole model of yours by PyTorch and by the runtimes.
 """
 
 
@@ -94,12 +152,25 @@ def page() -> str:
     of, size = report["machine"], report["export"]["size"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino", "onnx", "onnxscript"))
     machine = f"Measured on: {of['device']}, {of['threads']} threads; {packages}; images of {size}x{size} pixels."
-    text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), times=OF_OWN, machine=machine)
+    figures = dict(times=OF_OWN, machine=machine, kept=KEPT, agreement=AGREEMENT, int8=int8_table())
+    text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), **figures)
     reasons: list[str] = []
     fixed = table(report["rows"], "fixed", list(FORMATS), reasons)
     free = table(report["rows"], "free", [name for name in FORMATS if not FORMATS[name].is_fixed], reasons)
     notes = "".join(f"\n({i}) {reason}\n" for i, reason in enumerate(reasons, 1))
     return f"{text}\n### One size, one image\n\n{fixed}\n### Free batch and size\n\n{free}{notes}"
+
+
+def int8_table() -> str:
+    """The metrics of each tested model by PyTorch, as an ONNX file, and as its 8-bit copy."""
+    rows = json.loads(INT8.read_text())["rows"]
+    lines = ["| model | computed by | MiB | metrics on the test images | agreement |", "|:-|:-|-:|:-|-:|"]
+    for row in rows:
+        metrics = ", ".join(f"{name} {value:.2f}" for name, value in row["metrics"].items())
+        agreement = "" if row.get("agreement") is None else f"{row['agreement']:.3f}"
+        cells = [row["model"], row["form"], str(row.get("mib", "")), f"{metrics} ({row['images']} images)", agreement]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def table(rows: list[dict[str, Any]], extent: str, formats: list[str], reasons: list[str]) -> str:

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.export import Exported, Extent
-from backbones.export.runtimes import InRuntime, check_file, check_runtime, digest_of, parts_of
+from backbones.export.runtimes import InRuntime, check_data, check_file, check_runtime, digest_of, parts_of
 from backbones.weights.digest import sha256_of_content
-from ziggurat.engine.cli import SAFE, is_safe
 from ziggurat.engine.config import apply_options
 from ziggurat.engine.exporting import subject_of
 from ziggurat.engine.mistakes import config_mistakes
@@ -25,7 +24,6 @@ from ziggurat.engine.tasks import task_for
 from ziggurat.engine.wrappers import unwrap
 
 __all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
-DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
 SMALL = 128  # pixels, at most, of a side with which a network for free sizes is recorded
 
 
@@ -130,8 +128,7 @@ def open_exported(predictor: Any, path: str | Path, runtime: str | None, options
         UserError: the file is absent or damaged, holds a backbone, carries no config or one that would run code, or an
             option would change the network.
     """
-    if is_safe() and Path(path).suffix not in DATA:
-        raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: {', '.join(DATA)}")
+    check_data(path)
     file = Exported(path)
     check_file(file, runtime, predictor.device)
     described = file.description
