@@ -59,7 +59,7 @@ def quantise(source: Path, path: Path, description: Description, batches: Iterab
         del written.metadata_props[:]
         onnx.helper.set_model_props(written, {KEY: description.as_text()})
         onnx.save(written, path)
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as error:
         raise UserError(f"ONNX Runtime cannot quantise {description.arch}: {one_line(error)}") from error

@@ -27,7 +27,7 @@ KEPT = 8  # files of single sizes that stay, those used last
 
 def check_runtime(runtime: Any, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
     """Raises UserError for a runtime that is unknown or not installed, or does not compute on a device or in a type."""
-    if runtime not in RUNTIMES:
+    if not isinstance(runtime, str) or runtime not in RUNTIMES:
         raise UserError(f"runtime is {shown(runtime)}; allowed: None, {', '.join(RUNTIMES)}")
     if device.type != "cpu":
         raise UserError(f"device is {device}, and runtime {runtime} computes on the CPU; allowed: cpu")
