@@ -1,4 +1,4 @@
-"""Detectors as modules that ``ziggurat export`` records: one image in, the found objects out, in tensors of fixed length.
+"""Detectors as modules that ``ziggurat export`` records: one image in, found objects out, in tensors of fixed length.
 
 Outputs, in this order, for N = ``max_per_img`` of the config's test_cfg:
 
@@ -28,7 +28,7 @@ ALLOWED = (
 
 
 def exported(model: nn.Module) -> nn.Module:
-    """The module of a detector whose outputs are those above. It has their names as its attribute ``outputs``.
+    """The module of a detector whose outputs are those above, for one image at a time.
 
     Raises:
         UserError: the head, or another part of the detector, is not exported.
@@ -43,6 +43,12 @@ def exported(model: nn.Module) -> nn.Module:
     raise UserError(
         f"{type(head).__name__} of {type(model).__name__} is not exported; allowed: {ALLOWED}; or --backbone"
     )
+
+
+def export_outputs(model: nn.Module) -> tuple[str, ...]:
+    """The names of the outputs of :func:`exported`."""
+    has_masks = getattr(getattr(model, "roi_head", None), "with_mask", False)
+    return ("boxes", "scores", "labels", *(["masks"] if has_masks else []))
 
 
 def head_of(model: nn.Module) -> nn.Module:

@@ -1,6 +1,6 @@
 """The choice of boxes in tensors of fixed length, for exported detectors of one image.
 
-A row of a table of boxes that holds no box has score 0. Rows are never taken out, so that no shape depends on the image.
+A row of a table of boxes that holds no box has score 0. Rows are never taken out, so no shape depends on the image.
 """
 
 from typing import Any, NamedTuple

@@ -37,8 +37,6 @@ class DenseDetector(nn.Module):
         UserError: the config's choice of boxes is not exported.
     """
 
-    outputs = ("boxes", "scores", "labels")
-
     def __init__(self, model: nn.Module):
         super().__init__()
         check_dense(model.bbox_head)

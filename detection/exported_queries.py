@@ -23,8 +23,6 @@ class QueryDetector(nn.Module):
         model: one of ``DETECTORS``. A copy of it is changed.
     """
 
-    outputs = ("boxes", "scores", "labels")
-
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)

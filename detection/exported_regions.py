@@ -34,7 +34,6 @@ class RegionDetector(nn.Module):
         super().__init__()
         check_parts(model)
         self.model = model
-        self.outputs = ("boxes", "scores", "labels", *(["masks"] if model.roi_head.with_mask else []))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps, size = self.model.extract_feat(image), tuple(image.shape[-2:])

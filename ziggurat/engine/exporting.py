@@ -6,32 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from backbones import PyramidBackbone, create_backbone
 from backbones.errors import UserError
-from backbones.export import (
-    FORMATS,
-    Description,
-    Errors,
-    Exported,
-    Extent,
-    errors_of,
-    prepared,
-    record,
-    tolerance_for,
-    worst_of,
-    write,
-)
+from backbones.export import FORMATS, Description, Extent, prepared, record, write
 from backbones.export.formats import extent_of, files_of
+from backbones.export.program import FREE
 from backbones.weights import Statistics, statistics
+from ziggurat.engine.export_check import Row, checked, inputs_of
 from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
-from ziggurat.engine.timing import in_turn, seconds
 from ziggurat.engine.wrappers import unwrap
-
-CPU = torch.device("cpu")
 
 
 class Subject(NamedTuple):
@@ -45,6 +32,8 @@ class Subject(NamedTuple):
         weights: the name or path of the weights; None for random ones.
         size: height and width in pixels, if none are asked for.
         classes: the names of a whole model's classes.
+        outputs: names of a whole model's outputs.
+        free: the axes that may be free. Without ``"batch"`` there is one image at a time.
     """
 
     net: nn.Module
@@ -54,10 +43,21 @@ class Subject(NamedTuple):
     weights: str | None
     size: tuple[int, int] = (224, 224)
     classes: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("scores",)
+    free: tuple[str, ...] = FREE
 
     @property
     def backbone(self) -> PyramidBackbone:
         return next(module for module in self.net.modules() if isinstance(module, PyramidBackbone))
+
+    def check(self, extent: Extent) -> None:
+        """Raises UserError for inputs that the network cannot be exported for."""
+        refused = set(extent.free) - set(self.free)
+        if refused:
+            allowed = ", ".join(self.free) or "without --dynamic"
+            raise UserError(f"{self.kind} is exported without a free {min(refused)}; allowed: {allowed}")
+        if "batch" not in self.free and extent.batch != 1:
+            raise UserError(f"batch is {extent.batch}; allowed for {self.kind}: 1")
 
     def describe(self, extent: Extent, dtype: str, fused: bool) -> Description:
         backbone = self.backbone
@@ -65,7 +65,7 @@ class Subject(NamedTuple):
         return Description(
             kind=self.kind,
             arch=backbone.arch,
-            outputs=tuple(f"stage{i}" for i in backbone.out_indices) if is_backbone else ("scores",),
+            outputs=tuple(f"stage{i}" for i in backbone.out_indices) if is_backbone else self.outputs,
             **extent._asdict(),
             dtype=dtype,
             mean=self.statistics.mean,
@@ -77,31 +77,6 @@ class Subject(NamedTuple):
             classes=self.classes,
             fused=fused,
         )
-
-
-class Row(NamedTuple):
-    """One format of an export.
-
-    Attributes:
-        name: the format.
-        path: the file; None if it was refused.
-        mib: its size.
-        errors: the worst over all sizes.
-        sizes: the shapes of the inputs that were compared.
-        ms, torch_ms: median milliseconds of the runtime and of PyTorch for the first input.
-        ratio: how many times faster than PyTorch the runtime is.
-        refused: why there is no file.
-    """
-
-    name: str
-    path: Path | None = None
-    mib: float | None = None
-    errors: Errors | None = None
-    sizes: tuple[tuple[int, ...], ...] = ()
-    ms: float | None = None
-    torch_ms: float | None = None
-    ratio: float | None = None
-    refused: str | None = None
 
 
 def backbone_subject(arch: str | None, weights: str | None, **arguments: Any) -> Subject:
@@ -132,6 +107,7 @@ def model_subject(given: str, checkpoint: str | None, options: Sequence[str]) ->
     net = task.exported(model).eval()
     found, size = statistics_of(model, source), task.counted_size(predictor.cfg)
     subject = Subject(net, stem_of(source), task.name, found, source, size, tuple(predictor.names))
+    subject = subject._replace(outputs=task.export_outputs(model), free=task.exported_free)
     return subject._replace(statistics=found.for_channels(subject.backbone.in_chans))
 
 
@@ -178,6 +154,7 @@ def export(
         UserError: the network cannot be recorded.
     """
     extent = extent.check()
+    subject.check(extent)
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
     pictures, _ = photographs()
     programs: dict[Extent, Any] = {}
@@ -188,8 +165,8 @@ def export(
                 programs[of] = record(net, of)
             description = subject.describe(of, dtype, fuse)
             inputs = [
-                batch_of(pictures, shape, description.mean, description.std).to(getattr(torch, dtype))
-                for shape in shapes_of(of)
+                batch_of(chosen, shape, description.mean, description.std).to(getattr(torch, dtype))
+                for chosen, shape in inputs_of(of, pictures, "boxes" in description.outputs)
             ]
             with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
                 beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
@@ -200,50 +177,3 @@ def export(
             yield row._replace(path=out / beside.name)
         except UserError as error:
             yield Row(name, refused=str(error))
-
-
-def shapes_of(extent: Extent) -> list[tuple[int, int, int, int]]:
-    """Up to three shapes of inputs on which an export is compared, that of the extent first."""
-    (height, width), batch = extent.size, extent.batch
-    shapes = [(batch, height, width), (batch, height, width), (batch, height, width)]
-    if "size" in extent.free:
-        shapes[1:] = [(batch, height + 32, width + 64), (batch, height * 5 // 4 + 3, width + 17)]
-    if "batch" in extent.free:
-        shapes[1:] = [(n, *shape[1:]) for n, shape in zip((batch + 1, batch + 2), shapes[1:], strict=True)]
-    return [(n, extent.channels, h, w) for n, h, w in dict.fromkeys(shapes)]
-
-
-def outputs_of(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """The outputs of a network; UserError unless they are one tensor, or several in a list or tuple."""
-    found = net(x)
-    found = [found] if isinstance(found, Tensor) else found
-    if not isinstance(found, list | tuple) or not all(isinstance(output, Tensor) for output in found):
-        raise UserError("the model's output is no tensor; allowed: models with one map of scores, or --backbone")
-    return list(found)
-
-
-@torch.no_grad()
-def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dtype: str, repeats: int) -> Row:
-    """Runs an exported file beside the network.
-
-    Raises:
-        UserError: the runtime fails, or the results differ by more than the tolerance.
-    """
-    exported = Exported(path)
-    if not all(t.isfinite().all() for t in outputs_of(net, inputs[0])):
-        raise UserError("PyTorch's own outputs are not finite, so there is nothing to compare; allowed: other weights")
-    worst = worst_of(errors_of(exported(x), net(x)) for x in inputs)
-    tolerance = tolerance_for(net, dtype, inputs)
-    if not worst.within(tolerance):
-        raise UserError(
-            f"{FORMATS[name].runtime} computes other values than PyTorch: max error {worst.largest:.2g}, mean "
-            f"{worst.mean:.2g} of the largest value; allowed: {tolerance.largest:.2g} and {tolerance.mean:.2g}"
-        )
-    timers = {
-        "torch": lambda: seconds(lambda: net(inputs[0]), CPU),
-        "runtime": lambda: seconds(lambda: exported(inputs[0]), CPU),
-    }
-    times = in_turn(timers, repeats)
-    mib = sum(file.stat().st_size for file in files_of(name, path)) / 2**20
-    sizes = tuple(tuple(x.shape) for x in inputs)
-    return Row(name, path, mib, worst, sizes, times["runtime"]["ms"], times["torch"]["ms"], times["runtime"]["ratio"])

@@ -37,6 +37,7 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         result_type: the class of its results, e.g. ``Instances``.
         main_metrics: the metrics that the console shows for an epoch, the most important first.
         images_hook: the type of the hook that shows a test's best and worst images; None for a task without one.
+        exported_free: the axes that may be free when a runtime computes an exported model: ``"batch"``, ``"size"``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Task(TaskViews, TaskTraining, TaskTesting):
     result_type: type[Result]
     main_metrics: tuple[str, ...] = ()
     images_hook: str | None = None
+    exported_free: tuple[str, ...] = ("batch", "size")
 
     @abstractmethod
     def complete(self, cfg: Any) -> None:
@@ -123,12 +125,16 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         return model(images)
 
     def exported(self, model: nn.Module) -> nn.Module:
-        """The module that an export of a model records: normalised images (B, C, H, W) in, one tensor out.
+        """The module that an export of a model records: normalised images (B, C, H, W) in, one or several tensors out.
 
         Raises:
-            UserError: whole models of the task are not exported.
+            UserError: the model, or all whole models of the task, are not exported.
         """
         raise UserError(f"whole models of {self.name} are not exported; allowed: their backbone, by --backbone")
+
+    def export_outputs(self, model: nn.Module) -> tuple[str, ...]:
+        """The names of the outputs of :meth:`exported`: ``scores``, or ``boxes, scores, labels`` and maybe ``masks``."""
+        return ("scores",)
 
     def findings(
         self, cfg: Any, split: str, thorough: bool = False, decode: bool = False, seen: list[Any] | None = None
