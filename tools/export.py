@@ -4,9 +4,9 @@ python tools/export.py ARCH --format onnx [--pretrained WEIGHTS] [--out DIR]
 python tools/export.py CHECKPOINT_OR_CONFIG [WEIGHTS] --format onnx openvino [--backbone]
 
 An arch gives its backbone, whose outputs are maps. A checkpoint of this project, published weights or a config give the
-whole model, or with --backbone its backbone. A detector's file gives boxes, scores, labels and masks, after suppression.
-Each file is run on photographs beside PyTorch. A file whose results differ by more than the tolerance is not kept, and
-the exit status is 2.
+whole model, or with --backbone its backbone. A detector's file gives boxes, scores, labels and maybe masks, after
+suppression. Each file is run on photographs beside PyTorch. A file whose results differ by more than the tolerance is
+not kept, and the exit status is 2.
 """
 
 import ziggurat.engine.start  # noqa: F401
@@ -28,6 +28,9 @@ from ziggurat.engine.tool_options import add_config_options, count
 
 DTYPES = ("float32", "float16", "bfloat16")
 COLUMNS = ("format", "MiB", "objects", "same", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
+NO_OBJECTS = """
+PyTorch finds no object in these photographs, so nothing was compared. For a comparison, export with a score_thr of 0:
+--cfg-options model.test_cfg.score_thr=0, and for an R-CNN --cfg-options model.test_cfg.rcnn.score_thr=0"""
 OF_OBJECTS = ("objects", "same")  # columns of detectors
 
 
@@ -55,10 +58,7 @@ def main() -> None:
         print(line_of(row, has_objects), flush=True)
         rows.append(row)
     if any(row.objects == 0 for row in rows):
-        print(
-            "\nThere is no object in these photographs, so nothing was compared. Objects of all scores are compared with"
-        )
-        print("--cfg-options model.test_cfg.score_thr=0, of an R-CNN model.test_cfg.rcnn.score_thr=0")
+        print(NO_OBJECTS)
     refused = [row for row in rows if row.refused]
     if refused:
         raise UserError("; ".join(f"{row.name} was not kept: {row.refused}" for row in refused))

@@ -133,7 +133,7 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         raise UserError(f"whole models of {self.name} are not exported; allowed: their backbone, by --backbone")
 
     def export_outputs(self, model: nn.Module) -> tuple[str, ...]:
-        """The names of the outputs of :meth:`exported`: ``scores``, or ``boxes, scores, labels`` and maybe ``masks``."""
+        """The names of the outputs of :meth:`exported`: ``scores``, or ``boxes, scores, labels``, maybe ``masks``."""
         return ("scores",)
 
     def findings(
