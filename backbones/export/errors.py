@@ -54,18 +54,27 @@ def own_errors(net: nn.Module, inputs: Sequence[Tensor], compare: Compare) -> Er
     return worst_of(compare(net(x), exact(x.double())) for x in inputs)
 
 
-def tolerance_for(net: nn.Module, dtype: str, inputs: Sequence[Tensor], compare: Compare | None = None) -> Tolerance:
+def tolerance_for(
+    net: nn.Module, dtype: str, inputs: Sequence[Tensor], compare: Compare | None = None, by_own: bool = False
+) -> Tolerance:
     """The tolerance for a network and the type that it computes in, such as ``"float32"``.
 
-    The mean error of a graph network may also be a few times PyTorch's own, and so may the share of objects that only
-    one of two has. Single values may have any error. ``compare`` gives the errors of outputs; by default
-    :func:`errors_of`.
+    Rounding may change what a network chooses. So the mean error of a graph network may also be a few times PyTorch's
+    own, and its single values may have any error.
+
+    Args:
+        net: the network.
+        dtype: the type.
+        inputs: of the network, on which it is beside a copy in float64.
+        compare: gives the errors of outputs; :func:`errors_of` by default.
+        by_own: allow the errors of a network without graphs to be a few times PyTorch's own, too.
     """
     tolerance = TOLERANCES[dtype]
-    if has_graphs(net):
-        own = own_errors(net, inputs, compare or errors_of)
-        return Tolerance(float("inf"), tolerance.mean + OF_OWN * own.mean, tolerance.missed + OF_OWN * own.missed)
-    return tolerance
+    if not has_graphs(net) and not by_own:
+        return tolerance
+    own = own_errors(net, inputs, compare or errors_of)
+    wide = Tolerance(*(allowed + OF_OWN * value for allowed, value in zip(tolerance, own, strict=True)))
+    return wide._replace(largest=float("inf")) if has_graphs(net) else wide
 
 
 def worst_of(found: Iterable[Errors]) -> Errors:

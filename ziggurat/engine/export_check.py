@@ -85,6 +85,8 @@ def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dty
     objects = sum(int((net(x)[1] > 0).sum()) for x in inputs) if has_objects else None
     worst = worst_of(compare(exported(x), net(x)) for x in inputs)
     tolerance = tolerance_for(net, dtype, inputs, compare)
+    if has_objects and not worst.within(tolerance):  # as an order of nearly equal scores changes by rounding
+        tolerance = tolerance_for(net, dtype, inputs, compare, by_own=True)
     if not worst.within(tolerance):
         raise UserError(f"{FORMATS[name].runtime} {difference(worst, tolerance, has_objects)}")
     timers = {

@@ -157,20 +157,22 @@ def export(
     subject.check(extent)
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
     pictures, _ = photographs()
-    programs: dict[Extent, Any] = {}
+    programs: dict[Any, Any] = {}
+    has_objects = "boxes" in subject.outputs
     for name in formats:
         of = extent_of(name, extent)
         try:
-            if of not in programs:
-                programs[of] = record(net, of)
+            key = (of, name) if has_objects else of  # converters take a record with suppression once
+            if key not in programs:
+                programs[key] = record(net, of)
             description = subject.describe(of, dtype, fuse)
             inputs = [
                 batch_of(chosen, shape, description.mean, description.std).to(getattr(torch, dtype))
-                for chosen, shape in inputs_of(of, pictures, "boxes" in description.outputs)
+                for chosen, shape in inputs_of(of, pictures, has_objects)
             ]
             with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
                 beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
-                write(programs[of], name, beside, description, opset)
+                write(programs[key], name, beside, description, opset)
                 row = checked(name, beside, net, inputs, dtype, repeats)
                 for file in files_of(name, beside):
                     file.replace(out / file.name)
