@@ -17,6 +17,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from backbones.errors import UserError
+from detection.exported_boxes import clipped
 from detection.exported_dense import DenseDetector, is_dense
 from detection.exported_queries import DETECTORS, QueryDetector
 from detection.exported_regions import HEADS, RegionDetector
@@ -63,22 +64,19 @@ def samples_of_export(cfg: Any, outputs: list[Tensor], data_samples: list[Any]) 
     Args:
         cfg: the completed config.
         outputs: boxes, scores, labels, and masks if there are any.
-        data_samples: of one image, with ``scale_factor`` and ``ori_shape`` as the test pipeline gives them.
+        data_samples: of one image, with ``img_shape``, ``scale_factor`` and ``ori_shape`` as the test pipeline gives them.
 
     Returns:
         The sample, with ``pred_instances``: boxes in pixels of the image, and masks (N, H, W) of its size.
     """
     (sample,) = data_samples
     boxes, scores, labels, *masks = outputs
-    test_cfg = cfg.model.get("test_cfg") or {}
-    test_cfg = test_cfg.get("rcnn") or test_cfg
-    kept = (scores > 0) & (scores > (test_cfg.get("score_thr") or 0))
-    height, width = sample.ori_shape[:2]
-    boxes = boxes[kept] / boxes.new_tensor(sample.scale_factor).repeat(2)
-    boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height] * 2))
+    kept = scores > 0
+    boxes = clipped(boxes[kept], sample.img_shape[:2]) / boxes.new_tensor(sample.scale_factor).repeat(2)
     found = InstanceData(bboxes=boxes, scores=scores[kept], labels=labels[kept])
     if masks:
-        found.masks = pasted(masks[0][kept], boxes, (height, width), test_cfg.get("mask_thr_binary", 0.5))
+        threshold = cfg.model.test_cfg.rcnn.mask_thr_binary
+        found.masks = pasted(masks[0][kept], boxes, sample.ori_shape[:2], threshold)
     sample.pred_instances = found
     return [sample]
 
