@@ -64,7 +64,7 @@ def samples_of_export(cfg: Any, outputs: list[Tensor], data_samples: list[Any]) 
     Args:
         cfg: the completed config.
         outputs: boxes, scores, labels, and masks if there are any.
-        data_samples: of one image, with ``img_shape``, ``scale_factor`` and ``ori_shape`` as the test pipeline gives them.
+        data_samples: of one image, with ``img_shape``, ``scale_factor`` and ``ori_shape`` of the test pipeline.
 
     Returns:
         The sample, with ``pred_instances``: boxes in pixels of the image, and masks (N, H, W) of its size.
