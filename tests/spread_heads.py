@@ -4,22 +4,19 @@ import copy
 
 import small_heads
 import torch
+from benchmark_detector_exports import spread
 from mmengine.dataset import pseudo_collate
 
 from ziggurat.engine.tasks import task_for
 
-# The last layers of heads, and the standard deviation that their outputs get.
-LAST = {
-    **dict.fromkeys(("retina_cls", "atss_cls", "gfl_cls", "rtm_cls", "rpn_cls", "fc_cls", "conv_logits"), 1.5),
-    **dict.fromkeys(("retina_reg", "atss_reg", "rpn_reg"), 0.3),
-    **dict.fromkeys(("gfl_reg", "rtm_reg", "fc_reg"), 1.0),
-}
 COUNT = 50  # objects at most
-NAMES = ("retinanet", "atss", "gfl", "rtmdet", "mask_rcnn", "cascade_mask_rcnn", "dino")
+DENSE = ("retinanet", "atss", "gfl", "rtmdet", "fcos")
+NAMES = (*DENSE, "mask_rcnn", "cascade_mask_rcnn", "dino", "deformable_detr")
 
 
 def detector(name, image, side=256, **options):
     """A config and its model, spread on ``image``. Options are those of the test_cfg that chooses the objects."""
+    name, change = CHANGED.get(name, (name, lambda cfg: None))
     kind, slim = small_heads.DETECTORS[name]
     chooses = "model.test_cfg.rcnn" if "rcnn" in name else "model.test_cfg"
     wanted = {"max_per_img": COUNT} | ({} if name == "dino" else {"score_thr": 0.3}) | options
@@ -27,32 +24,10 @@ def detector(name, image, side=256, **options):
     if name == "dino":
         slim = slim | {"model.num_queries": COUNT + 10}
     cfg = small_heads.config_of("detection", kind, slim, side)
+    change(cfg)
     model = small_heads.built(cfg)
-    hooks = []
-    for path, module in model.named_modules():
-        named = [name for name in LAST if name in path.split(".")]
-        if named and hasattr(module, "weight"):
-            hooks.append(module.register_forward_hook(Scale(LAST[named[0]])))
-    predicted(cfg, model, image)
-    for hook in hooks:
-        hook.remove()
+    spread(model, lambda: predicted(cfg, model, image))
     return cfg, model
-
-
-class Scale:
-    """A hook that scales a layer at its first pass, so that its outputs have this standard deviation."""
-
-    def __init__(self, deviation):
-        self.deviation, self.done = deviation, False
-
-    def __call__(self, module, args, output):
-        if self.done:
-            return None
-        self.done = True
-        module.weight.data *= self.deviation / output.std().clamp_min(1e-6)
-        if module.bias is not None:
-            module.bias.data.zero_()
-        return module.forward(*args)
 
 
 def prepared_data(cfg, model, image):
@@ -68,3 +43,22 @@ def predicted(cfg, model, image):
     with task_for(cfg).scoped(cfg):
         data = prepared_data(cfg, model, image)
         return model.predict(data["inputs"], copy.deepcopy(data["data_samples"]))[0].pred_instances
+
+
+def as_fcos(cfg):
+    """A RetinaNet's config with the head of FCOS."""
+    old = cfg.model.bbox_head
+    cfg.model.type = "FCOS"
+    cfg.model.bbox_head = {name: old[name] for name in ("num_classes", "in_channels", "feat_channels", "stacked_convs")}
+    cfg.model.bbox_head |= dict(type="FCOSHead", strides=[8, 16, 32, 64, 128], norm_on_bbox=True)
+    cfg.model.train_cfg = None
+
+
+def as_deformable_detr(cfg):
+    """A DINO's config as one of a Deformable DETR of one stage, with queries as points."""
+    cfg.model.type, cfg.model.bbox_head.type = "DeformableDETR", "DeformableDETRHead"
+    cfg.model.as_two_stage = cfg.model.with_box_refine = False
+    cfg.model.pop("dn_cfg")
+
+
+CHANGED = {"fcos": ("retinanet", as_fcos), "deformable_detr": ("dino", as_deformable_detr)}
