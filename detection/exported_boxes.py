@@ -63,9 +63,12 @@ def suppressed(found: Boxes, groups: Tensor, nms: Any) -> Boxes:
     if not nms.get("class_agnostic", False):
         boxes = boxes + (groups * valid).to(boxes)[:, None] * (boxes.max() + 1)
     # Empty rows lie on each other: their first suppresses the rest, so that long tables cost no more than their boxes.
-    beside = boxes.new_tensor([-2.0, -2.0, -1.0, -1.0])
-    keep = torch.ops.torchvision.nms(boxes.where(valid[:, None], beside), found.scores, float(nms["iou_threshold"]))
-    kept = torch.zeros_like(found.scores).index_fill(0, keep, 1.0)
+    # The record of torchvision's operator is for two kept boxes or more, so two further rows are always kept.
+    beside = boxes.new_tensor([[-2.0, -2.0, -1.0, -1.0], [-4.0, -4.0, -3.0, -3.0]])
+    boxes = torch.cat((boxes.where(valid[:, None], beside[0]), beside))
+    scores = F.pad(found.scores, (0, len(beside)))
+    keep = torch.ops.torchvision.nms(boxes, scores, float(nms["iou_threshold"]))
+    kept = torch.zeros_like(scores).index_fill(0, keep, 1.0)[: len(valid)]
     return found.where(valid & (kept > 0))
 
 

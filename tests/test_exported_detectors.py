@@ -3,6 +3,8 @@
 import copy
 
 import export
+import exports_table
+import numpy as np
 import pytest
 import small_heads
 import torch
@@ -114,6 +116,19 @@ def test_suppression_is_that_of_mmcv(class_agnostic):
     assert rows.labels[:count].equal(labels[valid][keep]) and not any(column[count:].any() for column in rows)
 
 
+class Suppression(torch.nn.Module):
+    def forward(self, scores):
+        boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).repeat(30, 1)
+        found = Boxes(boxes, scores, torch.zeros(30, dtype=torch.int64))
+        return best(suppressed(found, found.labels, {"iou_threshold": 0.5}), 5).scores
+
+
+def test_a_record_of_suppression_takes_any_number_of_boxes():
+    record = torch.export.export(Suppression(), (torch.rand(30),)).module()
+    for scores, wanted in ((torch.zeros(30), 0), (torch.linspace(0, 0.5, 30), 0.5), (torch.full((30,), 0.25), 0.25)):
+        assert record(scores).tolist() == [wanted, 0, 0, 0, 0]
+
+
 def test_regions_have_the_features_of_mmdet():
     _, model = detector("mask_rcnn", IMAGE)
     extractor = model.roi_head.bbox_roi_extractor
@@ -140,6 +155,22 @@ def test_masks_are_pasted_at_their_boxes():
     wanted = torch.zeros(60, 50, dtype=torch.bool)
     wanted[20:48, 24:38] = True
     assert found.equal(wanted)
+
+
+def test_the_page_shows_how_to_use_the_outputs():
+    """In NumPy, for an image that was made half as large."""
+    (block,) = [block for block in exports_table.page().split("```\n") if "def objects(" in block]
+    names = {}
+    exec(block, names)
+    cfg, model = detector("mask_rcnn", IMAGE)
+    data = prepared_data(cfg, model, IMAGE)
+    with torch.no_grad():
+        outputs = exported(model).eval()(data["inputs"])
+    wanted = samples_of_export(cfg, list(outputs), data["data_samples"])[0].pred_instances.numpy()
+    boxes, scores, labels, masks = names["objects"](*(output.numpy() for output in outputs), 0.5, 384, 512)
+    assert len(boxes) == len(wanted) > 5 and (scores == wanted.scores).all() and (labels == wanted.labels).all()
+    np.testing.assert_allclose(boxes, wanted.bboxes, atol=1e-3)
+    assert (np.stack(masks) == wanted.masks).mean() > 0.99999 and wanted.masks.any()
 
 
 # --- recorded
