@@ -237,10 +237,13 @@ def test_other_parts_are_refused():
 
 
 def test_detectors_have_one_image_of_one_size():
-    subject = Subject(torch.nn.Identity(), "mine", "detection", IDENTITY, None, free=())
-    assert refusal(lambda: subject.check(Extent((64, 64), 2))) == "batch is 2; allowed for detection: 1"
-    words = refusal(lambda: subject.check(Extent((64, 64), 1, ("size",))))
+    outputs = ("boxes", "scores", "labels")
+    subject = Subject(torch.nn.Identity(), "mine", "detection", IDENTITY, None, outputs=outputs, free=())
+    subject.check(Extent((64, 64)), "float32")
+    assert refusal(lambda: subject.check(Extent((64, 64), 2), "float32")) == "batch is 2; allowed for detection: 1"
+    words = refusal(lambda: subject.check(Extent((64, 64), 1, ("size",)), "float32"))
     assert words == "detection is exported without a free size; allowed: without --dynamic"
+    assert refusal(lambda: subject.check(Extent((64, 64)), "float16")).startswith("dtype is float16; allowed for detec")
 
 
 # --- compared

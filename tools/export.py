@@ -44,7 +44,7 @@ def main() -> None:
     subject = subject_of(args)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
-    subject.check(extent)
+    subject.check(extent, args.dtype)
     out = output_folder(args.out)
     refuse_existing(out, subject.name, formats, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())

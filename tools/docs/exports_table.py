@@ -58,8 +58,8 @@ size. The outputs of a detector are [found objects](#detectors).
   network with free sizes holds all similarities of a map at a time: memory grows with the square of the positions.
 - **Fixed sizes.** Tables of positions and of the Fourier transform are constants of the file, computed in float64.
   The global filters of HorNet are matrix products in all files, since runtimes lack the FFT.
-- **Half precision.** `--dtype float16` writes such weights; CPU runtimes are slow with them. OpenVINO files are read in
-  float32 by `Exported`, on processors with bfloat16 units too.
+- **Half precision.** `--dtype float16` writes such weights, of a detector only with `--backbone`. CPU runtimes are slow
+  with them. OpenVINO files are read in float32 by `Exported`, on processors with bfloat16 units too.
 - **TensorRT** reads the ONNX file: `trtexec --onnx=van_b2.onnx --saveEngine=van_b2.engine --fp16`. A file with free
   axes needs `--minShapes=image:1x3x224x224 --optShapes=image:8x3x224x224 --maxShapes=image:16x3x640x640`. This recipe
   and the next were not run here.

@@ -80,10 +80,11 @@ def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dty
     exported = Exported(path)
     has_objects = "boxes" in exported.description.outputs
     compare: Compare = partial(errors_of_objects, side=max(exported.description.size)) if has_objects else errors_of
-    if not all(t.isfinite().all() for t in outputs_of(net, inputs[0])):
+    theirs = [outputs_of(net, x) for x in inputs]
+    if not all(t.isfinite().all() for t in theirs[0]):
         raise UserError("PyTorch's own outputs are not finite, so there is nothing to compare; allowed: other weights")
-    objects = sum(int((net(x)[1] > 0).sum()) for x in inputs) if has_objects else None
-    worst = worst_of(compare(exported(x), net(x)) for x in inputs)
+    objects = sum(int((scores > 0).sum()) for _, scores, *_ in theirs) if has_objects else None
+    worst = worst_of(compare(exported(x), found) for x, found in zip(inputs, theirs, strict=True))
     tolerance = tolerance_for(net, dtype, inputs, compare)
     if has_objects and not worst.within(tolerance):  # as an order of nearly equal scores changes by rounding
         tolerance = tolerance_for(net, dtype, inputs, compare, by_own=True)

@@ -50,14 +50,16 @@ class Subject(NamedTuple):
     def backbone(self) -> PyramidBackbone:
         return next(module for module in self.net.modules() if isinstance(module, PyramidBackbone))
 
-    def check(self, extent: Extent) -> None:
-        """Raises UserError for inputs that the network cannot be exported for."""
+    def check(self, extent: Extent, dtype: str) -> None:
+        """Raises UserError for inputs, or a type of weights, that the network cannot be exported for."""
         refused = set(extent.free) - set(self.free)
         if refused:
             allowed = ", ".join(self.free) or "without --dynamic"
             raise UserError(f"{self.kind} is exported without a free {min(refused)}; allowed: {allowed}")
         if "batch" not in self.free and extent.batch != 1:
             raise UserError(f"batch is {extent.batch}; allowed for {self.kind}: 1")
+        if "boxes" in self.outputs and dtype != "float32":
+            raise UserError(f"dtype is {dtype}; allowed for {self.kind}: float32, in which boxes are suppressed")
 
     def describe(self, extent: Extent, dtype: str, fused: bool) -> Description:
         backbone = self.backbone
@@ -154,7 +156,7 @@ def export(
         UserError: the network cannot be recorded.
     """
     extent = extent.check()
-    subject.check(extent)
+    subject.check(extent, dtype)
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
     pictures, _ = photographs()
     programs: dict[Any, Any] = {}
