@@ -15,6 +15,7 @@ from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
+from detection.exported import export_outputs, exported, samples_of_export
 from detection.extremes import ObjectImagesHook
 from detection.losses import LOSSES, loss_places
 from detection.own_data import own_findings
@@ -44,6 +45,7 @@ class Detection(Task):
     main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
     images_hook = ObjectImagesHook.__name__
     losses = LOSSES
+    exported_free = ()
 
     def complete(self, cfg):
         prepare_config(cfg)
@@ -150,6 +152,15 @@ class Detection(Task):
 
     def counted_pass(self, model, images):
         return counted_pass(model, images)
+
+    def exported(self, model):
+        return exported(model)
+
+    def export_outputs(self, model):
+        return export_outputs(model)
+
+    def samples_of_export(self, cfg, outputs, data_samples):
+        return samples_of_export(cfg, outputs, data_samples)
 
     def random_data(self, cfg):
         classes = len(self.class_names(cfg))

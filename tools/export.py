@@ -4,9 +4,10 @@ python tools/export.py ARCH --format onnx [--pretrained WEIGHTS] [--out DIR]
 python tools/export.py CHECKPOINT_OR_CONFIG [WEIGHTS] --format onnx openvino [--backbone]
 
 An arch gives its backbone, whose outputs are maps. A checkpoint of this project, published weights or a config give the
-whole model, or with --backbone its backbone. Each file is run on photographs beside PyTorch. A file whose results
-differ by more than the tolerance is not kept, and the exit status is 2. tools/predict.py and tools/extract_features.py
-take the files. --int8 --calibration IMAGES also writes a copy of the ONNX file in 8-bit integers.
+whole model, or with --backbone its backbone. A detector's file gives boxes, scores, labels and maybe masks, after
+suppression. Each file is run on photographs beside PyTorch. A file whose results differ by more than the tolerance is
+not kept, and the exit status is 2. tools/predict.py and tools/extract_features.py take the files.
+--int8 --calibration IMAGES also writes a copy of the ONNX file in 8-bit integers.
 """
 
 import ziggurat.engine.start  # noqa: F401
@@ -30,7 +31,11 @@ from ziggurat.engine.project_configs import is_config, refuse_mistyped
 from ziggurat.engine.tool_options import add_config_options, count
 
 DTYPES = ("float32", "float16", "bfloat16")
-COLUMNS = ("format", "MiB", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
+COLUMNS = ("format", "MiB", "objects", "same", "max error", "mean error", "PyTorch ms", "runtime ms", "faster", "file")
+NO_OBJECTS = """
+PyTorch finds no object in these photographs, so nothing was compared. For a comparison, export with a score_thr of 0:
+--cfg-options model.test_cfg.score_thr=0, and for an R-CNN --cfg-options model.test_cfg.rcnn.score_thr=0"""
+OF_OBJECTS = ("objects", "same")  # columns of detectors
 
 
 def main() -> None:
@@ -47,20 +52,25 @@ def main() -> None:
     subject = subject_of(args)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
+    subject.check(extent, args.dtype)
     out = output_folder(args.out)
     refuse_existing(out, subject.name, formats, args.int8, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())
     print(heading(subject, extent, args))
-    print(f"compared on {photographs()[1]}; errors are shares of the largest value\n")
+    has_objects = "boxes" in subject.outputs
+    errors = "the image's side, of scores and of masks" if has_objects else "the largest value"
+    print(f"compared on {photographs()[1]}; errors are shares of {errors}\n")
     rows: list[Row] = []
-    print("".join(cell(text, i) for i, text in enumerate(COLUMNS)))
+    print(table_line({name: name for name in COLUMNS}, has_objects))
     options = (args.dtype, args.fuse, args.opset, args.repeats, calibration)
     for row in export(subject, formats, out, extent, *options):
-        print(line_of(row), flush=True)
+        print(line_of(row, has_objects), flush=True)
         rows.append(row)
     for row in rows:
         if row.agreement is not None:
             print(f"\n{what_agrees(subject.kind, row.agreement)}")
+    if any(row.objects == 0 for row in rows):
+        print(NO_OBJECTS)
     refused = [row for row in rows if row.refused]
     if refused:
         raise UserError("; ".join(f"{row.name} was not kept: {row.refused}" for row in refused))
@@ -172,13 +182,15 @@ def heading(subject: Any, extent: Extent, args: argparse.Namespace) -> str:
     return f"{what}; {extent.batch} x {extent.channels} x {height} x {width}{free}"
 
 
-def line_of(row: Any) -> str:
+def line_of(row: Any, has_objects: bool) -> str:
     """A row of the table."""
     if row.refused:
         return f"{row.name:<13}not kept, see below"
     cells = (
         row.name,
         f"{row.mib:.1f}",
+        str(row.objects),
+        f"{1 - row.errors.missed:.1%}",
         f"{row.errors.largest:.1e}",
         f"{row.errors.mean:.1e}",
         f"{row.torch_ms:.1f}",
@@ -186,12 +198,13 @@ def line_of(row: Any) -> str:
         f"{row.ratio:.2f}x",
         str(row.path),
     )
-    return "".join(map(cell, cells, range(len(cells))))
+    return table_line(dict(zip(COLUMNS, cells, strict=True)), has_objects)
 
 
-def cell(text: str, column: int) -> str:
-    """A cell of the table: the first column to the left, figures to the right, the file last."""
-    return f"{text:<13}" if column == 0 else f"  {text}" if column == len(COLUMNS) - 1 else f"{text:>12}"
+def table_line(cells: dict[str, str], has_objects: bool) -> str:
+    """A line of the table: the first column to the left, figures to the right, the file last."""
+    first, *figures, last = (text for name, text in cells.items() if has_objects or name not in OF_OBJECTS)
+    return f"{first:<13}{''.join(f'{text:>12}' for text in figures)}  {last}"
 
 
 if __name__ == "__main__":

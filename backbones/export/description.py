@@ -14,9 +14,9 @@ class Description(NamedTuple):
     """The description of an exported file. The file holds it, and a JSON file beside it repeats it.
 
     Attributes:
-        kind: ``"backbone"``, whose outputs are maps, or the task of a whole model, whose output is one tensor.
+        kind: ``"backbone"``, whose outputs are maps, or the task of a whole model.
         arch: the backbone's arch.
-        outputs: a name for each output.
+        outputs: a name for each output. ``boxes, scores, labels`` and maybe ``masks`` are found objects of one image.
         size, batch, free, channels: see :class:`backbones.export.program.Extent`.
         dtype: the type of input and outputs, such as ``"float32"``.
         mean, std: of each channel of an image in 0..1. The input is normalised with them.

@@ -65,7 +65,7 @@ class Exported:
             x: (B, C, H, W) on the CPU, normalised with ``description.mean`` and ``std``, of ``description.dtype``.
 
         Returns:
-            The maps of a backbone, finest first; of a whole model its output.
+            The maps of a backbone, finest first; of a whole model its output, or its outputs if there are several.
 
         Raises:
             UserError: ``x`` has another shape or type, or the runtime fails.
@@ -79,7 +79,8 @@ class Exported:
         except Exception as error:
             shape = "x".join(map(str, x.shape))
             raise UserError(f"{self.path} fails for an input of {shape}: {one_line(error)}") from error
-        return tuple(outputs) if self.description.kind == "backbone" else outputs[0]
+        is_one = self.description.kind != "backbone" and len(outputs) == 1
+        return outputs[0] if is_one else tuple(outputs)
 
 
 def open_onnx(path: Path, threads: int) -> tuple[Run, str | None]:
@@ -115,12 +116,16 @@ def open_openvino(path: Path, threads: int) -> tuple[Run, str | None]:
 
 
 def open_pt2(path: Path, threads: int) -> tuple[Run, str | None]:
+    import torchvision  # noqa: F401  registers the operators of detectors
+
     extra = {ENTRY: ""}
     module = torch.export.load(path, extra_files=extra).module()
     return by_torch(module), extra[ENTRY]
 
 
 def open_torchscript(path: Path, threads: int) -> tuple[Run, str | None]:
+    import torchvision  # noqa: F401  registers the operators of detectors
+
     extra = {ENTRY: ""}
     module = torch.jit.load(path, map_location="cpu", _extra_files=extra)
     return by_torch(module), extra[ENTRY]

@@ -66,8 +66,16 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description, o
 def write_openvino(program: ExportedProgram, path: Path, description: Description, opset: int | None) -> None:
     import openvino
 
-    with quiet():
-        model = openvino.convert_model(program)
+    if any("torchvision" in str(node.target) for node in program.graph.nodes):  # which OpenVINO reads from ONNX alone
+        check_packages(["onnx"])
+        between = path.with_suffix(".between.onnx")
+        write_onnx(program, between, description, opset)
+        with quiet():
+            model = openvino.convert_model(between)
+        between.unlink()
+    else:
+        with quiet():
+            model = openvino.convert_model(program)
     for port, name in zip((*model.inputs, *model.outputs), (INPUT, *description.outputs), strict=True):
         port.tensor.set_names({name})
     model.set_rt_info(description.as_text(), [KEY])

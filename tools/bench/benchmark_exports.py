@@ -94,7 +94,7 @@ def measured(
     formats = [name for name in formats if not (free and FORMATS[name].is_fixed)]
     with tempfile.TemporaryDirectory() as folder:
         for row in export(subject, formats, Path(folder), Extent((size, size), 1, free), repeats=repeats):
-            largest, mean = row.errors or (None, None)
+            largest, mean, _ = row.errors or (None, None, None)
             rows.append(
                 {"arch": arch, "params": sum(p.numel() for p in net.parameters()), "extent": extent, "format": row.name}
                 | {"blocks": blocks}

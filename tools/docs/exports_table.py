@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/exports.md"
 RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
 INT8 = ROOT / "docs/benchmarks/exports/int8.json"
+DETECTORS = ROOT / "docs/benchmarks/exports/detectors_cpu.json"
 INTRODUCTION = """# Exports
 
 Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other
@@ -28,9 +29,9 @@ programs: ONNX, OpenVINO IR, torch.export (`.pt2`) and TorchScript.
 ```
 pip install "ziggurat-vision[export]"                            # ONNX, ONNX Runtime and OpenVINO
 ziggurat export van_b2.in1k --format onnx openvino               # published weights: the whole classifier
-ziggurat export work_dirs/my_run/epoch_12.pth --format onnx      # a checkpoint of yours: a classifier or a segmenter
+ziggurat export work_dirs/my_run/epoch_12.pth --format onnx      # a checkpoint of yours, of any task
 ziggurat export van_b2 --pretrained van_b2.in1k --format onnx    # an arch: its backbone, four maps
-ziggurat export work_dirs/my_run/epoch_12.pth --backbone         # the backbone of any checkpoint, a detector's too
+ziggurat export work_dirs/my_run/epoch_12.pth --backbone         # the backbone of any checkpoint
 ziggurat export van_b2 --format onnx --dynamic                   # free batch and size; --dynamic batch frees one
 ziggurat export van_b2 --format onnx --size 480 640 --batch 4    # one size and one batch
 ```
@@ -85,14 +86,14 @@ The input is RGB. Values in 0..1 have mean and std taken off first. A file holds
 versions: ONNX in its `metadata_props`, OpenVINO in `rt_info`, the other two in an entry of the archive. A JSON file
 beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backbone are `stage0` to `stage3`. The
 output of a classifier or a segmenter is `scores`, before softmax; that of a segmenter has a quarter of the image's
-size.
+size. The outputs of a detector are [found objects](#detectors).
 
 - **Free sizes.** `--dynamic` frees batch, height and width. TorchScript keeps the size that it was traced with. A graph
   network with free sizes holds all similarities of a map at a time: memory grows with the square of the positions.
 - **Fixed sizes.** Tables of positions and of the Fourier transform are constants of the file, computed in float64.
   The global filters of HorNet are matrix products in all files, since runtimes lack the FFT.
-- **Half precision.** `--dtype float16` writes such weights; CPU runtimes are slow with them. OpenVINO files are read in
-  float32 by `Exported`, on processors with bfloat16 units too.
+- **Half precision.** `--dtype float16` writes such weights, of a detector only with `--backbone`. CPU runtimes are slow
+  with them. OpenVINO files are read in float32 by `Exported`, on processors with bfloat16 units too.
 - **8-bit integers** are [below](#8-bit-integers).
 - **TensorRT** reads the ONNX file: `trtexec --onnx=van_b2.onnx --saveEngine=van_b2.engine --fp16`. A file with free
   axes needs `--minShapes=image:1x3x224x224 --optShapes=image:8x3x224x224 --maxShapes=image:16x3x640x640`. This recipe
@@ -121,6 +122,48 @@ backbone this is the mean cosine between maps. Measure the accuracy on your own 
 The demo's models, trained on its data, were tested on all its test images. The rows come from
 `python tools/bench/benchmark_int8.py CONFIG CHECKPOINT --calibration IMAGES --out docs/benchmarks/exports/int8.json`.
 
+## Detectors
+
+```
+ziggurat export work_dirs/my_run/epoch_12.pth --format onnx --size 800 1280
+```
+
+A detector's file takes one image of one size. It gives the objects after suppression: N rows, the best first. N is
+`max_per_img` of the config's `test_cfg`. Rows that hold no object have score 0, and zeros elsewhere.
+
+| output | shape | what |
+|:-|:-|:-|
+| `boxes` | (N, 4) | x1, y1, x2, y2 in pixels of the network's input |
+| `scores` | (N,) | 0 to 1, by the config's `score_thr` |
+| `labels` | (N,), int64 | places in `description.classes` |
+| `masks` | (N, 28, 28) | 0 to 1, within the boxes; only of detectors with a mask head |
+
+These detectors are exported: dense heads that choose objects by mmdet's common rules (RetinaHead, ATSSHead, GFLHead,
+FCOSHead, RTMDetHead); Faster, Mask and Cascade R-CNN; Deformable DETR and DINO. One line refuses another head, and
+names it. Suppression is plain `nms`. An image that is smaller than the input lies at its top left, and zeros fill the
+rest. DINO and Deformable DETR take images that fill the input: in mmdet their attention leaves the filling out, and a
+file cannot tell the filling from the image.
+
+What remains is to bring boxes and masks to the image's own pixels. In NumPy:
+
+```
+{post_processing}```
+
+The check compares sets of objects. Each object of PyTorch takes the nearest object of the file with the same label. At
+most {missed:.0%} of the objects may have no partner, since rounding can change the order of nearly equal scores. The
+tolerance of a detector that is not within these limits has {times} times the errors that PyTorch has beside float64
+added. Where PyTorch finds no object in the photographs, a line says that nothing was compared. `--cfg-options
+model.test_cfg.score_thr=0` (of an R-CNN `model.test_cfg.rcnn.score_thr=0`) gives objects of all scores.
+
+- **PyTorch's files** have operators of torchvision. A program that loads one without `Exported` runs `import
+  torchvision` first.
+- **OpenVINO's files** of detectors are made from ONNX, except those of DINO and Deformable DETR. This needs the
+  packages of both formats.
+- **TensorRT** 10 has the operators of the ONNX file, such as NonMaxSuppression, RoiAlign, GridSample and ScatterND. Its
+  TopK takes 3840 rows at most. RTMDet's config asks for 30000, so export with `--cfg-options
+  model.test_cfg.nms_pre=1000`. Half precision moves boxes and scores, and so changes what is suppressed: without
+  `--fp16` the objects stay the same. This was not run here.
+
 ## What was measured
 
 Backbones with random weights, whose norms and scales are moved as by a training. A cell has the largest error and the
@@ -138,6 +181,37 @@ times a whole model of yours by PyTorch and by the runtimes.
 """
 
 
+OBJECTS = """
+### Detectors of one size
+
+With random weights, whose heads are scaled so that there are objects of many scores, on {size}x{size} pixels. A cell
+has the share of the objects that both find, the largest error of boxes (of the image's side), scores and masks, and how
+many times faster than PyTorch the runtime is. Queries of random weights have nearly equal scores, so rounding changes
+the order of some of DINO's.
+{machine}
+
+The rows come from `python tools/bench/benchmark_detector_exports.py --out docs/benchmarks/exports/detectors_cpu.json`.
+
+"""
+POST_PROCESSING = """import numpy as np
+
+def objects(boxes, scores, labels, masks, ratio, height, width):
+    # the outputs for an image of height and width, which was made ratio times as large for the network
+    found = scores > 0
+    boxes = np.clip(boxes[found] / ratio, 0, [width, height, width, height])
+    masks = [
+        hats(height, y1, y2) @ np.pad(mask, 1) @ hats(width, x1, x2).T >= 0.5
+        for (x1, y1, x2, y2), mask in zip(boxes, masks[found])
+    ]
+    return boxes, scores[found], labels[found], masks
+
+def hats(pixels, low, high):
+    # bilinear weights of a mask's 28 rows or columns, and of a border of zeros, for each pixel of the image
+    place = (np.arange(pixels) + 0.5 - low) / (high - low) * 28 - 0.5
+    return np.maximum(0, 1 - np.abs(np.clip(place, -1, 28)[:, None] - np.arange(-1, 29)))
+"""
+
+
 def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--write", action="store_true", help="replace docs/exports.md")
@@ -149,16 +223,26 @@ def main() -> None:
 
 def page() -> str:
     report = json.loads(RESULTS.read_text())
-    of, size = report["machine"], report["export"]["size"]
-    packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino", "onnx", "onnxscript"))
-    machine = f"Measured on: {of['device']}, {of['threads']} threads; {packages}; images of {size}x{size} pixels."
+    size = report["export"]["size"]
+    machine = f"{machine_of(report)}; images of {size}x{size} pixels."
     figures = dict(times=OF_OWN, machine=machine, kept=KEPT, agreement=AGREEMENT, int8=int8_table())
-    text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), **figures)
+    text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), **figures, post_processing=POST_PROCESSING)
     reasons: list[str] = []
     fixed = table(report["rows"], "fixed", list(FORMATS), reasons)
     free = table(report["rows"], "free", [name for name in FORMATS if not FORMATS[name].is_fixed], reasons)
+    objects = json.loads(DETECTORS.read_text())
     notes = "".join(f"\n({i}) {reason}\n" for i, reason in enumerate(reasons, 1))
-    return f"{text}\n### One size, one image\n\n{fixed}\n### Free batch and size\n\n{free}{notes}"
+    detectors = OBJECTS.format(size=objects["export"]["size"], machine=f"{machine_of(objects)}.")
+    return (
+        f"{text}\n### One size, one image\n\n{fixed}\n### Free batch and size\n\n{free}{notes}"
+        f"{detectors}{table_of_objects(objects['rows'])}"
+    )
+
+
+def machine_of(report: dict[str, Any]) -> str:
+    of = report["machine"]
+    packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino", "onnx", "onnxscript"))
+    return f"Measured on: {of['device']}, {of['threads']} threads; {packages}"
 
 
 def int8_table() -> str:
@@ -185,6 +269,24 @@ def table(rows: list[dict[str, Any]], extent: str, formats: list[str], reasons: 
             cells = [cell(found.get((arch, name)) or found.get((arch, None)), reasons) for name in formats]
             lines.append(f"| {arch} | {blocks or 'all'} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def table_of_objects(rows: list[dict[str, Any]]) -> str:
+    """A row for each measured detector."""
+    titles = [f"{name}, {of.runtime}" for name, of in FORMATS.items()]
+    lines = [f"| config | objects | {' | '.join(titles)} |", f"{'|:-' * (len(titles) + 2)}|"]
+    for config in dict.fromkeys(row["config"] for row in rows):
+        found = {row["format"]: row for row in rows if row["config"] == config}
+        count = next((row["objects"] for row in found.values() if row["objects"]), "-")
+        cells = [cell_of_objects(found.get(name)) for name in FORMATS]
+        lines.append(f"| {config} | {count} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def cell_of_objects(row: dict[str, Any] | None) -> str:
+    if row is None or row["refused"]:
+        return "refused" if row else "-"
+    return f"{1 - row['missed']:.1%}, {row['max_error']:.0e}, {row['ratio']:.2f}x"
 
 
 def cell(row: dict[str, Any] | None, reasons: list[str]) -> str:

@@ -11,31 +11,18 @@ from torch import Tensor, nn
 
 from backbones import PyramidBackbone, create_backbone
 from backbones.errors import UserError
-from backbones.export import (
-    FORMATS,
-    Description,
-    Errors,
-    Exported,
-    Extent,
-    errors_of,
-    prepared,
-    record,
-    tolerance_for,
-    worst_of,
-    write,
-)
+from backbones.export import FORMATS, Description, Extent, prepared, record, write
 from backbones.export.formats import extent_of, files_of
+from backbones.export.program import FREE
 from backbones.weights import Statistics, statistics
 from backbones.weights.trained_reading import trained_reading
+from ziggurat.engine.export_check import Row, checked, inputs_of
 from ziggurat.engine.own_config import carried_config
 from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
 from ziggurat.engine.reading import as_dict
-from ziggurat.engine.timing import in_turn, seconds
 from ziggurat.engine.wrappers import unwrap
-
-CPU = torch.device("cpu")
 
 
 class Subject(NamedTuple):
@@ -51,6 +38,8 @@ class Subject(NamedTuple):
         classes: the names of a whole model's classes.
         config: see :class:`backbones.export.Description`.
         prepare: of a whole model the preparation of an image file for prediction, (1, C, h, w).
+        outputs: names of a whole model's outputs.
+        free: the axes that may be free. Without ``"batch"`` there is one image at a time.
     """
 
     net: nn.Module
@@ -62,10 +51,23 @@ class Subject(NamedTuple):
     classes: tuple[str, ...] = ()
     config: dict[str, Any] = {}
     prepare: Callable[[Path], Tensor] | None = None
+    outputs: tuple[str, ...] = ("scores",)
+    free: tuple[str, ...] = FREE
 
     @property
     def backbone(self) -> PyramidBackbone:
         return next(module for module in self.net.modules() if isinstance(module, PyramidBackbone))
+
+    def check(self, extent: Extent, dtype: str) -> None:
+        """Raises UserError for inputs, or a type of weights, that the network cannot be exported for."""
+        refused = set(extent.free) - set(self.free)
+        if refused:
+            allowed = ", ".join(self.free) or "without --dynamic"
+            raise UserError(f"{self.kind} is exported without a free {min(refused)}; allowed: {allowed}")
+        if "batch" not in self.free and extent.batch != 1:
+            raise UserError(f"batch is {extent.batch}; allowed for {self.kind}: 1")
+        if "boxes" in self.outputs and dtype != "float32":
+            raise UserError(f"dtype is {dtype}; allowed for {self.kind}: float32, in which boxes are suppressed")
 
     def describe(self, extent: Extent, dtype: str, fused: bool) -> Description:
         backbone = self.backbone
@@ -73,7 +75,7 @@ class Subject(NamedTuple):
         return Description(
             kind=self.kind,
             arch=backbone.arch,
-            outputs=tuple(f"stage{i}" for i in backbone.out_indices) if is_backbone else ("scores",),
+            outputs=tuple(f"stage{i}" for i in backbone.out_indices) if is_backbone else self.outputs,
             **extent._asdict(),
             dtype=dtype,
             mean=self.statistics.mean,
@@ -86,33 +88,6 @@ class Subject(NamedTuple):
             config=self.config,
             fused=fused,
         )
-
-
-class Row(NamedTuple):
-    """One format of an export.
-
-    Attributes:
-        name: the format.
-        path: the file; None if it was refused.
-        mib: its size.
-        errors: the worst over all sizes.
-        sizes: the shapes of the inputs that were compared.
-        agreement: of an 8-bit file, see ``ziggurat.engine.int8.agreement_of``.
-        ms, torch_ms: median milliseconds of the runtime and of PyTorch for the first input.
-        ratio: how many times faster than PyTorch the runtime is.
-        refused: why there is no file.
-    """
-
-    name: str
-    path: Path | None = None
-    mib: float | None = None
-    errors: Errors | None = None
-    sizes: tuple[tuple[int, ...], ...] = ()
-    ms: float | None = None
-    torch_ms: float | None = None
-    ratio: float | None = None
-    refused: str | None = None
-    agreement: float | None = None
 
 
 def backbone_subject(arch: str | None, weights: str | None, **arguments: Any) -> Subject:
@@ -150,6 +125,7 @@ def subject_of(predictor: Predictor, source: str) -> Subject:
     found, size = statistics_of(model, source), task.counted_size(predictor.cfg)
     subject = Subject(net, stem_of(source), task.name, found, source, size, tuple(predictor.names))
     subject = subject._replace(config=carried_config(predictor.cfg, source), prepare=partial(prepared_by, predictor))
+    subject = subject._replace(outputs=task.export_outputs(model), free=task.exported_free)
     return subject._replace(statistics=found.for_channels(subject.backbone.in_chans))
 
 
@@ -206,22 +182,25 @@ def export(
         UserError: the network cannot be recorded.
     """
     extent = extent.check()
+    subject.check(extent, dtype)
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
     pictures, _ = photographs()
-    programs: dict[Extent, Any] = {}
+    programs: dict[Any, Any] = {}
+    has_objects = "boxes" in subject.outputs
     for name in formats:
         of = extent_of(name, extent)
         try:
-            if of not in programs:
-                programs[of] = record(net, of)
+            key = (of, name) if has_objects else of  # converters take a record with suppression once
+            if key not in programs:
+                programs[key] = record(net, of)
             description = subject.describe(of, dtype, fuse)
             inputs = [
-                batch_of(pictures, shape, description.mean, description.std).to(getattr(torch, dtype))
-                for shape in shapes_of(of)
+                batch_of(chosen, shape, description.mean, description.std).to(getattr(torch, dtype))
+                for chosen, shape in inputs_of(of, pictures, has_objects)
             ]
             with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
                 beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
-                write(programs[of], name, beside, description, opset)
+                write(programs[key], name, beside, description, opset)
                 row = checked(name, beside, net, inputs, dtype, repeats)
                 rows = [row._replace(path=beside)]
                 if calibration and name == "onnx":
@@ -244,50 +223,3 @@ def in_8_bits(
         return Row(int8.NAME, path, **told)
     except UserError as error:
         return Row(int8.NAME, refused=str(error))
-
-
-def shapes_of(extent: Extent) -> list[tuple[int, int, int, int]]:
-    """Up to three shapes of inputs on which an export is compared, that of the extent first."""
-    (height, width), batch = extent.size, extent.batch
-    shapes = [(batch, height, width), (batch, height, width), (batch, height, width)]
-    if "size" in extent.free:
-        shapes[1:] = [(batch, height + 32, width + 64), (batch, height * 5 // 4 + 3, width + 17)]
-    if "batch" in extent.free:
-        shapes[1:] = [(n, *shape[1:]) for n, shape in zip((batch + 1, batch + 2), shapes[1:], strict=True)]
-    return [(n, extent.channels, h, w) for n, h, w in dict.fromkeys(shapes)]
-
-
-def outputs_of(net: nn.Module, x: Tensor) -> list[Tensor]:
-    """The outputs of a network; UserError unless they are one tensor, or several in a list or tuple."""
-    found = net(x)
-    found = [found] if isinstance(found, Tensor) else found
-    if not isinstance(found, list | tuple) or not all(isinstance(output, Tensor) for output in found):
-        raise UserError("the model's output is no tensor; allowed: models with one map of scores, or --backbone")
-    return list(found)
-
-
-@torch.no_grad()
-def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dtype: str, repeats: int) -> Row:
-    """Runs an exported file beside the network.
-
-    Raises:
-        UserError: the runtime fails, or the results differ by more than the tolerance.
-    """
-    exported = Exported(path)
-    if not all(t.isfinite().all() for t in outputs_of(net, inputs[0])):
-        raise UserError("PyTorch's own outputs are not finite, so there is nothing to compare; allowed: other weights")
-    worst = worst_of(errors_of(exported(x), net(x)) for x in inputs)
-    tolerance = tolerance_for(net, dtype, inputs)
-    if not worst.within(tolerance):
-        raise UserError(
-            f"{FORMATS[name].runtime} computes other values than PyTorch: max error {worst.largest:.2g}, mean "
-            f"{worst.mean:.2g} of the largest value; allowed: {tolerance.largest:.2g} and {tolerance.mean:.2g}"
-        )
-    timers = {
-        "torch": lambda: seconds(lambda: net(inputs[0]), CPU),
-        "runtime": lambda: seconds(lambda: exported(inputs[0]), CPU),
-    }
-    times = in_turn(timers, repeats)
-    mib = sum(file.stat().st_size for file in files_of(name, path)) / 2**20
-    sizes = tuple(tuple(x.shape) for x in inputs)
-    return Row(name, path, mib, worst, sizes, times["runtime"]["ms"], times["torch"]["ms"], times["runtime"]["ratio"])

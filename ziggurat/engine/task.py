@@ -125,10 +125,10 @@ class Task(TaskViews, TaskTraining, TaskTesting):
         return model(images)
 
     def exported(self, model: nn.Module) -> nn.Module:
-        """The module that an export of a model records: normalised images (B, C, H, W) in, one tensor out.
+        """The module that an export of a model records: normalised images (B, C, H, W) in, one or several tensors out.
 
         Raises:
-            UserError: whole models of the task are not exported.
+            UserError: the model, or all whole models of the task, are not exported.
         """
         raise UserError(f"whole models of {self.name} are not exported; allowed: their backbone, by --backbone")
 
@@ -147,6 +147,10 @@ class Task(TaskViews, TaskTraining, TaskTesting):
             UserError: whole models of the task are not exported.
         """
         raise UserError(f"whole models of {self.name} are not exported; allowed: without a runtime")
+
+    def export_outputs(self, model: nn.Module) -> tuple[str, ...]:
+        """The names of the outputs of :meth:`exported`: ``scores``, or ``boxes, scores, labels``, maybe ``masks``."""
+        return ("scores",)
 
     def findings(
         self, cfg: Any, split: str, thorough: bool = False, decode: bool = False, seen: list[Any] | None = None
