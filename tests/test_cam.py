@@ -47,5 +47,5 @@ def test_positions_add_up_to_the_logit(made, arch):
 def test_a_class_that_is_not_there_is_named(made):
     head, features = made("van_b0")
     for label in (5, -1, True, None):
-        with pytest.raises(UserError, match="class is .*; allowed: 0 to 4"):
+        with pytest.raises(UserError, match=r"class is .*; allowed: 0 to 4"):
             class_map(head, features, label)
