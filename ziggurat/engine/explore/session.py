@@ -27,6 +27,7 @@ from ziggurat.engine.explore.views import VIEWS, stages_of, views_of
 SIZES = (MIN_SIZE, 1024)  # pixels of the shorter side of the network's input
 MOST_PIXELS = 2 * 1024**2  # of the network's input
 SIDE = 840  # pixels of a picture's longer side, at least
+SIDES = (16, 1600)  # pixels of the longer side of a picture, if the page asks for a smaller one
 FEW = 4  # networks, and forward passes, that are kept
 
 
@@ -153,7 +154,7 @@ class Session:
             values = drawn.info.pop("range", None)
             side = asked.get("side")
             if side is not None:
-                drawn.thumbnail((check_int("side", side, 16, SIDE),) * 2, Image.Resampling.BICUBIC)
+                drawn.thumbnail((check_int("side", side, *SIDES),) * 2, Image.Resampling.BICUBIC)
             return Drawn(as_png(drawn), self.file_name(name, scene), values)
 
     def computed(self, asked: dict[str, Any]) -> tuple[Network, Pass]:
