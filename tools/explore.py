@@ -13,6 +13,7 @@ import ziggurat.engine.start  # noqa: F401
 
 import argparse
 import errno
+import os
 import webbrowser
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def main() -> int:
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("\nended")
+            print("\nended", flush=True)
+            if not session.lock.acquire(blocking=False):  # a thread computes, which the end of Python would abort
+                os._exit(0)
     return 0
 
 

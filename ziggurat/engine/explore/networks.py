@@ -1,5 +1,6 @@
 """Networks of the page: from an arch, published weights or a checkpoint to a backbone, and its head."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,16 @@ def check_here(model: Any, weights: Any) -> None:
         raise UserError("no file is named; allowed: the path of a checkpoint, or of a file of weights")
     if source in WEIGHTS and not is_fetched(source):
         raise UserError(f"weights {source} are not on this machine; allowed: ziggurat explore {source} fetches them")
-    if source not in WEIGHTS and not Path(source).expanduser().is_file():
+    if source not in WEIGHTS and not os.path.isfile(os.path.expanduser(source)):
         raise UserError(f"no such file: {source}; allowed: the path of a checkpoint, or of a file of weights")
+
+
+def version_of(source: str) -> int | None:
+    """What changes when a file is written anew; None for what is no file."""
+    try:
+        return os.stat(os.path.expanduser(source)).st_mtime_ns
+    except OSError:
+        return None
 
 
 def open_network(model: str, weights: str, device: torch.device) -> Network:
@@ -91,7 +100,7 @@ def open_network(model: str, weights: str, device: torch.device) -> Network:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # so that a reload shows the same
             return of_backbone(FeatureExtractor(arch, device=device), RANDOM)
-    source = source if source in WEIGHTS else str(Path(source).expanduser()) if Path(source).parts else source
+    source = os.path.expanduser(source)
     predictor = whole_model(source, device)
     if predictor is None:
         return of_backbone(FeatureExtractor(arch, pretrained=source, device=device), source)

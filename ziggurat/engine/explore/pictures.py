@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from backbones import bands
 from backbones.errors import UserError, shown
-from backbones.images import read_image, read_pixels
+from backbones.images import START, read_image, read_pixels
 from backbones.reading import Reading
 from ziggurat.engine.photographs import NAMES, photographs
 
@@ -58,7 +59,7 @@ class Pictures:
         if len(content) > UPLOAD:
             raise UserError(f"the file has {len(content)} bytes; allowed: up to {UPLOAD // 2**20} MiB")
         name = re.split(r"[/\\]", name)[-1] or "image"
-        if content[:6] != b"\x93NUMPY":  # whose channels only a network knows
+        if not bands.is_array(content[:START]) and not bands.is_tiff(content[:START]):  # of any channels
             read_image(name, content)
         key = hashlib.sha256(content).hexdigest()[:16]
         self.uploads[key] = Picture(name, content)

@@ -164,7 +164,7 @@ class Session:
         picture = self.pictures[image]
         if model not in self.models or weights != networks.RANDOM:
             networks.check_here(model, weights)
-        key = (model, weights)
+        key = (model, weights, *map(networks.version_of, (model, weights)))
         network = self.networks.get(key, lambda: open_network(model, weights, self.device))
         return network, self.passes.get((*key, image, size), lambda: self.look(network, picture, size))
 
