@@ -17,7 +17,7 @@ from PIL import Image
 
 from backbones import FeatureExtractor, UserError, list_weights
 from backbones.registry import family_of
-from backbones.show import Look, colours, heat, likeness, lines
+from backbones.show import Look, colours, heat, likeness, lines, strength
 from classification.model import create_classifier
 from ziggurat.engine.explore import networks, server, session
 from ziggurat.engine.explore.networks import Network, find_weights, open_network
@@ -147,7 +147,7 @@ def test_channels_heads_and_orders_are_the_chosen_ones(page, street):
     van, hornet, vvt = (look_of(arch, street) for arch in ("van_b0", "hornet_tiny_gf", "vvt_tiny"))
     for asked, values in (
         ({"model": "van_b0", "view": "attention", "stage": 1, "channels": 5}, van.attention(1, 0)[5]),
-        ({"model": "van_b0", "view": "attention", "stage": 1}, van.attention(1, 0).mean(0)),
+        ({"model": "van_b0", "view": "attention", "stage": 1}, strength(van.attention(1, 0))),
         ({"model": "van_b0", "view": "channel", "stage": 1, "channel": 63}, van.maps[1][63]),
         ({"model": "hornet_tiny_gf", "view": "gates", "stage": 0, "order": 1, "channels": 2}, hornet.gates(0, 0)[1][2]),
     ):

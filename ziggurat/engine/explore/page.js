@@ -110,7 +110,8 @@ function listen() {
     take(event.dataTransfer.files[0]);
   });
   addEventListener("hashchange", () => { // an address that was typed
-    page.state = Object.assign(page.state, readState(page.first));
+    Object.assign(page.state, readState(page.first));
+    find("#size").value = page.state.size;
     showGallery();
     showPanels();
   });

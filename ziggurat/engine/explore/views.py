@@ -53,8 +53,7 @@ def draw_neighbours(scene: Scene) -> Image.Image:
 
 
 def draw_attention(scene: Scene) -> Image.Image:
-    found = scene.look.attention(scene.stage, scene.number("block"))
-    return scene.over(scene.of_channel(found, lambda values: values.mean(0)))
+    return scene.over(scene.of_channel(scene.look.attention(scene.stage, scene.number("block")), strength))
 
 
 def draw_gate(scene: Scene) -> Image.Image:
@@ -130,7 +129,7 @@ VIEWS = {
     ),
     "attention": View(
         "Attention",
-        "The factors that the large kernel gives.",
+        "The factors that the large kernel gives: of all channels the root mean square.",
         ("stage", "block", "channels", "blend"),
         draw_attention,
         LargeKernelAttention,
