@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import os
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from conftest import ROOT
 from helpers import SMALL, run
 from PIL import Image
 
-from backbones import FeatureExtractor, UserError, list_weights
+from backbones import FeatureExtractor, UserError, create_backbone, list_weights
 from backbones.registry import family_of
 from backbones.show import Look, colours, heat, likeness, lines, strength
 from classification.model import create_classifier
@@ -332,6 +333,26 @@ def test_a_fault_is_said_and_the_server_goes_on(page, monkeypatch, capsys):
     assert status == 500 and "a fault of this program" in answer["error"] and "ZeroDivisionError" in answer["error"]
     assert "Traceback" in capsys.readouterr().err
     assert ask(page, "/choices")[0] == 200
+
+
+def test_weights_that_diverged_are_named(street, tmp_path):
+    net = create_backbone("van_b0")
+    torch.nn.init.constant_(net.stages[3].norm.bias, float("nan"))
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    made = Session([], [street], CPU, 64)
+    with pytest.raises(UserError, match=r"w\.pth gives values that are not finite"):
+        made.facts({"image": "given-0", "model": "van_b0", "weights": str(tmp_path / "w.pth")})
+
+
+def test_a_checkpoint_that_is_written_anew_is_opened_anew(street, tmp_path):
+    made = Session([], [street], CPU, 64)
+    asked = {"image": "given-0", "model": str(tmp_path / "w.pth"), "view": "strength", "stage": 1}
+    drawn = []
+    for stamp in (1, 1, 2):
+        torch.save(create_backbone("van_b0").state_dict(), tmp_path / "w.pth")
+        os.utime(tmp_path / "w.pth", (stamp, stamp))
+        drawn.append(made.picture(asked).content)
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_requests_at_the_same_time_are_all_answered(page):

@@ -176,11 +176,13 @@ class Session:
         height, width = round(height * scale), round(width * scale)
         if height * width > MOST_PIXELS:
             seen = f"{picture.name} has sides of {pixels.shape[1]} and {pixels.shape[0]} pixels"
-            raise UserError(f"{seen}, which size {size} makes {width}x{height}; allowed: {MOST_PIXELS} pixels")
+            raise UserError(f"{seen}, which size {size} makes {width}x{height}; allowed: {MOST_PIXELS:,} pixels")
         image = torch.tensor(pixels).permute(2, 0, 1)[None]
         image = F.interpolate(image, (height, width), mode="bicubic", antialias=True)
         given = (image.to(self.device).float() / 255 - network.mean) / network.std
         look = Look(network.backbone, given, whole=True)
+        if not all(found.isfinite().all() for found in look.maps):
+            raise UserError(f"{network.weights} gives values that are not finite; allowed: weights of finite maps")
         large = max(1, SIDE / max(height, width))
         sides = round(width * large), round(height * large)
         return Pass(look, as_picture(pixels).resize(sides, Image.Resampling.BICUBIC), [])
