@@ -84,6 +84,11 @@ def test_every_view_is_shown_and_clicked(tab):
             for name in set(visible) & {"block", "channels"}:  # their last value
                 choose(tab, name, tab.run(f"document.querySelector('.{name}').max"))
                 assert shown(tab)[1] == ""
+            unnamed = tab.run(
+                "[...document.querySelectorAll('input, select')].filter(one => one.offsetParent && one.id !== 'file' "
+                "&& !one.labels.length).map(one => one.className).join()"
+            )
+            assert unnamed == ""
     # Keys move by one position of the map, and a reload keeps all.
     assert shown(tab)[2].endswith("vvt_tiny_stage2_vicinity_block0_head0_row2_column1.png")
     tab.run("document.querySelector('.frame').focus()")

@@ -268,7 +268,7 @@ export class Panel {
     for (const name of ["view", "stage", "head", "order", "label", "block", "channel", "channels", "score", "blend"]) {
       this.find("." + name).value = own[name];
     }
-    const say = (name, text) => { this.find("[data-control=" + name + "] output").textContent = text; };
+    const say = (name, text) => { this.find("[data-control=" + name + "] .value").textContent = text; };
     say("block", own.block + " of 0 to " + (stage.blocks - 1));
     say("channel", own.channel + " of 0 to " + (count - 1));
     say("channels", own.channels < 0 ? "all" : own.channels + " of 0 to " + (count - 1));
