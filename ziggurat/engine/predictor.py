@@ -30,7 +30,7 @@ from ziggurat.engine.num_classes import set_num_classes
 from ziggurat.engine.own_config import building, carries_config, config_from
 from ziggurat.engine.published import published_model
 from ziggurat.engine.reading import reading_of_dataset, use_reading
-from ziggurat.engine.results import ClassMap, Result
+from ziggurat.engine.results import Result, check_same_size
 from ziggurat.engine.structure import settle_structure
 from ziggurat.engine.tasks import task_for, task_of_published
 from ziggurat.engine.tiles import tiles_of
@@ -281,10 +281,7 @@ class Predictor:
         else:
             image = picture(pixels_of(image, self.reading))
         self.check_result(result)
-        size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
-        if tuple(size) != image.size[::-1]:
-            sizes = f"{size[1]}x{size[0]} pixels, and the image {image.width}x{image.height}"
-            raise UserError(f"the result is of {sizes}; allowed: the result of the same image")
+        check_same_size(result, image)
         return self.task.draw(image, result, self.palette)
 
     def describe(self, result: Result) -> dict[str, Any]:

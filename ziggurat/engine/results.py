@@ -4,6 +4,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
+
+from backbones.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -102,3 +105,11 @@ class ClassMap:
 
 
 Result = Scores | Instances | Panoptic | ClassMap
+
+
+def check_same_size(result: Result, image: Image.Image) -> None:
+    """Raises UserError for a result with places that is of an image of another size."""
+    size = result.class_map.shape if isinstance(result, ClassMap) else getattr(result, "size", image.size[::-1])
+    if tuple(size) != image.size[::-1]:
+        sizes = f"{size[1]}x{size[0]} pixels, and the image {image.width}x{image.height}"
+        raise UserError(f"the result is of {sizes}; allowed: the result of the same image")

@@ -24,7 +24,7 @@ from ziggurat.engine.tasks import task_for
 from ziggurat.engine.wrappers import unwrap
 
 __all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
-SMALL = 128  # pixels, at most, of a side with which a network for free sizes is recorded
+SMALL = 128  # pixels, at most, of a side with which a network for images of many sizes is first recorded
 
 
 class RuntimeModel(nn.Module):
@@ -102,7 +102,7 @@ def compute_by(predictor: Any, runtime: str) -> None:
     task.check_runtime(predictor.cfg)
     subject = subject_of(predictor, str(predictor.cfg.filename))
     size, free = subject.size, task.exported_free
-    if "size" in free:
+    if free != ("batch",):  # images have many sizes, and a small one is enough to see that the network can be exported
         size = tuple(min(side, SMALL) for side in size)
     extent = Extent(size, 1, free, subject.backbone.in_chans)
     files = InRuntime(subject.net, runtime, lambda extent: subject.describe(extent, "float32", True), extent)
