@@ -140,9 +140,9 @@ A detector's file takes one image of one size. It gives the objects after suppre
 
 These detectors are exported: dense heads that choose objects by mmdet's common rules (RetinaHead, ATSSHead, GFLHead,
 FCOSHead, RTMDetHead); Faster, Mask and Cascade R-CNN; Deformable DETR and DINO. One line refuses another head, and
-names it. Suppression is plain `nms`. An image that is smaller than the input lies at its top left, and zeros fill the
-rest. DINO and Deformable DETR take images that fill the input: in mmdet their attention leaves the filling out, and a
-file cannot tell the filling from the image.
+names it. Suppression is plain `nms`. An image that is smaller than the input lies at its top left. Zeros of normalised
+values fill the rest, and grey of 114 does for RTMDet. DINO and Deformable DETR take images that fill the input: in
+mmdet their attention leaves the filling out, and a file cannot tell the filling from the image.
 
 What remains is to bring boxes and masks to the image's own pixels. In NumPy:
 
