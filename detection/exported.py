@@ -85,6 +85,8 @@ def pasted(masks: Tensor, boxes: Tensor, size: tuple[int, int], threshold: float
     """Masks (N, 28, 28) at their boxes in an image of this height and width: (N, H, W) of bool."""
     found = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
     for i, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
+        if box[0] > size[1] or box[1] > size[0]:  # in the filling beside the image
+            continue
         values, place = _do_paste_mask(mask[None, None], box[None], *size)
         found[(i, *place)] = values[0] >= threshold
     return found
