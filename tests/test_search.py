@@ -1,4 +1,4 @@
-"""A search in a store finds what a plain sort of all scores finds, whatever the blocks, and breaks ties by the order."""
+"""A search in a store finds what a plain sort of all scores finds, whatever the blocks. Ties have the store's order."""
 
 import json
 

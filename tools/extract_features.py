@@ -32,6 +32,7 @@ from backbones.store.writer import DTYPES as SAVED
 from ziggurat.engine.addresses import Local, local
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.features.budget import budget_of, check_space, free_space
+from ziggurat.engine.features.network import network_of
 from ziggurat.engine.features.options import Joined, add_store_options, check_form, stage_numbers
 from ziggurat.engine.features.processes import Process, device_of, this_process
 from ziggurat.engine.features.run import about, settings_of, write_features
@@ -59,8 +60,7 @@ def main() -> int | None:
     if args.reading:
         how["reading"] = parse_options(args.reading)
     device = device_of(args.device, args.launcher)
-    torch.manual_seed(0)  # random weights are the same in every process, and when a run goes on
-    extractor = FeatureExtractor(arch, args.stages, weights, device, DTYPES[args.dtype], **how)
+    extractor = network_of(arch, args.stages, weights, device, DTYPES[args.dtype], **how)
     arch = extractor.net.arch
     if process.rank == 0:
         if weights is None:
@@ -125,7 +125,7 @@ def write_store(
     images = images_of(given, extractor.reading)
     pool, dtype = args.pool, args.save_dtype or SHORT[DTYPES[args.dtype]]
     out, rows = output_folder(out), args.shard_size
-    settings = settings_of(extractor, weights, pool, dtype)
+    settings = settings_of(extractor, weights, pool, dtype, args.which)
     is_first = process.rank == 0
     with StoreWriter(
         out,

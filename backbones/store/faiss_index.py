@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backbones.checks import check_int
-from backbones.errors import UserError, unknown
+from backbones.errors import unknown
 from backbones.files import replaced_file, write_json
 from backbones.store.layout import import_extra
 from backbones.store.search import (
@@ -46,7 +46,7 @@ def search_by_faiss(
     metric: str = "cosine",
     flat: int = FLAT,
 ) -> list[list[Neighbour]]:
-    """As :func:`backbones.store.search.search`, with an index of whole images, which is made where it is missing or old.
+    """As :func:`backbones.store.search.search`, with an index of whole images. One that is missing or old is made.
 
     Args:
         store, queries, stage, top, metric: as there.

@@ -1,8 +1,8 @@
 """The nearest neighbours of vectors in a store. The search is exact, and needs little memory for a store of any size.
 
-Features pass by in blocks. A block is compared in float32, with a bound of the rounding errors. Images that may be among
-the best within this bound are compared again in float64. So the result depends neither on the blocks nor on the order
-in which a processor sums. Images with equal scores have the order of the store.
+Features pass by in blocks. A block is compared in float32, with a bound of the rounding errors. Images that may be
+among the best within this bound are compared again in float64. So the result depends neither on the blocks nor on the
+order in which a processor sums. Images with equal scores have the order of the store.
 """
 
 from collections.abc import Iterator
