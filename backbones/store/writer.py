@@ -1,7 +1,7 @@
 """Writing a store. A process that is killed at any moment leaves whole shards, and what it was about to write."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,14 +93,13 @@ class StoreWriter:
         self.lock = locked(self.store, run or secrets.token_hex(8))
         try:
             self.prepare(dict(settings), dict(about or {}), overwrite)
-            self.done, self.unreadable = read_names(self.store)
+            self.done, self.unreadable = read_names(parts_of(self.store))
         except BaseException:
             self.lock.release()
             raise
-        numbers = [int(NAME.fullmatch(part.stem)[2]) for part in parts_of(self.store) if rank_of(part) == rank]
-        self.number = max(numbers, default=-1) + 1
         self.rows: list[Row] = []
         self.bytes = 0
+        self.number = next_number(parts_of(self.store), rank)
 
     def prepare(self, settings: dict[str, Any], about: dict[str, Any], overwrite: bool) -> None:
         if overwrite and self.lock.is_new:
@@ -121,6 +120,18 @@ class StoreWriter:
                 self.commit()
         finally:
             self.lock.release()
+
+    def turn_to(self, rank: int) -> None:
+        """Goes on under another rank, whose shards may have come since the writer was made.
+
+        So one process does the work of several, one after the other. All that was added is written already.
+        """
+        assert not self.rows
+        parts = [part for part in parts_of(self.store) if rank_of(part) == rank]
+        done, unreadable = read_names(parts)
+        self.done |= done
+        self.unreadable |= unreadable
+        self.rank, self.number = rank, next_number(parts, rank)
 
     def add(self, image: str, size: tuple[int, int], features: Mapping[str, Tensor]) -> None:
         """Adds an image that the store does not have yet. A shard that is full with it is written.
@@ -209,12 +220,17 @@ def rank_of(part: Path) -> int:
     return int(NAME.fullmatch(part.stem)[1])
 
 
-def read_names(store: Path) -> tuple[set[str], set[str]]:
-    """The names of images with features, and of unreadable ones. UserError if an index file is damaged."""
+def next_number(parts: Sequence[Path], rank: int) -> int:
+    """The number of the next shard of a rank."""
+    return max((int(NAME.fullmatch(part.stem)[2]) for part in parts if rank_of(part) == rank), default=-1) + 1
+
+
+def read_names(parts: Sequence[Path]) -> tuple[set[str], set[str]]:
+    """The names of images with features, and of unreadable ones, in index files. UserError if one is damaged."""
     pa = import_pyarrow()
     done: set[str] = set()
     failed: set[str] = set()
-    for part in parts_of(store):
+    for part in parts:
         try:
             table = pa.parquet.read_table(part, columns=["image", "reason"])
             is_done = pa.compute.is_null(table["reason"])

@@ -3,6 +3,7 @@
 import torch
 
 from backbones import FeatureExtractor, UserError
+from backbones.features import check_device
 from backbones.store import FeatureStore
 from ziggurat.engine.features.network import network_of
 from ziggurat.engine.features.run import settings_of
@@ -19,6 +20,7 @@ def extractor_of(store: FeatureStore, weights: str | None, device: str) -> Featu
     Raises:
         UserError: the weights cannot be read, or they are others than those of the store.
     """
+    check_device(device)
     settings, recorded = store.meta["settings"], store.meta.get("weights")
     given = recorded if weights is None else weights
     try:
@@ -38,9 +40,7 @@ def extractor_of(store: FeatureStore, weights: str | None, device: str) -> Featu
     except UserError as error:
         if weights is not None or recorded is None:
             raise
-        raise UserError(
-            f"the weights of {store.path} are {recorded!r}: {error}; allowed: --weights FILE"
-        ) from None
+        raise UserError(f"the weights of {store.path} are {recorded!r}: {error}; allowed: --weights FILE") from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"{store.path} does not say how its features were made ({error}); allowed: a store of "
