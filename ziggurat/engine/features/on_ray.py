@@ -27,6 +27,9 @@ from ziggurat.engine.features.sources import StoredImage
 PARTS_EACH = 4  # for each actor, at least: a part is what an actor does at a time
 FAULT = re.compile(r"backbones\.errors\.\w+: (.+)|\w*Error: \[Errno \d+\] (.+)")  # the last line of a traceback
 WAIT = 20.0  # seconds
+# No reports of usage, and few lines of its own on stderr.
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+ONCE = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # one attempt of 40 seconds for a cluster that is gone
 OBJECTS = 256 << 20  # bytes of a local Ray's memory for objects, which are lists of images
 
 
@@ -148,7 +151,7 @@ def write_on_ray(
 
 def started(address: str | None, actors: int | None, plan: Plan) -> Any:
     """The module ``ray``, connected to a cluster or to a Ray of its own, which says little."""
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_BACKEND_LOG_LEVEL", "fatal")):
+    for name, value in (ENVIRONMENT if address is None else ENVIRONMENT | ONCE).items():
         os.environ.setdefault(name, value)
     ray = import_extra("ray", "--engine ray", "ray[data]")
     import_extra("ray.data", "--engine ray", "ray[data]")
