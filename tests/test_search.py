@@ -38,8 +38,9 @@ def vectors(count=41, channels=5, seed=0):
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("rows", [1, 3, 7, None])
-def test_the_neighbours_are_those_of_a_sort(metric, rows, tmp_path):
-    known, queries = vectors(), vectors(70, seed=1)
+def test_the_neighbours_are_those_of_a_sort(metric, rows, tmp_path, monkeypatch):
+    monkeypatch.setattr("backbones.store.search.QUERIES", 2)  # several times for a block
+    known, queries = vectors(), vectors(5, seed=1)
     known[5] = 0
     known[30] = known[11] = known[23] * np.float32(1)  # equal ones, in several shards
     queries[0], queries[1] = known[11], 0

@@ -20,6 +20,7 @@ from backbones import UserError
 from backbones.reading import Reading
 from backbones.store import FeatureStore
 from backbones.store.faiss_index import search_by_faiss
+from backbones.store.layout import import_extra
 from backbones.store.search import METRICS, Neighbour, checked_stage, search
 from ziggurat.engine.addresses import local
 from ziggurat.engine.cli import Parser, run_tool
@@ -38,6 +39,8 @@ def main() -> int | None:
     part = part_of(args)
     if part is not None and args.index == "faiss":
         raise UserError("--index is faiss, which compares whole images; allowed with --at and --box: exact")
+    if args.index == "faiss":
+        import_extra("faiss", "--index faiss", "faiss-cpu")
     store = FeatureStore(args.store)
     if not len(store):
         raise UserError(f"{store.path} has no images with features; allowed: a store of tools/extract_features.py")

@@ -1,4 +1,4 @@
-"""Makes docs/features.md: stores of features, with the figures of docs/benchmarks/features/features_cpu.json.
+"""Makes docs/features.md: stores of features, with the figures of docs/benchmarks/features/.
 
 python tools/docs/features_page.py [--write]
 
@@ -14,6 +14,7 @@ from ziggurat.engine.features.budget import Budget
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/features.md"
+RAY = ROOT / "docs/benchmarks/features/ray_cpu.json"
 RESULTS = ROOT / "docs/benchmarks/features/features_cpu.json"
 OURS = "ziggurat features, into a store"
 BILLION = 10**9
@@ -22,7 +23,7 @@ EXAMPLE = Budget(MILLION, 3, MILLION * 4 * (128 * 28**2 + 320 * 14**2 + 512 * 7*
 TEXT = """# Features
 
 Made by `python tools/docs/features_page.py --write`. The figures come from
-`docs/benchmarks/features/features_cpu.json`.
+`docs/benchmarks/features/features_cpu.json` and `ray_cpu.json` beside it.
 
 ```
 ziggurat features van_b2.in1k photographs                                  # a .npz file for each image
@@ -42,7 +43,7 @@ form `store` is for any number of images: they lie in few large files with an in
 | a file, a folder, `'photos/**/*.jpg'`, `list.txt`, `-` | as for [predictions](predictions.md#what-it-looks-at) |
 | `train-0000.tar` | a tar shard in WebDataset's layout; an image is named `train-0000.tar/key.jpg` |
 | `data.parquet` | bytes in a column such as `image`, as the Hugging Face hub has them; named `data.parquet/17` |
-| the folder of `datasets.Dataset.save_to_disk` | the same in its `.arrow` files; named `folder/data-00000-of-00001.arrow/17` |
+| a folder of `Dataset.save_to_disk` | the same in the `.arrow` files of Hugging Face's `datasets`; named `x.arrow/17` |
 | `https://...` | with `--download FOLDER` |
 
 A folder stands for the images, tar shards and tables below it.
@@ -126,16 +127,16 @@ The result is a table, `--out` writes it as JSON or CSV, and `--sheet` draws the
 | store | compared | with `--at` or `--box` |
 |-|-|-|
 | `--pool mean`, `--pool gem` | the vectors | refused: there are no places |
-| `--pool grid:4`, maps | the means over all places | the vector of that place, or the mean of the box, with each place of an image |
+| `--pool grid:4`, maps | the means over all places | the place, or the mean of the box, with each place of an image |
 
 `--at ROW COLUMN` and `--box X Y W H` are in pixels of the query's file. The row and column of a result are those of the
 best place of an image, in pixels as the network saw the image. They differ from the file's where `--short-side` was
 given.
 
 The search is exact: shards pass by in blocks of 32 MB, and images that float32 cannot tell apart are compared in
-float64. Images with equal scores have the order of the store. `--index faiss` (`pip install ".[search]"`) makes an index
-in the store's folder `faiss` at the first search, and again when the store has changed. Up to 50,000 images it compares
-all of them, too. Above, it looks at a sixteenth of its lists, and may miss a neighbour. The scores are exact.
+float64. Images with equal scores have the order of the store. `--index faiss` (`pip install ".[search]"`) makes an
+index in the store's folder `faiss` at the first search, and again when the store has changed. Up to 50,000 images it
+compares all of them, too. Above, it looks at a sixteenth of its lists, and may miss a neighbour. The scores are exact.
 
 ## With Ray
 
@@ -144,19 +145,25 @@ ziggurat features van_b2.in1k 's3_mount/*.tar' --form store --pool mean --engine
 ziggurat features van_b2.in1k /shared/photographs --form store --out /shared/store --engine ray --ray-address auto
 ```
 
-`--engine ray` (`pip install ".[ray]"`) starts Ray on this machine, or joins a cluster at `--ray-address`. Ray Data hands
-parts of the images to actors, each of which holds the network, reads the images and writes shards. `--ray-workers` is
-the number of actors, by default that of GPUs with `--device cuda`, else that of cores. On a cluster, the images, the
-store and a file of weights lie on a disk that all machines see, and this package is installed on each of them.
+`--engine ray` (`pip install ".[ray]"`) starts Ray on this machine, or joins a cluster at `--ray-address`. Ray Data
+hands parts of the images to actors, each of which holds the network, reads the images and writes shards.
+`--ray-workers` is the number of actors, by default that of GPUs with `--device cuda`, else that of cores. On a cluster,
+the images, the store and a file of weights lie on a disk that all machines see, and this package is installed on each
+of them. Ray {ray} guards a cluster by a token: outside of it, set `RAY_AUTH_MODE=token`.
 
 All that is said above about stopping holds. An actor that is killed is started again by Ray, and takes up its part
-where the shards end. The number in a shard's name is then that of the part.
+where the shards end. The first number in a shard's name is then that of the part.
 
-This was run with Ray {ray}, on one machine of two cores: 401 files, one of them damaged, 2 actors, shards of 8 images.
-Actors were killed with `kill -9` 8 times, and the command 3 times, and given again. The store then had the same 400
-rows as that of the plain engine, none lost, none twice, and each equal bit for bit, with `--batch-size 1` in both.
-Batches of other sizes differed in the last bits of float32. Ray was also started as a cluster of this one machine, and
-joined by `--ray-address auto`. A cluster of several machines was not tried.
+This was run with Ray {ray} on one machine of two cores: {ray_images} photographs and a damaged one, 2 actors, shards
+of 8 images. Actors were killed with `kill -9` {actor_kills} times, and the command {driver_kills} times, and given
+again. Then the store was compared with that of the plain engine, with `--batch-size 1` in both:
+
+| images | rows at the end | lost | twice | equal bit for bit | files left half-written |
+|-:|-:|-:|-:|-:|-:|
+| {ray_images} | {ray_rows} | {ray_lost} | {ray_double} | {ray_equal} | {ray_left} |
+
+Batches of other sizes differ in the last bits of float32. Ray was also started as a cluster of this one machine, and
+joined by `--ray-address auto` and by its address. A cluster of several machines was not tried, and neither was a GPU.
 
 ## The layout
 
@@ -213,6 +220,7 @@ These commands measured the figures and wrote the page:
 
 ```
 python tools/bench/benchmark_features.py --out docs/benchmarks/features/features_cpu.json
+python tools/bench/benchmark_ray.py --out docs/benchmarks/features/ray_cpu.json
 python tools/docs/features_page.py --write
 ```
 
@@ -247,7 +255,7 @@ def main() -> None:
 
 def page() -> str:
     """The text with the measured figures."""
-    found = json.loads(RESULTS.read_text())
+    found, ray = json.loads(RESULTS.read_text()), json.loads(RAY.read_text())
     kills, rows = found["kills"], found["rates"]
     (rate,) = (row["images_per_second"] for row in rows if row["way"] == OURS and row["images"] == "224x224 pixels")
     width, numbers = 64 + 160 + 256, 64 * 28**2 + 160 * 14**2 + 256 * 7**2  # of van_b0's stages 1, 2, 3
@@ -267,6 +275,10 @@ def page() -> str:
             f"{name} {value}" if name != "device" else value for name, value in found["machine"].items()
         ),
         "rates": "\n".join(f"| {row['images']} | {row['way']} | {row['images_per_second']:.1f} |" for row in rows),
+        "ray": ray["machine"]["ray"],
+        **{name: ray[name] for name in ("actor_kills", "driver_kills")},
+        **{f"ray_{name}": ray[name] for name in ("images", "rows", "lost", "double", "equal")},
+        "ray_left": ray["files_left"],
         "line": EXAMPLE.line("fp32", "mean", 57 * 10**9),
         "rate": rate,
         "days": BILLION / rate / 86400,
