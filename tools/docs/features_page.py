@@ -103,10 +103,12 @@ for block in store.blocks():  # large pieces, for work on whole matrices
     similar = block.features["stage3"].float() @ vector.float()
 print(store.search(vector, top=2)[0].image)  # photographs/cat.png
 store.to_npy("vectors")  # stage2.npy, stage3.npy, images.json
-store.to_zarr("vectors.zarr")  # the same arrays in a group of zarr 3, with pip install ".[zarr]"
 store.verify()  # compares all shards with their SHA-256
 print(store.unreadable)  # {}
 ```
+
+`store.to_zarr("vectors.zarr")` writes the same arrays as a group of zarr 3, with `pip install ".[zarr]"`. Names that
+differ by size, such as `stage3.224x320`, are those of the files.
 
 A missing or shortened file is an error when the store is opened. The message says which index file to remove, so that
 the command makes its images again.
