@@ -128,7 +128,7 @@ def write_store(
         print(f"skipped: {problem}", file=sys.stderr)
     images = images_of(given, extractor.reading)
     pool, dtype = args.pool, args.save_dtype or SHORT[DTYPES[args.dtype]]
-    out, rows, weights = output_folder(out), args.shard_size, network["weights"]
+    out, weights = output_folder(out), network["weights"]
     settings = settings_of(extractor, weights, pool, dtype, args.which)
     is_first = process.rank == 0
     opened = partial(
@@ -140,7 +140,7 @@ def write_store(
         run=process.run,
         about=about(extractor, weights),
         overwrite=args.overwrite,
-        **rows,
+        **args.shard_size,
     )
     with when_free(opened) if args.engine == "ray" else opened() as writer:
         share = process.share(images)
@@ -154,7 +154,7 @@ def write_store(
         with tqdm(total=len(rest), unit="image", disable=None if is_first else True) as bar:
             how = pool, args.batch_size, args.workers
             if args.engine == "ray":
-                plan = Plan(network, args.device, str(out.resolve()), process.run, dtype, rows, *how)
+                plan = Plan(network, args.device, str(out.resolve()), process.run, dtype, args.shard_size, *how)
                 counts = write_on_ray(plan, rest, args.ray_address, args.ray_workers, bar.update)
             else:
                 counts = write_features(extractor, rest, writer, *how, bar.update)
@@ -175,7 +175,7 @@ def parse_args() -> argparse.Namespace:
         "images",
         nargs="+",
         help="image files, folders that are searched for images, patterns, and lists in .txt files; with --form store "
-        "also .tar shards and .parquet files",
+        "also .tar shards, and tables in .parquet and .arrow files",
     )
     parser.add_argument(
         "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"
