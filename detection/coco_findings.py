@@ -40,7 +40,7 @@ def coco_findings(dataset: Any, split: str, classes: list[str], thorough: bool =
     """
     root, ann_file = Path(dataset.get("data_root") or "."), under_root(dataset, dataset.ann_file)
     if not root.is_dir():
-        yield Finding("data-folder", UNUSABLE, f"no data folder {root}; set data_root=FOLDER")
+        yield Finding("data-folder", UNUSABLE, f"no data folder {root}; allowed: --data or data_root with a folder")
         return
     try:
         coco = read_annotations(ann_file)

@@ -39,7 +39,7 @@ def mask_findings(
     """
     root = Path(dataset.get("data_root") or ".")
     if not root.is_dir():
-        yield Finding("data-folder", UNUSABLE, f"no data folder {root}; set data_root=FOLDER")
+        yield Finding("data-folder", UNUSABLE, f"no data folder {root}; allowed: --data or data_root with a folder")
         return
     try:
         files = files_of(dataset)

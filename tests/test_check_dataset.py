@@ -264,8 +264,19 @@ def test_a_folder_is_checked_by_a_config_of_its_task(task, tmp_path, monkeypatch
             (tmp_path / "data/train" / name).mkdir(parents=True)
             Image.new("RGB", (40, 40)).save(tmp_path / "data/train" / name / "1.png")
     monkeypatch.chdir(tmp_path)
-    config = tool.config_for(tmp_path / "data")
+    (config,) = tool.configs_for(tmp_path / "data")
     assert task_for(load_config(config)).name == task
+
+
+def test_a_folder_of_two_kinds_is_said_to_be_one(tmp_path):
+    import check_dataset as tool
+
+    dense_data.write_coco(tmp_path / "data/boxes")
+    dense_data.write_masks(tmp_path / "data/scenes")
+    assert [task_for(load_config(config)).name for config in tool.configs_for(tmp_path / "data")] == [
+        "detection",
+        "segmentation",
+    ]
 
 
 def test_the_page_about_own_data_is_the_generated_one(request):

@@ -20,9 +20,10 @@ def completed(*words):
 
 
 def test_the_table_is_that_of_the_tools():
-    table = options_table.options_of_all()
-    assert table == json.loads(completion.OPTIONS.read_text()), "make docs writes it anew"
-    assert {name for name, options in table.items() if not options} == {"launch"}
+    table = options_table.table()
+    assert table == json.loads(completion.TABLE.read_text()), "make docs writes it anew"
+    assert {name for name, options in table["options"].items() if not options} == {"launch"}
+    assert {*completion.NAMED} <= {*COMMANDS}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,11 @@ def test_the_table_is_that_of_the_tools():
         (("launch", "2", "train", "x", "--device", ""), ["cpu", "cuda"]),
         (("completion", ""), ["bash", "fish", "zsh"]),
         (("help", "tr"), ["train"]),
-        (("features", "van"), []),
+        (("features", "pvig_ti"), ["pvig_tiny", "pvig_tiny.in1k"]),
+        (("features", "van_b0", "x.jpg", "--pretrained", "vig"), ["vig_base.in1k", "vig_small.in1k", "vig_tiny.in1k"]),
+        (("export", "vvt_tiny."), ["vvt_tiny.in1k"]),
+        (("knn", "--arch", "hornet_large_gf"), ["hornet_large_gf", "hornet_large_gf384"]),
+        (("predict", "van_b2.in1k", "x.jpg", ""), []),
     ],
 )
 def test_words_are_completed(words, found):

@@ -60,6 +60,25 @@ def test_configs_of_the_project_are_found_from_any_folder(tmp_path, monkeypatch)
         load_config(DEMO.relative_to(REPOSITORY))
 
 
+@pytest.mark.parametrize("base", ["'van_b0_digits'", "['van_b0_digits']"])
+def test_a_base_is_found_by_its_name(base, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(f"_base_ = {base}\nmax_unreadable = 3\n")
+    cfg = load_config(tmp_path / "mine.py")
+    assert cfg.model.to_dict() == load_config(DEMO).model.to_dict() and cfg.max_unreadable == 3
+    monkeypatch.setenv("ZIGGURAT_SAFE", "1")
+    assert load_config(tmp_path / "mine.py").max_unreadable == 3
+
+
+def test_a_file_comes_before_a_name_and_an_absent_base_is_named(tmp_path):
+    (tmp_path / "van_b0_digits").write_text("")
+    (tmp_path / "mine.py").write_text("_base_ = 'van_b0_digits'\n")
+    with pytest.raises(UserError, match=r"mine\.py cannot be read"):
+        load_config(tmp_path / "mine.py")
+    (tmp_path / "other.py").write_text("_base_ = 'van_b0_digitz'\n")
+    with pytest.raises(UserError, match="van_b0_digitz"):
+        load_config(tmp_path / "other.py")
+
+
 def test_the_nearest_config_is_one_that_is_there(tmp_path, monkeypatch):
     """From any folder; the right name in the wrong folder is not called the nearest of itself."""
     monkeypatch.chdir(tmp_path)

@@ -427,6 +427,9 @@ def test_both_tools_read_one_file_and_write_json(digits, tmp_path, monkeypatch, 
     assert found["features"] == rows["features"] and found["best"] in found["grid"] and len(found["grid"]) == 4
     assert f"{found['best']['top1']:.2f}" in out and 0 <= found["logistic_regression"]["top1"] <= 100
     assert "is at the end of --rates" in err
+    status, _, err = run(knn_tool, [*argv, tmp_path / "knn.json", "--k", "2"], monkeypatch, capsys)
+    assert status == 2 and "knn.json exists; allowed: another file, or --overwrite" in err
+    assert json.loads((tmp_path / "knn.json").read_text()) == rows
 
 
 def remove(path):

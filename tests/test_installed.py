@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from ziggurat.command import COMMANDS
+from ziggurat.command import COMMANDS, as_called
 
 SOURCES = ("backbones", "classification", "detection", "segmentation", "ziggurat", "tools")
 FILES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "docs/published.json")
@@ -179,3 +179,9 @@ def test_processes_are_launched_by_the_name_of_a_command(ziggurat, trained):
     for given in (["x"], ["0", "train"], ["2", "trian"]):
         said = ziggurat("launch", *given, status=2)
         assert said.startswith("error: launch ") and said.count("\n") == 1
+
+
+def test_the_names_of_commands_leave_second_columns_in_their_place():
+    lines = ["python tools/predict.py X      first", "                               second"]
+    assert as_called("\n".join(lines)).split("\n") == ["ziggurat predict X             first", lines[1]]
+    assert as_called("see tools/info.py, then tools/train.py --help") == "see tools/info.py, then ziggurat train --help"

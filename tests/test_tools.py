@@ -3,9 +3,11 @@
 import json
 
 import benchmark_ops
+import export
 import extract_features
 import model_info
 import numpy as np
+import predict
 import pytest
 import torch
 from helpers import run
@@ -156,3 +158,12 @@ def test_a_defect_of_ours_still_shows_its_traceback():
     with pytest.raises(SystemExit) as stop:
         run_tool(lambda: (_ for _ in ()).throw(UserError("a is 1; allowed: 2")))
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("tool, words", [(model_info, []), (predict, ["x.png"]), (export, ["--format", "pt2"])])
+def test_a_mistyped_name_of_a_config_is_told_from_archs_and_weights(tool, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64)).save("x.png")
+    name = "mask_rcnn_van_b2_fpn_1x_coc"
+    status, _, err = run(tool, [name, *words], monkeypatch, capsys)
+    assert status == 2 and f"no such config: {name}; nearest: mask_rcnn_van_b2_fpn_1x_coco" in err

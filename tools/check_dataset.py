@@ -10,11 +10,13 @@ worth knowing. The exit status is 0 for clean data, 1 for warnings, 2 for unusab
 import ziggurat.engine.start  # noqa: F401
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from pathlib import Path
 
+from backbones.errors import UserError
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.tool_options import add_config_options, add_data_option, data_options
 
@@ -38,8 +40,10 @@ def main() -> int:
     from ziggurat.engine.tasks import task_for
 
     if Path(args.config).is_dir():
-        args.config, args.data = config_for(Path(args.config)), args.config
+        (args.config, *others), args.data = configs_for(Path(args.config)), args.config
         print(f"checked by {Path(args.config).name}, which trains on such data", file=sys.stderr)
+        for other in others:
+            print(f"there are files for {Path(other).name}, too; name that config to check these", file=sys.stderr)
     reading = READING
     try:
         cfg = load_config(args.config, [*data_options(args), *args.cfg_options])
@@ -69,17 +73,17 @@ def main() -> int:
     return code
 
 
-def config_for(folder: Path) -> str:
-    """A config of the task that a folder's files are for: objects, masks, or classes of images."""
+def configs_for(folder: Path) -> list[str]:
+    """Configs of the tasks that a folder's files are for: objects, masks, or else classes of images."""
+    from segmentation.layouts import layout_of
     from ziggurat.engine.own_data import READERS
     from ziggurat.engine.own_data.listing import Listing
 
     listing = Listing(folder)
-    if any(reader.find(listing) for reader in READERS.values()):
-        return str(ROOT / CONFIGS["objects"])
-    from segmentation.layouts import layout_of
-
-    return str(ROOT / CONFIGS["masks" if layout_of(listing) else "classes"])
+    kinds = ["objects"] if any(reader.find(listing) for reader in READERS.values()) else []
+    with contextlib.suppress(UserError) if kinds else contextlib.nullcontext():
+        kinds += ["masks"] if layout_of(listing) else []
+    return [str(ROOT / CONFIGS[kind]) for kind in kinds or ["classes"]]
 
 
 def parse_args() -> argparse.Namespace:

@@ -22,7 +22,7 @@ from backbones.export import FORMATS, Extent, check_packages
 from backbones.export.formats import OPSETS
 from backbones.export.program import FREE
 from ziggurat.engine.cli import Parser, output_folder, run_tool
-from ziggurat.engine.project_configs import is_config
+from ziggurat.engine.project_configs import is_config, refuse_mistyped
 from ziggurat.engine.tool_options import add_config_options, count
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -118,6 +118,7 @@ def subject_of(args: argparse.Namespace) -> Any:
         return backbone_subject(args.model, args.pretrained, **chosen)
     is_known = is_config(args.model) or args.model in WEIGHTS or "://" in args.model
     if not is_known and not Path(args.model).exists():
+        refuse_mistyped(args.model)
         raise unknown("arch, weights or file", args.model, [*list_archs(), *WEIGHTS])
     if args.backbone:
         return backbone_subject(None, args.checkpoint or args.model, **chosen)

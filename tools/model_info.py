@@ -24,7 +24,7 @@ from ziggurat.engine.cli import Parser, run_tool
 from ziggurat.engine.config import load_config
 from ziggurat.engine.console import library_warnings_to
 from ziggurat.engine.counting import count, count_config
-from ziggurat.engine.project_configs import is_config
+from ziggurat.engine.project_configs import is_config, refuse_mistyped
 from ziggurat.engine.tool_options import add_safe_option
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "docs/published.json"
@@ -97,6 +97,7 @@ def config_table(rows: list[dict]) -> str:
 def matching(pattern: str) -> list[str]:
     archs = list_archs(pattern)
     if not archs:
+        refuse_mistyped(pattern)
         raise unknown("arch", pattern, list_archs())
     return archs
 

@@ -40,6 +40,7 @@ COMMANDS = {
     "demo-data": "make_demo_data",
     "demo": "demo/demo",
 }
+COLUMN = re.compile(r"(?<=\S) {3,}(?=\S)")
 USAGE = """usage: ziggurat COMMAND ...
 
 Trains, tests and predicts with multi-scale pyramid backbones in classification, detection and segmentation.
@@ -106,11 +107,19 @@ def said(tool: Path) -> str:
 
 
 def as_called(text: str) -> str:
-    """A text in which tools have the names of commands: ``ziggurat train`` for ``python tools/train.py``."""
+    """A text in which tools have the names of commands: ``ziggurat train`` for ``python tools/train.py``.
+
+    A second column of a line keeps its place.
+    """
     names = {f"{tool}.py": name for name, tool in COMMANDS.items()}
     tools = "|".join(map(re.escape, names))
-    text = re.sub(rf"(launch.py \d+) tools/({tools})", lambda found: f"{found[1]} {names[found[2]]}", text)
-    return re.sub(rf"(python )?tools/({tools})", lambda found: f"ziggurat {names[found[2]]}", text)
+
+    def called(line: str) -> str:
+        new = re.sub(rf"(launch.py \d+) tools/({tools})", lambda found: f"{found[1]} {names[found[2]]}", line)
+        new = re.sub(rf"(python )?tools/({tools})", lambda found: f"ziggurat {names[found[2]]}", new)
+        return COLUMN.sub(lambda gap: gap[0].ljust(len(gap[0]) + len(line) - len(new)), new, count=1)
+
+    return "\n".join(map(called, text.split("\n")))
 
 
 def refusal(message: str) -> int:

@@ -1,4 +1,4 @@
-"""Completion of the command ``ziggurat`` in a shell: of commands, of options and their choices, and of configs' names.
+"""Completion of the command ``ziggurat`` in a shell: of commands, options and their choices, configs, archs, weights.
 
 The shell's function asks ``ziggurat complete WORD ...``, which takes some hundredths of a second. The shell itself
 completes paths.
@@ -8,9 +8,9 @@ import json
 
 from ziggurat.root import PACKAGE, config_files
 
-# Command -> option -> its choices, or null for an option without a value, or [] for one with any. Made by
-# tools/docs/options_table.py.
-OPTIONS = PACKAGE / "options.json"
+# Made by tools/docs/options_table.py. "options" is command -> option -> its choices, or null for an option without a
+# value, or [] for one with any. "archs" and "weights" are the names that commands take.
+TABLE = PACKAGE / "options.json"
 BASH = """_ziggurat() {
     local word=${COMP_WORDS[COMP_CWORD]}
     COMPREPLY=($(compgen -W "$(ziggurat complete "${COMP_WORDS[@]:1:COMP_CWORD}")" -- "$word"))
@@ -29,8 +29,29 @@ compdef _ziggurat ziggurat
 FISH = """complete -c ziggurat -a '(ziggurat complete (commandline -opc)[2..] (commandline -ct))'
 """
 PARALLEL = ("train", "test", "features", "distill", "knn", "probe")  # commands that several processes can share
-TAKE_CONFIGS = ("train", "test", "predict", "distill", "check-data", "browse-data", "convert-data", "info", "configs")
-TAKE_CONFIGS += ("print-config", "benchmark")
+# What the arguments of each command name.
+NAMED = {
+    "train": ("configs",),
+    "test": ("configs", "weights"),
+    "predict": ("configs", "weights"),
+    "export": ("archs", "weights", "configs"),
+    "features": ("weights", "archs"),
+    "knn": ("weights", "archs"),
+    "probe": ("weights", "archs"),
+    "check-data": ("configs",),
+    "browse-data": ("configs",),
+    "convert-data": ("configs",),
+    "info": ("archs", "configs"),
+    "configs": ("configs",),
+    "print-config": ("configs",),
+    "benchmark": ("configs",),
+}
+NAMED_BY_OPTIONS = {
+    "--pretrained": ("weights",),
+    "--arch": ("archs",),
+    "--student": ("archs",),
+    "--config": ("configs",),
+}
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 
@@ -46,12 +67,18 @@ def words_for(words: list[str], commands: list[str]) -> list[str]:
     elif before == ["completion"]:
         found = SCRIPTS
     else:
-        options = json.loads(OPTIONS.read_text()).get(before[0], {})
+        table = json.loads(TABLE.read_text())
+        options = table["options"].get(before[0], {})
         choices = options.get(before[-1])
         if word.startswith("-"):
             found = options
-        elif choices is not None or len(before) > 2:  # the value of an option, or an image
-            found = choices or ()
+        elif choices is not None:  # the value of an option
+            found = choices or names(NAMED_BY_OPTIONS.get(before[-1], ()), table)
         else:
-            found = config_files() if before[0] in TAKE_CONFIGS else ()
+            found = names(NAMED.get(before[0], ()) if len(before) < 3 else (), table)
     return sorted(name for name in found if name.startswith(word))
+
+
+def names(kinds: tuple[str, ...], table: dict[str, list[str]]) -> list[str]:
+    """The names of these kinds."""
+    return [name for kind in kinds for name in (config_files() if kind == "configs" else table[kind])]

@@ -29,7 +29,9 @@ class ImageFolder(SplitImages):
 def class_folders(root: Path) -> list[str]:
     """The names of the class folders in ``root``, sorted; UserError if there are none."""
     if not root.is_dir():
-        raise UserError(f"no data folder {root}; set data_root=FOLDER, holding train/CLASS/*.jpg and val/CLASS/*.jpg")
+        raise UserError(
+            f"no data folder {root}; allowed: --data or data_root with train/CLASS/*.jpg and val/CLASS/*.jpg"
+        )
     classes = sorted(path.name for path in root.iterdir() if not is_hidden(path.name) and path.is_dir())
     if not classes:
         raise UserError(f"no class folders in {root}; allowed: one folder of images per class")

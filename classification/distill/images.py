@@ -75,7 +75,7 @@ class UnlabelledImages(LabelledImages):
 def images_in(root: str | Path, reading: Reading = READING) -> list[Path]:
     """The images below a folder, sorted; UserError if there are none."""
     if not Path(root).is_dir():
-        raise UserError(f"no data folder {root}; set data_root=FOLDER, a folder with images at any depth")
+        raise UserError(f"no data folder {root}; allowed: --data or data_root with images at any depth")
     return list_images([root], reading)
 
 

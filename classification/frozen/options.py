@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from backbones.errors import UserError
 from backbones.files import replaced_file
 from backbones.pooling import POOLS
 from classification.frozen.cache import Features
@@ -49,7 +50,7 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=at_least(0), default=0, help="of random choices (default: 0)")
     parser.add_argument("--cache", type=Path, metavar="FILE", help=".safetensors file that keeps the features")
-    parser.add_argument("--overwrite", action="store_true", help="write the file of --cache anew")
+    parser.add_argument("--overwrite", action="store_true", help="write the files of --cache and --out anew")
     parser.add_argument("--out", type=Path, metavar="FILE", help="JSON file to write the results to")
     # torchrun says by its variables that it runs; with Slurm a plain process has the same variables as one of many.
     launcher = "pytorch" if "RANK" in os.environ else "none"
@@ -63,11 +64,17 @@ def add_feature_options(parser: argparse.ArgumentParser) -> None:
 
 
 def source_of(args: argparse.Namespace) -> Source:
-    """What the options ask for. Joins the group of processes. Raises UserError as :class:`Source`."""
+    """What the options ask for. Joins the group of processes.
+
+    Raises:
+        UserError: as :class:`Source`; or the file of --out is there, and --overwrite is not given.
+    """
     device = pick_device(args.device)
     init_processes(args.launcher, device)
     for path in filter(None, (args.cache, args.out)):
         output_folder(path.parent, "--cache" if path is args.cache else "--out")
+    if args.out is not None and args.out.exists() and not args.overwrite:
+        raise UserError(f"--out {args.out} exists; allowed: another file, or --overwrite to replace the file")
     return Source(
         args.model,
         args.data,

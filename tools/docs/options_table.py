@@ -1,4 +1,4 @@
-"""Makes ziggurat/options.json, from which shells complete the command: each command's options, from its tool's parser.
+"""Makes ziggurat/options.json, from which shells complete the command: options of the tools' parsers, and names.
 
 python tools/docs/options_table.py [--write]
 
@@ -13,8 +13,9 @@ import sys
 from typing import Any
 from unittest import mock
 
+from backbones import list_archs, list_weights
 from ziggurat.command import COMMANDS, tool_of
-from ziggurat.completion import OPTIONS
+from ziggurat.completion import TABLE
 from ziggurat.engine.cli import Parser, run_tool
 
 
@@ -26,11 +27,16 @@ def main() -> None:
     parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--write", action="store_true", help="replace ziggurat/options.json")
     is_written = parser.parse_args().write
-    text = json.dumps(options_of_all(), indent=1) + "\n"
+    text = json.dumps(table(), indent=1) + "\n"
     if is_written:
-        OPTIONS.write_text(text)
+        TABLE.write_text(text)
     else:
         print(text, end="")
+
+
+def table() -> dict[str, Any]:
+    """All that ziggurat/completion.py reads."""
+    return {"options": options_of_all(), "archs": list_archs(), "weights": list_weights()}
 
 
 def options_of_all() -> dict[str, dict[str, list[str] | None]]:

@@ -19,12 +19,14 @@ from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, is_safe
 from ziggurat.engine.complete import complete
 from ziggurat.engine.data_root import follow_data_root, move_data_root
 from ziggurat.engine.inherited import check_names, check_options
+from ziggurat.engine.named_bases import name_bases
 from ziggurat.engine.options import flat, parse_options
 from ziggurat.engine.own_data import OPTIONS as OWN_DATA
 from ziggurat.engine.project_configs import is_ours, located, unknown_config
 from ziggurat.engine.safe_config import check_file, check_model
 from ziggurat.engine.training_options import OPTIONS
 
+name_bases()
 RUNNER_KEYS = {
     *inspect.signature(Runner.__init__).parameters,
     "activation_checkpointing",

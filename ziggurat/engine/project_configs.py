@@ -8,6 +8,8 @@ from backbones.errors import UserError
 from ziggurat.engine.cli import CONFIG_SUFFIXES
 from ziggurat.root import ROOT, TASKS, config_files
 
+NEARLY = 0.8  # of difflib: no arch is that near to a config's name
+
 
 def project_configs() -> dict[str, Path]:
     """Every config by its name, such as ``mask_rcnn_van_b2_fpn_1x_coco``: the tasks in turn, each in order of paths."""
@@ -37,6 +39,15 @@ def located(path: Path) -> Path:
     if not (found.is_file() and is_ours(found)):
         return path
     return found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found
+
+
+def refuse_mistyped(word: str | Path) -> None:
+    """Raises UserError for a word that is neither a file nor a config, and is nearly the name of a config."""
+    word = str(word)
+    if not word.isidentifier() or Path(word).exists() or config_named(word) is not None:
+        return
+    if difflib.get_close_matches(word.lower(), project_configs(), n=1, cutoff=NEARLY):
+        raise unknown_config(Path(word))
 
 
 def unknown_config(path: Path) -> UserError:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from backbones.errors import UserError
 from backbones.weights.fetch import fetch_first
 from backbones.weights.table import Terms
-from ziggurat.engine.project_configs import config_named
+from ziggurat.engine.project_configs import config_named, refuse_mistyped
 from ziggurat.engine.tasks import task_named
 from ziggurat.root import ROOT
 
@@ -27,8 +27,9 @@ def published_model(name: str | Path) -> tuple[Path, Path] | None:
     """The config and the file of published weights, which are downloaded; None if no config of ours has this name.
 
     Raises:
-        UserError: no weights of this config are published, or they cannot be downloaded.
+        UserError: no weights of this config are published, they cannot be downloaded, or the name is nearly a config's.
     """
+    refuse_mistyped(name)
     config = config_named(name)
     if config is None:
         return None

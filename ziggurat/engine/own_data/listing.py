@@ -43,7 +43,7 @@ class Listing:
     def __init__(self, root: str | Path, reading: Reading = READING):
         self.root, self.reading = Path(root), reading
         if not self.root.is_dir():
-            raise UserError(f"no data folder {root}; set data_root=FOLDER")
+            raise UserError(f"no data folder {root}; allowed: --data or data_root with a folder")
         self.files: dict[str, tuple[int, int]] = {}
         seen: set[str] = set()
         for parent, folders, names in os.walk(self.root, followlinks=True):

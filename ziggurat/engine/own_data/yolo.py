@@ -53,7 +53,7 @@ def data_yaml(listing: Listing) -> tuple[str, dict[str, Any]] | None:
                 found.append((name, content))
     if len(found) > 1:
         files = shorten(name for name, _ in found)
-        raise UserError(f"{listing.root}: several files describe YOLO data: {files}; allowed: one of them in data_root")
+        raise UserError(f"{listing.root}: several files describe YOLO data: {files}; allowed: one of them as the data")
     return found[0] if found else None
 
 

@@ -17,8 +17,8 @@ from ziggurat.engine.console import say_note
 from ziggurat.engine.predicted.formats import DRAWN, PICTURES, RESERVED, files_of_each
 from ziggurat.engine.predicted.lines import as_line, whole_lines
 from ziggurat.engine.predicted.on_disk import forms_of, forms_of_all, has_files, paths_of, remove, without_maps
-from ziggurat.engine.predicted.run_files import BEGUN, NAMES, locked, read_begun, read_names, remove_unfinished
-from ziggurat.engine.predicted.settings import OVERWRITE, settle
+from ziggurat.engine.predicted.run_files import BEGUN, LOCK, NAMES, locked, read_begun, read_names, remove_unfinished
+from ziggurat.engine.predicted.settings import FILE, OVERWRITE, settle
 from ziggurat.engine.videos import is_video
 
 LINES = "predictions.jsonl"
@@ -104,6 +104,9 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):  # of a line that could not be written, which add() has said
             self.stream.close()
+        if not (self.begun or self.stems or self.path.stat().st_size):  # refused: the folder is left as it was
+            for name in (LINES, FILE, LOCK):
+                (self.out / name).unlink(missing_ok=True)
         self.lock.close()
 
     def add(self, row: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import os
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -57,12 +58,16 @@ def locked(out: Path) -> IO[str]:
     Raises:
         UserError: another process holds the lock.
     """
-    file = open(out / LOCK, "a")  # noqa: SIM115  stays open as long as the lock is held
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UserError(f"--out {out} is in use by another tools/predict.py; allowed: another --out") from None
-    except OSError:  # a file system without locks
-        say_note(f"--out {out} is on a disk without locks; let no other tools/predict.py write there meanwhile")
-    return file
+    while True:
+        file = open(out / LOCK, "a")  # noqa: SIM115  stays open as long as the lock is held
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UserError(f"--out {out} is in use by another tools/predict.py; allowed: another --out") from None
+        except OSError:  # a file system without locks
+            say_note(f"--out {out} is on a disk without locks; let no other tools/predict.py write there meanwhile")
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(out / LOCK)):
+                return file
+        file.close()  # a run that wrote nothing has removed the file meanwhile
