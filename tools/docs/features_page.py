@@ -243,6 +243,9 @@ The limits that such a run meets first:
 - Each process and each of its workers has the list of all images in memory, about 0.2 kB for each. Give each command a
   part of the images, such as 10 M, and a store of its own.
 - Opening a store reads its index, and `find` keeps all names in memory. This too is for some 10 M images at a time.
+- An exact search reads all features of its stage, and `--index faiss` keeps them in memory in float32. Here that of the
+  last stage alone would take {index:.0f} GB for 10 M images. Search the stores of the parts, and join the results by
+  their scores.
 """
 
 
@@ -289,6 +292,7 @@ def page() -> str:
         "numbers": f"{numbers:,}",
         "pooled": BILLION * width * 2 / 1e12,
         "dense": BILLION * numbers * 2 / 1e12,
+        "index": 10**7 * 256 * 4 / 1e9,
         "shards": BILLION * width * 2 / 256e6,
     }
     return TEXT.replace("{}", "{{}}").format_map(figures)
