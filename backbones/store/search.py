@@ -105,8 +105,9 @@ def checked_stage(store: "FeatureStore", stage: str | None, places: bool) -> str
     return stage
 
 
-def channels_of(store: "FeatureStore", stage: str) -> int:
-    return store.meta["settings"]["stages"][stage]["channels"]
+def channels_of(store: "FeatureStore", stage: str) -> int | None:
+    """The length of a stage's vectors; None if the store has none."""
+    return store[0][stage].shape[0] if len(store) else None
 
 
 def numbers_of(vectors: Any) -> np.ndarray:
@@ -117,10 +118,10 @@ def numbers_of(vectors: Any) -> np.ndarray:
         raise UserError(f"vector is {shown(vectors)}; allowed: numbers, as many as the stage has channels") from None
 
 
-def checked_queries(queries: Any, channels: int) -> np.ndarray:
-    """(Q, channels) float64; UserError for another shape, or for values that are not finite."""
+def checked_queries(queries: Any, channels: int | None) -> np.ndarray:
+    """(Q, channels) float64, for None of any channels; UserError for another shape, or values that are not finite."""
     array = numbers_of(queries)
-    if array.ndim != 2 or array.shape[1] != channels:
+    if array.ndim != 2 or array.shape[1] != (channels or array.shape[1]):
         raise UserError(f"vector has shape {array.shape[1:]}; allowed: ({channels},), as the store's features")
     if not (np.abs(array) <= np.finfo(np.float32).max).all():
         raise UserError("vector has values that are not finite in float32; allowed: finite numbers")

@@ -23,7 +23,7 @@ EXAMPLE = Budget(MILLION, 3, MILLION * 4 * (128 * 28**2 + 320 * 14**2 + 512 * 7*
 TEXT = """# Features
 
 Made by `python tools/docs/features_page.py --write`. The figures come from
-`docs/benchmarks/features/features_cpu.json` and `ray_cpu.json` beside it.
+`docs/benchmarks/features/features_cpu.json` and `docs/benchmarks/features/ray_cpu.json`.
 
 ```
 ziggurat features van_b2.in1k photographs                                  # a .npz file for each image
