@@ -9,13 +9,15 @@ look.attention(2, 0)  # VAN
 look.vicinity(2, 0, row=7, column=7)  # VVT
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbones.checks import as_int
 from backbones.errors import UserError
@@ -24,10 +26,20 @@ from backbones.gated_conv import GatedConv, GlobalLocalFilter
 from backbones.graph_layers import Grapher
 from backbones.ops.vicinity import angle_cos_sin
 from backbones.pyramid import PyramidBackbone
+from backbones.stage import Stage
 from backbones.van import LargeKernelAttention
 from backbones.vvt import VicinityAttention
 
 LINE, NODE = (255, 200, 0), (255, 40, 40)
+KEPT = 256 * 2**20  # bytes of a forward pass that a Look keeps at most
+# What the views read of a forward pass: modules of a kind of block, by their names in it.
+READ = {
+    Grapher: ("fc1", "graph"),
+    LargeKernelAttention: ("pw",),
+    GatedConv: ("dwconv",),
+    VicinityAttention: ("q_proj", "k_proj"),
+}
+Seen = tuple[tuple[Any, ...], Any]  # the arguments of a module, and what it returned
 # From dark blue over green to yellow: colours of values from 0 to 1, between which others are mixed.
 SCALE = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], float)
 
@@ -38,6 +50,8 @@ class Look:
     Args:
         net: a backbone. Its mode is set to eval while it computes.
         image: (1, C, H, W), normalised, on the network's device.
+        whole: take the maps of all stages that are built, whatever ``out_indices`` are, and keep what the views read,
+            up to 256 MiB. A view then needs no further forward pass, unless it reads what did not fit.
 
     Attributes:
         maps: the returned maps (C, H, W), finest first.
@@ -46,29 +60,54 @@ class Look:
         UserError: the image is none, or there are several.
     """
 
-    def __init__(self, net: PyramidBackbone, image: Tensor):
+    def __init__(self, net: PyramidBackbone, image: Tensor, whole: bool = False):
         if not isinstance(image, Tensor) or image.ndim != 4 or len(image) != 1:
             shape = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise UserError(f"the image is {shape}; allowed: one image (1, C, H, W)")
         self.net, self.image = net, image
-        self.maps = [found[0] for found in self.run()[0]]
+        self.kept: dict[nn.Module, Seen] = {}
+        if not whole:
+            self.maps = [found[0] for found in self.run()[0]]
+            return
+        self.forward([*net.stages, *read_by_views(net)], KEPT)
+        outs = [self.kept.pop(stage)[1] for stage in net.stages]
+        with torch.no_grad():
+            self.maps = [net.output(i, out[-1] if isinstance(out, tuple) else out)[0] for i, out in enumerate(outs)]
+
+    def run(self, *modules: nn.Module) -> tuple[tuple[Tensor, ...] | None, list[Seen]]:
+        """The network's maps, and for each of ``modules`` its arguments and what it returned.
+
+        If these are kept, the network does not run, and the maps are None.
+        """
+        if modules and all(module in self.kept for module in modules):
+            return None, [self.kept[module] for module in modules]
+        before, self.kept = self.kept, {}
+        try:
+            maps = self.forward(modules)
+            return maps, [self.kept[module] for module in modules]
+        finally:
+            self.kept = before
 
     @torch.no_grad()
-    def run(self, *modules: torch.nn.Module) -> tuple[tuple[Tensor, ...], list[tuple[tuple[Any, ...], Any]]]:
-        """The network's maps, and for each of ``modules`` its arguments and what it returned."""
-        kept: dict[int, tuple[tuple[Any, ...], Any]] = {}
-        hooks = [
-            module.register_forward_hook(lambda module, given, out, key=key: kept.update({key: (given, out)}))
-            for key, module in enumerate(modules)
-        ]
+    def forward(self, modules: Sequence[nn.Module], most: float = math.inf) -> tuple[Tensor, ...]:
+        """The network's maps. What the modules get and return is kept; of blocks only until it has ``most`` bytes."""
+        size = 0
+
+        def keep(module: nn.Module, given: tuple[Any, ...], out: Any) -> None:
+            nonlocal size
+            more = 0 if isinstance(module, Stage) else sum(t.nbytes for t in (*given, out) if isinstance(t, Tensor))
+            if size + more <= most:
+                size += more
+                self.kept[module] = (given, out)
+
+        hooks = [module.register_forward_hook(keep) for module in modules]
         training = self.net.training
         try:
-            maps = self.net.eval()(self.image)
+            return self.net.eval()(self.image)
         finally:
             self.net.train(training)
             for hook in hooks:
                 hook.remove()
-        return maps, [kept[key] for key in range(len(modules))]
 
     def part(self, stage: int, block: int, kind: type, what: str) -> Any:
         """The module of a kind in a block; UserError if there is no such block, or if the family has no such module."""
@@ -129,6 +168,17 @@ class Look:
         near_x = cos_x * cos_x[column] + sin_x * sin_x[column]
         weights = torch.einsum("d,dhw->hw", q[:, row, column], k) * (near_y[:, None] + near_x)
         return weights / weights.sum().clamp_min(1e-12)
+
+
+def read_by_views(net: nn.Module) -> list[nn.Module]:
+    """The modules of a network whose arguments or outputs the views of :class:`Look` read."""
+    return [
+        getattr(module, name)
+        for module in net.modules()
+        for kind, names in READ.items()
+        if isinstance(module, kind)
+        for name in names
+    ]
 
 
 def check_place(row: int, column: int, height: int, width: int) -> None:

@@ -74,6 +74,13 @@ def test_a_wheel_has_every_tool_and_config(site):
         assert found and all((installed / path).read_bytes() == (inside / path).read_bytes() for path in found)
 
 
+def test_a_wheel_has_the_files_of_pages(site):
+    files = [
+        path for path in (ROOT / "ziggurat").rglob("*.*") if path.suffix in (".html", ".css", ".js", ".svg", ".jinja")
+    ]
+    assert len(files) > 5 and all((site / path.relative_to(ROOT)).read_bytes() == path.read_bytes() for path in files)
+
+
 HELPS = """
 import contextlib, io, json, runpy, sys
 from ziggurat import command

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from helpers import SMALL
 from PIL import Image
 
-from backbones import UserError, create_backbone
+from backbones import UserError, create_backbone, show
 from backbones.graph_layers import Grapher
 from backbones.ops.vicinity import vicinity_attention_reference
 from backbones.show import LINE, NODE, Look, channel, colours, heat, likeness, lines, strength
@@ -54,6 +54,29 @@ def test_maps_are_those_of_the_network(look, arch):
         maps = found.net.eval()(found.image)
     assert all(torch.equal(ours, theirs[0]) for ours, theirs in zip(found.maps, maps, strict=True))
     assert not any(module._forward_hooks for module in found.net.modules())
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_a_whole_look_shows_the_same_from_one_pass(look, arch, monkeypatch):
+    found = look(arch, out_indices=(0, 1, 2, 3))
+    whole = Look(found.net, found.image, whole=True)
+    last = Look(create_backbone(arch, out_indices=(3,)), found.image, whole=True)
+    assert [m.shape for m in last.maps] == [m.shape for m in found.maps]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(whole.maps, found.maps, strict=True))
+    passes = []
+    found.net.register_forward_pre_hook(lambda *_: passes.append(1))
+    ours = SEEN[arch](whole)
+    assert not passes
+    assert torch.equal(ours, SEEN[arch](found)) and passes
+    monkeypatch.setattr(show, "KEPT", 0)  # bytes
+    assert torch.equal(SEEN[arch](Look(found.net, found.image, whole=True)), ours)
+    assert not any(module._forward_hooks for module in found.net.modules())
+
+
+def test_maps_of_a_whole_look_have_the_norms_of_the_network(look):
+    found = look("hornet_tiny_7x7", out_norm=True, out_indices=(1, 3))
+    whole = Look(found.net, found.image, whole=True)
+    assert torch.equal(whole.maps[1], found.maps[0]) and torch.equal(whole.maps[3], found.maps[1])
 
 
 def pooled_by(ratio, x):

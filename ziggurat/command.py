@@ -37,6 +37,7 @@ COMMANDS = {
     "print-config": "print_config",
     "benchmark": "benchmark",
     "doctor": "doctor",
+    "explore": "explore",
     "demo-data": "make_demo_data",
     "demo": "demo/demo",
 }

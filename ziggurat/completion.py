@@ -36,6 +36,7 @@ NAMED = {
     "predict": ("configs", "weights"),
     "export": ("archs", "weights", "configs"),
     "features": ("weights", "archs"),
+    "explore": ("archs", "weights"),
     "knn": ("weights", "archs"),
     "probe": ("weights", "archs"),
     "check-data": ("configs",),

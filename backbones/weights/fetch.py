@@ -86,16 +86,26 @@ def fetch(url: str) -> Path:
         if parts.netloc not in ("", "localhost"):
             raise UserError(f"weights are at {url}; allowed: file:/// and an absolute path of this machine")
         return Path(url2pathname(parts.path))
-    name = Path(parts.path).name
-    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
-    if not digest:
-        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    path, digest = kept_at(url)
     if path.is_file():
         if not digest and path not in KNOWN_COPIES:
             print(f"weights {url}: the copy in the cache is used; remove {path} to download again", file=sys.stderr)
             KNOWN_COPIES.add(path)
         return path
-    download(url, path, digest[1] if digest else None)
+    download(url, path, digest)
     KNOWN_COPIES.add(path)
     return path
+
+
+def is_fetched(name: str) -> bool:
+    """Whether the file of a name of the weights table is on this machine."""
+    return any(kept_at(url)[0].is_file() for url in WEIGHTS[name].urls)
+
+
+def kept_at(url: str) -> tuple[Path, str | None]:
+    """Where a download is kept, and the start of its sha256, if the URL carries one."""
+    name = Path(urlparse(url).path).name
+    digest = re.search(r"-(?!(?:19|20)\d{6}\.)([0-9a-f]{8,64})\.\w+$", name)  # 20220502 is a date
+    if not digest:
+        name = f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
+    return Path(torch.hub.get_dir()) / "checkpoints" / name, digest and digest[1]
