@@ -1,6 +1,7 @@
 """ziggurat features --form store: each image's features once, as the extractor gives them, whoever shares the work."""
 
 import io
+import sys
 import tarfile
 
 import extract_features
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 
 from backbones import FeatureExtractor, UserError
 from backbones.pooling import pool_of
+from backbones.reading import READING
 from backbones.store import FeatureStore, StoreWriter
 from backbones.store.writer import DTYPES
 from ziggurat.engine.features import loading
@@ -20,7 +22,7 @@ from ziggurat.engine.features.budget import Budget, budget_of, check_space, coun
 from ziggurat.engine.features.loading import Unreadable, batches, default_size
 from ziggurat.engine.features.processes import Process
 from ziggurat.engine.features.run import settings_of, write_features
-from ziggurat.engine.features.sources import FileImage
+from ziggurat.engine.features.sources import FileImage, image_named
 
 SIZES = [(64, 64), (96, 64), (64, 64), (64, 64), (96, 64)]
 TOOL = ["van_b0", "--form", "store", "--device", "cpu", "--workers", 0]
@@ -200,13 +202,23 @@ def test_tar_shards_and_parquet_files_give_what_the_files_give(folder, tmp_path,
                 tar.addfile(info, io.BytesIO(value))
     rows = [{"bytes": content, "path": None} for content in contents]
     pq.write_table(pa.table({"image": rows, "label": [1] * 5}), tmp_path / "p.parquet", row_group_size=2)
-    argv = [*TOOL, tmp_path / "train-0.tar", tmp_path / "p.parquet", folder, "--out", tmp_path / "s", "--stages", 3]
+    (tmp_path / "saved").mkdir()
+    schema = pa.table({"image": rows}).schema
+    for i, new in enumerate((pa.ipc.new_stream, pa.ipc.new_file)):  # ``datasets`` writes streams
+        with pa.OSFile(str(tmp_path / f"saved/data-{i}.arrow"), "w") as file, new(file, schema) as writer:
+            for row in rows:
+                writer.write_table(pa.table({"image": [row]}))
+    (tmp_path / "saved/cache-1.arrow").write_bytes(b"computed by the library")
+    given = [tmp_path / "train-0.tar", tmp_path / "p.parquet", tmp_path / "saved", folder]
+    argv = [*TOOL, *given, "--out", tmp_path / "s", "--stages", 3]
     status, out, err = run(extract_features, argv, monkeypatch, capsys)
-    assert status == 0 and "15 images written, 0 could not be read" in out, err
+    assert status == 0 and "25 images written, 0 could not be read" in out, err
     store = FeatureStore(tmp_path / "s")
     for i, path in enumerate(sorted(folder.iterdir())):
         expected = store[store.find(str(path))]["stage3"]
-        for name in (tmp_path / f"train-0.tar/{i:04d}.png", tmp_path / f"p.parquet/{i}"):
+        tables = [tmp_path / name / str(i) for name in ("p.parquet", "saved/data-0.arrow", "saved/data-1.arrow")]
+        for name in (tmp_path / f"train-0.tar/{i:04d}.png", *tables):
+            np.testing.assert_array_equal(image_named(str(name)).pixels(READING), np.asarray(Image.open(path)))
             torch.testing.assert_close(store[store.find(str(name))]["stage3"], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -229,6 +241,12 @@ def test_tar_shards_and_parquet_files_give_what_the_files_give(folder, tmp_path,
         (["absent.parquet", "--form", "store"], "no such file: absent.parquet"),
         (["CUT.tar", "--form", "store"], "CUT.tar"),
         (["CUT.parquet", "--form", "store"], "is no Parquet file"),
+        (["CUT.arrow", "--form", "store"], "is no Arrow file"),
+        (["absent.arrow", "--form", "store"], "no such file: absent.arrow"),
+        (["GOOD", "--engine", "ray"], "--engine ray fills stores, and the form is npz; allowed: --form store"),
+        (["GOOD", "--form", "store", "--ray-workers", "2"], "--ray-workers is an option of --engine ray"),
+        (["GOOD", "--form", "store", "--engine", "ray", "--launcher", "pytorch"], "allowed: without a launcher"),
+        (["GOOD", "--form", "store", "--engine", "ray", "--device", "cpu"], "--engine ray needs ray[data]: pip"),
         (["GOOD", "--form", "store", "--out", "GOOD"], "--out"),
     ],
 )
@@ -239,6 +257,8 @@ def test_mistakes_are_one_line(argv, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "CUT.tar").write_bytes(b"x" * 700)
     (tmp_path / "CUT.parquet").write_bytes(b"x" * 700)
+    (tmp_path / "CUT.arrow").write_bytes(b"x" * 700)
+    monkeypatch.setitem(sys.modules, "ray", None)
     photograph((64, 64), 0).save(tmp_path / "GOOD", "PNG")
     status, _, err = run(extract_features, ["van_b0", *argv], monkeypatch, capsys)
     lines = [line for line in err.splitlines() if not line.startswith("note: without")]

@@ -180,6 +180,29 @@ def test_one_run_writes_at_a_time(tmp_path):
     leave_locks()
 
 
+def test_one_process_takes_up_the_shards_of_another_rank(tmp_path):
+    """A process of rank 4 is killed after its first shard. Another one of the run, which is older, does its work."""
+    own = {name: {"stage1": torch.full((3,), float(i)), "stage3": torch.ones(5)} for i, name in enumerate("abcd")}
+    with StoreWriter(tmp_path, settings(), run="a") as older:
+        with StoreWriter(tmp_path, settings(), rank=4, run="a") as killed:
+            killed.add("b", (64, 64), own["b"])
+            killed.add_unreadable("x", "cut off")
+        older.add("a", (64, 64), own["a"])
+        older.commit()
+        older.turn_to(4)
+        assert {"a", "b"} <= older.done and older.unreadable == {"x"}
+        for name in "bc":
+            older.add(name, (64, 64), own[name])
+        older.add_unreadable("x", "cut off")
+        older.commit()
+        older.turn_to(0)
+        older.add("d", (64, 64), own["d"])
+    assert names_in(tmp_path) == ["a", "b", "c", "d", "x"]
+    names = sorted(path.stem for path in (tmp_path / "index").iterdir())
+    assert names == ["shard_000_00000", "shard_000_00001", "shard_004_00000", "shard_004_00001"]
+    assert all(torch.equal(item["stage1"], own[item["name"]]["stage1"]) for item in FeatureStore(tmp_path))
+
+
 def test_an_image_that_was_unreadable_may_come_later(tmp_path):
     for _ in range(2):
         with StoreWriter(tmp_path, settings()) as writer:
@@ -248,6 +271,36 @@ def test_numpy_files_hold_the_same(dense, dtype, tmp_path):
     assert seen == len(store)
     with pytest.raises(UserError, match="is there already"):
         store.to_npy(tmp_path / "out")
+
+
+@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_group_of_zarr_holds_the_same(dense, dtype, tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr", "3.1")
+    monkeypatch.setattr("backbones.store.export.CHUNK_BYTES", 100)  # several chunks
+    store = add_all(tmp_path / "s", 9, dense, dtype)
+    group = zarr.open_group(store.to_zarr(tmp_path / "out.zarr"), mode="r")
+    assert dict(group.attrs) == store.meta and group.metadata.zarr_format == 3
+    seen = 0
+    for key in group.array_keys():
+        if key.startswith("images"):
+            for stage in store.stages:
+                array = group[stage + key.removeprefix("images")]
+                assert array.dtype == (np.float16 if dtype == "fp16" else np.float32)
+                for name, values in zip(group[key][:], array[:], strict=True):
+                    np.testing.assert_array_equal(values, store[store.find(name)][stage].float().numpy())
+            seen += len(group[key][:])
+    assert seen == len(store)
+    with pytest.raises(UserError, match="is there already"):
+        store.to_zarr(tmp_path / "out.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.zarr", "s"]
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(UserError, match=r"an export to zarr needs zarr>=3\.1: pip install 'zarr>=3\.1'"):
+        add_all(tmp_path / "s", 1).to_zarr(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_store_is_a_data_set(tmp_path):

@@ -14,7 +14,9 @@ import ziggurat.engine.start  # noqa: F401
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +34,8 @@ from backbones.store.writer import DTYPES as SAVED
 from ziggurat.engine.addresses import Local, local
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.features.budget import budget_of, check_space, free_space
+from ziggurat.engine.features.network import network_of
+from ziggurat.engine.features.on_ray import Plan, when_free, write_on_ray
 from ziggurat.engine.features.options import Joined, add_store_options, check_form, stage_numbers
 from ziggurat.engine.features.processes import Process, device_of, this_process
 from ziggurat.engine.features.run import about, settings_of, write_features
@@ -58,9 +62,9 @@ def main() -> int | None:
     how = {"short_side": args.short_side, "which": args.which}
     if args.reading:
         how["reading"] = parse_options(args.reading)
-    device = device_of(args.device, args.launcher)
-    torch.manual_seed(0)  # random weights are the same in every process, and when a run goes on
-    extractor = FeatureExtractor(arch, args.stages, weights, device, DTYPES[args.dtype], **how)
+    device = "cpu" if args.engine == "ray" else device_of(args.device, args.launcher)  # Ray's actors have the GPUs
+    network = {"arch": arch, "stages": args.stages, "weights": weights, "dtype": DTYPES[args.dtype], **how}
+    extractor = network_of(**network, device=device)
     arch = extractor.net.arch
     if process.rank == 0:
         if weights is None:
@@ -69,7 +73,7 @@ def main() -> int | None:
     out = Path(args.out or Path("work_dirs/features") / (place_of(weights) if weights else arch))
     if args.form == "npz":
         return write_files(extractor, weights, given, out, args.pca, args.overwrite)
-    return write_store(extractor, weights, given, out, process, args)
+    return write_store(extractor, network, given, out, process, args)
 
 
 def write_files(
@@ -113,7 +117,7 @@ def write_files(
 
 def write_store(
     extractor: FeatureExtractor,
-    weights: str | None,
+    network: dict[str, Any],
     given: Local,
     out: Path,
     process: Process,
@@ -124,10 +128,11 @@ def write_store(
         print(f"skipped: {problem}", file=sys.stderr)
     images = images_of(given, extractor.reading)
     pool, dtype = args.pool, args.save_dtype or SHORT[DTYPES[args.dtype]]
-    out, rows = output_folder(out), args.shard_size
-    settings = settings_of(extractor, weights, pool, dtype)
+    out, weights = output_folder(out), network["weights"]
+    settings = settings_of(extractor, weights, pool, dtype, args.which)
     is_first = process.rank == 0
-    with StoreWriter(
+    opened = partial(
+        StoreWriter,
         out,
         settings,
         dense=pool is None,
@@ -135,18 +140,24 @@ def write_store(
         run=process.run,
         about=about(extractor, weights),
         overwrite=args.overwrite,
-        **rows,
-    ) as writer:
+        **args.shard_size,
+    )
+    with when_free(opened) if args.engine == "ray" else opened() as writer:
         share = process.share(images)
-        todo = sum(image.name not in writer.done for image in share)
+        rest = [image for image in share if image.name not in writer.done]
         if is_first:
             budget, free = budget_of(extractor, images, dtype, pool), free_space(out)
             print(budget.line(dtype, pool, free), flush=True)
-            check_space(out, budget.chosen(pool, todo * process.count / max(1, len(images))), free)
-            if todo < len(share):
-                print(f"{len(share) - todo} of {len(share)} images are in {out} already", flush=True)
-        with tqdm(total=todo, unit="image", disable=None if is_first else True) as bar:
-            counts = write_features(extractor, share, writer, pool, args.batch_size, args.workers, bar.update)
+            check_space(out, budget.chosen(pool, len(rest) * process.count / max(1, len(images))), free)
+            if len(rest) < len(share):
+                print(f"{len(share) - len(rest)} of {len(share)} images are in {out} already", flush=True)
+        with tqdm(total=len(rest), unit="image", disable=None if is_first else True) as bar:
+            how = pool, args.batch_size, args.workers
+            if args.engine == "ray":
+                plan = Plan(network, args.device, str(out.resolve()), process.run, dtype, args.shard_size, *how)
+                counts = write_on_ray(plan, rest, args.ray_address, args.ray_workers, bar.update)
+            else:
+                counts = write_features(extractor, rest, writer, *how, bar.update)
     who = f"process {process.rank} of {process.count}: " if process.count > 1 else ""
     print(f"{who}{counts.written} images written, {counts.unreadable} could not be read; the store is {out}")
     if counts.unreadable:
@@ -164,7 +175,7 @@ def parse_args() -> argparse.Namespace:
         "images",
         nargs="+",
         help="image files, folders that are searched for images, patterns, and lists in .txt files; with --form store "
-        "also .tar shards and .parquet files",
+        "also .tar shards, and tables in .parquet and .arrow files",
     )
     parser.add_argument(
         "--pretrained", metavar="WEIGHTS", help="the weights of an arch, as above (default: random weights)"

@@ -21,6 +21,7 @@ COMMANDS = {
     "predict": "predict",
     "export": "export",
     "features": "extract_features",
+    "search": "search_features",
     "knn": "knn",
     "probe": "linear_probe",
     "distill": "distill",

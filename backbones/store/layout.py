@@ -12,6 +12,7 @@ Pooled features of a stage are one tensor ``stage3`` (N, C) or (N, C, K, K) in e
 An index file is written after its shard is on the disk. So a shard counts from the moment at which its index is there.
 """
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -57,6 +58,20 @@ def import_pyarrow() -> Any:
     except ImportError:
         raise UserError("a store of features needs pyarrow: pip install pyarrow") from None
     return pyarrow
+
+
+def import_extra(module: str, what: str, package: str) -> Any:
+    """A module that few need; UserError if it is not installed.
+
+    Args:
+        module: its name.
+        what: what needs it, for the message.
+        package: what pip installs.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise UserError(f"{what} needs {package}: pip install {package!r}") from None
 
 
 def read_meta(store: Path) -> dict[str, Any]:

@@ -10,6 +10,10 @@ FILE = ".lock"
 HELD: set[IO[str]] = set()  # the lock files that this process holds
 
 
+class InUse(UserError):
+    """Another run writes to the store."""
+
+
 class Lock(NamedTuple):
     """A lock that is held until ``file`` is closed, or the process ends.
 
@@ -27,7 +31,7 @@ class Lock(NamedTuple):
     is_new: bool
 
     def share(self) -> None:
-        """Lets other processes of the run in. UserError if a process of another run was faster."""
+        """Lets other processes of the run in. InUse if a process of another run was faster."""
         fcntl.flock(self.file, fcntl.LOCK_SH)  # frees the lock for a moment
         if written(self.file) != self.run:
             raise in_use(self.store)
@@ -45,7 +49,7 @@ def locked(store: Path, run: str) -> Lock:
         run: a text that the processes of one run have in common.
 
     Raises:
-        UserError: a process of another run holds the lock.
+        InUse: a process of another run holds the lock.
     """
     file = open(store / FILE, "a+", encoding="utf-8")  # noqa: SIM115  stays open as long as the lock is held
     try:
@@ -73,8 +77,8 @@ def written(file: IO[str]) -> str:
     return file.read()
 
 
-def in_use(store: Path) -> UserError:
-    return UserError(f"{store} is in use by another run; allowed: another --out, or the same after that run's end")
+def in_use(store: Path) -> InUse:
+    return InUse(f"{store} is in use by another run; allowed: another --out, or the same after that run's end")
 
 
 def leave_locks() -> None:

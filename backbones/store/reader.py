@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from backbones.checks import as_int
 from backbones.errors import UserError, shown
 from backbones.files import sha256_of
-from backbones.store.export import write_npy
+from backbones.store.export import write_npy, write_zarr
 from backbones.store.layout import INDEX, PART, SHARD, SHARDS, import_pyarrow, key_of, parts_of, read_meta
+from backbones.store.search import numbers_of, search
 
 OPEN_SHARDS = 64  # whose tensors are kept, each with an open file
 
@@ -172,6 +173,24 @@ class FeatureStore(Dataset):
                 # Rows of a tensor have the order of the index.
                 yield Block(np.array(members), size, {stage: tensors[key_of(stage, size)] for stage in self.stages})
 
+    def search(self, vectors: Any, top: int = 10, stage: str | None = None, **how: Any) -> list:
+        """The images that are nearest to a vector: a list of ``backbones.store.search.Neighbour``, the nearest first.
+
+        Args:
+            vectors: (C,), or (Q, C) for a list of such lists.
+            top, stage, **how: as for :func:`backbones.store.search.search`, such as ``metric="euclidean"``.
+
+        Raises:
+            UserError: as there.
+
+        Example::
+
+            store.search(store[0]["stage3"], top=5)[0].image  # the name of the image itself
+        """
+        vectors = numbers_of(vectors)
+        found = search(self, np.atleast_2d(vectors), stage, top, **how)
+        return found[0] if vectors.ndim == 1 else found
+
     def to_npy(self, out: str | Path) -> list[Path]:
         """Writes ``stage3.npy`` for each stage, and ``images.json`` with the names. bfloat16 becomes float32.
 
@@ -187,6 +206,22 @@ class FeatureStore(Dataset):
             UserError: a file is there already.
         """
         return write_npy(self, Path(out))
+
+    def to_zarr(self, out: str | Path) -> Path:
+        """Writes a group of zarr, format 3, with the arrays of :meth:`to_npy`. The names are the array ``images``.
+
+        The attributes of the group are what ``meta.json`` says. The folder appears when the group is whole.
+
+        Args:
+            out: a folder that is not there yet.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UserError: the folder is there already, or zarr is missing.
+        """
+        return write_zarr(self, Path(out))
 
     def verify(self) -> None:
         """Reads all shards, and compares them with their SHA-256. UserError names one that is damaged."""

@@ -11,10 +11,9 @@ from torch import Tensor
 from backbones.checks import check_int
 from backbones.errors import UserError, unknown
 from backbones.files import flush_to_disk, replaced_file, sha256_of
+from backbones.store.folder import clear, next_number, rank_of, read_names, remove_unfinished
 from backbones.store.layout import (
     INDEX,
-    META,
-    NAME,
     OVERWRITE,
     PART,
     SHARD,
@@ -22,7 +21,6 @@ from backbones.store.layout import (
     import_pyarrow,
     key_of,
     parts_of,
-    read_meta,
     settle,
     shard_name,
     to_text,
@@ -93,14 +91,13 @@ class StoreWriter:
         self.lock = locked(self.store, run or secrets.token_hex(8))
         try:
             self.prepare(dict(settings), dict(about or {}), overwrite)
-            self.done, self.unreadable = read_names(self.store)
+            self.done, self.unreadable = read_names(parts_of(self.store))
         except BaseException:
             self.lock.release()
             raise
-        numbers = [int(NAME.fullmatch(part.stem)[2]) for part in parts_of(self.store) if rank_of(part) == rank]
-        self.number = max(numbers, default=-1) + 1
         self.rows: list[Row] = []
         self.bytes = 0
+        self.number = next_number(parts_of(self.store), rank)
 
     def prepare(self, settings: dict[str, Any], about: dict[str, Any], overwrite: bool) -> None:
         if overwrite and self.lock.is_new:
@@ -121,6 +118,18 @@ class StoreWriter:
                 self.commit()
         finally:
             self.lock.release()
+
+    def turn_to(self, rank: int) -> None:
+        """Goes on under another rank, whose shards may have come since the writer was made.
+
+        So one process does the work of several, one after the other. All that was added is written already.
+        """
+        assert not self.rows
+        parts = [part for part in parts_of(self.store) if rank_of(part) == rank]
+        done, unreadable = read_names(parts)
+        self.done |= done
+        self.unreadable |= unreadable
+        self.rank, self.number = rank, next_number(parts, rank)
 
     def add(self, image: str, size: tuple[int, int], features: Mapping[str, Tensor]) -> None:
         """Adds an image that the store does not have yet. A shard that is full with it is written.
@@ -203,51 +212,3 @@ class StoreWriter:
         table = pa.table(columns).replace_schema_metadata(facts)
         with replaced_file(path, durable=True) as beside:
             pa.parquet.write_table(table, beside)
-
-
-def rank_of(part: Path) -> int:
-    return int(NAME.fullmatch(part.stem)[1])
-
-
-def read_names(store: Path) -> tuple[set[str], set[str]]:
-    """The names of images with features, and of unreadable ones. UserError if an index file is damaged."""
-    pa = import_pyarrow()
-    done: set[str] = set()
-    failed: set[str] = set()
-    for part in parts_of(store):
-        try:
-            table = pa.parquet.read_table(part, columns=["image", "reason"])
-            is_done = pa.compute.is_null(table["reason"])
-            done.update(table["image"].filter(is_done).to_pylist())
-            failed.update(table["image"].filter(pa.compute.invert(is_done)).to_pylist())
-        except (OSError, KeyError, pa.ArrowException) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"index {part} is damaged ({reason}); remove it, and give the command again") from None
-    return done, failed
-
-
-def remove_unfinished(store: Path) -> None:
-    """Removes what killed processes left: shards without an index, and files in the making."""
-    whole = {part.stem for part in parts_of(store)}
-    for path in (store / SHARDS).glob(f"shard_*{SHARD}"):
-        if NAME.fullmatch(path.stem) and path.stem not in whole:
-            path.unlink(missing_ok=True)
-    for pattern in (f"{SHARDS}/.shard_*.tmp", f"{INDEX}/.shard_*.tmp", f".{META}.*.tmp"):
-        for path in store.glob(pattern):
-            path.unlink(missing_ok=True)
-
-
-def clear(store: Path) -> None:
-    """Removes all features, the index first: a store is never without a shard that its index names.
-
-    Raises:
-        UserError: ``meta.json`` is no store's.
-    """
-    if (store / META).exists():
-        read_meta(store)
-    for folder, suffix in ((INDEX, PART), (SHARDS, SHARD)):
-        for path in (store / folder).glob(f"shard_*{suffix}"):
-            if NAME.fullmatch(path.stem):
-                path.unlink()
-        flush_to_disk(store / folder)
-    (store / META).unlink(missing_ok=True)

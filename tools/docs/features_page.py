@@ -1,4 +1,4 @@
-"""Makes docs/features.md: stores of features, with the figures of docs/benchmarks/features/features_cpu.json.
+"""Makes docs/features.md: stores of features, with the figures of docs/benchmarks/features/.
 
 python tools/docs/features_page.py [--write]
 
@@ -14,6 +14,7 @@ from ziggurat.engine.features.budget import Budget
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/features.md"
+RAY = ROOT / "docs/benchmarks/features/ray_cpu.json"
 RESULTS = ROOT / "docs/benchmarks/features/features_cpu.json"
 OURS = "ziggurat features, into a store"
 BILLION = 10**9
@@ -22,13 +23,14 @@ EXAMPLE = Budget(MILLION, 3, MILLION * 4 * (128 * 28**2 + 320 * 14**2 + 512 * 7*
 TEXT = """# Features
 
 Made by `python tools/docs/features_page.py --write`. The figures come from
-`docs/benchmarks/features/features_cpu.json`.
+`docs/benchmarks/features/features_cpu.json` and `docs/benchmarks/features/ray_cpu.json`.
 
 ```
 ziggurat features van_b2.in1k photographs                                  # a .npz file for each image
 ziggurat features van_b2.in1k photographs --form store --pool mean --stages 2,3
 ziggurat features van_b2.in1k 'shards/*.tar' more.parquet list.txt --form store --short-side 224 --save-dtype fp16
 ziggurat launch 8 features van_b2.in1k photographs --form store --pool gem
+ziggurat search cat.jpg --store work_dirs/features/van_b2.in1k --sheet found.png
 ```
 
 The form `npz` is for some images that you want to look at: each has a file, and `--pca` adds a picture of its maps. The
@@ -41,9 +43,10 @@ form `store` is for any number of images: they lie in few large files with an in
 | a file, a folder, `'photos/**/*.jpg'`, `list.txt`, `-` | as for [predictions](predictions.md#what-it-looks-at) |
 | `train-0000.tar` | a tar shard in WebDataset's layout; an image is named `train-0000.tar/key.jpg` |
 | `data.parquet` | bytes in a column such as `image`, as the Hugging Face hub has them; named `data.parquet/17` |
+| a folder of `Dataset.save_to_disk` | the same in the `.arrow` files of Hugging Face's `datasets`; named `x.arrow/17` |
 | `https://...` | with `--download FOLDER` |
 
-A folder stands for the images, tar shards and Parquet files below it.
+A folder stands for the images, tar shards and tables below it.
 
 ## What comes out
 
@@ -98,13 +101,71 @@ vector = store[store.find("photographs/cat.png")]["stage3"]
 loader = DataLoader(store, batch_size=2, num_workers=1)  # a store is a data set of PyTorch
 for block in store.blocks():  # large pieces, for work on whole matrices
     similar = block.features["stage3"].float() @ vector.float()
+print(store.search(vector, top=2)[0].image)  # photographs/cat.png
 store.to_npy("vectors")  # stage2.npy, stage3.npy, images.json
 store.verify()  # compares all shards with their SHA-256
 print(store.unreadable)  # {}
 ```
 
+`store.to_zarr("vectors.zarr")` writes the same arrays as a group of zarr 3, with `pip install ".[zarr]"`. Names that
+differ by size, such as `stage3.224x320`, are those of the files.
+
 A missing or shortened file is an error when the store is opened. The message says which index file to remove, so that
 the command makes its images again.
+
+## Searching
+
+```
+ziggurat search cat.jpg --store work_dirs/features/van_b2.in1k --top 10 --sheet found.png
+ziggurat search 'queries/*.jpg' --store work_dirs/features/van_b2.in1k --metric euclidean --out found.csv
+ziggurat search street.jpg --store work_dirs/maps --stage 2 --at 120 310
+ziggurat search street.jpg --store work_dirs/maps --stage 2 --box 300 100 64 48 --out found.json
+```
+
+The query goes through the network that the store records: the same weights, stages, pooling, types and preprocessing.
+Weights that have moved are named by `--weights`. Other weights are refused, since their features cannot be compared.
+The result is a table, `--out` writes it as JSON or CSV, and `--sheet` draws the queries beside their neighbours.
+
+| store | compared | with `--at` or `--box` |
+|-|-|-|
+| `--pool mean`, `--pool gem` | the vectors | refused: there are no places |
+| `--pool grid:4`, maps | the means over all places | the place, or the mean of the box, with each place of an image |
+
+`--at ROW COLUMN` and `--box X Y W H` are in pixels of the query's file. The row and column of a result are those of the
+best place of an image, in pixels as the network saw the image. They differ from the file's where `--short-side` was
+given.
+
+The search is exact: shards pass by in blocks of 32 MB, and images that float32 cannot tell apart are compared in
+float64. Images with equal scores have the order of the store. `--index faiss` (`pip install ".[search]"`) makes an
+index in the store's folder `faiss` at the first search, and again when the store has changed. Up to 50,000 images it
+compares all of them, too. Above, it looks at a sixteenth of its lists, and may miss a neighbour. The scores are exact.
+
+## With Ray
+
+```
+ziggurat features van_b2.in1k 's3_mount/*.tar' --form store --pool mean --engine ray
+ziggurat features van_b2.in1k /shared/photographs --form store --out /shared/store --engine ray --ray-address auto
+```
+
+`--engine ray` (`pip install ".[ray]"`) starts Ray on this machine, or joins a cluster at `--ray-address`. Ray Data
+hands parts of the images to actors, each of which holds the network, reads the images and writes shards.
+`--ray-workers` is the number of actors, by default that of GPUs with `--device cuda`, else that of cores. On a cluster,
+the images, the store and a file of weights lie on a disk that all machines see, and this package is installed on each
+of them. Ray {ray} guards a cluster by a token: outside of it, set `RAY_AUTH_MODE=token`.
+
+All that is said above about stopping holds. An actor that is killed is started again by Ray, and takes up its part
+where the shards end. The first number in a shard's name is then that of the part.
+
+This was run with Ray {ray} on one machine of two cores: {ray_images} photographs and a damaged one, 2 actors, shards
+of 8 images. Actors were killed with `kill -9` {actor_kills} times, and the command {driver_kills} times, and given
+again. Then the store was compared with that of the plain engine, with `--batch-size 1` in both:
+
+| images | rows at the end | lost | twice | equal bit for bit | files left half-written |
+|-:|-:|-:|-:|-:|-:|
+| {ray_images} | {ray_rows} | {ray_lost} | {ray_double} | {ray_equal} | {ray_left} |
+
+Batches of other sizes differ in the last bits of float32. Ray was also started as a cluster of this one machine, and
+joined by `--ray-address auto` and by its address. A cluster of several machines was not tried, and neither was a GPU.
 
 ## The layout
 
@@ -161,6 +222,7 @@ These commands measured the figures and wrote the page:
 
 ```
 python tools/bench/benchmark_features.py --out docs/benchmarks/features/features_cpu.json
+python tools/bench/benchmark_ray.py --out docs/benchmarks/features/ray_cpu.json
 python tools/docs/features_page.py --write
 ```
 
@@ -181,6 +243,9 @@ The limits that such a run meets first:
 - Each process and each of its workers has the list of all images in memory, about 0.2 kB for each. Give each command a
   part of the images, such as 10 M, and a store of its own.
 - Opening a store reads its index, and `find` keeps all names in memory. This too is for some 10 M images at a time.
+- An exact search reads all features of its stage, and `--index faiss` keeps them in memory in float32. Here that of the
+  last stage alone would take {index:.0f} GB for 10 M images. Search the stores of the parts, and join the results by
+  their scores.
 """
 
 
@@ -195,7 +260,7 @@ def main() -> None:
 
 def page() -> str:
     """The text with the measured figures."""
-    found = json.loads(RESULTS.read_text())
+    found, ray = json.loads(RESULTS.read_text()), json.loads(RAY.read_text())
     kills, rows = found["kills"], found["rates"]
     (rate,) = (row["images_per_second"] for row in rows if row["way"] == OURS and row["images"] == "224x224 pixels")
     width, numbers = 64 + 160 + 256, 64 * 28**2 + 160 * 14**2 + 256 * 7**2  # of van_b0's stages 1, 2, 3
@@ -215,6 +280,10 @@ def page() -> str:
             f"{name} {value}" if name != "device" else value for name, value in found["machine"].items()
         ),
         "rates": "\n".join(f"| {row['images']} | {row['way']} | {row['images_per_second']:.1f} |" for row in rows),
+        "ray": ray["machine"]["ray"],
+        **{name: ray[name] for name in ("actor_kills", "driver_kills")},
+        **{f"ray_{name}": ray[name] for name in ("images", "rows", "lost", "double", "equal")},
+        "ray_left": ray["files_left"],
         "line": EXAMPLE.line("fp32", "mean", 57 * 10**9),
         "rate": rate,
         "days": BILLION / rate / 86400,
@@ -223,6 +292,7 @@ def page() -> str:
         "numbers": f"{numbers:,}",
         "pooled": BILLION * width * 2 / 1e12,
         "dense": BILLION * numbers * 2 / 1e12,
+        "index": 10**7 * 256 * 4 / 1e9,
         "shards": BILLION * width * 2 / 256e6,
     }
     return TEXT.replace("{}", "{{}}").format_map(figures)

@@ -11,7 +11,7 @@ from backbones.pooling import pool_of
 from backbones.store.writer import DTYPES
 from ziggurat.engine.tool_options import count
 
-ONLY_STORE = ("pool", "save_dtype", "shard_size", "batch_size", "workers")
+ONLY_STORE = ("pool", "save_dtype", "shard_size", "batch_size", "workers", "ray_address", "ray_workers")
 
 
 def add_store_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,18 @@ def add_store_options(parser: argparse.ArgumentParser) -> None:
     )
     store.add_argument(
         "--workers", type=workers, metavar="N", help="processes that read images, 0 or more (default: up to 4)"
+    )
+    store.add_argument(
+        "--engine",
+        choices=["plain", "ray"],
+        default="plain",
+        help="plain: this process, or those of ziggurat launch (default). ray: actors of Ray Data",
+    )
+    store.add_argument(
+        "--ray-address", metavar="ADDRESS", help="a cluster of Ray, or auto (default: a Ray on this machine alone)"
+    )
+    store.add_argument(
+        "--ray-workers", type=count, metavar="N", help="number of actors (default: as many as GPUs, or cores)"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace files that are there; of a store, remove the features it has"
@@ -93,5 +105,13 @@ def check_form(args: argparse.Namespace) -> None:
         raise UserError("several processes share the images of --form store only, and the form is npz")
     if args.form == "store" and args.pca:
         raise UserError("--pca is an option of --form npz, and the form is store")
+    if args.form == "npz" and args.engine != "plain":
+        raise UserError(f"--engine {args.engine} fills stores, and the form is npz; allowed: --form store")
+    for name in ("ray_address", "ray_workers") if args.engine == "plain" else ():
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name.replace('_', '-')} is an option of --engine ray, and the engine is plain")
+    if args.engine == "ray" and args.launcher != "none":
+        raise UserError("--engine ray starts its processes itself; allowed: without a launcher")
     args.shard_size = args.shard_size or {}
-    args.workers = min(4, os.cpu_count() or 1) if args.workers is None else args.workers
+    if args.workers is None:  # on processors, many actors that read for themselves are as fast
+        args.workers = 0 if args.engine == "ray" and args.device == "cpu" else min(4, os.cpu_count() or 1)

@@ -22,7 +22,9 @@ class Counts(NamedTuple):
     unreadable: int
 
 
-def settings_of(extractor: FeatureExtractor, weights: str | None, pool: str | None, dtype: str) -> dict[str, Any]:
+def settings_of(
+    extractor: FeatureExtractor, weights: str | None, pool: str | None, dtype: str, which: str | None = None
+) -> dict[str, Any]:
     """All that features follow from, but the images.
 
     Args:
@@ -30,11 +32,13 @@ def settings_of(extractor: FeatureExtractor, weights: str | None, pool: str | No
         weights: where the network's weights come from; None for random ones.
         pool: as for :func:`backbones.pooling.pool_of`; None for maps.
         dtype: the type of the features, a key of ``backbones.store.writer.DTYPES``.
+        which: the set of weights, as for ``create_backbone``.
     """
     info = zip(extractor.net.out_indices, extractor.feature_info, strict=True)
     return {
         "arch": extractor.net.arch,
         "weights_sha256": weights_sha256(extractor.net, weights),
+        "which": which,
         "stages": {f"stage{i}": {"channels": one.channels, "stride": one.stride} for i, one in info},
         "pool": pool,
         "dtype": dtype,

@@ -1,7 +1,9 @@
-"""Images to extract features from: files, and members of tar shards. Each has a name, by which a store knows it."""
+"""Images to extract features from: files, and members of tar shards and tables. A store knows each by its name."""
 
+import os
 import tarfile
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,10 +15,11 @@ from backbones.images import SUFFIXES, read_pixels
 from backbones.reading import Reading
 from backbones.store.layout import to_text
 from ziggurat.engine.addresses import Local
-from ziggurat.engine.features.rows import PARQUET, RowImage, rows_of
+from ziggurat.engine.features.rows import ARROW, PARQUET, ArrowImage, RowImage, arrow_rows_of, rows_of
 from ziggurat.engine.tar_end import check_end
 
 TAR = ".tar"
+MANY = (TAR, PARQUET, ARROW)  # files of many images
 COMPRESSED = (".tar.gz", ".tgz", ".tar.zst", ".tar.xz", ".tar.bz2")
 
 
@@ -50,27 +53,26 @@ class TarImage(NamedTuple):
         return read_pixels(self.name, content, reading)
 
 
-StoredImage = FileImage | TarImage | RowImage
+StoredImage = FileImage | TarImage | RowImage | ArrowImage
 
 
 def images_of(given: Local, reading: Reading) -> list[StoredImage]:
-    """The images of files, folders, tar shards and Parquet files, each once, in the order in which they were given.
+    """The images of files, folders, tar shards and tables, each once, in the order in which they were given.
 
-    A folder stands for the images, tar shards and Parquet files below it. The name of an image is its path or address.
-    In a tar shard it is ``shard.tar/key.jpg``, in a Parquet file ``file.parquet/17``, with the number of the row.
+    A folder stands for the images, tar shards and tables below it. The name of an image is its path or address. In a
+    tar shard it is ``shard.tar/key.jpg``, in a table such as ``file.parquet`` ``file.parquet/17``, with the number of
+    the row. Tables are Parquet files, and Arrow files as the library ``datasets`` saves them.
 
     Raises:
-        UserError: a folder has none, or a shard or Parquet file cannot be read to its end.
+        UserError: a folder has none, or a shard or table cannot be read to its end.
     """
     found = {}
     for path in files_of(given.paths, reading):
         text = str(path)
         if text.lower().endswith(COMPRESSED):
             raise UserError(f"{path} is compressed; allowed: plain .tar, since images are compressed already")
-        if text.lower().endswith(TAR):
-            images: Iterator[StoredImage] = tar_images(path)
-        elif text.lower().endswith(PARQUET):
-            images = rows_of(path)
+        if text.lower().endswith(MANY):
+            images = inside(path)
         else:
             name = to_text(given.addresses.get(path, text))
             images = iter([FileImage(name, name if name == text else text)])
@@ -79,13 +81,21 @@ def images_of(given: Local, reading: Reading) -> list[StoredImage]:
     return list(found.values())
 
 
+def inside(path: Path) -> Iterator[StoredImage]:
+    """The images of a tar shard, or of a table in Parquet or Arrow."""
+    suffix = path.suffix.lower()
+    return tar_images(path) if suffix == TAR else rows_of(path) if suffix == PARQUET else arrow_rows_of(path)
+
+
 def files_of(given: Sequence[str], reading: Reading) -> Iterator[Path]:
     for path in map(Path, given):
         if path.is_dir():
-            inside = images_below(path, reading) + files_below(path, (TAR, PARQUET))
-            if not inside:
-                raise UserError(f"no images in {path}; readable: {', '.join((*suffixes_of(reading), TAR, PARQUET))}")
-            yield from inside
+            found = images_below(path, reading) + files_below(path, MANY)
+            # The library ``datasets`` writes what it computes from a data set beside it.
+            found = [one for one in found if not (one.suffix == ARROW and one.name.startswith("cache-"))]
+            if not found:
+                raise UserError(f"no images in {path}; readable: {', '.join((*suffixes_of(reading), *MANY))}")
+            yield from found
         else:
             yield path
 
@@ -114,3 +124,22 @@ def tar_images(path: Path) -> Iterator[TarImage]:
             yield TarImage(to_text(f"{path}/{member.name}"), str(path), member.offset_data, member.size)
     if not count:
         raise UserError(f"no images in {path}; readable: {', '.join(SUFFIXES)}")
+
+
+def image_named(name: str) -> StoredImage | None:
+    """The image of a name that :func:`images_of` gave, if it is still there."""
+    if os.path.isfile(name):
+        return FileImage(name, name)
+    for folder in Path(name).parents:
+        if folder.is_file():
+            return members_of(str(folder)).get(name)
+    return None
+
+
+@lru_cache(maxsize=8)
+def members_of(path: str) -> dict[str, StoredImage]:
+    """Name -> image, of a tar shard or a table; empty if it cannot be read."""
+    try:
+        return {image.name: image for image in inside(Path(path))}
+    except UserError:
+        return {}
