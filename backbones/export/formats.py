@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -66,20 +67,18 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description, o
 def write_openvino(program: ExportedProgram, path: Path, description: Description, opset: int | None) -> None:
     import openvino
 
-    if any("torchvision" in str(node.target) for node in program.graph.nodes):  # which OpenVINO reads from ONNX alone
-        check_packages(["onnx"])
-        between = path.with_suffix(".between.onnx")
-        write_onnx(program, between, description, opset)
+    with tempfile.TemporaryDirectory() as folder:
+        source: ExportedProgram | Path = program
+        if any("torchvision" in str(node.target) for node in program.graph.nodes):  # OpenVINO reads these from ONNX
+            check_packages(["onnx"])
+            source = Path(folder) / "between.onnx"
+            write_onnx(program, source, description, opset)
         with quiet():
-            model = openvino.convert_model(between)
-        between.unlink()
-    else:
-        with quiet():
-            model = openvino.convert_model(program)
-    for port, name in zip((*model.inputs, *model.outputs), (INPUT, *description.outputs), strict=True):
-        port.tensor.set_names({name})
-    model.set_rt_info(description.as_text(), [KEY])
-    openvino.save_model(model, path, compress_to_fp16=False)
+            model = openvino.convert_model(source)
+        for port, name in zip((*model.inputs, *model.outputs), (INPUT, *description.outputs), strict=True):
+            port.tensor.set_names({name})
+        model.set_rt_info(description.as_text(), [KEY])
+        openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def write_torchscript(program: ExportedProgram, path: Path, description: Description, opset: int | None) -> None:
