@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -56,6 +57,11 @@ def head_of(model: nn.Module) -> nn.Module:
     """The head that a detector is named by in messages."""
     names = ("roi_head", "bbox_head", "panoptic_head", "mask_head")
     return next((head for name in names if (head := getattr(model, name, None)) is not None), model)
+
+
+def takes_padding(cfg: Any) -> bool:
+    """Whether an image may be padded for the exported detector of a config. Queries would look at the padding."""
+    return MODELS.get(cfg.model.type) not in DETECTORS
 
 
 def samples_of_export(cfg: Any, outputs: list[Tensor], data_samples: list[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Exported detectors find the objects that mmdet finds, in tensors of fixed length, by PyTorch and other runtimes."""
 
 import copy
+from types import SimpleNamespace
 
 import export
 import exports_table
@@ -10,6 +11,7 @@ import small_heads
 import torch
 from mmcv.ops import batched_nms
 from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
 from spread_heads import COUNT, DENSE, NAMES, detector, predicted, prepared_data
 
 from backbones import UserError
@@ -19,9 +21,10 @@ from detection.exported import export_outputs, exported, pasted, samples_of_expo
 from detection.exported_boxes import Boxes, best, clipped, suppressed
 from detection.exported_regions import classes_above, pooled
 from ziggurat.engine.export_check import Row
-from ziggurat.engine.exporting import Subject
+from ziggurat.engine.exporting import Subject, subject_of
 from ziggurat.engine.exporting import export as export_all
 from ziggurat.engine.predictor import Predictor
+from ziggurat.engine.runtimes import RuntimeModel
 from ziggurat.engine.tasks import task_for
 
 IMAGE = small_heads.image_of(384, 512)  # which the test pipelines make half as large
@@ -86,6 +89,36 @@ def test_a_predictor_gives_the_same(name, tmp_path):
         torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=1e-5, atol=1e-3)
     assert (found.masks is None) == (wanted.masks is None) == (name == "retinanet")
     assert found.masks is None or bool((found.masks == wanted.masks).all())
+
+
+def test_a_file_alone_detects_in_images_that_fill_it(tmp_path):
+    cfg, model = detector("retinanet", IMAGE)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.pth")
+    predictor = Predictor(cfg, tmp_path / "mine.pth")
+    size = tuple(prepared_data(predictor.cfg, predictor.model, IMAGE)["inputs"].shape[2:])
+    (row,) = export_all(subject_of(predictor, "mine.pth"), ["pt2"], tmp_path, Extent(size), repeats=1)
+    wanted, found = predictor(IMAGE), Predictor(row.path)(IMAGE)
+    assert len(found.scores) == len(wanted.scores) > 5 and found.names == wanted.names
+    torch.testing.assert_close(torch.tensor(found.boxes), torch.tensor(wanted.boxes), rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(torch.tensor(found.scores), torch.tensor(wanted.scores), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "dino"])
+def test_queries_do_not_look_at_padding(name):
+    cfg, model = detector(name, IMAGE)
+    file = SimpleNamespace(description=SimpleNamespace(free=(), size=(256, 256), batch=1))
+    computed = RuntimeModel(task_for(cfg), cfg, model.data_preprocessor, lambda size: file, "")
+    with task_for(cfg).scoped(cfg):
+        data = pseudo_collate([task_for(cfg).preprocessing(cfg)(IMAGE)])
+    words = "the input is 256x192 pixels after preprocessing; allowed for an exported DINO: 256x256"
+    expected = pytest.raises(UserError, match=words) if name == "dino" else pytest.raises(TypeError)  # no file to call
+    with expected:
+        computed.test_step(data)
+
+
+def test_an_8_bit_copy_of_a_detector_is_refused(tmp_path):
+    with pytest.raises(UserError, match="which gives objects, is not made; allowed: without --int8"):
+        list(export_all(subject_for("retinanet"), ["onnx"], tmp_path, Extent((64, 64)), calibration=[tmp_path]))
 
 
 def test_nothing_found_is_rows_of_zeros():

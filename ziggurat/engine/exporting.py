@@ -187,6 +187,8 @@ def export(
     pictures, _ = photographs()
     programs: dict[Any, Any] = {}
     has_objects = "boxes" in subject.outputs
+    if has_objects and calibration:
+        raise UserError(f"an 8-bit copy of {subject.name}, which gives objects, is not made; allowed: without --int8")
     for name in formats:
         of = extent_of(name, extent)
         try:

@@ -62,12 +62,22 @@ class RuntimeModel(nn.Module):
         inputs, samples = data["inputs"], data.get("data_samples")
         file = self.files(tuple(inputs.shape[2:]))
         if isinstance(samples, list) and "size" not in file.description.free:
+            self.check_filled(inputs, tuple(file.description.size))
             inputs = fitted(inputs, samples, tuple(file.description.size))
         found: list[Any] = []
         for part, outputs in parts_of(file, inputs):
             of_part = None if samples is None else samples[part]
             found += self.task.samples_of_export(self.cfg, outputs, of_part)
         return found
+
+    def check_filled(self, inputs: Tensor, size: tuple[int, int]) -> None:
+        """Raises UserError for images of another size than the file's, if the model does not take padding."""
+        height, width = inputs.shape[2:]
+        if (height, width) != size and not self.task.takes_padding(self.cfg):
+            raise UserError(
+                f"the input is {width}x{height} pixels after preprocessing; allowed for an exported "
+                f"{self.cfg.model.type}: {size[1]}x{size[0]}, as the file was exported, since no mask hides padding"
+            )
 
 
 def fitted(inputs: Tensor, samples: list[Any], size: tuple[int, int]) -> Tensor:

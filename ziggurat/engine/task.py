@@ -135,6 +135,13 @@ class Task(TaskViews, TaskTraining, TaskTesting):
     def check_runtime(self, cfg: Any) -> None:
         """Raises UserError for a completed config whose predictions need more than passes of the exported model."""
 
+    def takes_padding(self, cfg: Any) -> bool:
+        """Whether an exported model gives right results for an image that does not fill its input.
+
+        ``cfg.model`` is that of the model itself, without a wrapper.
+        """
+        return True
+
     def samples_of_export(self, cfg: Any, outputs: list[Tensor], data_samples: list[Any] | None) -> list[Any]:
         """What the model's ``test_step`` would return for a batch, from the outputs of its exported module.
 
