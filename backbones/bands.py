@@ -52,16 +52,21 @@ def read_array(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
     Raises:
         UserError: there is not one array, or its shape, its type or its values are not allowed.
     """
+    return pixels_of(stored_array(file, reading, name), counts_of(reading), reading, name)
+
+
+def stored_array(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
+    """The array of :func:`read_array` as stored, (H, W) or with any number of channels, first or last."""
     if file.read(len(NPY)) == NPY:
         file.seek(0)
-        return pixels_of(read_npy(file, reading, name), counts_of(reading), reading, name)
+        return read_npy(file, reading, name)
     file.seek(0)
     with zipfile.ZipFile(file) as archive:
         inside = archive.namelist()
         if len(inside) != 1:
             raise UserError(f"{name} holds {len(inside)} arrays; allowed: one")
         with archive.open(inside[0]) as entry:
-            return pixels_of(read_npy(entry, reading, name), counts_of(reading), reading, name)
+            return read_npy(entry, reading, name)
 
 
 def counts_of(reading: Reading, has_alpha: bool = False) -> tuple[int, ...]:

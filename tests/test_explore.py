@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import socket
 import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -103,7 +104,7 @@ def picture(page, **asked):
 @pytest.mark.parametrize("arch", SMALL)
 def test_every_view_of_each_family(page, arch):
     status, facts = ask(page, "/facts", image="given-0", size=64, model=arch)
-    assert status == 200 and facts["arch"] == arch and facts["input"] == [64, 96] and facts["classes"] == []
+    assert status == 200 and facts["arch"] == arch and facts["input"] == [3, 64, 96] and facts["classes"] == []
     assert {view["name"] for view in facts["views"]} == EVERYWHERE | FAMILY_VIEWS[arch]
     names = set()
     for view in facts["views"]:
@@ -233,8 +234,8 @@ def test_predictions_are_drawn_on_the_image_in_its_own_size(street, monkeypatch)
         ({"view": "secrets"}, "unknown view 'secrets'; allowed: "),
         ({"view": ["image"]}, "unknown view"),
         ({"view": "gates"}, "stage 0 of van_b0 has no gated convolution"),
-        ({"view": "class"}, "random has no classes"),
-        ({"view": "prediction"}, "random draws no predictions"),
+        ({"view": "class"}, "van_b0 with random weights has no classes"),
+        ({"view": "prediction"}, "van_b0 with random weights draws no predictions"),
         ({"stage": 4}, "stage is 4; allowed: integers from 0 to 3"),
         ({"stage": -1}, "stage is -1"),
         ({"stage": "0"}, "stage is '0'"),
@@ -279,7 +280,48 @@ def test_only_the_files_of_the_page_are_served(page):
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert b"http" not in content.replace(b"http://www.w3.org/2000/svg", b""), "something is loaded from elsewhere"
     assert send(page, "POST", "/page.js", "{}")[0] == 404
-    assert send(page, "PUT", "/", "{}")[0] == 501
+
+
+@pytest.mark.parametrize("method", ["HEAD", "DELETE", "PUT", "OPTIONS", "X"])
+def test_other_methods_are_one_line(page, method):
+    status, headers, content = send(page, method, "/")
+    assert status == 405 and headers["Allow"] == "GET, POST"
+    assert content == b"" if method == "HEAD" else f"the method is {method};" in json.loads(content)["error"]
+    assert send(page, method, "/", Host="evil.example")[0] == 403
+
+
+def spoken(page, request, is_ended=False):
+    """The status and the error that a request, as bytes, gets."""
+    with socket.create_connection(("127.0.0.1", page.server_port), timeout=30) as connection:
+        connection.sendall(request)
+        if is_ended:
+            connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as file:
+            head, _, body = file.read().partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["error"]
+
+
+def test_faults_of_clients_are_one_line_and_not_on_the_console(page, monkeypatch, capsys):
+    monkeypatch.setattr(server.Handler, "timeout", 0.3)
+    post = f"POST /images HTTP/1.1\r\nHost: localhost\r\nX-Token: {page.token}\r\nContent-Length: ".encode()
+    for request, is_ended, expected, message in (
+        (b"GET / HTTP/1.1\r\nHost: [\r\n\r\n", False, 403, "the host is '['"),
+        (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", True, 400, "the address is 'http://['"),
+        (b"GET / x HTTP/1.1\r\n\r\n", False, 400, "Bad request syntax"),
+        (post + b"9" * 5000 + b"\r\n\r\n", False, 413, "allowed: up to"),
+        (post + b"9\r\n\r\n", False, 400, "the upload was cut off: nothing came"),
+        (post + b"9\r\n\r\nabc", True, 400, "the upload was cut off: 3 of 9 bytes came"),
+    ):
+        status, error = spoken(page, request, is_ended)
+        assert status == expected and message in error and "\n" not in error
+    assert capsys.readouterr() == ("", "")
+
+
+def test_many_connections_wait_to_be_accepted(street):
+    with server.Server(Session([], [street], CPU, 64)) as idle:  # accepts none
+        waiting = [socket.create_connection(idle.server_address, timeout=2) for _ in range(32)]
+        for connection in waiting:
+            connection.close()
 
 
 @pytest.mark.parametrize("body", ["", "{", "[1]", "null", '"text"', "[" * 50000, b"\xff\xfe", "{}" + " " * 70000])
@@ -304,6 +346,30 @@ def test_uploads(page, street, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     status, _, content = send(page, "POST", "/images", street.read_bytes())
     assert status == 400 and "too many pixels" in json.loads(content)["error"]
+
+
+def as_npy(values):
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    return file.getvalue()
+
+
+def test_arrays_that_no_picture_is_made_of(page):
+    content = as_npy(np.zeros((40, 50, 5), np.uint8))
+    status, _, answer = send(page, "POST", "/images", content, X_Name="five.npy")
+    key = json.loads(answer)["key"]
+    status, _, thumbnail = send(page, "POST", "/thumbnail", json.dumps({"image": key}))
+    (found,) = Image.open(io.BytesIO(thumbnail)).convert("RGB").getcolors()  # of one colour
+    assert status == 200 and found[1] not in ((0, 0, 0), (255, 255, 255))
+    status, answer = ask(page, "/facts", image=key, model="van_b0", size=64)
+    assert status == 400 and "five.npy has shape (40, 50, 5); allowed: " in answer["error"]
+    for body, message in (
+        (as_npy(np.array([None, {}])), "x.npy holds Python's objects"),
+        (as_npy(np.zeros((2, 3, 4, 5))), "x.npy has shape (2, 3, 4, 5)"),
+        (content[:-1], "cannot be read to its end"),
+    ):
+        status, _, answer = send(page, "POST", "/images", body, X_Name="x.npy")
+        assert status == 400 and message in json.loads(answer)["error"]
 
 
 def test_the_oldest_upload_goes_first(street):
@@ -375,8 +441,10 @@ def test_the_command(page, monkeypatch, capsys, street, tmp_path):
     monkeypatch.setattr(explore, "PORT", page.server_port)
     status, out, _ = run(explore, [], monkeypatch, capsys)
     assert status == 0 and f":{page.server_port}/" not in out
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04")
     for argv, message in (
-        (["absent.pth"], "absent.pth"),
+        (["absent.pth"], "no such file: absent.pth"),
+        ([tmp_path / "cut.pth"], "cut.pth"),
         ([tmp_path], "no such file"),
         (["--image", "absent.png"], "no such image: absent.png"),
         (["--size", "20"], "--size is 20; allowed: integers from 32 to 1024"),
@@ -388,6 +456,8 @@ def test_the_command(page, monkeypatch, capsys, street, tmp_path):
 
 def test_models_of_the_command_line_are_found(tmp_path):
     find_weights("van_b0")
-    with pytest.raises(UserError, match="unknown weights name"):
+    with pytest.raises(UserError, match=r"unknown arch, weights or file 'van_b9'; nearest: .*\bvan_b\d\b"):
         find_weights("van_b9")
+    with pytest.raises(UserError, match="no such file: runs/van_b0"):
+        find_weights("runs/van_b0")
     assert (ROOT / "ziggurat/engine/explore/page.html").is_file()

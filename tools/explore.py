@@ -37,6 +37,7 @@ def main() -> int:
     for model in args.models:
         find_weights(model)
     session = Session(args.models, args.image, torch.device(pick_device(args.device)), args.size)
+    session.open_models()
     with serve(Server, session, args.port) as server:
         print(f"the page is at {server.address} (Ctrl-C ends it)", flush=True)
         if args.open:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backbones import WEIGHTS, FeatureExtractor, PyramidBackbone, UserError, list_archs
-from backbones.errors import shown
+from backbones.errors import shown, unknown
 from backbones.files import is_path
 from backbones.heads import Head
 from backbones.reading import Reading
@@ -23,6 +23,7 @@ from ziggurat.engine.results import Instances, Scores
 from ziggurat.engine.wrappers import unwrap
 
 RANDOM = "random"
+ENDS = (".pt", ".pth", ".tar", ".safetensors", ".bin")  # of files of weights
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Network:
     head: Head | None = None
     names: tuple[str, ...] = ()
     predictor: Predictor | None = None
+
+    @property
+    def title(self) -> str:
+        """The network for people: ``van_b0 with random weights``, ``van_b0 of epoch_12.pth``."""
+        return f"{self.backbone.arch} {'with random weights' if self.weights == RANDOM else f'of {self.weights}'}"
 
     @property
     def draws(self) -> bool:
@@ -152,7 +158,13 @@ def find_weights(model: str) -> None:
     """Downloads what a model of the command line names, if it is not here.
 
     Raises:
-        UserError: it is neither an arch, nor weights, nor a published model.
+        UserError: it is neither an arch, nor weights, nor a published model, nor a file.
     """
-    if model not in list_archs() and published_model(model) is None and not Path(locate(None, model)).is_file():
+    if model in list_archs() or published_model(model) is not None:  # which refuses nearly the name of a config
+        return
+    is_path = os.path.basename(model) != model or model.endswith(ENDS) or os.path.exists(model)
+    is_named = model in WEIGHTS or "://" in model
+    if not is_named and not is_path:
+        raise unknown("arch, weights or file", model, [*list_archs(), *WEIGHTS])
+    if not (locate(None, model) if is_named else Path(model)).is_file():
         raise UserError(f"no such file: {model}; allowed: an arch, the name of weights, the path of a checkpoint")

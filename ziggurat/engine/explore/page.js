@@ -43,8 +43,18 @@ function showGallery() {
     find("#gallery").append(button);
     draw("/thumbnail", { image: key }).then(found => { image.src = found.url; }, () => {});
   }
-  for (const button of find("#gallery").children)
+  for (const button of [...find("#gallery").children]) {
+    if (!images.some(image => image.key === button.dataset.key)) button.remove();
     button.setAttribute("aria-pressed", button.dataset.key === page.state.image);
+  }
+}
+
+// The server keeps the last uploads only: older ones leave the gallery.
+async function forgetOld() {
+  const choices = await ask("/choices").catch(() => null);
+  if (!choices) return;
+  page.choices.images = choices.images;
+  showGallery();
 }
 
 function choose(key) {
@@ -52,6 +62,7 @@ function choose(key) {
   fail("");
   showGallery();
   loadAll();
+  forgetOld();
 }
 
 async function take(file) {

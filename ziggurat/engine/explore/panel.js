@@ -5,6 +5,9 @@ import { ask, draw } from "./api.js";
 const FILE = "a file";
 const ONLY_IMAGE = ["image", "components", "strength", "channel"]; // a click in these shows the likeness
 
+// Channels, height and width.
+const sizes = stage => [stage.channels, stage.height, stage.width].join(" × ");
+
 // The end of a long path.
 function short(name) {
   const parts = name.split(/[/\\]/);
@@ -28,17 +31,16 @@ export class Panel {
     const { models, families } = this.page.choices;
     const select = this.find(".model");
     const archs = Object.values(families).flat();
-    const given = models.filter(name => !archs.includes(name));
     const group = (label, names) => {
       const element = document.createElement("optgroup");
       element.label = label;
       element.append(...names.map(name => new Option(short(name), name)));
       if (names.length) select.append(element);
     };
-    group("Of the command line", given);
+    group("Of the command line", models);
     for (const [family, names] of Object.entries(families)) group(family, names);
     group("Of this machine", [FILE]);
-    this.known = [...given, ...archs];
+    this.known = [...models, ...archs];
     select.value = this.known.includes(this.own.model) ? this.own.model : FILE;
     this.fillWeights();
   }
@@ -168,15 +170,14 @@ export class Panel {
     if (!facts) return;
     this.facts = facts;
     this.element.classList.remove("empty");
-    const size = facts.input[1] + "×" + facts.input[0];
     this.find(".facts").textContent = facts.arch + " (" + facts.family + "), " +
       (facts.parameters / 1e6).toFixed(1) + " M parameters, " +
-      (facts.weights === "random" ? "random weights" : "weights " + short(facts.weights)) + ", input " + size;
+      (facts.weights === "random" ? "random weights" : "weights " + short(facts.weights)) + ", input " + facts.input.join(" × ");
     this.find(".facts").title = facts.weights;
     this.element.setAttribute("aria-label", "Network " + facts.arch);
     this.find(".view").replaceChildren(...facts.views.map(view => new Option(view.title, view.name)));
     this.find(".stage").replaceChildren(...facts.stages.map((stage, i) =>
-      new Option(i + ": " + stage.width + "×" + stage.height, i)));
+      new Option(i + ": " + sizes(stage), i)));
     const percent = value => (100 * value).toFixed(1) + " %";
     this.find(".label").replaceChildren(...facts.classes.map(found =>
       new Option(found.name + ", " + percent(found.score), found.label)));
@@ -215,7 +216,7 @@ export class Panel {
       const image = document.createElement("img");
       image.alt = "";
       button.type = "button";
-      button.append(image, "stage " + i + ": " + stage.channels + " × " + stage.height + " × " + stage.width);
+      button.append(image, "stage " + i + ": " + sizes(stage));
       button.addEventListener("click", () => {
         this.own.stage = i;
         if (!this.view().controls.includes("stage")) this.own.view = "components";
@@ -269,9 +270,10 @@ export class Panel {
       this.find("." + name).value = own[name];
     }
     const say = (name, text) => { this.find("[data-control=" + name + "] .value").textContent = text; };
-    say("block", own.block + " of 0 to " + (stage.blocks - 1));
-    say("channel", own.channel + " of 0 to " + (count - 1));
-    say("channels", own.channels < 0 ? "all" : own.channels + " of 0 to " + (count - 1));
+    const of = (value, last) => value + " (0 to " + last + ")";
+    say("block", of(own.block, stage.blocks - 1));
+    say("channel", of(own.channel, count - 1));
+    say("channels", own.channels < 0 ? "all" : of(own.channels, count - 1));
     say("score", own.score.toFixed(2));
     say("blend", Math.round(100 * own.blend) + " %");
     this.find(".help").textContent = view.help;

@@ -12,11 +12,12 @@ from PIL import Image
 
 from backbones import bands
 from backbones.errors import UserError, shown
-from backbones.images import START, read_image, read_pixels
-from backbones.reading import Reading
+from backbones.images import START, read_image, read_pixels, streamed
+from backbones.reading import READING, Reading
 from ziggurat.engine.photographs import NAMES, photographs
 
 MOST_KEPT = 16  # uploads; the oldest goes first
+PLAIN = (128, 96), (160, 164, 170)  # size and colour of the thumbnail of what is no picture
 UPLOAD = 64 * 2**20  # bytes of an upload at most
 
 
@@ -34,6 +35,12 @@ class Picture(NamedTuple):
     def pixels(self, reading: Reading) -> np.ndarray:
         """uint8 (H, W, C), by the rule of a network; UserError if the file cannot be read so."""
         return read_pixels(self.name, self.content, reading)
+
+    @property
+    def has_bands(self) -> bool:
+        """Whether the file may have any number of channels, of which a picture is not made without a network."""
+        start = self.content[:START]
+        return bands.is_array(start) or bands.is_tiff(start)
 
 
 class Pictures:
@@ -55,14 +62,18 @@ class Pictures:
         self.uploads: OrderedDict[str, Picture] = OrderedDict()
 
     def add(self, name: str, content: bytes) -> str:
-        """The key of an upload. UserError if it is no image that can be read."""
+        """The key of an upload. UserError if it is no image that a network can take."""
         if len(content) > UPLOAD:
             raise UserError(f"the file has {len(content)} bytes; allowed: up to {UPLOAD // 2**20} MiB")
         name = re.split(r"[/\\]", name)[-1] or "image"
-        if not bands.is_array(content[:START]) and not bands.is_tiff(content[:START]):  # of any channels
+        picture = Picture(name, content)
+        if bands.is_array(content[:START]):
+            with streamed(name, content) as file:
+                bands.stored_array(file, READING, name)
+        elif not picture.has_bands:
             read_image(name, content)
         key = hashlib.sha256(content).hexdigest()[:16]
-        self.uploads[key] = Picture(name, content)
+        self.uploads[key] = picture
         self.uploads.move_to_end(key)
         while len(self.uploads) > MOST_KEPT:
             self.uploads.popitem(last=False)
@@ -85,7 +96,12 @@ def picture_of(path: Path) -> Picture:
 
 
 def thumbnail(picture: Picture, side: int) -> Image.Image:
-    """The picture in RGB, with sides up to ``side`` pixels."""
-    image = read_image(picture.name, picture.content)
+    """The picture in RGB, with sides up to ``side`` pixels; plain grey for channels that make no picture."""
+    try:
+        image = read_image(picture.name, picture.content)
+    except UserError:
+        if not picture.has_bands:
+            raise
+        image = Image.new("RGB", *PLAIN)
     image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2)
     return image

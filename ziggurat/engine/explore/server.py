@@ -5,6 +5,7 @@ import secrets
 import sys
 import traceback
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ziggurat.engine.explore.session import Session
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # hosts by which a browser may ask; any other may be a foreign page's name for this machine
 REQUEST = 64 * 2**10  # bytes of a request of JSON at most
+MOST_DIGITS = 18  # of a length
 HERE = Path(__file__).parent
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = {f"/{path.name}": path for path in HERE.iterdir() if path.suffix in TYPES}
@@ -50,6 +52,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128  # a page asks for many pictures at once
 
     def __init__(self, session: Session, port: int = 0):
         self.session, self.token = session, secrets.token_urlsafe(24)
@@ -76,6 +79,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.answer(self.called)
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answers what the base class refuses, by one line of JSON in place of its page."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self.answer(self.refuse_method)
+            return
+        self.close_connection = True
+        self.send_json({"error": message or HTTPStatus(code).phrase}, code)
+
+    def refuse_method(self) -> None:
+        raise Refused(405, f"the method is {self.command}; allowed: GET, POST")
+
     def answer(self, make: Callable[[], None]) -> None:
         """Answers a request. An error is one line of JSON."""
         try:
@@ -83,8 +97,9 @@ class Handler(BaseHTTPRequestHandler):
             make()
         except Refused as error:
             self.close_connection = True  # its body may not be read
-            self.send_json({"error": str(error)}, error.status)
-        except ConnectionError:
+            allowed = {"Allow": "GET, POST"} if error.status == HTTPStatus.METHOD_NOT_ALLOWED else None
+            self.send_json({"error": str(error)}, error.status, allowed)
+        except (ConnectionError, TimeoutError):  # the browser has gone, or takes no more
             raise
         except Exception as error:
             message = find_user_error(error) or fault_of_machine(error)
@@ -94,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_json({"error": message}, 400 if isinstance(error, UserError) else 500)
 
     def page(self) -> None:
-        path = urlsplit(self.path).path
+        path = self.asked_path()
         file = FILES.get("/page.html" if path == "/" else path)
         if file is None:
             raise Refused(404, f"there is nothing at {path}; allowed: /")
@@ -104,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
     def called(self) -> None:
         """A request of the page."""
         self.check_sender()
-        session, path = self.server.session, urlsplit(self.path).path
+        session, path = self.server.session, self.asked_path()
         if path == "/images":
             name = unquote(self.headers.get("X-Name", "image"))
             self.send_json(session.add_image(name, self.body(UPLOAD)))
@@ -123,7 +138,11 @@ class Handler(BaseHTTPRequestHandler):
     def check_host(self) -> None:
         """Refuses a browser that knows this machine by another name: a foreign page may have given that name."""
         given = self.headers.get("Host", "")
-        if urlsplit(f"//{given}").hostname not in NAMES:
+        try:
+            host = urlsplit(f"//{given}").hostname
+        except ValueError:  # as of "["
+            host = None
+        if host not in NAMES:
             raise Refused(403, f"the host is {given!r}; allowed: {', '.join(NAMES)}")
 
     def check_sender(self) -> None:
@@ -134,14 +153,26 @@ class Handler(BaseHTTPRequestHandler):
         if not secrets.compare_digest(self.headers.get("X-Token", "").encode(), self.server.token.encode()):
             raise Refused(403, "the page is of an earlier start; reload it")
 
+    def asked_path(self) -> str:
+        try:
+            return urlsplit(self.path).path
+        except ValueError:
+            raise Refused(400, f"the address is {self.path!r}; allowed: a path") from None
+
     def body(self, most: int) -> bytes:
         """The request's content, up to ``most`` bytes."""
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, "the request does not say its length")
-        if int(length) > most:
-            raise Refused(413, f"the request has {int(length)} bytes; allowed: up to {most}")
-        return self.rfile.read(int(length))
+        if len(length) > MOST_DIGITS or int(length) > most:
+            raise Refused(413, f"the request has {length[:MOST_DIGITS]} bytes or more; allowed: up to {most}")
+        try:
+            content = self.rfile.read(int(length))
+        except TimeoutError:
+            raise Refused(400, f"the upload was cut off: nothing came for {self.timeout} seconds") from None
+        if len(content) < int(length):
+            raise Refused(400, f"the upload was cut off: {len(content)} of {length} bytes came")
+        return content
 
     def asked(self) -> dict[str, Any]:
         content = self.body(REQUEST)
@@ -153,8 +184,8 @@ class Handler(BaseHTTPRequestHandler):
             raise UserError("the request is no object of JSON")
         return asked
 
-    def send_json(self, content: Any, status: int = 200) -> None:
-        self.send(json.dumps(content).encode(), "application/json", status=status)
+    def send_json(self, content: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send(json.dumps(content).encode(), "application/json", headers, status)
 
     def send(self, content: bytes, kind: str, headers: dict[str, str] | None = None, status: int = 200) -> None:
         self.send_response(status)
@@ -165,7 +196,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, *args: Any) -> None:
         """Says nothing: errors are in the page."""

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from backbones import FAMILIES, WEIGHTS
+from backbones import FAMILIES, WEIGHTS, list_archs
 from backbones.checks import MIN_SIZE, check_int
 from backbones.errors import UserError, unknown
 from backbones.pixels import picture as as_picture
@@ -95,6 +95,12 @@ class Session:
         self.lock = threading.Lock()
         self.networks, self.passes = Recent(FEW), Recent(FEW)
 
+    def open_models(self) -> None:
+        """Opens what the command line names beside archs. UserError for the first that cannot be opened."""
+        for model in self.models:
+            if model not in list_archs():
+                self.opened(model, networks.RANDOM)
+
     def choices(self) -> dict[str, Any]:
         """What the page's menus offer."""
         return {
@@ -129,7 +135,7 @@ class Session:
                 "family": type(backbone).__name__,
                 "weights": network.weights,
                 "parameters": count,
-                "input": list(found.look.image.shape[2:]),
+                "input": list(found.look.image.shape[1:]),
                 "stages": stages_of(network, found.look),
                 "views": views_of(network),
                 "classes": scores_of(network, found.look),
@@ -164,9 +170,13 @@ class Session:
         picture = self.pictures[image]
         if model not in self.models or weights != networks.RANDOM:
             networks.check_here(model, weights)
-        key = (model, weights, *map(networks.version_of, (model, weights)))
-        network = self.networks.get(key, lambda: open_network(model, weights, self.device))
+        key, network = self.opened(model, weights)
         return network, self.passes.get((*key, image, size), lambda: self.look(network, picture, size))
+
+    def opened(self, model: str, weights: str) -> tuple[tuple, Network]:
+        """A network, and its key, which changes when its file is written anew."""
+        key = (model, weights, *map(networks.version_of, (model, weights)))
+        return key, self.networks.get(key, lambda: open_network(model, weights, self.device))
 
     def look(self, network: Network, picture: Any, size: int) -> Pass:
         """The forward pass of an image whose shorter side gets ``size`` pixels."""
@@ -182,7 +192,7 @@ class Session:
         given = (image.to(self.device).float() / 255 - network.mean) / network.std
         look = Look(network.backbone, given, whole=True)
         if not all(found.isfinite().all() for found in look.maps):
-            raise UserError(f"{network.weights} gives values that are not finite; allowed: weights of finite maps")
+            raise UserError(f"{network.title} gives values that are not finite; allowed: weights of finite maps")
         large = max(1, SIDE / max(height, width))
         sides = round(width * large), round(height * large)
         return Pass(look, as_picture(pixels).resize(sides, Image.Resampling.BICUBIC), [])

@@ -79,13 +79,13 @@ def draw_vicinity(scene: Scene) -> Image.Image:
 
 def draw_class(scene: Scene) -> Image.Image:
     if scene.network.head is None:
-        raise UserError(f"{scene.network.weights} has no classes; allowed: views without classes")
+        raise UserError(f"{scene.network.title} has no classes; allowed: views without classes")
     return scene.over(class_map(scene.network.head, scene.look.maps[-1], scene.number("label")))
 
 
 def draw_prediction(scene: Scene) -> Image.Image:
     if not scene.network.draws:
-        raise UserError(f"{scene.network.weights} draws no predictions; allowed: detectors and segmenters")
+        raise UserError(f"{scene.network.title} draws no predictions; allowed: detectors and segmenters")
     result, pixels = scene.result()
     if hasattr(result, "above"):
         result = result.above(share("score", scene.asked["score"]))
