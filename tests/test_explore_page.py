@@ -30,13 +30,14 @@ def tab(tmp_path, monkeypatch):
         monkeypatch.setattr(family, "ARCHS", family.ARCHS | {arch: row})
     torch.save(create_classifier("van_b0").state_dict(), tmp_path / "classifier.pth")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)).save(tmp_path / "street.png")
-    made = Session([str(tmp_path / "classifier.pth")], [tmp_path / "street.png"], torch.device("cpu"), 64)
+    made = Session([str(tmp_path / "classifier.pth"), "vvt_tiny"], [tmp_path / "street.png"], torch.device("cpu"), 64)
     with Server(made) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             with browser.opened(server.address, tmp_path / "browser") as tab:
                 tab.wait(READY)
+                tab.uploads = made.pictures.uploads
                 yield tab
         finally:
             server.shutdown()
@@ -66,6 +67,9 @@ def place_of_picture(tab):
 
 
 def test_every_view_is_shown_and_clicked(tab):
+    given = tab.run("[...document.querySelector('.model optgroup').children].map(one => one.value.split('/').at(-1))")
+    assert given == ["classifier.pth", "vvt_tiny"]
+    assert tab.run("document.querySelector('.stage').options[0].textContent") == "0: 32 × 16 × 24"
     for model in (None, "hornet_tiny_gf", "pvig_tiny", "vvt_tiny"):
         if model:
             choose(tab, "model", model)
@@ -100,6 +104,19 @@ def test_every_view_is_shown_and_clicked(tab):
     tab.call("Page.reload")
     tab.wait("!window.isOld && " + READY)
     assert shown(tab) == before
+    # An image that the server no longer keeps leaves the gallery.
+    for name in ("old", "new"):
+        tab.uploads.clear()
+        tab.run(
+            f"(() => {{ const data = new DataTransfer(), text = 'P2 1 1 255 0 # {name}';"
+            f"data.items.add(new File([text], '{name}.pgm'));"
+            "dispatchEvent(new DragEvent('drop', { dataTransfer: data })); })()"
+        )
+        tab.wait(f"[...document.querySelectorAll('#gallery button')].at(-1).title === '{name}.pgm'")
+        tab.wait(READY)
+    tab.wait("!document.querySelector('[title=\"old.pgm\"]')")
+    tab.run("document.querySelector('#gallery button').click()")
+    tab.wait(READY)
     # Two networks have the same click.
     tab.run("document.querySelector('#compare').click()")
     tab.wait(READY + " && document.querySelectorAll('.panel').length === 2")

@@ -165,7 +165,8 @@ class Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()):
             raise Refused(411, "the request does not say its length")
         if len(length) > MOST_DIGITS or int(length) > most:
-            raise Refused(413, f"the request has {length[:MOST_DIGITS]} bytes or more; allowed: up to {most}")
+            seen = length if len(length) <= MOST_DIGITS else f"a number of {len(length)} digits of"
+            raise Refused(413, f"the request has {seen} bytes; allowed: up to {most}")
         try:
             content = self.rfile.read(int(length))
         except TimeoutError:
