@@ -215,7 +215,8 @@ def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
         image = image[:, :, None].repeat(channels, 2) if image.ndim == 2 else image
         image = image.astype(image.dtype.newbyteorder("="), copy=False)
         try:
-            image = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            image = np.ascontiguousarray(image.transpose(2, 0, 1))  # of one pixel this may still be read-only memory
+            image = torch.from_numpy(image if image.flags.writeable else image.copy())
         except TypeError:
             raise UserError(f"{name} has values of type {image.dtype}; allowed: integers or floats") from None
     if isinstance(image, np.ndarray | Tensor) and (image.ndim != 3 or image.shape[0] != channels):

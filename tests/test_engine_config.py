@@ -75,7 +75,7 @@ def test_a_file_comes_before_a_name_and_an_absent_base_is_named(tmp_path):
     with pytest.raises(UserError, match=r"mine\.py cannot be read"):
         load_config(tmp_path / "mine.py")
     (tmp_path / "other.py").write_text("_base_ = 'van_b0_digitz'\n")
-    with pytest.raises(UserError, match="van_b0_digitz"):
+    with pytest.raises(UserError, match=r"_base_ of .*other\.py: no such config: van_b0_digitz; nearest: van_b0"):
         load_config(tmp_path / "other.py")
 
 

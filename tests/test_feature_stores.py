@@ -246,7 +246,10 @@ def test_tar_shards_and_parquet_files_give_what_the_files_give(folder, tmp_path,
         (["GOOD", "--engine", "ray"], "--engine ray fills stores, and the form is npz; allowed: --form store"),
         (["GOOD", "--form", "store", "--ray-workers", "2"], "--ray-workers is an option of --engine ray"),
         (["GOOD", "--form", "store", "--engine", "ray", "--launcher", "pytorch"], "allowed: without a launcher"),
-        (["GOOD", "--form", "store", "--engine", "ray", "--device", "cpu"], "--engine ray needs ray[data]: pip"),
+        (
+            ["GOOD", "--form", "store", "--engine", "ray", "--device", "cpu"],
+            "--engine ray needs ray, which is not installed; pip",
+        ),
         (["GOOD", "--form", "store", "--out", "GOOD"], "--out"),
     ],
 )

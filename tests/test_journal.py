@@ -93,8 +93,10 @@ def test_other_settings_are_named(out, images):
     with pytest.raises(UserError, match=r"score_thr 0\.3, and this run has 0\.5; allowed: another --out, or --overwri"):
         fill(out, images, SETTINGS | dict(score_thr=0.5))
     (out / ".settings").unlink()
+    (out / ".lock").unlink()
     with pytest.raises(UserError, match="is absent or no JSON"):
         fill(out, images)
+    assert not (out / ".lock").exists()
 
 
 def test_overwriting_removes_earlier_predictions_and_nothing_else(out, images):

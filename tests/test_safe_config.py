@@ -117,6 +117,11 @@ def test_code_is_refused_before_it_runs(kind, folder):
     assert len(line) < 400
 
 
+def test_configs_of_the_project_are_trusted_as_bases(folder):
+    (folder / "mine.py").write_text("_base_ = 'mask_rcnn_van_b2_fpn_1x_coco'\n")  # whose bases have names and calls
+    assert load_config(folder / "mine.py").model.type == "MaskRCNN"
+
+
 @pytest.mark.parametrize("base", ["/dev/zero", "big.py"])
 def test_a_base_without_an_end_is_not_read(folder, base):
     (folder / "big.py").write_text("#" * 10_000_001)

@@ -188,3 +188,13 @@ def filled_at_once(folder, rows):
         for i, row in enumerate(rows):
             writer.add(f"{i}", (64, 64), {"stage3": torch.as_tensor(row)})
     return FeatureStore(folder)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_damaged_features_are_an_error(metric, tmp_path):
+    store = filled(tmp_path, vectors())
+    shard = max(tmp_path.rglob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-4] + b"\xff" * 4)  # NaN
+    with pytest.raises(UserError, match=r"image number \d+ of the store are not finite, so its shard is damaged"):
+        FeatureStore(tmp_path).search(vectors(1)[0], metric=metric)
+    assert len(store) == 41

@@ -160,7 +160,20 @@ def test_weights_of_another_content_are_refused(search_in, folder, tmp_path, mon
         (["photos ä/1.png", "--store", "mean", "--top", "0"], "allowed: integers from 1"),
         (["photos ä/1.png", "--store", "mean", "--out", "f.txt"], "the suffix .json, .csv"),
         (["photos ä/1.png", "--store", "mean", "--sheet", "photos ä/1.png"], "is there already; allowed: another file"),
-        (["photos ä/1.png", "--store", "mean", "--index", "faiss"], "--index faiss needs faiss-cpu"),
+        (
+            ["photos ä/1.png", "--store", "mean", "--sheet", "photos ä/1.png", "--overwrite"],
+            "photos ä/1.png is there already, and no search has written it",
+        ),
+        (
+            ["photos ä/1.png", "--store", "mean", "--out", "mean/meta.json", "--overwrite"],
+            "mean/meta.json is there already, and no search has written it",
+        ),
+        (["photos ä/1.png", "--store", "mean", "--out", "mean/new.csv"], "mean/new.csv is in the store mean; allowed"),
+        (["photos ä/1.png", "--store", "mean", "--out", "photos ä/1.png/x.json"], "--out photos ä/1.png: File exists"),
+        (
+            ["photos ä/1.png", "--store", "mean", "--index", "faiss"],
+            "--index faiss needs faiss, which is not installed",
+        ),
     ],
 )
 def test_mistakes_are_one_line(argv, words, search_in, monkeypatch):
@@ -168,3 +181,25 @@ def test_mistakes_are_one_line(argv, words, search_in, monkeypatch):
     status, _, err = search_in(*argv)
     lines = [line for line in err.splitlines() if not line.startswith(QUIET)]
     assert status == 2 and words in lines[-1] and len(lines) == 1, err
+
+
+def test_a_part_outside_of_one_query_skips_that_query(search_in):
+    status, out, err = search_in("photos ä/1.png", "photos ä/3.png", "--store", "maps", "--at", 80, 2)
+    assert status == 1 and "skipped: --at 80 2 is outside of photos ä/3.png" in err
+    assert "photos ä/1.png\n" in out and "photos ä/3.png\n  rank" not in out
+
+
+@pytest.mark.parametrize("name", ["f.json", "f.csv"])
+def test_a_search_replaces_files_of_its_own(name, search_in, tmp_path):
+    argv = ["photos ä/4.png", "--store", "mean", "--top", 3, "--out", tmp_path / name, "--sheet", tmp_path / "f.png"]
+    assert search_in(*argv)[0] == 0
+    status, _, err = search_in(*argv)
+    assert status == 2 and "is there already; allowed" in err
+    assert search_in(*argv, "--overwrite")[0] == 0
+
+
+def test_images_that_cannot_be_drawn_are_counted(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where the names of the store lead nowhere
+    argv = [folder / "photos ä/4.png", "--store", folder / "mean", "--device", "cpu", "--sheet", "f.png", "--top", 3]
+    status, _, err = run(search_features, argv, monkeypatch, capsys)
+    assert status == 0 and "note: 3 images of the sheet cannot be read from here" in err

@@ -42,6 +42,7 @@ def main() -> None:
     args = parse_args()
     formats = list(dict.fromkeys(args.format))
     free = () if args.dynamic is None else tuple(args.dynamic or FREE)
+    check_model(args.model)
     check_packages(formats, args.dtype, free)
     calibration = list_images(expanded(args.calibration)) if args.int8 else []
     from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
@@ -147,19 +148,23 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def check_model(model: str) -> None:
+    """Raises UserError for a word that is no arch, no weights, no config and no file of one of these."""
+    if is_exported(model):
+        raise UserError(f"{model} is exported already; allowed: what it was exported from")
+    is_known = is_config(model) or model in (*list_archs(), *WEIGHTS) or "://" in model
+    if not is_known and not Path(model).exists():
+        refuse_mistyped(model)
+        raise unknown("arch, weights or file", model, [*list_archs(), *WEIGHTS])
+
+
 def subject_of(args: argparse.Namespace) -> Any:
     """The ``ziggurat.engine.exporting.Subject`` that the arguments name."""
     from ziggurat.engine.exporting import backbone_subject, model_subject
 
-    if is_exported(args.model):
-        raise UserError(f"{args.model} is exported already; allowed: what it was exported from")
     chosen = {} if args.out_indices is None else {"out_indices": args.out_indices}
     if args.model in list_archs():
         return backbone_subject(args.model, args.pretrained, **chosen)
-    is_known = is_config(args.model) or args.model in WEIGHTS or "://" in args.model
-    if not is_known and not Path(args.model).exists():
-        refuse_mistyped(args.model)
-        raise unknown("arch, weights or file", args.model, [*list_archs(), *WEIGHTS])
     if args.backbone:
         return backbone_subject(None, args.checkpoint or args.model, **chosen)
     return model_subject(args.model, args.checkpoint, args.cfg_options)

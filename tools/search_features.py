@@ -34,13 +34,13 @@ from ziggurat.engine.tool_options import add_download_option, count
 
 def main() -> int | None:
     args = parse_args()
-    check_result(args.out, "--out", SUFFIXES, args.overwrite)
-    check_result(args.sheet, "--sheet", [".png"], args.overwrite)
+    check_result(args.out, "--out", SUFFIXES, args.overwrite, Path(args.store))
+    check_result(args.sheet, "--sheet", [".png"], args.overwrite, Path(args.store))
     part = part_of(args)
     if part is not None and args.index == "faiss":
         raise UserError("--index is faiss, which compares whole images; allowed with --at and --box: exact")
     if args.index == "faiss":
-        import_extra("faiss", "--index faiss", "faiss-cpu")
+        import_extra("faiss", "--index faiss", "ziggurat-vision[search]")
     store = FeatureStore(args.store)
     if not len(store):
         raise UserError(f"{store.path} has no images with features; allowed: a store of tools/extract_features.py")
@@ -84,7 +84,10 @@ def show(
     if args.sheet:
         from ziggurat.engine.search.sheet import MOST_QUERIES, write_sheet
 
-        write_sheet(args.sheet, store, list(found.items()), args.metric, part, reading)
+        missing = write_sheet(args.sheet, store, list(found.items()), args.metric, part, reading)
+        if missing:
+            where = "the store has the names that the images had where it was made"
+            print(f"note: {missing} images of the sheet cannot be read from here; {where}", file=sys.stderr)
         print(f"sheet: {args.sheet}" + (f", of the first {MOST_QUERIES} queries" if len(found) > MOST_QUERIES else ""))
 
 
@@ -148,7 +151,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--sheet", type=Path, metavar="FILE.png", help="draw the queries and their neighbours, with the scores"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the files of --out and --sheet")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of --out and --sheet that a search wrote"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add_download_option(parser)
     return parser.parse_args()

@@ -68,7 +68,7 @@ def fill(array: Any, stage: str, blocks: "list[Block]") -> None:
 
 def write_zarr(store: "FeatureStore", out: Path) -> Path:
     """Folder and errors as in :meth:`FeatureStore.to_zarr`."""
-    zarr = import_extra("zarr", "an export to zarr", "zarr>=3.1")
+    zarr = import_extra("zarr", "an export to zarr", "ziggurat-vision[zarr]")
     if not hasattr(zarr, "create_array"):
         raise UserError(f"zarr is {zarr.__version__}; allowed: 3.1 and later")
     if os.path.lexists(out):

@@ -22,6 +22,7 @@ from backbones.store.search import (
     Neighbour,
     cells_of,
     channels_of,
+    check_finite,
     checked_queries,
     checked_stage,
     exact,
@@ -60,7 +61,7 @@ def search_by_faiss(
     check_int("top", top, 1, None)
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    faiss = import_extra("faiss", "--index faiss", "faiss-cpu")
+    faiss = import_extra("faiss", "--index faiss", "ziggurat-vision[search]")
     if not len(store):
         return [[] for _ in vectors]
     index = index_of(store, stage, metric, flat, faiss)
@@ -78,6 +79,7 @@ def rescored(
     """The best of some images, with scores from the store's features."""
     best = Best(top)
     values = np.stack([vector_of(store, stage, int(image)) for image in images])[:, None]
+    check_finite(values, images)
     best.add(exact(values, target, metric)[:, 0], images, np.zeros(len(images), np.int64), (1, 1))
     return best.neighbours(store, metric, False)
 

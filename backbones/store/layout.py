@@ -71,7 +71,7 @@ def import_extra(module: str, what: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UserError(f"{what} needs {package}: pip install {package!r}") from None
+        raise UserError(f"{what} needs {module}, which is not installed; pip install {package!r}") from None
 
 
 def read_meta(store: Path) -> dict[str, Any]:

@@ -171,14 +171,25 @@ class FeatureStore(Dataset):
             tensors = self.tensors_of(name)
             for size, members in groups.items():
                 # Rows of a tensor have the order of the index.
-                yield Block(np.array(members), size, {stage: tensors[key_of(stage, size)] for stage in self.stages})
+                keys = {stage: key_of(stage, size) for stage in self.stages}
+                if not {*keys.values()} <= tensors.keys():
+                    raise UserError(f"{self.path / name} does not hold what meta.json and the index say; it is damaged")
+                yield Block(np.array(members), size, {stage: tensors[key] for stage, key in keys.items()})
 
-    def search(self, vectors: Any, top: int = 10, stage: str | None = None, **how: Any) -> list:
+    def search(
+        self,
+        vectors: Any,
+        top: int = 10,
+        stage: str | None = None,
+        metric: str = "cosine",
+        places: bool = False,
+        rows: int | None = None,
+    ) -> list:
         """The images that are nearest to a vector: a list of ``backbones.store.search.Neighbour``, the nearest first.
 
         Args:
             vectors: (C,), or (Q, C) for a list of such lists.
-            top, stage, **how: as for :func:`backbones.store.search.search`, such as ``metric="euclidean"``.
+            top, stage, metric, places, rows: as for :func:`backbones.store.search.search`.
 
         Raises:
             UserError: as there.
@@ -188,7 +199,7 @@ class FeatureStore(Dataset):
             store.search(store[0]["stage3"], top=5)[0].image  # the name of the image itself
         """
         vectors = numbers_of(vectors)
-        found = search(self, np.atleast_2d(vectors), stage, top, **how)
+        found = search(self, np.atleast_2d(vectors), stage, top, metric, places, rows)
         return found[0] if vectors.ndim == 1 else found
 
     def to_npy(self, out: str | Path) -> list[Path]:

@@ -163,9 +163,20 @@ def compare(cells: Cells, targets: np.ndarray, metric: str, best: "list[Best]") 
         least = np.partition(known, -one.top)[-one.top] if len(known) >= one.top else -np.inf
         chosen = np.flatnonzero(~(high < least))  # NaN stays: what float32 cannot hold is computed in float64
         if len(chosen):
+            check_finite(cells.values[chosen], cells.images[chosen])
             scores = exact(cells.values[chosen], target, metric)
             places = scores.argmax(1)
             one.add(scores[np.arange(len(chosen)), places], cells.images[chosen], places, cells.grid)
+
+
+def check_finite(values: np.ndarray, images: np.ndarray) -> None:
+    """Raises UserError for features that are not finite. No store is written with such ones."""
+    damaged = ~np.isfinite(values).all((1, 2))
+    if damaged.any():
+        raise UserError(
+            f"the features of image number {images[damaged][0]} of the store are not finite, so its shard is damaged; "
+            "FeatureStore.verify() names the damaged shards"
+        )
 
 
 def bounds(values: np.ndarray, targets: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:

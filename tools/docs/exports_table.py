@@ -21,6 +21,7 @@ PAGE = ROOT / "docs/exports.md"
 RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
 INT8 = ROOT / "docs/benchmarks/exports/int8.json"
 DETECTORS = ROOT / "docs/benchmarks/exports/detectors_cpu.json"
+WHOLE = ROOT / "docs/benchmarks/exports/runtimes_cpu.json"
 INTRODUCTION = """# Exports
 
 Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other
@@ -190,8 +191,7 @@ the errors of `vig_tiny` with all its blocks: PyTorch in float32 is off float64 
 `.pt2` file, which computes the same operations, is equal.
 
 The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports/cpu.json`. PyTorch
-runs the network with norms folded into convolutions, as the file has them. `tools/bench/benchmark_runtimes.py MODEL`
-times a whole model of yours by PyTorch and by the runtimes.
+runs the network with norms folded into convolutions, as the file has them.
 """
 
 
@@ -206,6 +206,18 @@ the order of some of DINO's.
 
 The rows come from `python tools/bench/benchmark_detector_exports.py --out docs/benchmarks/exports/detectors_cpu.json`.
 
+"""
+MODELS = """
+### Whole models
+
+The demo's trained models on one of its images: milliseconds of the network and of the steps after it, and how many
+times faster than PyTorch. "folded" has norms folded into convolutions.
+{machine}
+
+{table}
+
+The rows come from `python tools/bench/benchmark_runtimes.py MODEL ... --out docs/benchmarks/exports/runtimes_cpu.json`,
+which times models of yours, too.
 """
 POST_PROCESSING = """import numpy as np
 
@@ -249,7 +261,7 @@ def page() -> str:
     detectors = OBJECTS.format(size=objects["export"]["size"], machine=f"{machine_of(objects)}.")
     return (
         f"{text}\n### One size, one image\n\n{fixed}\n### Free batch and size\n\n{free}{notes}"
-        f"{detectors}{table_of_objects(objects['rows'])}"
+        f"{detectors}{table_of_objects(objects['rows'])}{whole_models()}"
     )
 
 
@@ -295,6 +307,21 @@ def table_of_objects(rows: list[dict[str, Any]]) -> str:
         cells = [cell_of_objects(found.get(name)) for name in FORMATS]
         lines.append(f"| {config} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def whole_models() -> str:
+    """The section about whole models."""
+    report = json.loads(WHOLE.read_text())
+    names = list(report["rows"][0]["times"])
+    lines = [f"| model | input | {' | '.join(names)} |", f"|:-|:-|{':-|' * len(names)}"]
+    for row in report["rows"]:
+        times = [f"{of['ms']:.1f}, {of['ratio']:.2f}x" for of in row["times"].values()]
+        model = Path(row["model"]).parent.name
+        lines.append(f"| {model} | {row['input'][-2]}x{row['input'][-1]} | {' | '.join(times)} |")
+    of = report["machine"]
+    packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino"))
+    machine = f"Measured on: {of['device']}, {of['threads']} threads; {packages}."
+    return MODELS.format(machine=machine, table="\n".join(lines))
 
 
 def cell_of_objects(row: dict[str, Any] | None) -> str:

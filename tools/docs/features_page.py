@@ -124,7 +124,9 @@ ziggurat search street.jpg --store work_dirs/maps --stage 2 --box 300 100 64 48 
 
 The query goes through the network that the store records: the same weights, stages, pooling, types and preprocessing.
 Weights that have moved are named by `--weights`. Other weights are refused, since their features cannot be compared.
-The result is a table, `--out` writes it as JSON or CSV, and `--sheet` draws the queries beside their neighbours.
+The result is a table, `--out` writes it as JSON or CSV, and `--sheet` draws the queries beside their neighbours. The
+store has the names that the images had when they were extracted, so `--sheet` is run from the same folder. In Python
+this is `store.search(vector, top=10, metric="euclidean")`, and `places=True` finds the best place of each image.
 
 | store | compared | with `--at` or `--box` |
 |-|-|-|

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -138,6 +139,10 @@ def output_folder(path: str | Path, option: str = "--out") -> Path:
         raise UserError(f"{option} {path}: {error.strerror}; allowed: a folder that can be written") from None
     if not os.access(path, os.W_OK | os.X_OK):
         raise UserError(f"{option} {path}: no permission to write there; allowed: a folder that can be written")
+    try:
+        tempfile.TemporaryFile(dir=path).close()  # as in /proc, where permissions promise what the kernel refuses
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}; allowed: a folder that can be written") from None
     return path
 
 

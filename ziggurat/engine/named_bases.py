@@ -5,7 +5,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ziggurat.engine.project_configs import config_named
+from backbones.errors import UserError
+from ziggurat.engine.project_configs import config_named, refuse_mistyped
 
 
 def name_bases() -> None:
@@ -20,8 +21,13 @@ def by_name(find):
     @wraps(find)
     def found(cfg_path: str, filename: str) -> tuple[str, str | None]:
         named = config_named(cfg_path) if isinstance(cfg_path, str) else None
-        if named is not None and not Path(filename).parent.joinpath(cfg_path).is_file():
-            return str(named), None
+        if isinstance(cfg_path, str) and not Path(filename).parent.joinpath(cfg_path).is_file():
+            if named is not None:
+                return str(named), None
+            try:
+                refuse_mistyped(cfg_path)
+            except UserError as error:
+                raise UserError(f"_base_ of {filename}: {error}") from None
         return find(cfg_path, filename)
 
     return found

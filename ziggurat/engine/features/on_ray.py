@@ -153,8 +153,8 @@ def started(address: str | None, actors: int | None, plan: Plan) -> Any:
     """The module ``ray``, connected to a cluster or to a Ray of its own, which says little."""
     for name, value in (ENVIRONMENT if address is None else ENVIRONMENT | ONCE).items():
         os.environ.setdefault(name, value)
-    ray = import_extra("ray", "--engine ray", "ray[data]")
-    import_extra("ray.data", "--engine ray", "ray[data]")
+    ray = import_extra("ray", "--engine ray", "ziggurat-vision[ray]")
+    import_extra("ray.data", "--engine ray", "ziggurat-vision[ray]")
     how: dict[str, Any] = {"address": address}
     if address is None:
         cores = max(os.cpu_count() or 1, (actors or 1) * max(1, plan.workers))

@@ -80,13 +80,24 @@ class Journal:
 
     def __init__(self, out: Path, settings: dict[str, Any], overwrite: bool = False, inputs: Sequence[Path] = ()):
         self.out, self.path = out, out / LINES
+        is_locked_first = not (out / LOCK).exists()
         self.lock = locked(out)
-        self.stems, self.begun = read_names(out / NAMES), read_begun(out / BEGUN)
+        try:
+            self.open(settings, overwrite, inputs)
+        except UserError:  # refused: the folder is left as it was
+            if is_locked_first:
+                (out / LOCK).unlink()
+            self.lock.close()
+            raise
+
+    def open(self, settings: dict[str, Any], overwrite: bool, inputs: Sequence[Path]) -> None:
+        """Takes what is there; arguments and errors as for the class."""
+        self.stems, self.begun = read_names(self.out / NAMES), read_begun(self.out / BEGUN)
         self.read()
-        remove_unfinished(out, self.stems.values())
+        remove_unfinished(self.out, self.stems.values())
         if overwrite:
             self.clear(inputs)
-        settle(out, settings, is_new=not self.done and not self.frames)
+        settle(self.out, settings, is_new=not self.done and not self.frames)
         self.stream = self.path.open("ab")
 
     def read(self) -> None:

@@ -48,7 +48,7 @@ class Query(NamedTuple):
 def queries_of(
     extractor: FeatureExtractor, store: FeatureStore, images: Sequence[StoredImage], stage: str, part: Part | None
 ) -> Iterator[Query | str]:
-    """The queries, or for an image that cannot be read the reason. Vectors are computed as those of the store.
+    """The queries, or for an image that has none the reason. Vectors are computed as those of the store.
 
     Args:
         extractor: the store's network.
@@ -56,9 +56,6 @@ def queries_of(
         images: the images.
         stage: one of the store's stages.
         part: the part of each image that is searched for; None for the whole image.
-
-    Raises:
-        UserError: the part is outside of an image.
     """
     settings = store.meta["settings"]
     pool = None if settings["pool"] is None else pool_of(settings["pool"])
@@ -72,8 +69,12 @@ def queries_of(
             if features is None:
                 yield f"{image.name}: its features are not finite"
                 continue
-            if part is not None:
-                part.check(image.name, *size)
+            try:
+                if part is not None:
+                    part.check(image.name, *size)
+            except UserError as error:
+                yield str(error)
+                continue
             yield Query(image, vector_of(features[stage], part, size))
 
 

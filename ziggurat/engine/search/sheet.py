@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from backbones import UserError
 from backbones.files import replaced_file
@@ -13,7 +14,7 @@ from backbones.store import FeatureStore
 from backbones.store.search import Neighbour
 from ziggurat.engine.features.sources import StoredImage, image_named
 from ziggurat.engine.search.queries import Part
-from ziggurat.engine.search.results import WORDS
+from ziggurat.engine.search.results import WORDS, WRITER
 from ziggurat.engine.sheet import SQUARE, Tile, draw_sheet
 
 MOST_QUERIES, MOST_NEIGHBOURS = 20, 23  # of a page
@@ -28,8 +29,11 @@ def write_sheet(
     metric: str,
     part: Part | None,
     reading: Reading,
-) -> None:
+) -> int:
     """Draws up to 20 queries with up to 23 neighbours each. A neighbour that cannot be read is an empty tile.
+
+    Returns:
+        The number of empty tiles.
 
     Args:
         path: of the .png file.
@@ -49,7 +53,10 @@ def write_sheet(
         blocks.append((query.name, tiles))
     columns = min(COLUMNS, max(len(tiles) for _, tiles in blocks))
     with replaced_file(path) as beside:
-        draw_sheet(blocks, SQUARE, columns).save(beside, "PNG")
+        about = PngInfo()
+        about.add_text(*WRITER)
+        draw_sheet(blocks, SQUARE, columns).save(beside, "PNG", pnginfo=about)
+    return sum(tile.colour == MISSING for _, tiles in blocks for tile in tiles)
 
 
 def tile_of(
