@@ -1,5 +1,10 @@
 """Detectors as modules that ``ziggurat export`` records: one image in, found objects out, in tensors of fixed length.
 
+Inputs:
+
+    image    (1, C, H, W): normalised. The image lies at the top left
+    shown    (2,): height and width of the image in pixels, H and W at most; not of detectors of queries
+
 Outputs, in this order, for N = ``max_per_img`` of the config's test_cfg:
 
     boxes    (N, 4): x1, y1, x2, y2 in pixels of the network's input
@@ -78,7 +83,8 @@ def samples_of_export(cfg: Any, outputs: list[Tensor], data_samples: list[Any]) 
     (sample,) = data_samples
     boxes, scores, labels, *masks = outputs
     kept = scores > 0
-    boxes = clipped(boxes[kept], sample.img_shape[:2]) / boxes.new_tensor(sample.scale_factor).repeat(2)
+    boxes = clipped(boxes[kept], boxes.new_tensor(sample.img_shape[:2]))
+    boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)
     found = InstanceData(bboxes=boxes, scores=scores[kept], labels=labels[kept])
     if masks:
         threshold = cfg.model.test_cfg.rcnn.mask_thr_binary

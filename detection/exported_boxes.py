@@ -37,10 +37,15 @@ def joined(tables: list[Boxes]) -> Boxes:
     return Boxes(*(torch.cat(columns) for columns in zip(*tables, strict=True)))
 
 
-def clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes (..., 4) within an image of this height and width."""
-    x, y = boxes[..., 0::2].clamp(0, size[1]), boxes[..., 1::2].clamp(0, size[0])
-    return torch.stack((x[..., 0], y[..., 0], x[..., 1], y[..., 1]), dim=-1)
+def clipped(boxes: Tensor, size: Tensor) -> Tensor:
+    """Boxes (..., 4) within an image, whose height and width are ``size`` (2,), of the boxes' type."""
+    height, width = size.unbind()
+    return torch.minimum(boxes.clamp(min=0), torch.stack((width, height, width, height)))
+
+
+def size_of(image: Tensor) -> Tensor:
+    """Height and width of the whole of an input (1, C, H, W), as a tensor (2,) of its type."""
+    return image.new_tensor(image.shape[-2:])
 
 
 def larger_than(boxes: Tensor, side: float) -> Tensor:

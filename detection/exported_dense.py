@@ -9,7 +9,8 @@ from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 from torch import Tensor, nn
 
 from backbones.errors import UserError
-from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, suppressed
+from backbones.export.program import IMAGE, SHOWN
+from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, size_of, suppressed
 
 OF_LEVELS = (BaseDenseHead._predict_by_feat_single, GFLHead._predict_by_feat_single)  # the rules that are followed
 
@@ -30,6 +31,9 @@ def is_dense(head: nn.Module) -> bool:
 class DenseDetector(nn.Module):
     """A detector with a dense head, for one image.
 
+    The input has the image at its top left. ``shown`` (2,) is the height and width of the image, and None the whole
+    input. What is found in the filling beside the image is clipped to its border, as by mmdet.
+
     Args:
         model: mmdet's detector, with a head for which :func:`is_dense` holds.
 
@@ -37,16 +41,19 @@ class DenseDetector(nn.Module):
         UserError: the config's choice of boxes is not exported.
     """
 
+    inputs = (IMAGE, SHOWN)
+
     def __init__(self, model: nn.Module):
         super().__init__()
         check_dense(model.bbox_head)
         check_nms(model.bbox_head.test_cfg.get("nms"))
         self.model = model
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        head, cfg, size = self.model.bbox_head, self.model.bbox_head.test_cfg, tuple(image.shape[-2:])
+    def forward(self, image: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        head, cfg = self.model.bbox_head, self.model.bbox_head.test_cfg
+        shown = size_of(image) if shown is None else shown
         outputs = head(self.model.extract_feat(image))
-        levels = of_levels(head, outputs, size, cfg.get("nms_pre", -1), cfg.get("score_thr", 0))
+        levels = of_levels(head, outputs, shown, cfg.get("nms_pre", -1), cfg.get("score_thr", 0))
         found = joined(levels)
         found = found.where(larger_than(found.boxes, cfg.get("min_bbox_size", -1)))
         return tuple(best(suppressed(found, found.labels, cfg.nms), cfg.max_per_img))
@@ -58,16 +65,14 @@ def check_dense(head: nn.Module) -> None:
         raise UserError(f"{type(head.loss_cls).__name__} has scores of its own; exported: sigmoid or softmax")
 
 
-def of_levels(
-    head: nn.Module, outputs: Sequence[Any], size: tuple[int, int], count: int, threshold: float
-) -> list[Boxes]:
+def of_levels(head: nn.Module, outputs: Sequence[Any], shown: Tensor, count: int, threshold: float) -> list[Boxes]:
     """The best rows of each level of a dense head.
 
     Args:
         head: of mmdet.
         outputs: its outputs: for each level logits of scores (1, A * C, h, w), and of boxes (1, A * 4, h, w). There may
             be factors of scores (1, A, h, w), too.
-        size: height and width of the network's input.
+        shown: (2,), height and width of the image in the network's input.
         count: the largest number of rows of a level; 0 or less takes all.
         threshold: scores up to it are none.
     """
@@ -89,7 +94,7 @@ def of_levels(
             boxes = head.bbox_coder.decode(head.anchor_center(prior[rows]), chosen)
         else:
             boxes = head.bbox_coder.decode(prior[rows], rows_of(deltas, 4)[rows])
-        boxes = clipped(boxes, size) if head.bbox_coder.clip_border else boxes
+        boxes = clipped(boxes, shown) if head.bbox_coder.clip_border else boxes
         levels.append(Boxes(boxes, scores, places % classes))
     return levels
 

@@ -14,7 +14,8 @@ from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor, nn
 
 from backbones.errors import UserError
-from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, suppressed
+from backbones.export.program import IMAGE, SHOWN
+from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, size_of, suppressed
 from detection.exported_dense import check_dense, levels_of, of_levels
 
 HEADS = (StandardRoIHead, CascadeRoIHead)
@@ -23,6 +24,9 @@ HEADS = (StandardRoIHead, CascadeRoIHead)
 class RegionDetector(nn.Module):
     """An R-CNN for one image: an RPN, and one or several box heads. A mask head is followed if there is one.
 
+    The input has the image at its top left. ``shown`` (2,) is the height and width of the image, and None the whole
+    input. What is found in the filling beside the image is clipped to its border, as by mmdet.
+
     Args:
         model: mmdet's two-stage detector, whose ``roi_head`` is one of ``HEADS``.
 
@@ -30,27 +34,29 @@ class RegionDetector(nn.Module):
         UserError: a part of the model is not exported.
     """
 
+    inputs = (IMAGE, SHOWN)
+
     def __init__(self, model: nn.Module):
         super().__init__()
         check_parts(model)
         self.model = model
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        maps, size = self.model.extract_feat(image), tuple(image.shape[-2:])
-        found = self.classified(maps, self.proposals(maps, size), size)
+    def forward(self, image: Tensor, shown: Tensor | None = None) -> tuple[Tensor, ...]:
+        maps, shown = self.model.extract_feat(image), size_of(image) if shown is None else shown
+        found = self.classified(maps, self.proposals(maps, shown), shown)
         if not self.model.roi_head.with_mask:
             return tuple(found)
         return *found, self.masks(maps, found)
 
-    def proposals(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Boxes:
+    def proposals(self, maps: Sequence[Tensor], shown: Tensor) -> Boxes:
         """The RPN's boxes, ``max_per_img`` rows."""
         head, cfg = self.model.rpn_head, self.model.rpn_head.test_cfg
-        levels = of_levels(head, head(maps), size, cfg.get("nms_pre", -1), 0)
+        levels = of_levels(head, head(maps), shown, cfg.get("nms_pre", -1), 0)
         found = joined(levels)
         found = found.where(larger_than(found.boxes, cfg.get("min_bbox_size", -1)))
         return best(suppressed(found, levels_of(levels), cfg.nms), cfg.max_per_img)
 
-    def classified(self, maps: Sequence[Tensor], proposals: Boxes, size: tuple[int, int]) -> Boxes:
+    def classified(self, maps: Sequence[Tensor], proposals: Boxes, shown: Tensor) -> Boxes:
         """The classes and final boxes of regions, ``max_per_img`` rows."""
         roi_head, cfg = self.model.roi_head, self.model.test_cfg.rcnn
         heads, extractors = listed(roi_head.bbox_head), listed(roi_head.bbox_roi_extractor)
@@ -59,11 +65,11 @@ class RegionDetector(nn.Module):
             logit, deltas = head(pooled(extractor, maps, boxes))
             logits.append(logit)
             if stage + 1 < len(heads):
-                boxes = decoded(head, boxes, deltas, logit[:, :-1].argmax(dim=1, keepdim=True), size)[:, 0]
+                boxes = decoded(head, boxes, deltas, logit[:, :-1].argmax(dim=1, keepdim=True), shown)[:, 0]
         scores = torch.stack(logits).mean(dim=0).softmax(dim=-1)[:, :-1]
         scores = scores.where((scores > cfg.score_thr) & (proposals.scores > 0)[:, None], 0)
         scores, labels = scores.topk(classes_above(cfg.score_thr, scores.shape[1]))
-        boxes = decoded(heads[-1], boxes, deltas, labels, size)
+        boxes = decoded(heads[-1], boxes, deltas, labels, shown)
         found = Boxes(boxes.flatten(0, 1), scores.flatten(), labels.flatten())
         return best(suppressed(found, found.labels, cfg.nms), cfg.max_per_img)
 
@@ -145,7 +151,7 @@ def pooled(extractor: nn.Module, maps: Sequence[Tensor], boxes: Tensor) -> Tenso
     return features
 
 
-def decoded(head: nn.Module, boxes: Tensor, deltas: Tensor, labels: Tensor, size: tuple[int, int]) -> Tensor:
+def decoded(head: nn.Module, boxes: Tensor, deltas: Tensor, labels: Tensor, shown: Tensor) -> Tensor:
     """The boxes of chosen classes.
 
     Args:
@@ -153,7 +159,7 @@ def decoded(head: nn.Module, boxes: Tensor, deltas: Tensor, labels: Tensor, size
         boxes: (R, 4), the regions.
         deltas: (R, C * 4), or (R, 4) if the classes share them.
         labels: (R, k), the chosen classes.
-        size: height and width of the network's input.
+        shown: (2,), height and width of the image in the network's input.
 
     Returns:
         (R, k, 4)
@@ -166,5 +172,5 @@ def decoded(head: nn.Module, boxes: Tensor, deltas: Tensor, labels: Tensor, size
         deltas = deltas.gather(1, labels[..., None].expand(-1, -1, 4))
     regions = boxes[:, None].expand(-1, count, -1)
     found = head.bbox_coder.decode(regions.reshape(-1, 4), deltas.reshape(-1, 4))
-    found = clipped(found, size) if head.bbox_coder.clip_border else found
+    found = clipped(found, shown) if head.bbox_coder.clip_border else found
     return found.view(len(boxes), count, 4)

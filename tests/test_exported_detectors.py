@@ -16,6 +16,7 @@ from spread_heads import COUNT, DENSE, NAMES, detector, predicted, prepared_data
 
 from backbones import UserError
 from backbones.export import FORMATS, Errors, Exported, Extent, errors_of_objects
+from backbones.export.program import input_names
 from backbones.weights import Statistics
 from detection.exported import export_outputs, exported, pasted, samples_of_export
 from detection.exported_boxes import Boxes, best, clipped, suppressed
@@ -40,10 +41,16 @@ def short_backbones(cut_depths):
 def found_by_export(cfg, model, image):
     """mmdet's objects, from the outputs of the exported module."""
     data = prepared_data(cfg, model, image)
-    outputs = exported(model).eval()(data["inputs"])
+    net = exported(model).eval()
+    outputs = net(data["inputs"], *shown_for(net, data))
     assert len(outputs) == len(export_outputs(model)) and all(len(output) == len(outputs[1]) for output in outputs)
     assert (outputs[1].diff() <= 0).all()
     return samples_of_export(cfg, list(outputs), data["data_samples"])[0].pred_instances
+
+
+def shown_for(net, data):
+    """The second input of an exported module, if the module has one."""
+    return [torch.tensor(data["data_samples"][0].img_shape[:2]).float()] if "shown" in input_names(net) else []
 
 
 def assert_same(ours, theirs):
@@ -70,6 +77,20 @@ def test_a_module_finds_what_mmdet_finds(name):
         other = predicted(cfg, model, IMAGE)
         assert len(other) != len(theirs) or not other.bboxes.equal(theirs.bboxes), "suppression had work"
         assert_same(found_by_export(cfg, model, IMAGE), other)
+
+
+@pytest.mark.parametrize("name", [*DENSE, "mask_rcnn", "cascade_mask_rcnn"])
+def test_the_filling_beside_an_image_counts_as_in_mmdet(name):
+    """Objects of the filling are clipped to the image's border before they compete."""
+    image = small_heads.image_of(320, 500)
+    cfg, model = detector(name, image)
+    model.data_preprocessor.pad_size_divisor = 96
+    theirs, data = predicted(cfg, model, image), prepared_data(cfg, model, image)
+    (shown,) = shown_for(net := exported(model).eval(), data)
+    assert len(theirs) > 10 and shown.tolist() != list(data["inputs"].shape[2:])
+    assert_same(found_by_export(cfg, model, image), theirs)
+    with torch.no_grad():
+        assert not net(data["inputs"])[0].equal(net(data["inputs"], shown)[0]), "the filling has objects"
 
 
 @pytest.mark.parametrize("name", ["retinanet", "mask_rcnn"])
@@ -106,7 +127,7 @@ def test_a_file_alone_detects_in_images_that_fill_it(tmp_path):
 @pytest.mark.parametrize("name", ["retinanet", "dino"])
 def test_queries_do_not_look_at_padding(name):
     cfg, model = detector(name, IMAGE)
-    file = SimpleNamespace(description=SimpleNamespace(free=(), size=(256, 256), batch=1))
+    file = SimpleNamespace(description=SimpleNamespace(free=(), size=(256, 256), batch=1, inputs=("image",)))
     computed = RuntimeModel(task_for(cfg), cfg, model.data_preprocessor, lambda size: file, "")
     with task_for(cfg).scoped(cfg):
         data = pseudo_collate([task_for(cfg).preprocessing(cfg)(IMAGE)])
@@ -174,7 +195,7 @@ def test_regions_have_the_features_of_mmdet():
 
 def test_boxes_are_clipped_and_classes_bounded():
     boxes = torch.tensor([[-5.0, -6.0, 70.0, 80.0], [1.0, 2.0, 3.0, 4.0]])
-    assert clipped(boxes, (40, 60)).tolist() == [[0, 0, 60, 40], [1, 2, 3, 4]]
+    assert clipped(boxes, torch.tensor([40.0, 60.0])).tolist() == [[0, 0, 60, 40], [1, 2, 3, 4]]
     for threshold in (0.05, 0.3, 0.5, 1 / 3, 0.9):
         most = classes_above(threshold, 80)
         assert most * threshold < 1 + 1e-9 and (most + 1) * threshold >= 1 - 1e-9, threshold

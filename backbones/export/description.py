@@ -4,10 +4,11 @@ import json
 from typing import Any, NamedTuple
 
 from backbones.errors import UserError
-from backbones.export.program import Extent
+from backbones.export.program import IMAGE, SHOWN, Extent
 
 KEY = "ziggurat"  # of ONNX metadata_props and of OpenVINO's rt_info
 ENTRY = "ziggurat.json"  # in the archives of torch.export and TorchScript
+INPUTS = ((IMAGE,), (IMAGE, SHOWN))  # of files
 
 
 class Description(NamedTuple):
@@ -29,6 +30,7 @@ class Description(NamedTuple):
         fused: whether norms are folded into convolutions.
         quantised: how weights and values became integers, such as ``"int8, 64 images"``; empty for floats.
         versions: of the packages that wrote the file.
+        inputs: ``image``, and ``shown`` if the file takes the height and width of the image in its input, (2,).
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Description(NamedTuple):
     fused: bool = True
     quantised: str = ""
     versions: dict[str, str] = {}
+    inputs: tuple[str, ...] = (IMAGE,)
 
     @property
     def extent(self) -> Extent:
@@ -99,6 +102,8 @@ def well_formed(found: Description) -> Description:
     """A description that a file holds; ValueError or TypeError if its values are of other kinds."""
     texts = (found.kind, found.arch, found.dtype, found.statistics, found.quantised, *found.outputs, *found.classes)
     numbers = (*found.mean, *found.std, *found.out_indices, *(value for row in found.feature_info for value in row))
+    if found.inputs not in INPUTS:
+        raise ValueError("an input is of another kind")
     kinds = [*(isinstance(text, str) for text in texts), *(isinstance(number, int | float) for number in numbers)]
     if not all(kinds) or not isinstance(found.config, dict) or any(len(row) != 2 for row in found.feature_info):
         raise ValueError("a value is of another kind")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from backbones.graph_layers import Grapher
 
 Compare = Callable[[Any, Any], "Errors"]
+Inputs = Tensor | tuple[Tensor, ...]  # of a network: one, or several
 
 
 class Errors(NamedTuple):
@@ -48,14 +49,15 @@ def has_graphs(net: nn.Module) -> bool:
     return any(isinstance(module, Grapher) for module in net.modules())
 
 
-def own_errors(net: nn.Module, inputs: Sequence[Tensor], compare: Compare) -> Errors:
+def own_errors(net: nn.Module, inputs: Sequence[Inputs], compare: Compare) -> Errors:
     """PyTorch's errors by rounding: the worst over inputs, of the network beside a copy in float64."""
     exact = copy.deepcopy(net).double()
-    return worst_of(compare(net(x), exact(x.double())) for x in inputs)
+    several = [(x,) if isinstance(x, Tensor) else x for x in inputs]
+    return worst_of(compare(net(*x), exact(*(one.double() for one in x))) for x in several)
 
 
 def tolerance_for(
-    net: nn.Module, dtype: str, inputs: Sequence[Tensor], compare: Compare | None = None, by_own: bool = False
+    net: nn.Module, dtype: str, inputs: Sequence[Inputs], compare: Compare | None = None, by_own: bool = False
 ) -> Tolerance:
     """The tolerance for a network and the type that it computes in, such as ``"float32"``.
 

@@ -1,7 +1,7 @@
 """``Exported`` runs an exported file with the call of the network that it was made from."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from backbones.checks import check_int
-from backbones.errors import UserError, one_line, shown
+from backbones.errors import UserError, one_line
+from backbones.errors import shown as spelled
 from backbones.export.description import ENTRY, KEY, Description, description_in
 from backbones.export.formats import INSTALL, format_of, quiet
+from backbones.export.program import SHOWN
 from backbones.pyramid import FeatureInfo
 
-Run = Callable[[Tensor], list[Tensor]]
+Run = Callable[..., list[Tensor]]  # of the inputs that the description names
 
 
 class Exported:
@@ -37,7 +39,7 @@ class Exported:
 
     def __init__(self, path: str | Path, threads: int | None = None):
         if not isinstance(path, str | Path):
-            raise UserError(f"path is {shown(path)}; allowed: the path of an exported file")
+            raise UserError(f"path is {spelled(path)}; allowed: the path of an exported file")
         self.path = Path(path)
         self.format, of = format_of(self.path)
         if not self.path.is_file():
@@ -58,29 +60,53 @@ class Exported:
         return f"Exported({str(self.path)!r}: {self.description.kind} {self.description.arch})"
 
     @torch.no_grad()
-    def __call__(self, x: Tensor) -> tuple[Tensor, ...] | Tensor:
+    def __call__(self, x: Tensor, shown: Sequence[float] | Tensor | None = None) -> tuple[Tensor, ...] | Tensor:
         """Computes the outputs.
 
         Args:
             x: (B, C, H, W) on the CPU, normalised with ``description.mean`` and ``std``, of ``description.dtype``.
+            shown: height and width in pixels of the image at the top left of ``x``, for a file whose
+                ``description.inputs`` name it. None is the whole input.
 
         Returns:
             The maps of a backbone, finest first; of a whole model its output, or its outputs if there are several.
 
         Raises:
-            UserError: ``x`` has another shape or type, or the runtime fails.
+            UserError: ``x`` or ``shown`` has another shape or type, or the runtime fails.
         """
         if not isinstance(x, Tensor) or str(x.dtype) != f"torch.{self.description.dtype}" or x.device.type != "cpu":
-            what = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else shown(x)
+            what = f"{x.dtype} on {x.device}" if isinstance(x, Tensor) else spelled(x)
             raise UserError(f"input is {what}; allowed: a tensor of torch.{self.description.dtype} on cpu")
         self.description.check(tuple(x.shape))
+        inputs = (x.contiguous(), *self.second_input(x, shown))
         try:
-            outputs = self.run(x.contiguous())
+            outputs = self.run(*inputs)
         except Exception as error:
             shape = "x".join(map(str, x.shape))
             raise UserError(f"{self.path} fails for an input of {shape}: {one_line(error)}") from error
         is_one = self.description.kind != "backbone" and len(outputs) == 1
         return outputs[0] if is_one else tuple(outputs)
+
+    def second_input(self, x: Tensor, shown: Any) -> tuple[Tensor, ...]:
+        """The image's height and width for a file that takes them, (2,); UserError if they are not within ``x``."""
+        if SHOWN not in self.description.inputs:
+            if shown is not None:
+                raise UserError(f"shown is {spelled(shown)}; allowed for {self.path}: None, as it has no such input")
+            return ()
+        height, width = x.shape[2:]
+        sides = list(x.shape[2:]) if shown is None else shown.tolist() if isinstance(shown, Tensor) else shown
+        if not is_within(sides, (height, width)):
+            raise UserError(f"shown is {spelled(shown)}; allowed: height and width, up to {height} and {width}")
+        return (torch.tensor(sides, dtype=x.dtype),)
+
+
+def is_within(sides: Any, size: tuple[int, int]) -> bool:
+    """Whether ``sides`` are two numbers above 0 and up to ``size``."""
+    return (
+        isinstance(sides, list | tuple)
+        and len(sides) == 2
+        and all(isinstance(side, int | float) and 0 < side <= most for side, most in zip(sides, size, strict=True))
+    )
 
 
 def open_onnx(path: Path, threads: int) -> tuple[Run, str | None]:
@@ -90,10 +116,11 @@ def open_onnx(path: Path, threads: int) -> tuple[Run, str | None]:
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # errors are raised, too; warnings are about its own optimisations
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = [of.name for of in session.get_inputs()]
 
-    def run(x: Tensor) -> list[Tensor]:
-        return [torch.from_numpy(array) for array in session.run(None, {name: x.numpy()})]
+    def run(*inputs: Tensor) -> list[Tensor]:
+        arrays = {name: x.numpy() for name, x in zip(names, inputs, strict=True)}
+        return [torch.from_numpy(array) for array in session.run(None, arrays)]
 
     return run, session.get_modelmeta().custom_metadata_map.get(KEY)
 
@@ -107,8 +134,8 @@ def open_openvino(path: Path, threads: int) -> tuple[Run, str | None]:
     compiled = openvino.Core().compile_model(model, "CPU", precise)
     count = len(model.outputs)
 
-    def run(x: Tensor) -> list[Tensor]:
-        found = compiled(x.numpy())
+    def run(*inputs: Tensor) -> list[Tensor]:
+        found = compiled([x.numpy() for x in inputs])
         return [torch.from_numpy(found[i].copy()) for i in range(count)]  # the next call writes over them
 
     text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
@@ -132,8 +159,8 @@ def open_torchscript(path: Path, threads: int) -> tuple[Run, str | None]:
 
 
 def by_torch(module: Any) -> Run:
-    def run(x: Tensor) -> list[Tensor]:
-        found = module(x)
+    def run(*inputs: Tensor) -> list[Tensor]:
+        found = module(*inputs)
         return [found] if isinstance(found, Tensor) else list(found)
 
     return run

@@ -18,7 +18,6 @@ from backbones.export.description import ENTRY, KEY, Description
 from backbones.export.program import Extent
 from backbones.files import write_json
 
-INPUT = "image"
 INSTALL = 'pip install "ziggurat-vision[export]"'
 OPSETS = (18, 23)  # the first and the last that PyTorch's exporter writes
 
@@ -54,7 +53,7 @@ def write_onnx(program: ExportedProgram, path: Path, description: Description, o
         written = torch.onnx.export(
             program,
             (),
-            input_names=[INPUT],
+            input_names=list(description.inputs),
             output_names=list(description.outputs),
             opset_version=opset,
             dynamo=True,
@@ -75,16 +74,18 @@ def write_openvino(program: ExportedProgram, path: Path, description: Descriptio
             write_onnx(program, source, description, opset)
         with quiet():
             model = openvino.convert_model(source)
-        for port, name in zip((*model.inputs, *model.outputs), (INPUT, *description.outputs), strict=True):
+        for port, name in zip(
+            (*model.inputs, *model.outputs), (*description.inputs, *description.outputs), strict=True
+        ):
             port.tensor.set_names({name})
         model.set_rt_info(description.as_text(), [KEY])
         openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def write_torchscript(program: ExportedProgram, path: Path, description: Description, opset: int | None) -> None:
-    (example,), _ = program.example_inputs
+    examples, _ = program.example_inputs
     with quiet(), torch.no_grad():
-        traced = torch.jit.trace(program.module(check_guards=False), (example,), check_trace=False)
+        traced = torch.jit.trace(program.module(check_guards=False), examples, check_trace=False)
         torch.jit.save(traced, path, _extra_files={ENTRY: description.as_text()})
 
 

@@ -14,6 +14,7 @@ from backbones.ops import GlobalFilter
 from backbones.pyramid import PyramidBackbone
 
 FREE = ("batch", "size")
+IMAGE, SHOWN = "image", "shown"  # the names of inputs, in their order. All networks take the first
 ALL_AT_ONCE = 1 << 50  # bytes: a graph for free sizes has no blocks of rows, so all its similarities must be allowed
 
 
@@ -80,17 +81,20 @@ def prepared(net: nn.Module, fuse: bool = True, free: bool = False) -> nn.Module
 def record(net: nn.Module, extent: Extent) -> torch.export.ExportedProgram:
     """Records a network for inputs of ``extent``, in the type and on the device of its weights.
 
+    A network with an attribute ``inputs`` that names ``shown`` takes a second input: a tensor (2,) with the height and
+    width of the image, which lies at the top left of the first input.
+
     Raises:
         UserError: a value of ``extent`` is not allowed, or ``torch.export`` refuses the network.
     """
     extent = extent.check()
-    example = example_for(net, extent)
+    examples = examples_for(net, extent)
     axes = {0: "batch", 2: "size", 3: "size"}
     free = {axis: torch.export.Dim.DYNAMIC for axis, name in axes.items() if name in extent.free}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(net, (example,), dynamic_shapes=(free or None,))
+            return torch.export.export(net, examples, dynamic_shapes=(free or None, None)[: len(examples)])
     except UserError:
         raise
     except Exception as error:
@@ -103,3 +107,14 @@ def example_for(net: nn.Module, extent: Extent) -> Tensor:
     weight = next(net.parameters())
     noise = torch.randn(extent.example(), generator=torch.Generator().manual_seed(0))
     return noise.to(weight.device, weight.dtype)
+
+
+def examples_for(net: nn.Module, extent: Extent) -> tuple[Tensor, ...]:
+    """An example of each input: noise, and for a second input the size of the first."""
+    image = example_for(net, extent)
+    return (image, image.new_tensor(image.shape[-2:])) if SHOWN in input_names(net) else (image,)
+
+
+def input_names(net: nn.Module) -> tuple[str, ...]:
+    """The names of a network's inputs: that of the image, and maybe that of its height and width."""
+    return tuple(getattr(net, "inputs", (IMAGE,)))

@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,15 @@ def compared_extents(extent: Extent) -> list[Extent]:
     return [extent, extent._replace(size=(height + 32, width + 64)), extent._replace(size=(height + 19, width + 17))]
 
 
-def parts_of(file: Exported, x: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
+def parts_of(
+    file: Exported, x: Tensor, shown: Sequence[tuple[int, int]] | None = None
+) -> Iterator[tuple[slice, list[Tensor]]]:
     """The outputs for a batch of any number of images, as many at a time as the file takes.
+
+    Args:
+        file: the file.
+        x: (B, C, H, W), the batch.
+        shown: for a file of one image that takes them, height and width of each image at the top left of its input.
 
     Yields:
         The images of a part of the batch, as a slice, and the file's outputs for them. A file for one image may have
@@ -146,7 +153,7 @@ def parts_of(file: Exported, x: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
         count = len(part)
         if count < step:  # the last image fills the batch up
             part = torch.cat([part, part[-1:].expand(step - count, *part.shape[1:])])
-        outputs = file(part)
+        outputs = file(part) if shown is None else file(part, shown[start])
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         yield slice(start, start + count), [output[:count] for output in outputs] if count < step else outputs
 

@@ -12,6 +12,7 @@ from backbones.errors import UserError
 from backbones.export import FORMATS, Errors, Exported, Extent, errors_of, errors_of_objects, tolerance_for, worst_of
 from backbones.export.errors import Compare, Tolerance
 from backbones.export.formats import files_of
+from backbones.export.program import SHOWN
 from ziggurat.engine.timing import in_turn, seconds
 
 CPU = torch.device("cpu")
@@ -63,9 +64,18 @@ def inputs_of(extent: Extent, pictures: list[Any], single: bool) -> list[tuple[l
     return [([picture], shapes[0]) for picture in pictures] if single else [(pictures, shape) for shape in shapes]
 
 
-def outputs_of(net: nn.Module, x: Tensor) -> list[Tensor]:
+def partly_filled(x: Tensor) -> tuple[Tensor, Tensor]:
+    """A copy of an input whose last quarter of rows and columns is filling, and the image's height and width."""
+    height, width = (side - side // 4 for side in x.shape[2:])
+    x = x.clone()
+    x[:, :, height:] = 0
+    x[:, :, :, width:] = 0
+    return x, x.new_tensor([height, width])
+
+
+def outputs_of(net: nn.Module, *inputs: Tensor) -> list[Tensor]:
     """The outputs of a network; UserError unless they are one tensor, or several in a list or tuple."""
-    found = net(x)
+    found = net(*inputs)
     found = [found] if isinstance(found, Tensor) else found
     if not isinstance(found, list | tuple) or not all(isinstance(output, Tensor) for output in found):
         raise UserError("the model's output is no tensor; allowed: models with tensors as outputs, or --backbone")
@@ -74,7 +84,7 @@ def outputs_of(net: nn.Module, x: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dtype: str, repeats: int) -> Row:
-    """Runs an exported file beside the network.
+    """Runs an exported file beside the network. A file that is told the image's size also gets a smaller image.
 
     Raises:
         UserError: the runtime fails, or the results differ by more than the tolerance.
@@ -82,14 +92,17 @@ def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dty
     exported = Exported(path)
     has_objects = "boxes" in exported.description.outputs
     compare: Compare = partial(errors_of_objects, side=max(exported.description.size)) if has_objects else errors_of
-    theirs = [outputs_of(net, x) for x in inputs]
+    several: list[tuple[Tensor, ...]] = [(x,) for x in inputs]
+    if SHOWN in exported.description.inputs:
+        several.append(partly_filled(inputs[0]))
+    theirs = [outputs_of(net, *x) for x in several]
     if not all(t.isfinite().all() for t in theirs[0]):
         raise UserError("PyTorch's own outputs are not finite, so there is nothing to compare; allowed: other weights")
     objects = sum(int((scores > 0).sum()) for _, scores, *_ in theirs) if has_objects else None
-    worst = worst_of(compare(exported(x), found) for x, found in zip(inputs, theirs, strict=True))
-    tolerance = tolerance_for(net, dtype, inputs, compare)
+    worst = worst_of(compare(exported(*x), found) for x, found in zip(several, theirs, strict=True))
+    tolerance = tolerance_for(net, dtype, several, compare)
     if has_objects and not worst.within(tolerance):  # as an order of nearly equal scores changes by rounding
-        tolerance = tolerance_for(net, dtype, inputs, compare, by_own=True)
+        tolerance = tolerance_for(net, dtype, several, compare, by_own=True)
     if not worst.within(tolerance):
         raise UserError(f"{FORMATS[name].runtime} {difference(worst, tolerance, has_objects)}")
     timers = {
@@ -98,7 +111,7 @@ def checked(name: str, path: Path, net: nn.Module, inputs: Sequence[Tensor], dty
     }
     times = in_turn(timers, repeats)
     mib = sum(file.stat().st_size for file in files_of(name, path)) / 2**20
-    sizes = tuple(tuple(x.shape) for x in inputs)
+    sizes = tuple(tuple(x.shape) for x, *_ in several)
     row = Row(name, path, mib, worst, objects, sizes)
     return row._replace(ms=times["runtime"]["ms"], torch_ms=times["torch"]["ms"], ratio=times["runtime"]["ratio"])
 

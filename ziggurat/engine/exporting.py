@@ -13,7 +13,7 @@ from backbones import PyramidBackbone, create_backbone
 from backbones.errors import UserError
 from backbones.export import FORMATS, Description, Extent, prepared, record, write
 from backbones.export.formats import extent_of, files_of
-from backbones.export.program import FREE
+from backbones.export.program import FREE, input_names
 from backbones.weights import Statistics, statistics
 from backbones.weights.trained_reading import trained_reading
 from ziggurat.engine.export_check import Row, checked, inputs_of
@@ -87,6 +87,7 @@ class Subject(NamedTuple):
             classes=self.classes,
             config=self.config,
             fused=fused,
+            inputs=input_names(self.net),
         )
 
 

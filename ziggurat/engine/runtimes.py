@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.export import Exported, Extent
+from backbones.export.program import SHOWN
 from backbones.export.runtimes import InRuntime, check_data, check_file, check_runtime, digest_of, parts_of
 from backbones.weights.digest import sha256_of_content
 from ziggurat.engine.config import apply_options
@@ -64,8 +65,10 @@ class RuntimeModel(nn.Module):
         if isinstance(samples, list) and "size" not in file.description.free:
             self.check_filled(inputs, tuple(file.description.size))
             inputs = fitted(inputs, samples, tuple(file.description.size))
+        tells = isinstance(samples, list) and SHOWN in file.description.inputs
+        shown = [tuple(sample.img_shape[:2]) for sample in samples] if tells else None
         found: list[Any] = []
-        for part, outputs in parts_of(file, inputs):
+        for part, outputs in parts_of(file, inputs, shown):
             of_part = None if samples is None else samples[part]
             found += self.task.samples_of_export(self.cfg, outputs, of_part)
         return found
@@ -90,15 +93,28 @@ def fitted(inputs: Tensor, samples: list[Any], size: tuple[int, int]) -> Tensor:
     if inside != [height, width]:
         inputs = F.interpolate(inputs, inside, mode="bilinear", antialias=True)
     for sample in samples:
-        _, right, _, bottom = sample.get("img_padding_size", sample.get("padding_size", [0] * 4))
         scales = inside[1] / width, inside[0] / height
-        shown = round((height - bottom) * scales[1]), round((width - right) * scales[0])  # without earlier padding
+        sides = zip(shown_in(sample, (height, width)), scales[::-1], strict=True)
+        shown = tuple(max(1, round(side * scale)) for side, scale in sides)
         padding = [0, size[1] - shown[1], 0, size[0] - shown[0]]
         told = dict(pad_shape=size, batch_input_shape=size, img_shape=shown, padding_size=padding)
         if "scale_factor" in sample:
             told["scale_factor"] = tuple(one * scale for one, scale in zip(sample.scale_factor, scales, strict=True))
         sample.set_metainfo(told | dict(img_padding_size=padding))
     return F.pad(inputs, (0, size[1] - inside[1], 0, size[0] - inside[0]))
+
+
+def shown_in(sample: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a sample's image in a batch of ``size``, without the filling at the right and the bottom.
+
+    Samples of mmseg tell the filling, those of mmdet the image's size.
+    """
+    filling = sample.get("img_padding_size", sample.get("padding_size"))
+    if filling is None:
+        height, width = sample.get("img_shape", size)[:2]
+        return min(height, size[0]), min(width, size[1])
+    _, right, _, bottom = filling
+    return size[0] - bottom, size[1] - right
 
 
 def compute_by(predictor: Any, runtime: str) -> None:
