@@ -1,6 +1,8 @@
 """Exported detectors find the objects that mmdet finds, in tensors of fixed length, by PyTorch and other runtimes."""
 
 import copy
+import json
+from functools import partial
 from types import SimpleNamespace
 
 import export
@@ -9,13 +11,16 @@ import numpy as np
 import pytest
 import small_heads
 import torch
+import torch.nn.functional as F
 from mmcv.ops import batched_nms
+from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
 from mmengine.dataset import pseudo_collate
 from spread_heads import COUNT, DENSE, NAMES, detector, predicted, prepared_data
 
 from backbones import UserError
 from backbones.export import FORMATS, Errors, Exported, Extent, errors_of_objects
+from backbones.export.description import description_in
 from backbones.export.program import input_names
 from backbones.weights import Statistics
 from detection.exported import export_outputs, exported, pasted, samples_of_export
@@ -24,8 +29,9 @@ from detection.exported_regions import classes_above, pooled
 from ziggurat.engine.export_check import Row
 from ziggurat.engine.exporting import Subject, subject_of
 from ziggurat.engine.exporting import export as export_all
+from ziggurat.engine.photographs import photographs
 from ziggurat.engine.predictor import Predictor
-from ziggurat.engine.runtimes import RuntimeModel
+from ziggurat.engine.runtimes import RuntimeModel, fitted
 from ziggurat.engine.tasks import task_for
 
 IMAGE = small_heads.image_of(384, 512)  # which the test pipelines make half as large
@@ -93,6 +99,46 @@ def test_the_filling_beside_an_image_counts_as_in_mmdet(name):
         assert not net(data["inputs"])[0].equal(net(data["inputs"], shown)[0]), "the filling has objects"
 
 
+class InMemory:
+    """An exported module in place of a file, for inputs of 224x320 pixels."""
+
+    def __init__(self, net):
+        self.net = net
+        self.description = SimpleNamespace(free=(), size=(224, 320), batch=1, inputs=input_names(net))
+
+    def __call__(self, image, shown):
+        return self.net(image, torch.tensor(shown).float())
+
+
+@pytest.mark.parametrize("name", ["retinanet", "mask_rcnn"])
+def test_images_of_a_batch_have_their_own_size_in_a_larger_file(name):
+    images = [small_heads.image_of(320, 500), small_heads.image_of(400, 400)]
+    cfg, model = detector(name, images[0])
+    task, file = task_for(cfg), InMemory(exported(model).eval())
+    computed = RuntimeModel(task, cfg, model.data_preprocessor, lambda size: file, "")
+    cfg.test_dataloader.dataset.pipeline[1].scale = (220, 220)
+    with task.scoped(cfg), torch.no_grad():
+        data = pseudo_collate([task.preprocessing(cfg)(image) for image in images])
+        found = computed.test_step(copy.deepcopy(data))
+        data = model.data_preprocessor(data)
+        height, width = data["inputs"].shape[2:]
+        assert height <= 224 and width < 320, "the file is larger"
+        theirs = model.predict(F.pad(data["inputs"], (0, 320 - width, 0, 224 - height)), data["data_samples"])
+    assert [sample.img_shape for sample in found] == [(141, 220), (220, 220)]
+    for ours, wanted in zip(found, theirs, strict=True):
+        assert len(wanted.pred_instances) > 5
+        assert_same(ours.pred_instances, wanted.pred_instances)
+
+
+def test_a_padded_image_that_is_made_smaller_keeps_its_border():
+    sample = DetDataSample(metainfo=dict(img_shape=(60, 100), scale_factor=(2.0, 2.0)))
+    image = torch.ones(1, 3, 64, 128)
+    image[:, :, 60:], image[..., 100:] = 0, 0
+    small = fitted(image, [sample], (32, 96))
+    assert small.shape == (1, 3, 32, 96) and sample.img_shape == (30, 50) and sample.scale_factor == (1.0, 1.0)
+    assert small[0, 0, :30, :50].min() > 0.4 and not small[..., 52:].any()
+
+
 @pytest.mark.parametrize("name", ["retinanet", "mask_rcnn"])
 def test_a_predictor_gives_the_same(name, tmp_path):
     """Of an image that preprocessing makes smaller."""
@@ -127,6 +173,7 @@ def test_a_file_alone_detects_in_images_that_fill_it(tmp_path):
 @pytest.mark.parametrize("name", ["retinanet", "dino"])
 def test_queries_do_not_look_at_padding(name):
     cfg, model = detector(name, IMAGE)
+    assert ("shown" in input_names(exported(model))) == (name != "dino")
     file = SimpleNamespace(description=SimpleNamespace(free=(), size=(256, 256), batch=1, inputs=("image",)))
     computed = RuntimeModel(task_for(cfg), cfg, model.data_preprocessor, lambda size: file, "")
     with task_for(cfg).scoped(cfg):
@@ -245,7 +292,13 @@ def test_a_file_of_pytorch_finds_the_same(name, tmp_path):
     assert len(row.sizes) > 1, "several photographs"
     file = Exported(row.path)
     assert file.description.outputs == ("boxes", "scores", "labels", "masks")[: 4 if name == "mask_rcnn" else 3]
-    assert len(file(torch.randn(1, 3, 128, 160))) == len(file.description.outputs)
+    image = torch.randn(1, 3, 128, 160)
+    whole, part = file(image), file(image, (96, 110.0))
+    assert len(whole) == len(file.description.outputs) and whole[0].equal(file(image, torch.tensor([128, 160]))[0])
+    assert part[0][:, 0::2].max() == 110 and part[0][:, 1::2].max() == 96 < whole[0][:, 1::2].max()
+    assert row.sizes[-1] == (1, 3, 128, 160) and len(row.sizes) == len(photographs()[0]) + 1, "one is filled partly"
+    for wrong in ((96,), (96, 161), (0, 160), "ab", (float("nan"), 160), 96):
+        assert refusal(partial(file, image, wrong)).endswith("; allowed: height and width, up to 128 and 160"), wrong
     header = export.table_line({name: name for name in export.COLUMNS}, True)
     line = export.line_of(row, True)
     assert "100.0%" in line and line.index(str(row.path)) == header.index("file")
@@ -259,6 +312,18 @@ def test_a_file_of_other_runtimes_finds_the_same(model, name, tmp_path):
     (row,) = export_all(subject_for(model), [name], tmp_path, Extent((128, 160)), repeats=1)
     assert row.refused is None and row.objects > 20, row.refused
     assert row.errors.missed <= 0.02 and row.errors.largest < 1e-3
+
+
+def test_a_description_without_inputs_is_of_an_image_alone():
+    """As of files that were written before there was a second input."""
+    wanted = subject_for("retinanet").describe(Extent((128, 160)), "float32", True)
+    content = json.loads(wanted.as_text())
+    assert description_in(json.dumps(content), "x.onnx").inputs == wanted.inputs == ("image", "shown")
+    del content["inputs"]
+    assert description_in(json.dumps(content), "x.onnx").inputs == ("image",)
+    for wrong in (["shown"], "image", None, ["image", "mask"], 3):
+        text = json.dumps(content | {"inputs": wrong})
+        assert "cannot be read" in refusal(partial(description_in, text, "x.onnx")), wrong
 
 
 # --- refused

@@ -94,7 +94,7 @@ class Exported:
                 raise UserError(f"shown is {spelled(shown)}; allowed for {self.path}: None, as it has no such input")
             return ()
         height, width = x.shape[2:]
-        sides = list(x.shape[2:]) if shown is None else shown.tolist() if isinstance(shown, Tensor) else shown
+        sides = (height, width) if shown is None else shown.tolist() if hasattr(shown, "tolist") else shown
         if not is_within(sides, (height, width)):
             raise UserError(f"shown is {spelled(shown)}; allowed: height and width, up to {height} and {width}")
         return (torch.tensor(sides, dtype=x.dtype),)

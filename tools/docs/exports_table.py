@@ -146,6 +146,11 @@ ziggurat export work_dirs/my_run/epoch_12.pth --format onnx --size 800 1280
 A detector's file takes one image of one size. It gives the objects after suppression: N rows, the best first. N is
 `max_per_img` of the config's `test_cfg`. Rows that hold no object have score 0, and zeros elsewhere.
 
+| input | shape | what |
+|:-|:-|:-|
+| `image` | (1, 3, H, W) | RGB, normalised |
+| `shown` | (2,), float32 | height and width of the image in the input, in pixels; not of DINO and Deformable DETR |
+
 | output | shape | what |
 |:-|:-|:-|
 | `boxes` | (N, 4) | x1, y1, x2, y2 in pixels of the network's input |
@@ -155,9 +160,13 @@ A detector's file takes one image of one size. It gives the objects after suppre
 
 These detectors are exported: dense heads that choose objects by mmdet's common rules (RetinaHead, ATSSHead, GFLHead,
 FCOSHead, RTMDetHead); Faster, Mask and Cascade R-CNN; Deformable DETR and DINO. One line refuses another head, and
-names it. Suppression is plain `nms`. An image that is smaller than the input lies at its top left. Zeros of normalised
-values fill the rest, and grey of 114 does for RTMDet. DINO and Deformable DETR take images that fill the input: in
-mmdet their attention leaves the filling out, and a file cannot tell the filling from the image.
+names it. Suppression is plain `nms`.
+
+An image that is smaller than the input lies at its top left, and `shown` is its height and width: with `Exported` the
+call is `net(image, (600, 900))`. Zeros of normalised values fill the rest. As in mmdet, boxes are clipped to `shown`
+before suppression. An image that fills the input has H and W as `shown`. RTMDet's configs fill with grey of 114 and
+count the filling as part of the image, so `shown` is H and W there, too. DINO and Deformable DETR take images that fill
+the input: in mmdet their attention leaves the filling out, and a file cannot tell the filling from the image.
 
 What remains is to bring boxes and masks to the image's own pixels. In NumPy:
 
@@ -233,7 +242,7 @@ def objects(boxes, scores, labels, masks, ratio, height, width):
 
 def hats(pixels, low, high):
     # bilinear weights of a mask's 28 rows or columns, and of a border of zeros, for each pixel of the image
-    place = (np.arange(pixels) + 0.5 - low) / (high - low) * 28 - 0.5
+    place = (np.arange(pixels) + 0.5 - low) / max(high - low, 1e-6) * 28 - 0.5
     return np.maximum(0, 1 - np.abs(np.clip(place, -1, 28)[:, None] - np.arange(-1, 29)))
 """
 

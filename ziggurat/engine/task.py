@@ -127,6 +127,9 @@ class Task(TaskViews, TaskTraining, TaskTesting):
     def exported(self, model: nn.Module) -> nn.Module:
         """The module that an export of a model records: normalised images (B, C, H, W) in, one or several tensors out.
 
+        If the module has an attribute ``inputs`` of ``("image", "shown")``, it takes height and width of the image at
+        the top left of its input, too: a tensor (2,). Samples of the task then have an ``img_shape``.
+
         Raises:
             UserError: the model, or all whole models of the task, are not exported.
         """
