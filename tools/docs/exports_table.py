@@ -165,8 +165,10 @@ names it. Suppression is plain `nms`.
 An image that is smaller than the input lies at its top left, and `shown` is its height and width: with `Exported` the
 call is `net(image, (600, 900))`. Zeros of normalised values fill the rest. As in mmdet, boxes are clipped to `shown`
 before suppression. An image that fills the input has H and W as `shown`. RTMDet's configs fill with grey of 114 and
-count the filling as part of the image, so `shown` is H and W there, too. DINO and Deformable DETR take images that fill
-the input: in mmdet their attention leaves the filling out, and a file cannot tell the filling from the image.
+count the filling as part of the image, so `shown` is H and W there, too. The objects are those that mmdet finds with
+as much filling. The network sees the filling, so other amounts give other objects: export for the size of the images.
+DINO and Deformable DETR take images that fill the input: in mmdet their attention leaves the filling out, and a file
+cannot tell the filling from the image.
 
 What remains is to bring boxes and masks to the image's own pixels. In NumPy:
 
