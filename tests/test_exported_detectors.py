@@ -98,7 +98,9 @@ def test_a_file_alone_detects_in_images_that_fill_it(tmp_path):
     torch.save({"state_dict": model.state_dict()}, tmp_path / "mine.pth")
     predictor = Predictor(cfg, tmp_path / "mine.pth")
     size = tuple(prepared_data(predictor.cfg, predictor.model, IMAGE)["inputs"].shape[2:])
-    (row,) = export_all(subject_of(predictor, "mine.pth"), ["pt2"], tmp_path, Extent(size), repeats=1)
+    subject = subject_of(predictor, "mine.pth")
+    assert subject.size == (256, 256), "the test pipeline's scale"
+    (row,) = export_all(subject, ["pt2"], tmp_path, Extent(size), repeats=1)
     wanted, found = predictor(IMAGE), Predictor(row.path)(IMAGE)
     assert len(found.scores) == len(wanted.scores) > 5 and found.names == wanted.names
     torch.testing.assert_close(torch.tensor(found.boxes), torch.tensor(wanted.boxes), rtol=1e-5, atol=1e-3)
