@@ -37,7 +37,7 @@ def is_path(text: str) -> bool:
 
 def is_exported(given: Any) -> bool:
     """Whether an argument is the path of an exported file, by its suffix."""
-    return isinstance(given, str | Path) and Path(given).suffix in EXPORTED
+    return isinstance(given, str | Path) and Path(given).suffix.lower() in EXPORTED
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ Outputs, in this order, for N = ``max_per_img`` of the config's test_cfg:
 from typing import Any
 
 import torch
+from mmdet.models import DetTTAModel
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmdet.registry import MODELS
@@ -62,6 +63,13 @@ def head_of(model: nn.Module) -> nn.Module:
     """The head that a detector is named by in messages."""
     names = ("roi_head", "bbox_head", "panoptic_head", "mask_head")
     return next((head for name in names if (head := getattr(model, name, None)) is not None), model)
+
+
+def check_runtime(cfg: Any) -> None:
+    """Raises UserError for a detector that looks at several views of an image, which have several sizes."""
+    kind = MODELS.get(cfg.model.type)
+    if isinstance(kind, type) and issubclass(kind, DetTTAModel):
+        raise UserError("tta is given; allowed for a detector with a runtime: no tta")
 
 
 def takes_padding(cfg: Any) -> bool:

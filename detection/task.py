@@ -15,7 +15,7 @@ from detection.coco import COCO_CLASSES
 from detection.coco_findings import scored_findings
 from detection.counting import counted_pass
 from detection.data import prepare_config
-from detection.exported import export_outputs, exported, samples_of_export, takes_padding
+from detection.exported import check_runtime, export_outputs, exported, samples_of_export, takes_padding
 from detection.extremes import ObjectImagesHook
 from detection.losses import LOSSES, loss_places
 from detection.own_data import own_findings
@@ -158,6 +158,9 @@ class Detection(Task):
 
     def export_outputs(self, model):
         return export_outputs(model)
+
+    def check_runtime(self, cfg):
+        check_runtime(cfg)
 
     def takes_padding(self, cfg):
         return takes_padding(cfg)

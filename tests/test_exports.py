@@ -3,7 +3,11 @@
 pt2 and TorchScript need PyTorch alone. ONNX and OpenVINO are run where they are installed.
 """
 
+import contextlib
 import json
+import os
+import signal
+import time
 
 import export
 import exports_table
@@ -240,3 +244,14 @@ def test_the_page_is_the_generated_one_and_no_format_was_refused():
     rows = [line.split(" | ") for line in page.splitlines() if line.endswith("x |") or line.endswith("- |")]
     assert {arch.removeprefix("| ") for arch, *_ in rows} >= set(SMALL), "each kind of network is measured"
     assert all("-" not in row[2:4] for row in rows), "in .pt2 and .onnx at least"
+
+
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_converter_cannot_swallow_a_signal(number, kind):
+    before = signal.getsignal(number)
+    with pytest.raises(kind), export.stoppable() as stopped:
+        with contextlib.suppress(BaseException):  # as a converter of other languages does
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        raise stopped[0]
+    assert signal.getsignal(number) is before

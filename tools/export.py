@@ -13,6 +13,9 @@ not kept, and the exit status is 2. tools/predict.py and tools/extract_features.
 import ziggurat.engine.start  # noqa: F401
 
 import argparse
+import contextlib
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +67,12 @@ def main() -> None:
     rows: list[Row] = []
     print(table_line({name: name for name in COLUMNS}, has_objects))
     options = (args.dtype, args.fuse, args.opset, args.repeats, calibration)
-    for row in export(subject, formats, out, extent, *options):
-        print(line_of(row, has_objects), flush=True)
-        rows.append(row)
+    with stoppable() as stopped:
+        for row in export(subject, formats, out, extent, *options):
+            if stopped:
+                raise stopped[0]
+            print(line_of(row, has_objects), flush=True)
+            rows.append(row)
     for row in rows:
         if row.agreement is not None:
             print(f"\n{what_agrees(subject.kind, row.agreement)}")
@@ -75,6 +81,26 @@ def main() -> None:
     refused = [row for row in rows if row.refused]
     if refused:
         raise UserError("; ".join(f"{row.name} was not kept: {row.refused}" for row in refused))
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[list[BaseException]]:
+    """A block that Ctrl-C and SIGTERM end by an exception, so that temporary files go.
+
+    A converter may take that exception for a fault of its own. The list that the block is given then has it.
+    """
+    came: list[BaseException] = []
+
+    def stop(number: int, frame: Any) -> None:
+        came.append(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+        raise came[0]
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def parse_args() -> argparse.Namespace:
@@ -114,7 +140,9 @@ def parse_args() -> argparse.Namespace:
         "--dtype", choices=DTYPES, default="float32", help="type of weights and input (default: float32)"
     )
     parser.add_argument(
-        "--int8", action="store_true", help="with --format onnx: also write a copy in 8-bit integers, NAME.int8.onnx"
+        "--int8",
+        action="store_true",
+        help="with --format onnx: also write a copy in 8-bit integers, NAME.int8.onnx; not of detectors",
     )
     parser.add_argument(
         "--calibration",
@@ -154,6 +182,8 @@ def check_model(model: str) -> None:
         raise UserError(f"{model} is exported already; allowed: what it was exported from")
     is_known = is_config(model) or model in (*list_archs(), *WEIGHTS) or "://" in model
     if not is_known and not Path(model).exists():
+        if Path(model).suffix or Path(model).name != model:
+            raise UserError(f"no such file: {model}; allowed: a checkpoint, a config, an arch, or a name of weights")
         refuse_mistyped(model)
         raise unknown("arch, weights or file", model, [*list_archs(), *WEIGHTS])
 

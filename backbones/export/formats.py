@@ -186,7 +186,7 @@ def extent_of(name: str, extent: Extent) -> Extent:
 def format_of(path: Path) -> tuple[str, Any]:
     """The name of a file's format, and the format, by its suffix; UserError for another suffix."""
     for name, of in FORMATS.items():
-        if path.suffix == of.suffix:
+        if path.suffix.lower() == of.suffix:
             return name, of
     allowed = ", ".join(of.suffix for of in FORMATS.values())
     raise UserError(f"exported file is {path}; allowed suffixes: {allowed}")

@@ -72,10 +72,12 @@ found = Predictor("epoch_12.pth", runtime="onnxruntime")("street.jpg")
 maps = FeatureExtractor("van_b2", pretrained="van_b2.in1k", runtime="openvino")("street.jpg")
 ```
 
-- **Sizes.** With `runtime` one export takes all sizes, where the network can be exported so. Otherwise each new size of
-  preprocessed images is exported, which takes seconds, and the last {kept} sizes are kept. A file of one size has
-  larger images resized to fit, and pads smaller ones at the right and at the bottom. Then results differ a little from
-  those without a border. So export a segmenter for the size of its images, or with `--dynamic`.
+- **Sizes.** With `runtime` one export takes all sizes, where the network can be exported so: classifiers, backbones and
+  most segmenters. Otherwise each new size of preprocessed images is exported, and the last {kept} sizes are kept. That
+  takes seconds, of a detector up to a minute. The file of a whole model of one size has larger images resized to fit,
+  and pads smaller ones at the right and at the bottom. A note says so, and results are others than those of the
+  checkpoint. So export a model for the size of its images. By default this is the size that the test pipeline
+  makes at most. A backbone's file takes images of its size alone, unless it was exported with `--dynamic`.
 - **Detectors.** Each size of images is exported. The demo's Mask R-CNN found the same 294 objects in 20 images by ONNX
   Runtime and by OpenVINO as by PyTorch: boxes within 0.0001 pixels, scores within 0.00001, masks but for one pixel.
 - **Batches.** A file for one image computes image by image, whatever `batch_size` is. `--dynamic batch` frees it.

@@ -1,11 +1,13 @@
 """Exports, checked: each file is written beside its place, run on photographs, compared with PyTorch, and then kept."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,8 @@ from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
 from ziggurat.engine.reading import as_dict
 from ziggurat.engine.wrappers import unwrap
+
+TEMPORARY = re.compile(r"\S*[/\\]\.export\.\w+[/\\]")  # the folder of a file that is checked
 
 
 class Subject(NamedTuple):
@@ -60,9 +64,11 @@ class Subject(NamedTuple):
 
     def check(self, extent: Extent, dtype: str) -> None:
         """Raises UserError for inputs, or a type of weights, that the network cannot be exported for."""
+        if extent.free and not self.free:
+            raise UserError(f"{self.kind} is exported for one size and one image; allowed: without --dynamic")
         refused = set(extent.free) - set(self.free)
         if refused:
-            allowed = ", ".join(self.free) or "without --dynamic"
+            allowed = ", ".join(self.free)
             raise UserError(f"{self.kind} is exported without a free {min(refused)}; allowed: {allowed}")
         if "batch" not in self.free and extent.batch != 1:
             raise UserError(f"batch is {extent.batch}; allowed for {self.kind}: 1")
@@ -123,11 +129,28 @@ def subject_of(predictor: Predictor, source: str) -> Subject:
     """The model of a predictor; UserError where the task's whole models are not exported. ``source`` names it."""
     model, task = unwrap(predictor.model), predictor.task
     net = task.exported(model).eval()
-    found, size = statistics_of(model, source), task.counted_size(predictor.cfg)
+    found, size = statistics_of(model, source), tested_size(predictor) or task.counted_size(predictor.cfg)
     subject = Subject(net, stem_of(source), task.name, found, source, size, tuple(predictor.names))
     subject = subject._replace(config=carried_config(predictor.cfg, source), prepare=partial(prepared_by, predictor))
     subject = subject._replace(outputs=task.export_outputs(model), free=task.exported_free)
     return subject._replace(statistics=found.for_channels(subject.backbone.in_chans))
+
+
+def tested_size(predictor: Predictor) -> tuple[int, int] | None:
+    """Height and width of the largest input that the test pipeline's Resize makes; None without such a step."""
+    steps = (predictor.cfg.test_dataloader.dataset.get("pipeline") or []) if predictor.cfg.test_dataloader else []
+    scales = [step.get("scale") for step in steps if str(step.get("type")).endswith("Resize")]
+    scale = next((one for one in scales if isinstance(one, list | tuple) and len(one) == 2), None)
+    if scale is None or not all(isinstance(side, int) for side in scale):
+        return None
+    channels = next(m for m in unwrap(predictor.model).modules() if isinstance(m, PyramidBackbone)).in_chans
+    sample = predictor.sample(np.zeros((scale[1], scale[0], channels), np.uint8))
+    return None if isinstance(sample, UserError) else tuple(input_of(predictor, sample).shape[2:])
+
+
+def input_of(predictor: Predictor, sample: dict[str, Any]) -> Tensor:
+    """A preprocessed sample as a predictor's network gets it, (1, C, h, w)."""
+    return unwrap(predictor.model).data_preprocessor(predictor.collate([sample]), False)["inputs"]
 
 
 def prepared_by(predictor: Predictor, path: Path) -> Tensor:
@@ -135,7 +158,7 @@ def prepared_by(predictor: Predictor, path: Path) -> Tensor:
     sample = predictor.sample(path)
     if isinstance(sample, UserError):
         raise sample
-    return unwrap(predictor.model).data_preprocessor(predictor.collate([sample]), False)["inputs"]
+    return input_of(predictor, sample)
 
 
 def statistics_of(model: nn.Module, source: str) -> Statistics:
@@ -212,7 +235,9 @@ def export(
                     file.replace(out / file.name)
             yield from (one._replace(path=one.path and out / one.path.name) for one in rows)
         except UserError as error:
-            yield Row(name, refused=str(error))
+            said = TEMPORARY.sub("", str(error))
+            hint = "; --dynamic batch, which keeps the size, may do" if "size" in of.free else ""
+            yield Row(name, refused=said + hint)
 
 
 def in_8_bits(

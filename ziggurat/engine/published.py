@@ -36,5 +36,5 @@ def published_model(name: str | Path) -> tuple[Path, Path] | None:
     published = task_named(config.relative_to(ROOT).parts[0]).published_models()
     if str(name) not in published:
         others = f"those of {', '.join(sorted(published))}" if published else "none of this task"
-        raise UserError(f"no weights of {name} are published; allowed: {others}; or a config and a checkpoint")
+        raise UserError(f"no weights of {name} are published; allowed: the config and a checkpoint; or {others}")
     return config, fetch_first(str(name), *published[str(name)])

@@ -1,5 +1,6 @@
 """Predictions by exported files: their runtime computes the network, the task's own code everything around it."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from backbones.errors import UserError
+from backbones.errors import Notice, UserError
 from backbones.export import Exported, Extent
 from backbones.export.program import SHOWN
 from backbones.export.runtimes import InRuntime, check_data, check_file, check_runtime, digest_of, parts_of
@@ -57,6 +58,7 @@ class RuntimeModel(nn.Module):
             model = model["module"]
         self.task, self.cfg = task, Config(dict(model=model))
         self.data_preprocessor, self.files, self.digest = preprocessor, files, digest
+        self.is_noted = False
 
     def test_step(self, data: Any) -> list[Any]:
         data = self.data_preprocessor(data, False)
@@ -64,6 +66,7 @@ class RuntimeModel(nn.Module):
         file = self.files(tuple(inputs.shape[2:]))
         if isinstance(samples, list) and "size" not in file.description.free:
             self.check_filled(inputs, tuple(file.description.size))
+            self.note_size(inputs, file)
             inputs = fitted(inputs, samples, tuple(file.description.size))
         tells = isinstance(samples, list) and SHOWN in file.description.inputs
         shown = [tuple(sample.img_shape[:2]) for sample in samples] if tells else None
@@ -72,6 +75,20 @@ class RuntimeModel(nn.Module):
             of_part = None if samples is None else samples[part]
             found += self.task.samples_of_export(self.cfg, outputs, of_part)
         return found
+
+    def note_size(self, inputs: Tensor, file: Exported) -> None:
+        """Says once that images of another size than the file's are fitted to it."""
+        (height, width), size = inputs.shape[2:], tuple(file.description.size)
+        if (height, width) != size and not self.is_noted:
+            self.is_noted = True
+            warnings.warn(
+                Notice(
+                    f"after preprocessing images are not {size[1]}x{size[0]} pixels, as {file.path.name} was exported, "
+                    f"but e.g. {width}x{height}; they are made smaller or padded, so results are others than those of "
+                    "the checkpoint; --size of the export sets the size, and --runtime with a checkpoint takes all"
+                ),
+                stacklevel=2,
+            )
 
     def check_filled(self, inputs: Tensor, size: tuple[int, int]) -> None:
         """Raises UserError for images of another size than the file's, if the model does not take padding."""
