@@ -49,4 +49,4 @@ def test_pictures_of_networks_are_made(tmp_path, monkeypatch):
     for block in blocks:
         exec(compile(block, "docs/look.md", "exec"), namespace)
     named = set(re.findall(r'save\("(\w+\.png)"\)', page))
-    assert {path.name for path in tmp_path.glob("*.png")} == named and len(named) == 8
+    assert {path.name for path in tmp_path.glob("*.png")} == named and len(named) == 9

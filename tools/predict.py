@@ -108,7 +108,7 @@ def main() -> int:
     model = [args.config, args.checkpoint] if args.config else [args.checkpoint]
     changes = [*args.cfg_options, *max_pixels_options(args)]
     on_cpu = args.runtime is not None or is_exported(args.checkpoint)
-    device = args.device or ("cpu" if on_cpu else pick_device(None))
+    device = "cpu" if on_cpu and args.device is None else pick_device(args.device)
     options = dict(device=device, cfg_options=changes, batch_size=args.batch_size, runtime=args.runtime)
     predictor = Predictor(*model, **options, tile=args.tile, tile_overlap=args.tile_overlap, tta=args.tta)
     kind = predictor.task.result_type
