@@ -25,6 +25,7 @@ FAULTS |= {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 # Those of network folders that may pass by themselves.
 PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO}
 READ_WAITS = (0.1, 1.0)  # seconds
+SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 EXPORTED = (".onnx", ".xml", ".pt2", ".torchscript")  # suffixes of backbones.export.FORMATS
 LONGEST_NAME, LONGEST_PATH = 255, 4000  # bytes, of most file systems
 

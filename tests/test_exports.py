@@ -172,6 +172,9 @@ def test_nothing_is_replaced_unasked(tmp_path, monkeypatch, capsys, cut_depths):
         (["van_b0", "--int8", "--calibration", "photos", "--format", "pt2"], "allowed: with --format onnx"),
         (["van_b0", "--int8", "--calibration", "absent.png"], "no such image for the calibration: absent.png"),
         (["mine.onnx"], "mine.onnx is exported already"),
+        (["van_b2.in1kk"], "unknown arch, weights or file 'van_b2.in1kk'; nearest: van_b2.in1k"),
+        (["absent.pth"], "no such file: absent.pth"),
+        (["runs/absent"], "no such file: runs/absent"),
     ],
 )
 def test_mistakes_are_one_line(argv, words, tmp_path, monkeypatch, capsys):

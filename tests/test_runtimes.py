@@ -20,7 +20,7 @@ from PIL import Image
 from backbones import FeatureExtractor, UserError
 from backbones.export import FORMATS, Description, Extent, prepared, record, runtimes, write
 from backbones.export.exported import Exported
-from backbones.export.runtimes import RUNTIMES, InRuntime, parts_of
+from backbones.export.runtimes import RUNTIMES, InRuntime, check_data, parts_of
 from backbones.files import EXPORTED
 from backbones.weights import own_meta
 from ziggurat.engine import Predictor, tool_options
@@ -322,6 +322,7 @@ def test_a_foreign_file_runs_no_code_of_its_config(models, classifier, tmp_path,
         Predictor(classifier)
     with pytest.raises(UserError, match="is a program of PyTorch"):
         FeatureExtractor(classifier)
+    check_data("DATA.ONNX")
 
 
 def test_tools_take_files_and_runtimes(models, classifier, backbone, tmp_path, monkeypatch, capsys):

@@ -21,8 +21,7 @@ from typing import Any
 
 import torch
 
-from backbones import WEIGHTS, UserError, list_archs
-from backbones.errors import unknown
+from backbones import UserError, list_archs
 from backbones.export import FORMATS, Extent, check_packages
 from backbones.export.formats import OPSETS
 from backbones.export.program import FREE
@@ -30,7 +29,6 @@ from backbones.files import is_exported
 from backbones.image_files import list_images
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.given import expanded
-from ziggurat.engine.project_configs import is_config, refuse_mistyped
 from ziggurat.engine.tool_options import add_config_options, count
 
 DTYPES = ("float32", "float16", "bfloat16")
@@ -45,7 +43,11 @@ def main() -> None:
     args = parse_args()
     formats = list(dict.fromkeys(args.format))
     free = () if args.dynamic is None else tuple(args.dynamic or FREE)
-    check_model(args.model)
+    if is_exported(args.model):
+        raise UserError(f"{args.model} is exported already; allowed: what it was exported from")
+    from ziggurat.engine.published import check_model_name
+
+    check_model_name(args.model)
     check_packages(formats, args.dtype, free)
     calibration = list_images(expanded(args.calibration)) if args.int8 else []
     from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
@@ -174,18 +176,6 @@ def parse_args() -> argparse.Namespace:
     if args.out_indices and not (is_arch or args.backbone):
         raise UserError("--out-indices goes with an arch, or with --backbone")
     return args
-
-
-def check_model(model: str) -> None:
-    """Raises UserError for a word that is no arch, no weights, no config and no file of one of these."""
-    if is_exported(model):
-        raise UserError(f"{model} is exported already; allowed: what it was exported from")
-    is_known = is_config(model) or model in (*list_archs(), *WEIGHTS) or "://" in model
-    if not is_known and not Path(model).exists():
-        if Path(model).suffix or Path(model).name != model:
-            raise UserError(f"no such file: {model}; allowed: a checkpoint, a config, an arch, or a name of weights")
-        refuse_mistyped(model)
-        raise unknown("arch, weights or file", model, [*list_archs(), *WEIGHTS])
 
 
 def subject_of(args: argparse.Namespace) -> Any:

@@ -17,11 +17,10 @@ from backbones.export.errors import errors_of, tolerance_for, worst_of
 from backbones.export.exported import Exported
 from backbones.export.formats import FORMATS, check_packages, files_of, write
 from backbones.export.program import Extent, example_for, prepared, record
-from backbones.files import sha256_of
+from backbones.files import SAFE, sha256_of
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}  # the name of a runtime -> the format of its files
 DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
-SAFE = "ZIGGURAT_SAFE"  # the environment variable of --safe
 KEPT = 8  # files of single sizes that stay, those used last
 
 
@@ -38,7 +37,7 @@ def check_runtime(runtime: Any, device: torch.device, dtype: torch.dtype = torch
 
 def check_data(path: str | Path) -> None:
     """Raises UserError, where ZIGGURAT_SAFE=1 asks for it, for a file that PyTorch reads as a program."""
-    if os.environ.get(SAFE) == "1" and Path(path).suffix not in DATA:
+    if os.environ.get(SAFE) == "1" and Path(path).suffix.lower() not in DATA:
         raise UserError(f"{path} is a program of PyTorch; allowed with --safe or {SAFE}=1: {', '.join(DATA)}")
 
 

@@ -12,19 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backbones.checks import check_int
-from backbones.errors import unknown
 from backbones.files import replaced_file, write_json
 from backbones.store.layout import import_extra
 from backbones.store.search import (
-    METRICS,
     Best,
     Neighbour,
     cells_of,
     channels_of,
     check_finite,
-    checked_queries,
-    checked_stage,
+    checked,
     exact,
     prepared,
 )
@@ -56,11 +52,7 @@ def search_by_faiss(
     Raises:
         UserError: as there; also if FAISS is missing.
     """
-    stage = checked_stage(store, stage, False)
-    vectors = checked_queries(queries, channels_of(store, stage))
-    check_int("top", top, 1, None)
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    stage, vectors = checked(store, queries, stage, top, metric, False)
     faiss = import_extra("faiss", "--index faiss", "ziggurat-vision[search]")
     if not len(store):
         return [[] for _ in vectors]

@@ -80,11 +80,7 @@ def search(
     Raises:
         UserError: an argument has another value than those allowed.
     """
-    stage = checked_stage(store, stage, places)
-    vectors = checked_queries(queries, channels_of(store, stage))
-    check_int("top", top, 1, None)
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    stage, vectors = checked(store, queries, stage, top, metric, places)
     best = [Best(top) for _ in vectors]
     targets = prepared(vectors, metric)
     for cells in cells_of(store, stage, places, None if rows is None else check_int("rows", rows, 1, None)):
@@ -92,6 +88,18 @@ def search(
             some = slice(start, start + QUERIES)
             compare(cells, targets[some], metric, best[some])
     return [one.neighbours(store, metric, places) for one in best]
+
+
+def checked(
+    store: "FeatureStore", queries: Any, stage: str | None, top: int, metric: str, places: bool
+) -> tuple[str, np.ndarray]:
+    """The stage and the vectors of a search; arguments and errors as for :func:`search`."""
+    stage = checked_stage(store, stage, places)
+    vectors = checked_queries(queries, channels_of(store, stage))
+    check_int("top", top, 1, None)
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    return stage, vectors
 
 
 def checked_stage(store: "FeatureStore", stage: str | None, places: bool) -> str:
@@ -146,10 +154,8 @@ def cells_of(store: "FeatureStore", stage: str, places: bool, rows: int | None) 
         count = max(1, BLOCK_BYTES // bytes_each) if rows is None else rows
         for start in range(0, len(block.images), count):
             some = slice(start, start + count)
-            values = features[some].to(torch.float32).flatten(2).numpy() if features.ndim > 2 else None
-            if values is None:
-                values = features[some].to(torch.float32).numpy()[:, :, None]
-            elif not places:
+            values = features[some].to(torch.float32).reshape(len(block.images[some]), features.shape[1], -1).numpy()
+            if not places:
                 values = values.mean(2, dtype=np.float64, keepdims=True).astype(np.float32)
             values = np.ascontiguousarray(values.transpose(0, 2, 1))
             yield Cells(block.images[some], values, grid if places else (1, 1))

@@ -74,7 +74,7 @@ maps = FeatureExtractor("van_b2", pretrained="van_b2.in1k", runtime="openvino")(
 
 - **Sizes.** With `runtime` one export takes all sizes, where the network can be exported so: classifiers, backbones and
   most segmenters. Otherwise each new size of preprocessed images is exported, and the last {kept} sizes are kept. That
-  takes seconds, of a detector up to a minute. The file of a whole model of one size has larger images resized to fit,
+  takes seconds, of a detector tens of seconds. The file of a whole model of one size has larger images resized to fit,
   and pads smaller ones at the right and at the bottom. A note says so, and results are others than those of the
   checkpoint. So export a model for the size of its images. By default this is the size that the test pipeline
   makes at most. A backbone's file takes images of its size alone, unless it was exported with `--dynamic`.

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from backbones.errors import Notice, UserError, printable
-from backbones.files import FAULTS
+from backbones.files import FAULTS, SAFE
 from ziggurat.command import as_called
 
 CONFIG_SUFFIXES = (".py", ".json", ".yaml", ".yml")  # files with other suffixes are checkpoints
 WEIGHT_SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
-SAFE = "ZIGGURAT_SAFE"  # an environment variable: "1" is --safe
 WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # PyTorch's own
 HOME = re.compile(r"^([-\w.]+=)?~(?=/|$)")  # the user's home, as an argument or the value of an option
 PIPE = 141  # the status of a program whose reader has gone

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from backbones.errors import UserError
+from backbones import WEIGHTS, list_archs
+from backbones.errors import UserError, unknown
 from backbones.weights.fetch import fetch_first
 from backbones.weights.table import Terms
-from ziggurat.engine.project_configs import config_named, refuse_mistyped
+from ziggurat.engine.cli import WEIGHT_SUFFIXES
+from ziggurat.engine.project_configs import config_named, is_config, refuse_mistyped
 from ziggurat.engine.tasks import task_named
 from ziggurat.root import ROOT
 
@@ -21,6 +23,16 @@ class PublishedModel(NamedTuple):
 
     terms: Terms
     urls: tuple[str, ...]
+
+
+def check_model_name(word: str) -> None:
+    """Raises UserError, with the nearest names, for a word that is no arch, weights, config, address or file."""
+    if is_config(word) or word in (*list_archs(), *WEIGHTS) or "://" in word or Path(word).exists():
+        return
+    if Path(word).name != word or word.lower().endswith(WEIGHT_SUFFIXES):
+        raise UserError(f"no such file: {word}; allowed: a checkpoint, a config, an arch, or a name of weights")
+    refuse_mistyped(word)
+    raise unknown("arch, weights or file", word, [*list_archs(), *WEIGHTS])
 
 
 def published_model(name: str | Path) -> tuple[Path, Path] | None:

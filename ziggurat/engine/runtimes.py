@@ -65,8 +65,7 @@ class RuntimeModel(nn.Module):
         inputs, samples = data["inputs"], data.get("data_samples")
         file = self.files(tuple(inputs.shape[2:]))
         if isinstance(samples, list) and "size" not in file.description.free:
-            self.check_filled(inputs, tuple(file.description.size))
-            self.note_size(inputs, file)
+            self.check_size(inputs, file)
             inputs = fitted(inputs, samples, tuple(file.description.size))
         tells = isinstance(samples, list) and SHOWN in file.description.inputs
         shown = [tuple(sample.img_shape[:2]) for sample in samples] if tells else None
@@ -76,10 +75,20 @@ class RuntimeModel(nn.Module):
             found += self.task.samples_of_export(self.cfg, outputs, of_part)
         return found
 
-    def note_size(self, inputs: Tensor, file: Exported) -> None:
-        """Says once that images of another size than the file's are fitted to it."""
+    def check_size(self, inputs: Tensor, file: Exported) -> None:
+        """Raises UserError for images of another size than the file's, if the model takes no padding.
+
+        Otherwise a note says once that they are fitted to the file.
+        """
         (height, width), size = inputs.shape[2:], tuple(file.description.size)
-        if (height, width) != size and not self.is_noted:
+        if (height, width) == size:
+            return
+        if not self.task.takes_padding(self.cfg):
+            raise UserError(
+                f"the input is {width}x{height} pixels after preprocessing; allowed for an exported "
+                f"{self.cfg.model.type}: {size[1]}x{size[0]}, as the file was exported, since no mask hides padding"
+            )
+        if not self.is_noted:
             self.is_noted = True
             warnings.warn(
                 Notice(
@@ -88,15 +97,6 @@ class RuntimeModel(nn.Module):
                     "the checkpoint; --size of the export sets the size, and --runtime with a checkpoint takes all"
                 ),
                 stacklevel=2,
-            )
-
-    def check_filled(self, inputs: Tensor, size: tuple[int, int]) -> None:
-        """Raises UserError for images of another size than the file's, if the model does not take padding."""
-        height, width = inputs.shape[2:]
-        if (height, width) != size and not self.task.takes_padding(self.cfg):
-            raise UserError(
-                f"the input is {width}x{height} pixels after preprocessing; allowed for an exported "
-                f"{self.cfg.model.type}: {size[1]}x{size[0]}, as the file was exported, since no mask hides padding"
             )
 
 

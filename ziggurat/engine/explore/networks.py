@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backbones import WEIGHTS, FeatureExtractor, PyramidBackbone, UserError, list_archs
-from backbones.errors import shown, unknown
+from backbones.errors import shown
 from backbones.files import is_path
 from backbones.heads import Head
 from backbones.reading import Reading
@@ -18,12 +18,11 @@ from ziggurat.engine.normalisation import statistics_of
 from ziggurat.engine.own_config import carries_config
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.project_configs import config_named
-from ziggurat.engine.published import published_model
+from ziggurat.engine.published import check_model_name, published_model
 from ziggurat.engine.results import Instances, Scores
 from ziggurat.engine.wrappers import unwrap
 
 RANDOM = "random"
-ENDS = (".pt", ".pth", ".tar", ".safetensors", ".bin")  # of files of weights
 
 
 @dataclass(frozen=True)
@@ -162,9 +161,7 @@ def find_weights(model: str) -> None:
     """
     if model in list_archs() or published_model(model) is not None:  # which refuses nearly the name of a config
         return
-    is_path = os.path.basename(model) != model or model.endswith(ENDS) or os.path.exists(model)
+    check_model_name(model)
     is_named = model in WEIGHTS or "://" in model
-    if not is_named and not is_path:
-        raise unknown("arch, weights or file", model, [*list_archs(), *WEIGHTS])
     if not (locate(None, model) if is_named else Path(model)).is_file():
         raise UserError(f"no such file: {model}; allowed: an arch, the name of weights, the path of a checkpoint")
