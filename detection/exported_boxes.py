@@ -3,6 +3,7 @@
 A row of a table of boxes that holds no box has score 0. Rows are never taken out, so no shape depends on the image.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,12 @@ def clipped(boxes: Tensor, size: Tensor) -> Tensor:
 
 def size_of(image: Tensor) -> Tensor:
     """Height and width of the whole of an input (1, C, H, W), as a tensor (2,) of its type."""
-    return image.new_tensor(image.shape[-2:])
+    return sides_of(image.shape[-2:], image)
+
+
+def sides_of(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Numbers of a shape as a tensor of the type of ``like``. They stay free where the shape is."""
+    return torch.stack([torch.scalar_tensor(side, dtype=like.dtype, device=like.device) for side in shape])
 
 
 def larger_than(boxes: Tensor, side: float) -> Tensor:
@@ -79,8 +85,21 @@ def suppressed(found: Boxes, groups: Tensor, nms: Any) -> Boxes:
 
 def best(found: Boxes, count: int) -> Boxes:
     """The ``count`` rows of the largest scores, sorted. Empty rows are zeros, and so are rows that are missing."""
-    scores, rows = found.scores.topk(min(count, len(found.scores)))
+    scores, rows = top(found.scores, count)
     valid = scores > 0
     boxes, labels = found.boxes[rows].where(valid[:, None], 0), found.labels[rows].where(valid, 0)
-    missing = count - len(rows)
+    missing = count - rows.shape[0]
     return Boxes(F.pad(boxes, (0, 0, 0, missing)), F.pad(scores, (0, missing)), F.pad(labels, (0, missing)))
+
+
+def top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` largest of scores (K,), which are 0 or more, sorted, and their places.
+
+    If K is less, there are K; but ``count`` where K is free, as converters of a record take no length but a number.
+    Then scores of 0 at the last place follow.
+    """
+    total = scores.shape[0]
+    if not isinstance(total, torch.SymInt):
+        return scores.topk(min(count, total))
+    found, places = F.pad(scores, (0, count)).topk(count)
+    return found, places.clamp(max=total - 1)

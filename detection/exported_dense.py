@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from backbones.errors import UserError
 from backbones.export.program import IMAGE, SHOWN
-from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, size_of, suppressed
+from detection.exported_boxes import Boxes, best, check_nms, clipped, joined, larger_than, size_of, suppressed, top
 
 OF_LEVELS = (BaseDenseHead._predict_by_feat_single, GFLHead._predict_by_feat_single)  # the rules that are followed
 
@@ -84,7 +84,7 @@ def of_levels(head: nn.Module, outputs: Sequence[Any], shown: Tensor, count: int
         scores = scores_of(head, rows_of(logits, head.cls_out_channels))
         classes, total = scores.shape[1], scores.numel()
         scores = scores.where(scores > threshold, 0).flatten()
-        scores, places = scores.topk(min(count, total) if count > 0 else total)
+        scores, places = top(scores, count) if count > 0 else scores.topk(total)
         rows = places // classes
         if len(outputs) > 2:
             scores = scores * rows_of(outputs[2][level], 1)[rows, 0].sigmoid()

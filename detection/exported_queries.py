@@ -11,7 +11,7 @@ from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import DINO, DeformableDETR
 from torch import Tensor, nn
 
-from detection.exported_boxes import Boxes, best
+from detection.exported_boxes import Boxes, best, sides_of, size_of
 
 DETECTORS = (DeformableDETR, DINO)
 
@@ -27,17 +27,19 @@ class QueryDetector(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model)
         self.model.pre_transformer = types.MethodType(flattened, self.model)
+        self.model.gen_encoder_output_proposals = types.MethodType(proposed, self.model)
+        self.model.encoder.get_encoder_reference_points = centres_for
         for module in self.model.modules():
             if isinstance(module, MultiScaleDeformableAttention):
                 module.forward = types.MethodType(attended, module)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        head, (height, width) = self.model.bbox_head, image.shape[-2:]
+        head = self.model.bbox_head
         logits, boxes = head(**self.model.forward_transformer(self.model.extract_feat(image), None))
         logits, boxes = logits[-1][0], boxes[-1][0]  # of the last layer
         scores, rows, labels = chosen(head, logits, head.test_cfg.get("max_per_img", len(logits)))
         middle, half = boxes[rows].view(-1, 2, 2).unbind(dim=1)
-        size = boxes.new_tensor([width, height])
+        size = size_of(image).flip(0)
         corners = [(middle + sign * half / 2) * size for sign in (-1, 1)]
         corners = [torch.minimum(corner.clamp(min=0), size) for corner in corners]
         return tuple(best(Boxes(torch.cat(corners, dim=1), scores, labels), len(scores)))
@@ -64,6 +66,32 @@ def flattened(model: Any, maps: Sequence[Tensor], _: Any = None) -> tuple[dict[s
     )
     of_encoder = dict(feat=torch.cat(rows, dim=1), feat_mask=None, feat_pos=torch.cat(places, dim=1))
     return of_encoder | shared, dict(memory_mask=None) | shared
+
+
+def centres(shape: tuple[int, int], like: Tensor) -> Tensor:
+    """The centres of a map's pixels as x and y in 0..1, row by row: (h * w, 2), of the type of ``like``.
+
+    mmdet's ``linspace`` would keep the size that a record is made with.
+    """
+    y, x = ((torch.arange(side, dtype=like.dtype, device=like.device) + 0.5) / side for side in shape)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1).flatten(0, 1)
+
+
+def centres_for(spatial_shapes: Sequence[tuple[int, int]], valid_ratios: Tensor, device: Any) -> Tensor:
+    """mmdet's ``get_encoder_reference_points`` for maps without borders: (B, S, L, 2)."""
+    found = torch.cat([centres(shape, valid_ratios) for shape in spatial_shapes])
+    return found[None, :, None].expand(len(valid_ratios), -1, len(spatial_shapes), -1)
+
+
+def proposed(model: Any, memory: Tensor, _: None, spatial_shapes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """mmdet's ``gen_encoder_output_proposals`` for maps without borders: features (B, S, C), boxes (B, S, 4)."""
+    places = [centres(shape, memory) for shape in spatial_shapes]
+    sides = [torch.full_like(place, 0.05 * 2.0**level) for level, place in enumerate(places)]
+    boxes = torch.cat((torch.cat(places), torch.cat(sides)), dim=1)[None].expand(len(memory), -1, -1)
+    inside = ((boxes > 0.01) & (boxes < 0.99)).all(dim=-1, keepdim=True)
+    boxes = torch.log(boxes / (1 - boxes)).masked_fill(~inside, float("inf"))
+    memory = model.memory_trans_norm(model.memory_trans_fc(memory.masked_fill(~inside, 0.0)))
+    return memory, boxes
 
 
 def attended(
@@ -95,7 +123,7 @@ def attended(
     weights = attention.attention_weights(query).view(batch, queries, heads, levels * points).softmax(-1)
     references = reference_points[:, :, None, :, None]
     if references.shape[-1] == 2:
-        extents = offsets.new_tensor([(width, height) for height, width in spatial_shapes])
+        extents = torch.stack([sides_of(shape, offsets).flip(0) for shape in spatial_shapes])
         places = references + offsets / extents[:, None]
     else:
         places = references[..., :2] + offsets / points * references[..., 2:] * 0.5

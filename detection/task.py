@@ -45,7 +45,7 @@ class Detection(Task):
     main_metrics = ("coco/bbox_mAP", "coco/bbox_mAP_50", "coco/segm_mAP", "coco/segm_mAP_50")
     images_hook = ObjectImagesHook.__name__
     losses = LOSSES
-    exported_free = ()
+    exported_free = ("size",)
 
     def complete(self, cfg):
         prepare_config(cfg)

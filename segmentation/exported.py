@@ -1,16 +1,60 @@
-"""Predictions from the scores of an exported segmenter, by mmseg's own steps after the network."""
+"""Segmenters as modules that ``ziggurat export`` records, and predictions from the scores of their files."""
 
+import copy
 from types import SimpleNamespace
 from typing import Any
 
+import torch.nn.functional as F
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.segmentors.base import BaseSegmentor
-from torch import Tensor
+from mmseg.models.utils import Upsample
+from torch import Tensor, nn
 
 from backbones.errors import UserError
 from segmentation.class_map import forget_scores
 
 THRESHOLD = 0.3  # mmseg's, of a head with a single score per pixel
+
+
+class Enlarged(nn.Module):
+    """mmseg's ``Upsample`` by a whole factor, whose sizes stay free: (B, C, h, w) to (B, C, factor * h, factor * w)."""
+
+    def __init__(self, factor: int, options: dict[str, Any]):
+        super().__init__()
+        self.factor, self.options = factor, options
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, [side * self.factor for side in x.shape[-2:]], **self.options)
+
+
+def exported(model: nn.Module) -> nn.Module:
+    """The module of a segmenter whose output is the scores of each class: (B, C, H, W) to (B, classes, h, w).
+
+    Raises:
+        UserError: the head gives no map of scores.
+    """
+    if not isinstance(head_of(model), BaseDecodeHead):
+        raise UserError(
+            f"{type(head_of(model)).__name__} of {type(model).__name__} is not exported; "
+            "allowed: heads that give a score of each class for each place; or --backbone"
+        )
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is Upsample and child.size is None and is_whole(child.scale_factor):
+                options = dict(mode=child.mode, align_corners=child.align_corners)
+                setattr(module, name, Enlarged(int(child.scale_factor), options))
+    return model
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    """The last decode head of a segmenter."""
+    head = model.decode_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
+
+
+def is_whole(factor: Any) -> bool:
+    return isinstance(factor, int | float) and factor == int(factor)
 
 
 def samples_of_export(cfg: Any, outputs: list[Tensor], data_samples: list[Any]) -> list[Any]:

@@ -5,7 +5,7 @@ import numpy as np
 from segmentation import views
 from segmentation.class_map import forget_scores
 from segmentation.data import classes_of, prepare_config
-from segmentation.exported import check_runtime, samples_of_export
+from segmentation.exported import check_runtime, exported, samples_of_export
 from segmentation.extremes import MapImagesHook
 from segmentation.losses import LOSSES, loss_places
 from segmentation.own_data import apart
@@ -68,7 +68,7 @@ class Segmentation(Task):
         return model(images, mode="tensor")
 
     def exported(self, model):
-        return model
+        return exported(model)
 
     def check_runtime(self, cfg):
         check_runtime(cfg)

@@ -23,7 +23,7 @@ from backbones import UserError
 from backbones.errors import Notice
 from backbones.export import FORMATS, Errors, Exported, Extent, errors_of_objects
 from backbones.export.description import description_in
-from backbones.export.program import input_names
+from backbones.export.program import input_names, prepared, record
 from backbones.weights import Statistics
 from detection.exported import export_outputs, exported, pasted, samples_of_export
 from detection.exported_boxes import Boxes, best, clipped, suppressed
@@ -314,13 +314,30 @@ def test_a_file_of_pytorch_finds_the_same(name, tmp_path):
     assert "100.0%" in line and line.index(str(row.path)) == header.index("file")
 
 
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_record_of_free_sizes_finds_the_same_in_each(name):
+    subject = subject_for(name)
+    net, extent = prepared(subject.net, free=True), Extent((192, 192), 1, subject.free)
+    recorded = record(net, extent).module()
+    for height, width in ((192, 224), (160, 320), (257, 131)):
+        image = F.interpolate(torch.randn(1, 3, height // 8, width // 8), (height, width), mode="bicubic")
+        inputs = (image, torch.tensor([height - 9.0, width - 5]))[: len(input_names(net))]
+        theirs = net(*inputs)
+        assert (theirs[1] > 0).sum() > 5
+        found = errors_of_objects(recorded(*inputs), theirs, max(height, width))
+        assert found.missed == 0 and found.largest < 1e-5, (height, width)
+
+
+@pytest.mark.parametrize("free", [(), ("size",)], ids=["fixed", "free"])
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 @pytest.mark.parametrize("model", ["retinanet", "mask_rcnn", "cascade_mask_rcnn", "dino"])
-def test_a_file_of_other_runtimes_finds_the_same(model, name, tmp_path):
+def test_a_file_of_other_runtimes_finds_the_same(model, name, free, tmp_path):
     for package in ("onnx", "onnxscript", *FORMATS[name].packages):
         pytest.importorskip(package)
-    (row,) = export_all(subject_for(model), [name], tmp_path, Extent((128, 160)), repeats=1)
+    (row,) = export_all(subject_for(model), [name], tmp_path, Extent((192, 224), 1, free), repeats=1)
     assert row.refused is None and row.objects > 20, row.refused
+    assert len(set(row.sizes)) == (3 if free else 1)
     assert row.errors.missed <= 0.02 and row.errors.largest < 1e-3
 
 
@@ -365,13 +382,15 @@ def test_other_parts_are_refused():
     assert refusal(lambda: exported(model)).startswith("SingleRoIExtractor of MaskRCNN is not exported; allowed: RPN")
 
 
-def test_detectors_have_one_image_of_one_size():
+def test_detectors_have_one_image():
     outputs = ("boxes", "scores", "labels")
     subject = Subject(torch.nn.Identity(), "mine", "detection", IDENTITY, None, outputs=outputs, free=())
     subject.check(Extent((64, 64)), "float32")
     assert refusal(lambda: subject.check(Extent((64, 64), 2), "float32")) == "batch is 2; allowed for detection: 1"
     words = refusal(lambda: subject.check(Extent((64, 64), 1, ("size",)), "float32"))
-    assert words == "detection is exported for one size and one image; allowed: without --dynamic"
+    assert words == "detection is exported without a free size; allowed: without --dynamic"
+    words = refusal(lambda: subject._replace(free=("size",)).check(Extent((64, 64), 1, ("batch", "size")), "float32"))
+    assert words == "detection is exported without a free batch; allowed: size"
     assert refusal(lambda: subject.check(Extent((64, 64)), "float16")).startswith("dtype is float16; allowed for detec")
 
 

@@ -42,20 +42,21 @@ OF_OBJECTS = ("objects", "same")  # columns of detectors
 def main() -> None:
     args = parse_args()
     formats = list(dict.fromkeys(args.format))
-    free = () if args.dynamic is None else tuple(args.dynamic or FREE)
     if is_exported(args.model):
         raise UserError(f"{args.model} is exported already; allowed: what it was exported from")
     from ziggurat.engine.published import check_model_name
 
     check_model_name(args.model)
-    check_packages(formats, args.dtype, free)
+    check_packages(formats, args.dtype, () if args.dynamic is None else args.dynamic or FREE)
     calibration = list_images(expanded(args.calibration)) if args.int8 else []
-    from ziggurat.engine.exporting import Row, export, photographs  # needs seconds: what can be refused, is before
+    from ziggurat.engine.exporting import Row, export  # needs seconds: what can be refused, is before
     from ziggurat.engine.int8 import chosen, what_agrees
+    from ziggurat.engine.photographs import photographs
 
     calibration = chosen(calibration, args.calibration_images) if args.int8 else []
 
     subject = subject_of(args)
+    free = () if args.dynamic is None else tuple(args.dynamic or subject.free)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
     subject.check(extent, args.dtype)
@@ -129,7 +130,7 @@ def parse_args() -> argparse.Namespace:
         "--dynamic",
         nargs="*",
         choices=FREE,
-        help="let later inputs have other numbers of images, or other sizes (both, without a choice)",
+        help="let later inputs have other numbers of images, or other sizes (without a choice: what the model allows)",
     )
     parser.add_argument(
         "--fuse",

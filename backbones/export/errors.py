@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from backbones.graph_layers import Grapher
@@ -41,6 +42,7 @@ TOLERANCES = {
     "float16": Tolerance(5e-2, 5e-3),  # found objects are of float32 alone
     "bfloat16": Tolerance(0.2, 2e-2),
 }
+DRAWS = 4  # copies of an image on which PyTorch's own error is measured, too
 OF_OWN = 5  # times PyTorch's own error by rounding that a graph network may have
 
 
@@ -50,10 +52,25 @@ def has_graphs(net: nn.Module) -> bool:
 
 
 def own_errors(net: nn.Module, inputs: Sequence[Inputs], compare: Compare) -> Errors:
-    """PyTorch's errors by rounding: the worst over inputs, of the network beside a copy in float64."""
+    """PyTorch's errors by rounding, beside a copy of the network in float64.
+
+    They are the worst over inputs, and over images that are rounded otherwise. A single image may happen to meet no
+    choice that rounding changes.
+    """
     exact = copy.deepcopy(net).double()
-    several = [(x,) if isinstance(x, Tensor) else x for x in inputs]
-    return worst_of(compare(net(*x), exact(*(one.double() for one in x))) for x in several)
+    found = []
+    for x in inputs:
+        image, *others = (x,) if isinstance(x, Tensor) else x
+        wanted = exact(image.double(), *(other.double() for other in others))
+        found += [compare(net(rounded, *others), wanted) for rounded in (image, *rounded_otherwise(image))]
+    return worst_of(found)
+
+
+def rounded_otherwise(image: Tensor) -> list[Tensor]:
+    """Copies of an image whose values are some units in the last place apart from it."""
+    noise = torch.Generator().manual_seed(0)
+    unit = torch.finfo(image.dtype).eps
+    return [image * (1 + unit * torch.randn(image.shape, generator=noise).to(image)) for _ in range(DRAWS)]
 
 
 def tolerance_for(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from backbones.checks import MAX_CHANS, MIN_SIZE, check_int
 from backbones.errors import UserError, one_line, shown
+from backbones.export.pooling import free_pools
 from backbones.graph_layers import Grapher
 from backbones.ops import GlobalFilter
 from backbones.pyramid import PyramidBackbone
@@ -74,6 +75,8 @@ def prepared(net: nn.Module, fuse: bool = True, free: bool = False) -> nn.Module
             module.fft = None  # which a graph computes by matrix products
         elif isinstance(module, Grapher) and free:
             module.options = module.options._replace(budget=ALL_AT_ONCE)
+    if free:
+        free_pools(net)
     return net.eval()
 
 

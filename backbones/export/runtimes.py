@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from backbones.errors import UserError, shown
+from backbones.export.comparison import compared, shapes_of
 from backbones.export.description import Description
-from backbones.export.errors import errors_of, tolerance_for, worst_of
 from backbones.export.exported import Exported
 from backbones.export.formats import FORMATS, check_packages, files_of, write
-from backbones.export.program import Extent, example_for, prepared, record
+from backbones.export.program import Extent, prepared, record
 from backbones.files import SAFE, sha256_of
 
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}  # the name of a runtime -> the format of its files
 DATA = (".onnx", ".xml")  # suffixes of files that are data, and no programs
+Images = Callable[[Extent, Description], list[Tensor]]
 KEPT = 8  # files of single sizes that stay, those used last
 
 
@@ -53,6 +54,12 @@ def check_file(file: Exported, runtime: str | None, device: torch.device) -> Non
         raise UserError(f"{file.path} is of {file.description.dtype}; allowed: an export of float32")
 
 
+def noise(extent: Extent, description: Description) -> list[Tensor]:
+    """Noise of the shapes on which a file for an extent is compared."""
+    random = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=random) for shape in shapes_of(extent)]
+
+
 class InRuntime:
     """A network as exported files of a runtime, which are made when they are needed.
 
@@ -65,6 +72,7 @@ class InRuntime:
         describe: gives the description of a file for an extent.
         extent: a size to begin with, and the axes that may be free.
         fuse: fold norms into convolutions.
+        images: gives normalised images on which a file of an extent and a description is compared with PyTorch.
 
     Raises:
         UserError: the network cannot be exported, or the runtime computes other values than PyTorch.
@@ -77,8 +85,10 @@ class InRuntime:
         describe: Callable[[Extent], Description],
         extent: Extent,
         fuse: bool = True,
+        images: Images = noise,
     ):
         self.net, self.name, self.describe, self.extent, self.fuse = net, RUNTIMES[runtime], describe, extent, fuse
+        self.images = images
         self.sizes: OrderedDict[tuple[int, int], Exported] = OrderedDict()
         self.whole = None
         if "size" in extent.free:
@@ -110,25 +120,8 @@ class InRuntime:
             path = Path(folder) / f"{description.kind}{FORMATS[self.name].suffix}"
             write(record(net, extent), self.name, path, description)
             file = Exported(path)
-        # Lists of objects are not compared: two objects of equal scores may change places.
-        if description.kind == "backbone" or len(description.outputs) == 1:
-            inputs = [example_for(net, one) for one in compared_extents(extent)]
-            found = worst_of(errors_of(file(x), net(x)) for x in inputs)
-            tolerance = tolerance_for(net, "float32", inputs)
-            if not found.within(tolerance):
-                raise UserError(
-                    f"{FORMATS[self.name].runtime} computes other values than PyTorch: max error {found.largest:.2g}, "
-                    f"mean {found.mean:.2g} of the largest value; allowed: no runtime"
-                )
+        compared(file, net, self.images(extent, description))
         return file
-
-
-def compared_extents(extent: Extent) -> list[Extent]:
-    """That of a file, and others that its free axes allow. Converters may keep a size that a network computes with."""
-    if "size" not in extent.free:
-        return [extent]
-    height, width = extent.size
-    return [extent, extent._replace(size=(height + 32, width + 64)), extent._replace(size=(height + 19, width + 17))]
 
 
 def parts_of(

@@ -1,7 +1,7 @@
 """Exports detectors in every format, compares the objects that are found with those of PyTorch, and times both.
 
 python tools/bench/benchmark_detector_exports.py [CONFIG ...] --out FIGURES.json [--format onnx pt2]
-    [--size 320] [--repeats 3]
+    [--extent fixed free] [--size 320] [--repeats 3]
 
 The detectors have random weights. The last layers of their heads are scaled, so that scores and boxes are spread as
 after a training, and suppression has work. An interrupted run goes on with the configs that are missing.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmark_exports import PACKAGES, moved
+from benchmark_exports import PACKAGES, moved, settle
 from torch import Tensor, nn
 
 from backbones.export import FORMATS, Extent
@@ -37,6 +37,7 @@ CONFIGS = (
     "rtmdet_van_b1_300e_coco",
     "cascade_mask_rcnn_van_b1_fpn_3x_coco",
 )
+EXTENTS = {"fixed": (), "free": ("size",)}
 # The last layers of heads, and the standard deviation that their outputs get.
 LAST = {
     **dict.fromkeys(("retina_cls", "atss_cls", "gfl_cls", "rtm_cls", "rpn_cls", "fc_cls", "conv_logits"), 1.5),
@@ -52,11 +53,12 @@ def main() -> None:
     report = json.loads(args.out.read_text()) if args.out.is_file() else {"rows": []}
     report["machine"] = machine(torch.device("cpu"), *PACKAGES) | {"threads": args.threads}
     report["export"] = {"size": args.size, "repeats": args.repeats}
-    done = {row["config"] for row in report["rows"]}
+    done = {(row["config"], row["extent"]) for row in report["rows"]}
     for config in dict.fromkeys(args.configs or CONFIGS):
-        if config not in done:
-            report["rows"] += measured(config, args.format, args.size, args.repeats)
-            write_json(args.out, report)
+        for extent in args.extent:
+            if (config, extent) not in done:
+                report["rows"] += measured(config, extent, args.format, args.size, args.repeats)
+                write_json(args.out, report)
     print(f"figures: {args.out}")
 
 
@@ -66,6 +68,9 @@ def parse_args() -> Any:
         "configs", nargs="*", metavar="CONFIG", help="names of detectors' configs (default: one a head)"
     )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=list(FORMATS), help="default: all")
+    parser.add_argument(
+        "--extent", nargs="+", choices=EXTENTS, default=list(EXTENTS), help="of the size; default: both"
+    )
     parser.add_argument("--size", type=count, default=320, help="side of the images in pixels (default: 320)")
     parser.add_argument("--repeats", type=count, default=3, help="timed calls, whose median counts (default: 3)")
     parser.add_argument("--threads", type=count, default=1, help="default: 1")
@@ -73,18 +78,33 @@ def parse_args() -> Any:
     return parser.parse_args()
 
 
-def measured(config: str, formats: list[str], size: int, repeats: int) -> list[dict[str, Any]]:
+def measured(config: str, extent: str, formats: list[str], size: int, repeats: int) -> list[dict[str, Any]]:
     """One row for each format of a detector; prints them."""
     subject, rows, start = subject_of(config, size), [], time.perf_counter()
+    free = EXTENTS[extent]
+    formats = [name for name in formats if not (free and FORMATS[name].is_fixed)]
     with tempfile.TemporaryDirectory() as folder:
-        for row in export(subject, formats, Path(folder), Extent((size, size)), repeats=repeats):
+        for row in export(subject, formats, Path(folder), Extent((size, size), 1, free), repeats=repeats):
             largest, mean, missed = row.errors or (None, None, None)
             rows.append(
-                {"config": config, "format": row.name, "refused": row.refused, "mib": row.mib and round(row.mib, 1)}
+                {
+                    "config": config,
+                    "extent": extent,
+                    "format": row.name,
+                    "refused": row.refused,
+                    "mib": row.mib and round(row.mib, 1),
+                }
                 | {"objects": row.objects, "missed": missed, "max_error": largest, "mean_error": mean}
                 | {"ms": row.ms, "torch_ms": row.torch_ms, "ratio": row.ratio}
+                | {"inputs": [list(shape) for shape in row.sizes]}
             )
-            print(config, row.name, row.refused or f"{row.objects} {missed:.4f} {largest:.1e} {row.ratio}x", flush=True)
+            print(
+                config,
+                extent,
+                row.name,
+                row.refused or f"{row.objects} {missed:.4f} {largest:.1e} {row.ratio}x",
+                flush=True,
+            )
     print(f"{config}: {time.perf_counter() - start:.0f} s", flush=True)
     return rows
 
@@ -98,6 +118,7 @@ def subject_of(config: str, size: int) -> Subject:
     net = task.exported(model).eval()
     found = statistics_of(model, "the config")
     image = batch_of(photographs()[0], (1, 3, size, size), found.mean, found.std)
+    settle(net, lambda: net(image))
     spread(net, lambda: net(image))
     fields = dict(outputs=task.export_outputs(model), free=task.exported_free)
     return Subject(net, config, task.name, found, None, (size, size), tuple(task.class_names(cfg)), **fields)

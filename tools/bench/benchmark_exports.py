@@ -3,7 +3,7 @@
 python tools/bench/benchmark_exports.py [PATTERN ...] --out FIGURES.json [--format onnx pt2]
     [--extent fixed free] [--blocks 1] [--size 224] [--repeats 3]
 
-Each arch has a process of its own. The backbones have random weights; norms and scales are moved far from their first
+Each arch has a process of its own. The backbones have random weights; biases and scales are moved far from their first
 values, so that no branch hides behind a scale of 1e-6. An interrupted run goes on with the archs that are missing.
 """
 
@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -29,6 +30,7 @@ from backbones.weights import statistics
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.exporting import Subject, export
 from ziggurat.engine.machine import machine
+from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.tool_options import count
 
 EXTENTS = {"fixed": (), "free": ("batch", "size")}
@@ -88,8 +90,11 @@ def measured(
     """One row for each format of an arch; prints them."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    net = moved(shallow(arch, blocks)).eval()
-    subject = Subject(net, arch, "backbone", statistics(arch, None), None)
+    net, found = moved(shallow(arch, blocks)).eval(), statistics(arch, None)
+    pictures, _ = photographs()
+    images = batch_of(pictures, (len(pictures), 3, size, size), found.mean, found.std)
+    settle(net, lambda: net(images))
+    subject = Subject(net, arch, "backbone", found, None)
     free, rows, start = EXTENTS[extent], [], time.perf_counter()
     formats = [name for name in formats if not (free and FORMATS[name].is_fixed)]
     with tempfile.TemporaryDirectory() as folder:
@@ -118,11 +123,8 @@ def shallow(arch: str, blocks: int | None) -> nn.Module:
 
 
 def moved(net: nn.Module) -> nn.Module:
-    """The network with random statistics, biases and scales, as far from their first values as after a training."""
+    """The network with random biases and scales, as far from their first values as after a training."""
     for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
         for name, param in module.named_parameters(recurse=False):
             if param.ndim == 1 and name == "bias":
                 param.data.normal_(0, 0.05)
@@ -130,6 +132,21 @@ def moved(net: nn.Module) -> nn.Module:
                 low, high = (0.8, 1.2) if isinstance(module, nn.BatchNorm2d | nn.LayerNorm) else (0.05, 0.15)
                 param.data.uniform_(low, high)
     return net
+
+
+@torch.no_grad()
+def settle(net: nn.Module, run: Callable[[], Any]) -> None:
+    """Gives the norms of a network in eval mode the statistics of one pass, ``run``, in place.
+
+    With other statistics the values of a deep network overflow.
+    """
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    run()
+    for norm in norms:
+        norm.eval()
 
 
 if __name__ == "__main__":

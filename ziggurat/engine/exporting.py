@@ -20,7 +20,6 @@ from backbones.weights import Statistics, statistics
 from backbones.weights.trained_reading import trained_reading
 from ziggurat.engine.export_check import Row, checked, inputs_of
 from ziggurat.engine.own_config import carried_config
-from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
 from ziggurat.engine.reading import as_dict
@@ -64,11 +63,9 @@ class Subject(NamedTuple):
 
     def check(self, extent: Extent, dtype: str) -> None:
         """Raises UserError for inputs, or a type of weights, that the network cannot be exported for."""
-        if extent.free and not self.free:
-            raise UserError(f"{self.kind} is exported for one size and one image; allowed: without --dynamic")
         refused = set(extent.free) - set(self.free)
         if refused:
-            allowed = ", ".join(self.free)
+            allowed = ", ".join(self.free) or "without --dynamic"
             raise UserError(f"{self.kind} is exported without a free {min(refused)}; allowed: {allowed}")
         if "batch" not in self.free and extent.batch != 1:
             raise UserError(f"batch is {extent.batch}; allowed for {self.kind}: 1")
@@ -208,7 +205,6 @@ def export(
     extent = extent.check()
     subject.check(extent, dtype)
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
-    pictures, _ = photographs()
     programs: dict[Any, Any] = {}
     has_objects = "boxes" in subject.outputs
     if has_objects and calibration:
@@ -220,10 +216,7 @@ def export(
             if key not in programs:
                 programs[key] = record(net, of)
             description = subject.describe(of, dtype, fuse)
-            inputs = [
-                batch_of(chosen, shape, description.mean, description.std).to(getattr(torch, dtype))
-                for chosen, shape in inputs_of(of, pictures, has_objects)
-            ]
+            inputs = [x.to(getattr(torch, dtype)) for x in inputs_of(of, description)]
             with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
                 beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
                 write(programs[key], name, beside, description, opset)
@@ -236,8 +229,13 @@ def export(
             yield from (one._replace(path=one.path and out / one.path.name) for one in rows)
         except UserError as error:
             said = TEMPORARY.sub("", str(error))
-            hint = "; --dynamic batch, which keeps the size, may do" if "size" in of.free else ""
-            yield Row(name, refused=said + hint)
+            yield Row(name, refused=said + (hint_for(subject) if "size" in of.free else ""))
+
+
+def hint_for(subject: Subject) -> str:
+    """What to try where a file of free sizes was refused."""
+    kept = "--dynamic batch, which keeps the size," if "batch" in subject.free else "a fixed size"
+    return f"; {kept} may do"
 
 
 def in_8_bits(

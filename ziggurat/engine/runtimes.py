@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from backbones.export.program import SHOWN
 from backbones.export.runtimes import InRuntime, check_data, check_file, check_runtime, digest_of, parts_of
 from backbones.weights.digest import sha256_of_content
 from ziggurat.engine.config import apply_options
+from ziggurat.engine.export_check import inputs_of
 from ziggurat.engine.exporting import subject_of
 from ziggurat.engine.mistakes import config_mistakes
 from ziggurat.engine.options import flat
@@ -26,7 +28,8 @@ from ziggurat.engine.tasks import task_for
 from ziggurat.engine.wrappers import unwrap
 
 __all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
-SMALL = 128  # pixels, at most, of a side with which a network for images of many sizes is first recorded
+SMALL = 192  # pixels, at most, of a side with which a network for images of many sizes is first recorded; the
+# coarsest map, of a stride of 128, then has several rows: a single row would be taken for a constant
 
 
 class RuntimeModel(nn.Module):
@@ -148,7 +151,8 @@ def compute_by(predictor: Any, runtime: str) -> None:
     if free != ("batch",):  # images have many sizes, and a small one is enough to see that the network can be exported
         size = tuple(min(side, SMALL) for side in size)
     extent = Extent(size, 1, free, subject.backbone.in_chans)
-    files = InRuntime(subject.net, runtime, lambda extent: subject.describe(extent, "float32", True), extent)
+    describe = partial(subject.describe, dtype="float32", fused=True)
+    files = InRuntime(subject.net, runtime, describe, extent, images=inputs_of)
     digest = sha256_of_content(dict(model.state_dict()))
     replace(predictor, RuntimeModel(task, predictor.cfg, model.data_preprocessor, files, digest).eval())
 
