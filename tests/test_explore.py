@@ -372,6 +372,20 @@ def test_arrays_that_no_picture_is_made_of(page):
         assert status == 400 and message in json.loads(answer)["error"]
 
 
+def test_a_cut_off_tiff_is_refused_when_it_is_uploaded(page, street):
+    picture, many = io.BytesIO(), io.BytesIO()
+    Image.open(street).save(picture, "TIFF")
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(many, np.ones((40, 50, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+    for file in (picture, many):
+        for cut, wanted in ((0, 200), (20, 400), (3000, 400), (len(file.getvalue()) - 9, 400)):
+            content = file.getvalue()[: len(file.getvalue()) - cut]
+            status, _, answer = send(page, "POST", "/images", content, X_Name="x.tif")
+            assert status == wanted, (cut, answer)
+            if wanted == 400:
+                assert "x.tif" in json.loads(answer)["error"] and "\n" not in json.loads(answer)["error"]
+
+
 def test_the_oldest_upload_goes_first(street):
     pictures = Pictures([])
     keys = []

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from backbones import bands
 from backbones.errors import UserError, shown
-from backbones.images import START, read_image, read_pixels, streamed
+from backbones.images import START, by_pillow, read_image, read_pixels, streamed
 from backbones.reading import READING, Reading
 from ziggurat.engine.photographs import NAMES, photographs
 
@@ -70,7 +70,9 @@ class Pictures:
         if bands.is_array(content[:START]):
             with streamed(name, content) as file:
                 bands.stored_array(file, READING, name)
-        elif not picture.has_bands:
+        elif picture.has_bands:
+            check_tiff(name, content)
+        else:
             read_image(name, content)
         key = hashlib.sha256(content).hexdigest()[:16]
         self.uploads[key] = picture
@@ -88,6 +90,16 @@ class Pictures:
     def listed(self) -> list[dict[str, str]]:
         """The key and the name of each image, those of the command line first."""
         return [{"key": key, "name": picture.name} for key, picture in (self.fixed | self.uploads).items()]
+
+
+def check_tiff(name: str, content: bytes) -> None:
+    """Raises UserError for a TIFF file, of any number of channels, whose first image cannot be decoded."""
+    with streamed(name, content) as file:
+        try:
+            by_pillow(file, name).load()
+        except UnidentifiedImageError:
+            file.seek(0)
+            bands.stored_tiff(file, READING, name)
 
 
 def picture_of(path: Path) -> Picture:
