@@ -218,7 +218,10 @@ def test_predictions_are_drawn_on_the_image_in_its_own_size(street, monkeypatch)
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"model": "van_b9"}, "no such file: van_b9; allowed: the path of a checkpoint, or of a file of weights"),
+        ({"model": "van_b9"}, "unknown arch, weights or file 'van_b9'; nearest: van_b"),
+        ({"model": "mask_rcnn_van_b2_fpn_1x"}, "no such config: mask_rcnn_van_b2_fpn_1x; nearest: mask_rcnn_van_b2"),
+        ({"weights": "van_b0.in1"}, "unknown weights name (and no such file) 'van_b0.in1'; nearest: van_b0.in1k"),
+        ({"weights": "van_b0.pth"}, "no such file: van_b0.pth; allowed: the path of a checkpoint"),
         ({"model": ""}, "no file is named"),
         ({"model": "../no/such/file.pth"}, "no such file"),
         ({"model": "/etc"}, "no such file: /etc;"),
