@@ -23,6 +23,7 @@ from backbones.graph_layers import Grapher, GraphOptions
 from backbones.ops import GlobalFilter, graph
 from classification import create_classifier
 from ziggurat.engine.export_check import shapes_of
+from ziggurat.engine.leftovers import temporary_folder
 
 # None of these is in an export for one size, whose tables are constants: runtimes have little float64, and no FFT.
 ABSENT = ("float64", "aten.sin.", "aten.cos.", "fft")
@@ -258,3 +259,19 @@ def test_a_converter_cannot_swallow_a_signal(number, kind):
             time.sleep(1)
         raise stopped[0]
     assert signal.getsignal(number) is before
+
+
+def test_what_a_killed_export_left_is_removed_and_no_other_folder(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with temporary_folder(tmp_path, ".export.") as folder:
+            (folder / "half.onnx").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".mine").mkdir()
+    with temporary_folder(tmp_path, ".export.") as living:
+        assert living.is_dir() and not left.exists()
+        with temporary_folder(tmp_path, ".export."):
+            assert living.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [".mine"]

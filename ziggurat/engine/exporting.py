@@ -1,7 +1,6 @@
 """Exports, checked: each file is written beside its place, run on photographs, compared with PyTorch, and then kept."""
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from backbones.export.program import FREE, input_names
 from backbones.weights import Statistics, statistics
 from backbones.weights.trained_reading import trained_reading
 from ziggurat.engine.export_check import Row, checked, inputs_of
+from ziggurat.engine.leftovers import temporary_folder
 from ziggurat.engine.own_config import carried_config
 from ziggurat.engine.photographs import batch_of, photographs
 from ziggurat.engine.predictor import Predictor
@@ -224,8 +224,8 @@ def export(
                 batch_of(chosen, shape, description.mean, description.std).to(getattr(torch, dtype))
                 for chosen, shape in inputs_of(of, pictures, has_objects)
             ]
-            with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
-                beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
+            with temporary_folder(out, ".export.") as folder:
+                beside = folder / f"{subject.name}{FORMATS[name].suffix}"
                 write(programs[key], name, beside, description, opset)
                 row = checked(name, beside, net, inputs, dtype, repeats)
                 rows = [row._replace(path=beside)]
