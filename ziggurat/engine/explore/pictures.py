@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from backbones import bands
 from backbones.errors import UserError, shown
-from backbones.images import START, by_pillow, read_image, read_pixels, streamed
-from backbones.reading import READING, Reading
+from backbones.images import START, read_image, read_pixels
+from backbones.plain_files import check_whole
+from backbones.reading import Reading
 from ziggurat.engine.photographs import NAMES, photographs
 
 MOST_KEPT = 16  # uploads; the oldest goes first
@@ -67,11 +68,8 @@ class Pictures:
             raise UserError(f"the file has {len(content)} bytes; allowed: up to {UPLOAD // 2**20} MiB")
         name = re.split(r"[/\\]", name)[-1] or "image"
         picture = Picture(name, content)
-        if bands.is_array(content[:START]):
-            with streamed(name, content) as file:
-                bands.stored_array(file, READING, name)
-        elif picture.has_bands:
-            check_tiff(name, content)
+        if picture.has_bands:
+            check_whole(name, content)
         else:
             read_image(name, content)
         key = hashlib.sha256(content).hexdigest()[:16]
@@ -90,16 +88,6 @@ class Pictures:
     def listed(self) -> list[dict[str, str]]:
         """The key and the name of each image, those of the command line first."""
         return [{"key": key, "name": picture.name} for key, picture in (self.fixed | self.uploads).items()]
-
-
-def check_tiff(name: str, content: bytes) -> None:
-    """Raises UserError for a TIFF file, of any number of channels, whose first image cannot be decoded."""
-    with streamed(name, content) as file:
-        try:
-            by_pillow(file, name).load()
-        except UnidentifiedImageError:
-            file.seek(0)
-            bands.stored_tiff(file, READING, name)
 
 
 def picture_of(path: Path) -> Picture:
