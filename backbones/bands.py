@@ -94,6 +94,13 @@ def read_tiff(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
 
     Arguments and errors: as :func:`read_array`.
     """
+    values, has_alpha, orientation = stored_tiff(file, reading, name)
+    pixels = pixels_of(values, counts_of(reading, has_alpha), reading, name)
+    return turned(pixels, orientation) if reading.upright else pixels
+
+
+def stored_tiff(file: BinaryIO, reading: Reading, name: str) -> tuple[np.ndarray, bool, int]:
+    """The values of :func:`read_tiff` with any number of channels, whether one may be alpha, and the orientation."""
     try:
         import tifffile
     except ImportError:
@@ -104,8 +111,8 @@ def read_tiff(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
         first, pages = opened.series[0], [opened.series[0]]
         if len(opened.series) == reading.channels and {page.shape for page in opened.series} == {first.shape}:
             pages = opened.series if len(first.shape) == 2 else pages
-        counts = counts_of(reading, first.keyframe.photometric == RGB)
-        check_shape(first.shape, first.dtype, counts, name)
+        has_alpha = first.keyframe.photometric == RGB
+        check_shape(first.shape, first.dtype, counts_of(reading, has_alpha), name)
         try:
             values = np.stack([page.asarray() for page in pages], 2) if len(pages) > 1 else first.asarray()
         except ValueError as error:
@@ -115,8 +122,7 @@ def read_tiff(file: BinaryIO, reading: Reading, name: str) -> np.ndarray:
             cure = "pip install imagecodecs" if "imagecodecs" in str(error) else "allowed: no compression, DEFLATE"
             raise UserError(f"{name} is compressed by {method}; {cure}") from None
         orientation = first.keyframe.tags.get("Orientation")
-    pixels = pixels_of(values, counts, reading, name)
-    return turned(pixels, orientation.value) if orientation and reading.upright else pixels
+    return values, has_alpha, orientation.value if orientation else 1
 
 
 def read_deep_png(content: bytes, reading: Reading) -> np.ndarray:

@@ -61,7 +61,7 @@ class FeatureExtractor:
         device: where to compute, ``"cpu"`` by default. A number is that of a GPU.
         dtype: the type of weights and maps, e.g. ``torch.bfloat16``; float32 by default.
         fuse: fold norms into convolutions. This is faster, and changes maps by less than 1e-4 (on a GPU: with TF32
-            switched off).
+            switched off). None does so. An exported file has its norms folded or not, and takes only None.
         short_side: resize each image so that its shorter side has this number of pixels, 32 or more. None keeps the
             size.
         mean, std: normalisation of an image in 0..1: a number for each channel, or one for all. Default: the values
@@ -89,7 +89,7 @@ class FeatureExtractor:
         pretrained: bool | str | Path | None = None,
         device: str | int | torch.device | None = None,
         dtype: torch.dtype | None = None,
-        fuse: bool = True,
+        fuse: bool | None = None,
         short_side: int | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -105,7 +105,7 @@ class FeatureExtractor:
         if is_exported(arch):
             from backbones.export.backbone import in_file  # needs seconds
 
-            others = {"pretrained": pretrained, **kwargs}
+            others = {"pretrained": pretrained, "fuse": fuse, **kwargs}
             net, published, trained = in_file(arch, runtime, self.device, self.dtype, out_indices, others)
             reading = trained if reading is None else reading_of(reading)
             self.settle(net, chosen_statistics(mean, std, published, net.in_chans), reading)
@@ -121,7 +121,7 @@ class FeatureExtractor:
         published = statistics(arch, weights) if mean is None or std is None else None
         reading = trained_reading(arch, weights) if reading is None else reading_of(reading)
         net = create_backbone(arch, out_indices=out_indices, pretrained=pretrained, **kwargs)
-        net = (net.fuse() if fuse else net).eval().requires_grad_(False).to(self.device, self.dtype)
+        net = (net.fuse() if fuse or fuse is None else net).eval().requires_grad_(False).to(self.device, self.dtype)
         published = published and published.for_channels(net.in_chans)
         if runtime is not None:
             from backbones.export.backbone import in_runtime

@@ -4,9 +4,13 @@ import io
 import re
 from pathlib import Path
 
+from PIL import UnidentifiedImageError
+
+from backbones import bands
 from backbones.files import PatientFile
-from backbones.images import ORIENTATION, check_is_file, opened
+from backbones.images import ORIENTATION, START, by_pillow, check_is_file, opened, streamed
 from backbones.pixel_limit import decoding_up_to
+from backbones.reading import READING
 
 ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # first bytes of a JPEG or PNG -> the mark at its end
 START_OF_SCAN = 0xDA  # the marker of a JPEG that the coded pixels follow
@@ -86,3 +90,23 @@ def is_whole(start: bytes, tail: bytes) -> bool:
     """Whether a file's first and last bytes belong to a JPEG or PNG that is not cut off."""
     end = next((end for magic, end in ENDS.items() if start.startswith(magic)), None)
     return end is not None and end in tail
+
+
+def check_whole(path: str | Path, content: bytes | None = None) -> None:
+    """Decodes an image of any number of channels, of a file of several the first; UserError if that fails.
+
+    Arguments as for :func:`backbones.images.read_image`.
+    """
+    with streamed(path, content) as file:
+        start = file.read(START)
+        file.seek(0)
+        if bands.is_array(start):
+            bands.stored_array(file, READING, str(path))
+            return
+        try:
+            by_pillow(file, path).load()
+        except UnidentifiedImageError:
+            if not bands.is_tiff(start):
+                raise
+            file.seek(0)
+            bands.stored_tiff(file, READING, str(path))

@@ -4,7 +4,7 @@ The models have the methods and attributes of timm's own. Weights are read as ev
 all. This module alone imports timm.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from backbones.checks import check_int
-from backbones.errors import UserError
+from backbones.errors import UserError, arguments_of
 from backbones.heads import build_head, linear
 from backbones.registry import create_backbone, family_of, list_archs
 from backbones.weights import WEIGHTS, load_weights
@@ -28,6 +28,7 @@ from backbones.weights.table import FAMILY_EVALUATION, FAMILY_INPUT, Weights
 __all__ = ["TimmModel"]
 
 POOLS = ("avg", "")
+NOT_TIMMS = ("arch", "weights", "pretrained", "init_cfg", "which")  # arguments that timm gives, or has no use for
 FIRST_CONVOLUTIONS = {"van": "conv", "hornet": "0", "pvig": "convs.0.conv", "vig": "convs.0.conv", "vvt": "conv"}
 # Classes of heads that were trained on ImageNet-22K. HorNet's authors took the 10450 of ImageNet-21K-P and 9 more. That
 # of PViG is the usual one: its authors do not say. A file with another head keeps all but the head, with a warning.
@@ -63,6 +64,7 @@ class TimmModel(nn.Module):
         **options: Any,
     ):
         super().__init__()
+        check_options(arch, options)
         check_int("num_classes", num_classes, 0, None)
         self.backbone = create_backbone(arch, in_chans=in_chans, **options)
         self.in_chans, self.drop_rate = in_chans, drop_rate
@@ -159,6 +161,17 @@ class TimmModel(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay, beside biases, norms and layer scales."""
         return {name for name, _ in self.named_parameters() if "pos_embed" in name}
+
+
+def check_options(arch: str, options: Collection[str]) -> None:
+    """Raises UserError for an argument of ``timm.create_model`` that the arch does not take."""
+    taken = arguments_of(family_of(arch))
+    for name in options:
+        if name not in taken:
+            allowed = [*arguments_of(TimmModel), *taken]
+            allowed = ", ".join(one for one in dict.fromkeys(allowed) if one not in NOT_TIMMS)
+            hint = f"; images have any size, without {name}" if name == "img_size" else ""
+            raise UserError(f"unknown argument of {arch}: {name!r}; allowed: {allowed}{hint}")
 
 
 def checked_pool(pool: str) -> str:

@@ -218,7 +218,10 @@ def test_predictions_are_drawn_on_the_image_in_its_own_size(street, monkeypatch)
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"model": "van_b9"}, "no such file: van_b9; allowed: the path of a checkpoint, or of a file of weights"),
+        ({"model": "van_b9"}, "unknown arch, weights or file 'van_b9'; nearest: van_b"),
+        ({"model": "mask_rcnn_van_b2_fpn_1x"}, "no such config: mask_rcnn_van_b2_fpn_1x; nearest: mask_rcnn_van_b2"),
+        ({"weights": "van_b0.in1"}, "unknown weights name (and no such file) 'van_b0.in1'; nearest: van_b0.in1k"),
+        ({"weights": "van_b0.pth"}, "no such file: van_b0.pth; allowed: the path of a checkpoint"),
         ({"model": ""}, "no file is named"),
         ({"model": "../no/such/file.pth"}, "no such file"),
         ({"model": "/etc"}, "no such file: /etc;"),
@@ -370,6 +373,20 @@ def test_arrays_that_no_picture_is_made_of(page):
     ):
         status, _, answer = send(page, "POST", "/images", body, X_Name="x.npy")
         assert status == 400 and message in json.loads(answer)["error"]
+
+
+def test_a_cut_off_tiff_is_refused_when_it_is_uploaded(page, street):
+    picture, many = io.BytesIO(), io.BytesIO()
+    Image.open(street).save(picture, "TIFF")
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(many, np.ones((40, 50, 5), np.uint8), photometric="minisblack", planarconfig="contig")
+    for file in (picture, many):
+        for cut, wanted in ((0, 200), (20, 400), (3000, 400), (len(file.getvalue()) - 9, 400)):
+            content = file.getvalue()[: len(file.getvalue()) - cut]
+            status, _, answer = send(page, "POST", "/images", content, X_Name="x.tif")
+            assert status == wanted, (cut, answer)
+            if wanted == 400:
+                assert "x.tif" in json.loads(answer)["error"] and "\n" not in json.loads(answer)["error"]
 
 
 def test_the_oldest_upload_goes_first(street):

@@ -19,10 +19,12 @@ from helpers import SMALL, run, trained_norms
 
 from backbones import UserError, create_backbone
 from backbones.export import FORMATS, Description, Exported, Extent, errors_of, formats, prepared, record, write
+from backbones.export import exported as exported_file
 from backbones.graph_layers import Grapher, GraphOptions
 from backbones.ops import GlobalFilter, graph
 from classification import create_classifier
 from ziggurat.engine.export_check import shapes_of
+from ziggurat.engine.leftovers import temporary_folder
 
 # None of these is in an export for one size, whose tables are constants: runtimes have little float64, and no FFT.
 ABSENT = ("float64", "aten.sin.", "aten.cos.", "fft")
@@ -198,11 +200,44 @@ def test_a_file_of_somebody_else_is_refused(tmp_path, small):
     with pytest.raises(UserError, match=r"allowed suffixes: \.pt2, \.onnx, \.xml, \.torchscript"):
         Exported(tmp_path / "net.pth")
     (tmp_path / "broken.pt2").write_bytes(b"PK nothing")
-    with pytest.raises(UserError, match=r"PyTorch cannot read .*broken\.pt2"):
+    with pytest.raises(UserError, match=r"PyTorch cannot read .*broken\.pt2: it is damaged, not complete, or .*\(.*\)"):
         Exported(tmp_path / "broken.pt2")
     torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.ones(1)), tmp_path / "other.torchscript")
     with pytest.raises(UserError, match=r"other\.torchscript does not say what it holds"):
         Exported(tmp_path / "other.torchscript")
+
+
+def test_the_weights_of_an_exported_file_name_it(tmp_path):
+    path = tmp_path / "net.bin"
+    path.write_bytes(bytes(100))
+    with pytest.raises(UserError, match=r"net\.bin is a part of an exported file; allowed: .*net\.xml"):
+        Exported(path)
+    for has_file in (False, True):
+        if has_file:
+            path.with_suffix(".xml").write_text("<net/>")
+        with pytest.raises(UserError, match="not a checkpoint, or cut off: ") as caught:
+            create_backbone("van_b0", pretrained=path)
+        assert str(caught.value).endswith(f"; of an exported file give {tmp_path}/net.xml") == has_file
+
+
+def test_an_absent_part_of_a_file_is_named(tmp_path, monkeypatch):
+    def fail(path, threads):
+        raise RuntimeError("Empty weights")
+
+    path = tmp_path / "net.xml"
+    path.write_text("<net/>")
+    monkeypatch.setitem(exported_file.RUNTIMES, "openvino", exported_file.Runtime(fail))
+    with pytest.raises(UserError, match=r"no such file: .*net\.bin, which is a part of .*net\.xml"):
+        Exported(path)
+    path.with_suffix(".bin").touch()
+    with pytest.raises(UserError, match=r"net\.xml: it is damaged, not complete, .* \(RuntimeError: Empty weights\)"):
+        Exported(path)
+
+
+def test_the_reason_of_a_runtime_is_short():
+    openvino = "Exception from src/core.cpp:84: Check 'a(b, 'c')' failed at src/xml.cpp:900: Incorrect weights!"
+    assert formats.reason_of(RuntimeError(openvino)) == "RuntimeError: Incorrect weights!"
+    assert len(formats.reason_of(RuntimeError("long\n" * 500))) < 170
 
 
 def test_compared_shapes_are_three_and_free_where_the_file_is():
@@ -258,3 +293,19 @@ def test_a_converter_cannot_swallow_a_signal(number, kind):
             time.sleep(1)
         raise stopped[0]
     assert signal.getsignal(number) is before
+
+
+def test_what_a_killed_export_left_is_removed_and_no_other_folder(tmp_path):
+    child = os.fork()
+    if child == 0:
+        with temporary_folder(tmp_path, ".export.") as folder:
+            (folder / "half.onnx").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".mine").mkdir()
+    with temporary_folder(tmp_path, ".export.") as living:
+        assert living.is_dir() and not left.exists()
+        with temporary_folder(tmp_path, ".export."):
+            assert living.is_dir()
+    assert [path.name for path in tmp_path.iterdir()] == [".mine"]

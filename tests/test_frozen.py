@@ -456,12 +456,15 @@ def remove(path):
         (None, ["--k", 3, "--batch-size", 0], "--batch-size: 0; allowed: integers from 1 up"),
         (None, ["--k", 3, "--arch", "van_b1"], "the model is van_b0 and --arch van_b1"),
         (None, ["--k", 3, "--cfg-options", "a=1"], "is no config"),
+        (None, ["--out", "k.csv"], "--out is k.csv; allowed: a file with the suffix .json"),
+        (lambda root: (root / "o.json").mkdir(), ["--out", "DATA/o.json"], "o.json, which is a folder"),
     ],
 )
 def test_mistakes_get_one_line(spoil, argv, words, copied, tmp_path, monkeypatch, capsys):
     if spoil:
         spoil(copied)
-    options = [*SMALL, *argv, "--out", tmp_path / "out.json", "--cache", tmp_path / "f.safetensors"]
+    argv = [str(one).replace("DATA", str(copied)) for one in argv]
+    options = [*SMALL, "--out", tmp_path / "out.json", *argv, "--cache", tmp_path / "f.safetensors"]
     if words.startswith("--k is 20"):
         options += ["--k", "10,20"]
     status, _, err = run(knn_tool, ["van_b0", copied, *options], monkeypatch, capsys)

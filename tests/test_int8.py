@@ -17,10 +17,15 @@ from ziggurat.engine import int8
 from ziggurat.engine.photographs import batch_of, photographs
 
 
-def test_calibration_images_are_spread_evenly(tmp_path):
-    paths = [tmp_path / f"{i:03}.png" for i in range(100)]
+def images_in(folder, count):
+    paths = [folder / f"{i:03}.png" for i in range(count)]
     for path in paths:
-        path.touch()
+        Image.effect_noise((32, 32), 50).save(path)
+    return paths
+
+
+def test_calibration_images_are_spread_evenly(tmp_path):
+    paths = images_in(tmp_path, 100)
     found = int8.chosen(paths, 10)
     assert found == paths[::10]
     assert int8.chosen(paths, 1000) == paths
@@ -28,6 +33,19 @@ def test_calibration_images_are_spread_evenly(tmp_path):
         int8.chosen(paths[:7], 128)
     with pytest.raises(UserError, match=r"no such image for the calibration: .*absent\.png"):
         int8.chosen([*paths, tmp_path / "absent.png"], 128)
+
+
+def test_damaged_images_are_named_and_do_not_count(tmp_path, capsys):
+    paths = images_in(tmp_path, 12)
+    for path in (paths[0], paths[5]):
+        path.write_bytes(path.read_bytes()[:300])
+    found = int8.chosen(paths, 10)
+    assert found == [path for path in paths if path not in (paths[0], paths[5])]
+    note = f"note: the calibration has 10 images that can be read, without {paths[0]}, {paths[5]}\n"
+    assert capsys.readouterr().err == note
+    with pytest.raises(UserError, match=r"has 7 images that can be read, without .*000\.png, .*005\.png;"):
+        int8.chosen(paths[:9], 10)
+    assert capsys.readouterr().err == ""
 
 
 def test_agreement_is_the_share_of_equal_classes_or_the_cosine_of_maps():

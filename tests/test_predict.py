@@ -395,6 +395,14 @@ def test_too_few_arguments_are_said(monkeypatch, args, capsys):
     assert "needed: [CONFIG] CHECKPOINT IMAGE_OR_FOLDER" in capsys.readouterr().err
 
 
+def test_inputs_that_are_all_absent_make_no_folder(monkeypatch, checkpoints, tmp_path, capsys):
+    given = f"{tmp_path}/absent/"
+    args = (CONFIGS["detection"], checkpoints / "detection.pth", given, "--out", tmp_path / "out")
+    assert exit_status(monkeypatch, *args) == 2 and not (tmp_path / "out").exists()
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: no such file or folder: {given}; allowed: ") and message.count("\n") == 1
+
+
 def test_a_checkpoint_of_another_network_is_refused(monkeypatch, checkpoints, photos, tmp_path, capsys):
     args = (CONFIGS["detection"], checkpoints / "segmentation.pth", photos, "--out", tmp_path / "out")
     assert exit_status(monkeypatch, *args, "--device", "cpu") == 2

@@ -274,6 +274,10 @@ def test_mistakes_with_files_are_one_line(models, classifier, backbone):
             classifier, cfg_options=["model.num_classes=3"]
         ),
         r"out_indices is \(0,\), and .* is exported already": lambda: FeatureExtractor(backbone, out_indices=(0,)),
+        r"fuse is False, and .* is exported already; allowed: without fuse": lambda: FeatureExtractor(
+            backbone, fuse=False
+        ),
+        r"fuse is True, and .* is exported already": lambda: FeatureExtractor(backbone, fuse=True),
         r"pretrained is 'x\.pth', and .* is exported already": lambda: FeatureExtractor(backbone, pretrained="x.pth"),
         r"dtype is torch\.float16, and": lambda: FeatureExtractor(backbone, dtype=torch.float16),
         r"no such exported file: absent\.onnx": lambda: Predictor("absent.onnx"),

@@ -206,7 +206,15 @@ def assert_same(model, source):
         ({"in_chans": 0}, "in_chans is 0"),
         ({"num_classes": -1}, "num_classes is -1"),
         ({"num_classes": "5"}, "num_classes is '5'"),
-        ({"img_size": 64}, "unknown argument of VAN: 'img_size'"),
+        (
+            {"img_size": 64},
+            "unknown argument of van_b0: 'img_size'; allowed: num_classes, in_chans, .* images have any size",
+        ),
+        (
+            {"bn_eps": 1e-3, "drop_path_rate": 0.1},
+            "^unknown argument of van_b0: 'bn_eps'; allowed: num_classes, in_chans, global_pool, drop_rate, norm_eps, "
+            "output_stride, out_indices, drop_path_rate, frozen_stages, norm_eval, grad_checkpointing$",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

@@ -121,6 +121,8 @@ def test_unreadable_images_are_skipped_and_named(tmp_path, monkeypatch, capsys):
     ("argv", "words"),
     [
         (["van_b0", "EMPTY"], "no images in"),
+        (["van_b0", "absent/"], "no such file or folder: absent/; allowed: files, folders"),
+        (["van_b0", "absent.png", "gone"], "no such file or folder: absent.png, gone; allowed"),
         (["van_b0", "GOOD", "--device", "cuda:77"], "cuda:77"),
         (["van_b0", "GOOD", "--pretrained", "absent.pth"], "absent.pth"),
         (["van_b0", "GOOD", "--out-indices", "4"], "out_indices"),

@@ -42,7 +42,7 @@ from ziggurat.engine.features.options import Joined, add_store_options, check_fo
 from ziggurat.engine.features.processes import Process, device_of, this_process
 from ziggurat.engine.features.run import about, settings_of, write_features
 from ziggurat.engine.features.sources import images_of
-from ziggurat.engine.given import expanded
+from ziggurat.engine.given import expanded, refuse_absent
 from ziggurat.engine.options import parse_options
 from ziggurat.engine.places import place_of
 from ziggurat.engine.tool_options import add_download_option, add_runtime_option
@@ -61,6 +61,7 @@ def main() -> int | None:
     check_form(args)
     process = this_process(args.launcher)
     given = local(expanded(args.images), args.download)
+    refuse_absent(given.paths)
     if args.form == "npz":
         list_images(given.paths, ANY_CHANNELS)  # says what is absent before weights are read
     arch, weights = arch_and_weights(args.model, args.pretrained)

@@ -55,7 +55,7 @@ from backbones.image_files import without_arrays
 from backbones.reading import Reading
 from ziggurat.engine.addresses import local
 from ziggurat.engine.cli import CONFIG_SUFFIXES, WEIGHT_SUFFIXES, Parser, output_folder, run_tool
-from ziggurat.engine.given import expanded
+from ziggurat.engine.given import expanded, refuse_absent
 from ziggurat.engine.places import place_of
 from ziggurat.engine.predicted.formats import DEFAULT, FORMATS, PICTURES, check_formats, check_videos, write_summaries
 from ziggurat.engine.predicted.inputs import (
@@ -97,6 +97,8 @@ def main() -> int:
     out = Path(args.out or Path("work_dirs/predict") / place_of(args.checkpoint))
     named, live = without_live(expanded(args.images))
     given = local(named, args.download)
+    if not live:
+        refuse_absent(given.paths)
     paths = without_results(list_inputs(given.paths, ANY_CHANNELS), given.paths, out) if named else []
 
     from ziggurat.engine import Predictor

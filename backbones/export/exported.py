@@ -12,7 +12,7 @@ from backbones.checks import check_int
 from backbones.errors import UserError, one_line
 from backbones.errors import shown as spelled
 from backbones.export.description import ENTRY, KEY, Description, description_in
-from backbones.export.formats import INSTALL, format_of, quiet
+from backbones.export.formats import INSTALL, format_of, quiet, reason_of
 from backbones.export.program import SHOWN
 from backbones.pyramid import FeatureInfo
 
@@ -52,7 +52,11 @@ class Exported:
             with quiet():
                 self.run, text = runtime.open(self.path, threads)
         except Exception as error:
-            raise UserError(f"{of.runtime} cannot read {self.path}: {one_line(error)}") from error
+            missing = [path for path in map(self.path.with_suffix, of.beside) if not path.is_file()]
+            if missing:
+                raise UserError(f"no such file: {missing[0]}, which is a part of {self.path}") from error
+            what = f"{self.path}: it is damaged, not complete, or of a newer version"
+            raise UserError(f"{of.runtime} cannot read {what} ({reason_of(error)})") from error
         self.description: Description = description_in(text, self.path)
         self.feature_info = [FeatureInfo(*row) for row in self.description.feature_info]
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from backbones.export.program import Extent
 from backbones.files import write_json
 
 INSTALL = 'pip install "ziggurat-vision[export]"'
+PLACE = re.compile(r"(Exception from|Check '.*?' failed at) \S+:\d+: ")  # in messages of OpenVINO
 OPSETS = (18, 23)  # the first and the last that PyTorch's exporter writes
 
 
@@ -148,6 +150,12 @@ def files_of(name: str, path: Path) -> list[Path]:
     return [path, *(path.with_suffix(suffix) for suffix in FORMATS[name].beside), path.with_name(f"{path.name}.json")]
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a runtime cannot read a file: its error on one short line, without the places in OpenVINO's code."""
+    text = PLACE.sub("", one_line(error))
+    return text if len(text) <= 160 else f"{text[:160]} ..."
+
+
 def cause_of(error: BaseException) -> str:
     """The first cause of an error, on one line of moderate length."""
     while error.__cause__ is not None:
@@ -186,6 +194,8 @@ def extent_of(name: str, extent: Extent) -> Extent:
 def format_of(path: Path) -> tuple[str, Any]:
     """The name of a file's format, and the format, by its suffix; UserError for another suffix."""
     for name, of in FORMATS.items():
+        if path.suffix.lower() in of.beside:
+            raise UserError(f"{path} is a part of an exported file; allowed: {path.with_suffix(of.suffix)}")
         if path.suffix.lower() == of.suffix:
             return name, of
     allowed = ", ".join(of.suffix for of in FORMATS.values())

@@ -83,7 +83,9 @@ def read_file(path: Path) -> dict[str, Any]:
     except Exception as error:  # a malformed file can raise any
         if isinstance(error, pickle.UnpicklingError) and "Unsupported operand" in str(error):
             raise needless_instructions(path) from None
-        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__})") from None
+        exported = path.with_suffix(".xml")  # of OpenVINO, which keeps the weights in .bin
+        hint = f"; of an exported file give {exported}" if path.suffix == ".bin" and exported.is_file() else ""
+        raise UserError(f"not a checkpoint, or cut off: {path} ({type(error).__name__}){hint}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; allowed: a dict of tensors or a training checkpoint")
     if path.suffix != ".safetensors" and (changed := changed_entries(content)):

@@ -67,8 +67,11 @@ def source_of(args: argparse.Namespace) -> Source:
     """What the options ask for. Joins the group of processes.
 
     Raises:
-        UserError: as :class:`Source`; or the file of --out is there, and --overwrite is not given.
+        UserError: as :class:`Source`; or --out is no .json, or is there, and --overwrite is not given.
     """
+    if args.out is not None and (args.out.suffix.lower() != ".json" or args.out.is_dir()):
+        what = ", which is a folder" if args.out.is_dir() else ""
+        raise UserError(f"--out is {args.out}{what}; allowed: a file with the suffix .json")
     device = pick_device(args.device)
     init_processes(args.launcher, device)
     for path in filter(None, (args.cache, args.out)):

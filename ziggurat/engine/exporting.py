@@ -1,7 +1,6 @@
 """Exports, checked: each file is written beside its place, run on photographs, compared with PyTorch, and then kept."""
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from backbones.export.program import FREE, input_names
 from backbones.weights import Statistics, statistics
 from backbones.weights.trained_reading import trained_reading
 from ziggurat.engine.export_check import Row, checked, inputs_of
+from ziggurat.engine.leftovers import temporary_folder
 from ziggurat.engine.own_config import carried_config
 from ziggurat.engine.predictor import Predictor
 from ziggurat.engine.published import published_model
@@ -217,8 +217,8 @@ def export(
                 programs[key] = record(net, of)
             description = subject.describe(of, dtype, fuse)
             inputs = [x.to(getattr(torch, dtype)) for x in inputs_of(of, description)]
-            with tempfile.TemporaryDirectory(dir=out, prefix=".export.") as folder:
-                beside = Path(folder) / f"{subject.name}{FORMATS[name].suffix}"
+            with temporary_folder(out, ".export.") as folder:
+                beside = folder / f"{subject.name}{FORMATS[name].suffix}"
                 write(programs[key], name, beside, description, opset)
                 row = checked(name, beside, net, inputs, dtype, repeats)
                 rows = [row._replace(path=beside)]

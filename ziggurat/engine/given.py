@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shorten
 from ziggurat.engine.addresses import ADDRESS
 
 LIST_SUFFIX = ".txt"
@@ -27,6 +27,12 @@ def expanded(given: Sequence[str | Path]) -> list[str]:
     """
     found = [path for word in given for path in one_expanded(str(word))]
     return list(dict.fromkeys(found))
+
+
+def refuse_absent(paths: Sequence[str | Path]) -> None:
+    """Raises UserError if there are paths and nothing is at any of them. A tool names and skips single absent ones."""
+    if paths and not any(map(os.path.exists, paths)):
+        raise UserError(f"no such file or folder: {shorten(paths)}; allowed: {WHAT}")
 
 
 def one_expanded(word: str) -> Iterator[str]:

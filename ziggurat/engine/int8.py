@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbones.errors import UserError
+from backbones.errors import UserError, shorten
 from backbones.export import Description, Exported, errors_of, worst_of
 from backbones.export.formats import files_of
 from backbones.export.int8 import quantise
 from backbones.images import read_image
+from backbones.plain_files import check_whole
+from ziggurat.engine.console import say_note
 from ziggurat.engine.photographs import batch_of
 from ziggurat.engine.runtimes import fitted
 from ziggurat.engine.timing import in_turn, seconds
@@ -26,14 +28,35 @@ CPU = torch.device("cpu")
 
 
 def chosen(paths: Sequence[Path], count: int) -> list[Path]:
-    """So many of the images, evenly spread over the list; UserError if there are fewer than 8, or one is absent."""
+    """So many of the images, evenly spread over the list. A note names damaged ones, whose places others take.
+
+    Raises:
+        UserError: an image is absent, or fewer than 8 can be read.
+    """
     for path in paths:
         if not path.is_file():
             raise UserError(f"no such image for the calibration: {path}")
-    count = min(count, len(paths))
-    if count < LEAST:
-        raise UserError(f"the calibration has {count} images; allowed: {LEAST} or more, such as 128")
-    return [paths[i * len(paths) // count] for i in range(count)]
+    checked: dict[Path, bool] = {}
+    while True:
+        damaged = [path for path, is_whole in checked.items() if not is_whole]
+        left = [path for path in paths if checked.get(path, True)]
+        found = [left[i * len(left) // min(count, len(left))] for i in range(min(count, len(left)))]
+        unread = f" that can be read, without {shorten(damaged)}" if damaged else ""
+        if len(found) < LEAST:
+            raise UserError(f"the calibration has {len(found)} images{unread}; allowed: {LEAST} or more, such as 128")
+        checked |= {path: is_readable(path) for path in found if path not in checked}
+        if all(checked[path] for path in found):
+            if damaged:
+                say_note(f"the calibration has {len(found)} images{unread}")
+            return found
+
+
+def is_readable(path: Path) -> bool:
+    try:
+        check_whole(path)
+    except UserError:
+        return False
+    return True
 
 
 def batches_of(subject: Any, paths: Sequence[Path], description: Description) -> Iterator[Tensor]:

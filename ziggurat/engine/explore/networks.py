@@ -77,6 +77,8 @@ def check_here(model: Any, weights: Any) -> None:
     if source in WEIGHTS and not is_fetched(source):
         raise UserError(f"weights {source} are not on this machine; allowed: ziggurat explore {source} fetches them")
     if source not in WEIGHTS and not os.path.isfile(os.path.expanduser(source)):
+        if "://" not in source:  # as on the command line, with the nearest names; downloads nothing
+            locate(model, source) if model in list_archs() else check_model_name(source)
         raise UserError(f"no such file: {source}; allowed: the path of a checkpoint, or of a file of weights")
 
 

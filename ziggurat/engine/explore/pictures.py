@@ -12,8 +12,9 @@ from PIL import Image
 
 from backbones import bands
 from backbones.errors import UserError, shown
-from backbones.images import START, read_image, read_pixels, streamed
-from backbones.reading import READING, Reading
+from backbones.images import START, read_image, read_pixels
+from backbones.plain_files import check_whole
+from backbones.reading import Reading
 from ziggurat.engine.photographs import NAMES, photographs
 
 MOST_KEPT = 16  # uploads; the oldest goes first
@@ -67,10 +68,9 @@ class Pictures:
             raise UserError(f"the file has {len(content)} bytes; allowed: up to {UPLOAD // 2**20} MiB")
         name = re.split(r"[/\\]", name)[-1] or "image"
         picture = Picture(name, content)
-        if bands.is_array(content[:START]):
-            with streamed(name, content) as file:
-                bands.stored_array(file, READING, name)
-        elif not picture.has_bands:
+        if picture.has_bands:
+            check_whole(name, content)
+        else:
             read_image(name, content)
         key = hashlib.sha256(content).hexdigest()[:16]
         self.uploads[key] = picture
