@@ -20,10 +20,10 @@ from helpers import SMALL, run, trained_norms
 from backbones import UserError, create_backbone
 from backbones.export import FORMATS, Description, Exported, Extent, errors_of, formats, prepared, record, write
 from backbones.export import exported as exported_file
+from backbones.export.comparison import shapes_of
 from backbones.graph_layers import Grapher, GraphOptions
 from backbones.ops import GlobalFilter, graph
 from classification import create_classifier
-from ziggurat.engine.export_check import shapes_of
 from ziggurat.engine.leftovers import temporary_folder
 
 # None of these is in an export for one size, whose tables are constants: runtimes have little float64, and no FFT.

@@ -1,5 +1,6 @@
 """An exported file beside the network that it was made from: whether both compute the same."""
 
+import contextlib
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -50,7 +51,7 @@ def compared(file: Exported, net: nn.Module, images: Sequence[Tensor], dtype: st
     Args:
         file: the file. If it takes the image's size, a partly filled copy of the first image is compared, too.
         net: the network as it was recorded.
-        images: (B, C, H, W) each, of ``dtype``.
+        images: (B, C, H, W) each, of ``dtype``. Those after the first are left out where PyTorch takes no such size.
         dtype: of the weights, such as ``"float32"``.
 
     Raises:
@@ -59,10 +60,14 @@ def compared(file: Exported, net: nn.Module, images: Sequence[Tensor], dtype: st
     has_objects = "boxes" in file.description.outputs
     side = max(max(x.shape[2:]) for x in images)
     compare: Compare = partial(errors_of_objects, side=side) if has_objects else errors_of
-    inputs: list[tuple[Tensor, ...]] = [(x,) for x in images]
+    several: list[tuple[Tensor, ...]] = [(x,) for x in images]
     if SHOWN in file.description.inputs:
-        inputs.append(partly_filled(images[0]))
-    theirs = [outputs_of(net, *x) for x in inputs]
+        several.append(partly_filled(images[0]))
+    inputs, theirs = several[:1], [outputs_of(net, *several[0])]
+    for x in several[1:]:
+        with contextlib.suppress(RuntimeError):  # a neck may take multiples of its strides alone
+            theirs.append(outputs_of(net, *x))
+            inputs.append(x)
     if not all(t.isfinite().all() for t in theirs[0]):
         raise UserError("PyTorch's own outputs are not finite, so there is nothing to compare; allowed: other weights")
     worst = worst_of(compare(file(*x), found) for x, found in zip(inputs, theirs, strict=True))

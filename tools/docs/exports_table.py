@@ -72,14 +72,13 @@ found = Predictor("epoch_12.pth", runtime="onnxruntime")("street.jpg")
 maps = FeatureExtractor("van_b2", pretrained="van_b2.in1k", runtime="openvino")("street.jpg")
 ```
 
-- **Sizes.** With `runtime` one export takes all sizes, where the network can be exported so: classifiers, backbones and
-  most segmenters. Otherwise each new size of preprocessed images is exported, and the last {kept} sizes are kept. That
-  takes seconds, of a detector tens of seconds. The file of a whole model of one size has larger images resized to fit,
-  and pads smaller ones at the right and at the bottom. A note says so, and results are others than those of the
-  checkpoint. So export a model for the size of its images. By default this is the size that the test pipeline
-  makes at most. A backbone's file takes images of its size alone, unless it was exported with `--dynamic`.
-- **Detectors.** Each size of images is exported. The demo's Mask R-CNN found the same 294 objects in 20 images by ONNX
-  Runtime and by OpenVINO as by PyTorch: boxes within 0.0001 pixels, scores within 0.00001, masks but for one pixel.
+- **Sizes.** With `runtime` one export takes all sizes of images. It is made when the predictor is built, in tens of
+  seconds for a detector. Classifiers resize images to one size anyway. Where a network cannot be recorded for free
+  sizes, each new size of preprocessed images is exported, and the last {kept} sizes are kept.
+- **Files of one size.** `--dynamic` makes a file for all sizes, and results are those of the checkpoint. Without it the
+  file of a whole model has larger images resized to fit, and pads smaller ones at the right and at the bottom. A note
+  says so, and results are others than those of the checkpoint. By default the file has the size that the test pipeline
+  makes at most. A backbone's file of one size refuses other sizes.
 - **Batches.** A file for one image computes image by image, whatever `batch_size` is. `--dynamic batch` frees it.
 - **What PyTorch alone does.** Segmenters with windows (`test_cfg.mode` is `slide`, or `tile`) or with `tta`.
 - **Files from others.** The config in a file is read like that of a checkpoint: registered names, no path, no code. But
@@ -93,8 +92,10 @@ beside it repeats them: van_b2.onnx has van_b2.onnx.json. The outputs of a backb
 output of a classifier or a segmenter is `scores`, before softmax; that of a segmenter has a quarter of the image's
 size. The outputs of a detector are [found objects](#detectors).
 
-- **Free sizes.** `--dynamic` frees batch, height and width. TorchScript keeps the size that it was traced with. A graph
-  network with free sizes holds all similarities of a map at a time: memory grows with the square of the positions.
+- **Free sizes.** `--dynamic` frees batch, height and width: of a detector, which takes one image, the size, and of a
+  classifier the batch. TorchScript keeps the size that it was traced with. A `.pt2` file has a least size, at which the
+  coarsest map has two rows, such as 129 pixels for a detector with maps of stride 128. A graph network with free sizes
+  holds all similarities of a map at a time: memory grows with the square of the positions.
 - **Fixed sizes.** Tables of positions and of the Fourier transform are constants of the file, computed in float64.
   The global filters of HorNet are matrix products in all files, since runtimes lack the FFT.
 - **Half precision.** `--dtype float16` writes such weights, of a detector only with `--backbone`. CPU runtimes are slow
@@ -142,10 +143,11 @@ The demo's models, trained on its data, were tested on all its test images. The 
 ## Detectors
 
 ```
-ziggurat export work_dirs/my_run/epoch_12.pth --format onnx --size 800 1280
+ziggurat export work_dirs/my_run/epoch_12.pth --format onnx --dynamic           # images of all sizes
+ziggurat export work_dirs/my_run/epoch_12.pth --format onnx --size 800 1280     # of one
 ```
 
-A detector's file takes one image of one size. It gives the objects after suppression: N rows, the best first. N is
+A detector's file takes one image. It gives the objects after suppression: N rows, the best first. N is
 `max_per_img` of the config's `test_cfg`. Rows that hold no object have score 0, and zeros elsewhere.
 
 | input | shape | what |
@@ -168,7 +170,8 @@ An image that is smaller than the input lies at its top left, and `shown` is its
 call is `net(image, (600, 900))`. Zeros of normalised values fill the rest. As in mmdet, boxes are clipped to `shown`
 before suppression. An image that fills the input has H and W as `shown`. RTMDet's configs fill with grey of 114 and
 count the filling as part of the image, so `shown` is H and W there, too. The objects are those that mmdet finds with
-as much filling. The network sees the filling, so other amounts give other objects: export for the size of the images.
+as much filling. The network sees the filling, so other amounts give other objects: export with `--dynamic`, or for the
+size of the images.
 DINO and Deformable DETR take images that fill the input: in mmdet their attention leaves the filling out, and a file
 cannot tell the filling from the image.
 
@@ -194,17 +197,26 @@ model.test_cfg.score_thr=0` (of an R-CNN `model.test_cfg.rcnn.score_thr=0`) give
 
 ## What was measured
 
-Backbones with random weights, whose norms and scales are moved as by a training. A cell has the largest error and the
-mean error, and how many times faster than PyTorch the runtime is. A dash was not measured. "blocks" is the number of
-blocks of a stage at most: most networks were cut short, since exporting takes minutes.
+Backbones with random weights, whose biases and scales are moved as by a training, and whose norms have the statistics
+of photographs. A cell has the largest error and the mean error, and how many times faster than PyTorch the runtime is.
+A dash was not measured.
 {machine}
 
 In a deep graph network of random weights, one changed neighbour changes much of what follows. So rounding alone gives
-the errors of `vig_tiny` with all its blocks: PyTorch in float32 is off float64 by the same order of magnitude. The
-`.pt2` file, which computes the same operations, is equal.
+errors of some hundredths of the largest value: PyTorch in float32 is off float64 by as much, for the photograph or for
+one that is rounded otherwise. The `.pt2` file, which computes the same operations, is equal.
 
-The rows come from `python tools/bench/benchmark_exports.py --blocks 1 --out docs/benchmarks/exports/cpu.json`. PyTorch
-runs the network with norms folded into convolutions, as the file has them.
+The rows come from `python tools/bench/benchmark_exports.py --out docs/benchmarks/exports/cpu.json`. PyTorch runs the
+network with norms folded into convolutions, as the file has them.
+
+**What the runtimes do better.** They compute GELU and products with a gate inside a convolution, and keep maps in the
+convolutions' own layout. PyTorch has no public operator for the former. The latter is public in two forms: tensors of
+oneDNN's own layout, and frozen TorchScript. Neither is faster than the blocks of VAN as they are. A cell has
+milliseconds, and how many times faster than the block the form is ({forms_machine}; 224x224 pixels):
+
+{forms}
+
+The rows come from `python tools/bench/benchmark_block_forms.py --out docs/benchmarks/exports/block_forms_cpu.json`.
 """
 
 
