@@ -52,7 +52,7 @@ def test_a_network_that_draws_random_numbers_is_named():
         def forward(self, x):
             return x + torch.randn_like(x)
 
-    with pytest.raises(UserError, match="^the network draws random numbers: PyTorch's own outputs differ"):
+    with pytest.raises(UserError, match=r"^the network draws random numbers: PyTorch's own outputs differ"):
         compared(File(Noisy()), Noisy(), [torch.zeros(1, 3, 32, 32)])
 
 
