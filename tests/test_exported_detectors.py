@@ -406,9 +406,11 @@ def test_objects_are_compared_as_sets():
     mixed = [t[order] for t in theirs]
     assert errors_of_objects(mixed, theirs, 100) == (0, 0, 0)
     moved = copy.deepcopy(mixed)
-    moved[0][3] += 0.5
+    moved[0][3] += 0.05
     found = errors_of_objects(moved, theirs, 100)
-    assert found.missed == 0 and abs(found.largest - 0.005) < 1e-6 and 0 < found.mean < 0.005
+    assert found.missed == 0 and abs(found.largest - 0.0005) < 1e-6 and 0 < found.mean < 0.0005
+    moved[0][3] += 0.5
+    assert abs(errors_of_objects(moved, theirs, 100).missed - 1 / int((theirs[1] > 0).sum())) < 1e-9, "another object"
     other = copy.deepcopy(mixed)
     other[2][mixed[1].argmax()] += 1  # the label of one of the objects
     count = int((theirs[1] > 0).sum())

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from backbones.export.errors import Errors
+from backbones.export.errors import TOLERANCES, Errors
 
-NEAR = 0.02  # of the image's side, and of a score: objects that are farther apart are not the same one
+NEAR = TOLERANCES["float32"].largest  # of the image's side, and of a score: objects farther apart are not the same one
 
 
 def errors_of_objects(ours: Sequence[Tensor], theirs: Sequence[Tensor], side: int) -> Errors:
