@@ -75,6 +75,13 @@ def check_rate(name: str, value: float) -> float:
     return value
 
 
+def check_sides(shape: Sequence[int]) -> None:
+    """Raises UserError for an input (B, C, H, W) with a side that is too small for the strides of all stages."""
+    height, width = shape[2:]
+    if height < MIN_SIZE or width < MIN_SIZE:
+        raise UserError(f"input is {width}x{height} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+
+
 def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
     """Raises UserError unless ``x`` is a tensor (B, in_chans, H, W) with B >= 1, H >= 32 and W >= 32.
 
@@ -98,8 +105,7 @@ def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
     if x.ndim != 4 or x.shape[1] != in_chans or x.shape[0] == 0:
         allowed = f"(B, {in_chans}, H, W), B from 1, since in_chans is {in_chans}"
         raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
-    if x.shape[2] < MIN_SIZE or x.shape[3] < MIN_SIZE:
-        raise UserError(f"input is {x.shape[2]}x{x.shape[3]} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+    check_sides(x.shape)
     if torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
         return
     if x.is_inference() and torch.is_grad_enabled() and any(p.requires_grad for p in first.parameters()):

@@ -59,7 +59,7 @@ def main() -> None:
     free = () if args.dynamic is None else tuple(args.dynamic or subject.free)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
-    subject.check(extent, args.dtype)
+    subject.check(extent, args.dtype, args.int8)
     out = output_folder(args.out)
     refuse_existing(out, subject.name, formats, args.int8, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"compared on {photographs()[1]}; errors are shares of {errors}\n")
     rows: list[Row] = []
     print(table_line({name: name for name in COLUMNS}, has_objects))
-    options = (args.dtype, args.fuse, args.opset, args.repeats, calibration)
+    options = (args.dtype, args.fuse, args.opset, args.repeats, calibration, args.overwrite)
     with stoppable() as stopped:
         for row in export(subject, formats, out, extent, *options):
             if stopped:

@@ -237,6 +237,8 @@ def arch_and_weights(model: str, pretrained: str | None) -> tuple[str | None, st
     """The arch and the weights that the arguments name. None is the arch of the weights, and random weights."""
     if model in list_archs():
         return model, pretrained
+    if is_exported(model) and not Path(model).is_file():
+        raise UserError(f"no such exported file: {model}")
     if model not in WEIGHTS and "://" not in model and not Path(model).exists():
         raise unknown("arch or weights", model, [*list_archs(), *WEIGHTS])
     if pretrained is not None:

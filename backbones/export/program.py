@@ -16,6 +16,7 @@ from backbones.pyramid import PyramidBackbone
 
 FREE = ("batch", "size")
 IMAGE, SHOWN = "image", "shown"  # the names of inputs, in their order. All networks take the first
+LEAST_FREE = 160  # pixels of a free side of an example: maps of stride 128 have two rows
 ALL_AT_ONCE = 1 << 50  # bytes: a graph for free sizes has no blocks of rows, so all its similarities must be allowed
 
 
@@ -49,12 +50,13 @@ class Extent(NamedTuple):
     def example(self) -> tuple[int, int, int, int]:
         """The shape of the input with which the network is recorded.
 
-        Free sides differ, and a free batch has several images: ``torch.export`` may take equal numbers for the same
-        one, and 1 for a constant.
+        Free sides differ, a free batch has several images, and so have the coarsest maps several rows:
+        ``torch.export`` may take equal numbers for the same one, and 1 for a constant.
         """
         height, width = self.size
-        if "size" in self.free and height == width:
-            width += MIN_SIZE
+        if "size" in self.free:
+            height, width = max(height, LEAST_FREE), max(width, LEAST_FREE)
+            width += MIN_SIZE if height == width else 0
         batch = max(2, self.batch) if "batch" in self.free else self.batch
         return batch, self.channels, height, width
 

@@ -22,6 +22,7 @@ RESULTS = ROOT / "docs/benchmarks/exports/cpu.json"
 INT8 = ROOT / "docs/benchmarks/exports/int8.json"
 DETECTORS = ROOT / "docs/benchmarks/exports/detectors_cpu.json"
 WHOLE = ROOT / "docs/benchmarks/exports/runtimes_cpu.json"
+FORMS = ROOT / "docs/benchmarks/exports/block_forms_cpu.json"
 INTRODUCTION = """# Exports
 
 Made by `python tools/docs/exports_table.py --write`. The command `export` writes a network as a file for other
@@ -94,8 +95,9 @@ size. The outputs of a detector are [found objects](#detectors).
 
 - **Free sizes.** `--dynamic` frees batch, height and width: of a detector, which takes one image, the size, and of a
   classifier the batch. TorchScript keeps the size that it was traced with. A `.pt2` file has a least size, at which the
-  coarsest map has two rows, such as 129 pixels for a detector with maps of stride 128. A graph network with free sizes
-  holds all similarities of a map at a time: memory grows with the square of the positions.
+  coarsest map has two rows: 33 pixels for most backbones, 129 for a detector with maps of stride 128. The file of a
+  graph network takes images whose coarsest map has as many positions as a node has neighbours. It holds all
+  similarities of a map at a time: memory grows with the square of the positions.
 - **Fixed sizes.** Tables of positions and of the Fourier transform are constants of the file, computed in float64.
   The global filters of HorNet are matrix products in all files, since runtimes lack the FFT.
 - **Half precision.** `--dtype float16` writes such weights, of a detector only with `--backbone`. CPU runtimes are slow
@@ -212,7 +214,7 @@ network with norms folded into convolutions, as the file has them.
 **What the runtimes do better.** They compute GELU and products with a gate inside a convolution, and keep maps in the
 convolutions' own layout. PyTorch has no public operator for the former. The latter is public in two forms: tensors of
 oneDNN's own layout, and frozen TorchScript. Neither is faster than the blocks of VAN as they are. A cell has
-milliseconds, and how many times faster than the block the form is ({forms_machine}; 224x224 pixels):
+how many times faster than the block the form is, {forms_about}:
 
 {forms}
 
@@ -221,7 +223,7 @@ The rows come from `python tools/bench/benchmark_block_forms.py --out docs/bench
 
 
 OBJECTS = """
-### Detectors of one size
+### Detectors
 
 With random weights, whose heads are scaled so that there are objects of many scores, on {size}x{size} pixels. A cell
 has the share of the objects that both find, the largest error of boxes (of the image's side), scores and masks, and how
@@ -235,8 +237,8 @@ The rows come from `python tools/bench/benchmark_detector_exports.py --out docs/
 MODELS = """
 ### Whole models
 
-The demo's trained models on one of its images: milliseconds of the network and of the steps after it, and how many
-times faster than PyTorch. "folded" has norms folded into convolutions.
+A photograph by the demo's trained models, and by models of published sizes with random weights: milliseconds of the
+network and of the steps after it, and how many times faster than PyTorch. "folded" has norms folded into convolutions.
 {machine}
 
 {table}
@@ -276,17 +278,19 @@ def page() -> str:
     report = json.loads(RESULTS.read_text())
     size = report["export"]["size"]
     machine = f"{machine_of(report)}; images of {size}x{size} pixels."
-    figures = dict(times=OF_OWN, machine=machine, kept=KEPT, agreement=AGREEMENT, int8=int8_table())
+    figures = dict(times=OF_OWN, machine=machine, kept=KEPT, agreement=AGREEMENT, int8=int8_table(), **block_forms())
     text = INTRODUCTION.format(**TOLERANCES["float32"]._asdict(), **figures, post_processing=POST_PROCESSING)
     reasons: list[str] = []
     fixed = table(report["rows"], "fixed", list(FORMATS), reasons)
-    free = table(report["rows"], "free", [name for name in FORMATS if not FORMATS[name].is_fixed], reasons)
+    not_fixed = [name for name in FORMATS if not FORMATS[name].is_fixed]
+    free = table(report["rows"], "free", not_fixed, reasons)
     objects = json.loads(DETECTORS.read_text())
     notes = "".join(f"\n({i}) {reason}\n" for i, reason in enumerate(reasons, 1))
     detectors = OBJECTS.format(size=objects["export"]["size"], machine=f"{machine_of(objects)}.")
     return (
         f"{text}\n### One size, one image\n\n{fixed}\n### Free batch and size\n\n{free}{notes}"
-        f"{detectors}{table_of_objects(objects['rows'])}{whole_models()}"
+        f"{detectors}One size:\n\n{table_of_objects(objects['rows'], 'fixed', list(FORMATS))}\nEvery size:\n\n"
+        f"{table_of_objects(objects['rows'], 'free', not_fixed)}{whole_models()}"
     )
 
 
@@ -312,24 +316,36 @@ def table(rows: list[dict[str, Any]], extent: str, formats: list[str], reasons: 
     """A row for each measured arch. What stopped a format is added to ``reasons``, and the cell has its number."""
     found = {(row["arch"], row["format"]): row for row in rows if row["extent"] == extent}
     titles = [f"{name}, {FORMATS[name].runtime}" for name in formats]
-    lines = [f"| arch | blocks | {' | '.join(titles)} |", f"{'|:-' * (len(formats) + 2)}|"]
+    lines = [f"| arch | {' | '.join(titles)} |", f"{'|:-' * (len(formats) + 1)}|"]
     for arch in list_archs():
-        of_arch = [row for row in rows if row["arch"] == arch and row["extent"] == extent]
-        if of_arch:
-            blocks = of_arch[0]["blocks"]
+        if any(row["arch"] == arch and row["extent"] == extent for row in rows):
             cells = [cell(found.get((arch, name)) or found.get((arch, None)), reasons) for name in formats]
-            lines.append(f"| {arch} | {blocks or 'all'} | {' | '.join(cells)} |")
+            lines.append(f"| {arch} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def table_of_objects(rows: list[dict[str, Any]]) -> str:
+def block_forms() -> dict[str, str]:
+    """The table of the forms of VAN's blocks, and what it is about."""
+    report = json.loads(FORMS.read_text())
+    names = list(report["rows"][0]["times"])[1:]
+    lines = [f"| input of the block | {' | '.join(names)} |", f"|:-{'|-:' * len(names)}|"]
+    for row in report["rows"]:
+        ratios = [f"{row['times'][name]['ratio']:.2f}x" for name in names]
+        lines.append(f"| {' x '.join(map(str, row['input']))} | {' | '.join(ratios)} |")
+    of = report["machine"]
+    about = f"of {report['arch']} for images of {report['size']}x{report['size']} pixels"
+    return {"forms": "\n".join(lines), "forms_about": f"{about} ({of['device']}, {of['threads']} threads)"}
+
+
+def table_of_objects(rows: list[dict[str, Any]], extent: str, formats: list[str]) -> str:
     """A row for each measured detector."""
-    titles = [f"{name}, {of.runtime}" for name, of in FORMATS.items()]
+    rows = [row for row in rows if row["extent"] == extent]
+    titles = [f"{name}, {FORMATS[name].runtime}" for name in formats]
     lines = [f"| config | objects | {' | '.join(titles)} |", f"{'|:-' * (len(titles) + 2)}|"]
     for config in dict.fromkeys(row["config"] for row in rows):
         found = {row["format"]: row for row in rows if row["config"] == config}
         count = next((row["objects"] for row in found.values() if row["objects"]), "-")
-        cells = [cell_of_objects(found.get(name)) for name in FORMATS]
+        cells = [cell_of_objects(found.get(name)) for name in formats]
         lines.append(f"| {config} | {count} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -341,7 +357,8 @@ def whole_models() -> str:
     lines = [f"| model | input | {' | '.join(names)} |", f"|:-|:-|{':-|' * len(names)}"]
     for row in report["rows"]:
         times = [f"{of['ms']:.1f}, {of['ratio']:.2f}x" for of in row["times"].values()]
-        model = Path(row["model"]).parent.name
+        model = Path(row["model"])
+        model = model.stem if model.suffix == ".py" else f"the demo's {model.parent.name}"
         lines.append(f"| {model} | {row['input'][-2]}x{row['input'][-1]} | {' | '.join(times)} |")
     of = report["machine"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino"))

@@ -61,8 +61,10 @@ class Subject(NamedTuple):
     def backbone(self) -> PyramidBackbone:
         return next(module for module in self.net.modules() if isinstance(module, PyramidBackbone))
 
-    def check(self, extent: Extent, dtype: str) -> None:
-        """Raises UserError for inputs, or a type of weights, that the network cannot be exported for."""
+    def check(self, extent: Extent, dtype: str, int8: bool = False) -> None:
+        """Raises UserError for inputs, a type of weights, or an 8-bit copy, that the network is not exported for."""
+        if int8 and "boxes" in self.outputs:
+            raise UserError(f"an 8-bit copy of {self.name}, which gives objects, is not made; allowed: without --int8")
         refused = set(extent.free) - set(self.free)
         if refused:
             allowed = ", ".join(self.free) or "without --dynamic"
@@ -183,6 +185,7 @@ def export(
     opset: int | None = None,
     repeats: int = 5,
     calibration: Sequence[Path] = (),
+    overwrite: bool = True,
 ) -> Iterator[Row]:
     """Writes a network in several formats, and yields what became of each.
 
@@ -198,17 +201,16 @@ def export(
         opset: of ONNX.
         repeats: timed calls.
         calibration: images by which an 8-bit copy of the ONNX file is made, see ``ziggurat.engine.int8``.
+        overwrite: replace a file of the same name. Otherwise the new file is not kept.
 
     Raises:
         UserError: the network cannot be recorded.
     """
     extent = extent.check()
-    subject.check(extent, dtype)
+    subject.check(extent, dtype, bool(calibration))
     net = prepared(subject.net, fuse, free="size" in extent.free).to(getattr(torch, dtype))
     programs: dict[Any, Any] = {}
     has_objects = "boxes" in subject.outputs
-    if has_objects and calibration:
-        raise UserError(f"an 8-bit copy of {subject.name}, which gives objects, is not made; allowed: without --int8")
     for name in formats:
         of = extent_of(name, extent)
         try:
@@ -224,7 +226,10 @@ def export(
                 rows = [row._replace(path=beside)]
                 if calibration and name == "onnx":
                     rows.append(in_8_bits(subject, net, beside, description, calibration, repeats))
-                for file in (file for kept in rows if kept.path for file in files_of(name, kept.path)):
+                written = [file for kept in rows if kept.path for file in files_of(name, kept.path)]
+                if not overwrite and (there := [file.name for file in written if (out / file.name).exists()]):
+                    raise UserError(f"{out / there[0]} was written meanwhile; allowed: another --out, or --overwrite")
+                for file in written:
                     file.replace(out / file.name)
             yield from (one._replace(path=one.path and out / one.path.name) for one in rows)
         except UserError as error:

@@ -78,6 +78,22 @@ def batches_of(subject: Any, paths: Sequence[Path], description: Description) ->
             waiting = []
 
 
+def prepared_ones(subject: Any, paths: Sequence[Path]) -> list[Path]:
+    """The images that the model itself can prepare. A note names the others; UserError if fewer than 8 are left."""
+    kept, refused = [], []
+    for path in paths:
+        try:
+            None if subject.prepare is None else subject.prepare(path)
+            kept.append(path)
+        except UserError as error:
+            refused.append(str(error))
+    if refused:
+        say_note(f"left out of the calibration: {shorten(refused)}")
+    if len(kept) < LEAST:
+        raise UserError(f"the calibration has {len(kept)} images that can be prepared; allowed: {LEAST} or more")
+    return kept
+
+
 def agreement_of(kind: str, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
     """How far outputs agree, 0..1: of a whole model the share of equal best classes, over images or their places.
 
@@ -110,6 +126,7 @@ def written(
     """
     if description.kind != "backbone" and len(description.outputs) > 1:
         raise UserError(f"int8 is for backbones, classifiers and segmenters, and this is {description.kind}")
+    paths = prepared_ones(subject, paths)
     path = source.with_name(f"{source.name.removesuffix('.onnx')}{SUFFIX}")
     seen = [image for i, image in enumerate(paths) if i % HELD_OUT]
     others = list(paths[::HELD_OUT])
