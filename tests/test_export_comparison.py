@@ -8,13 +8,15 @@ import torch
 from mmseg.models.utils import Upsample
 from torch import nn
 
-from backbones import UserError
+from backbones import UserError, create_backbone
 from backbones.export import Extent
 from backbones.export.comparison import compared
 from backbones.export.errors import errors_of, own_errors
 from backbones.export.pooling import AveragePool, free_pools
 from backbones.export.program import prepared, record
+from backbones.weights import statistics
 from segmentation.exported import Enlarged, exported
+from ziggurat.engine.exporting import Subject, export
 from ziggurat.engine.tasks import task_for
 
 
@@ -87,7 +89,41 @@ def test_own_errors_are_those_of_several_roundings():
     assert own_errors(Chooses(), [image], errors_of).largest > 0.4
 
 
+def test_a_file_that_appeared_meanwhile_stays(tmp_path, tiny):
+    subject = Subject(tiny("van_b0").eval(), "mine", "backbone", statistics("van_b0", None), None)
+    extent = Extent((32, 32))
+    for overwrite in (False, True):
+        (tmp_path / "mine.pt2").write_bytes(b"theirs")
+        (row,) = export(subject, ["pt2"], tmp_path, extent, repeats=1, overwrite=overwrite)
+        assert ((tmp_path / "mine.pt2").read_bytes() == b"theirs") == (not overwrite)
+        assert (row.refused or "").endswith("allowed: another --out, or --overwrite") == (not overwrite)
+
+
+def test_an_8_bit_copy_of_objects_is_refused_at_first():
+    subject = Subject(nn.Identity(), "mine", "detection", None, None, outputs=("boxes", "scores", "labels"))
+    with pytest.raises(UserError, match="an 8-bit copy of mine, which gives objects, is not made"):
+        subject.check(Extent(), "float32", int8=True)
+
+
 # --- free sizes
+
+
+def test_examples_of_free_sizes_have_coarse_maps_of_several_rows():
+    for size in ((32, 32), (48, 300), (128, 128), (500, 600)):
+        assert Extent(size).example() == (1, 3, *size)
+        height, width = Extent(size, 1, ("size",)).example()[2:]
+        assert height > 128 < width and height >= size[0] and width >= size[1] and height != width
+
+
+@pytest.mark.parametrize("free", [(), ("size",)])
+def test_files_take_no_smaller_images_than_networks(free):
+    subject = Subject(nn.Identity(), "mine", "segmentation", statistics("van_b0", None), None)
+    subject = subject._replace(net=nn.Sequential(create_backbone("van_b0")))
+    description = subject.describe(Extent((32, 32), 1, free), "float32", True)
+    description.check((1, 3, 32, 32))
+    for shape in ((1, 3, 31, 64), (1, 3, 64, 8)):
+        with pytest.raises(UserError, match=f"input .*{f'{shape[3]}x{shape[2]}' if free else 'allowed'}"):
+            description.check(shape)
 
 
 @pytest.mark.parametrize("cells", [2, 3, (1, 6), (5, 2), 7])

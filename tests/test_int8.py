@@ -3,6 +3,9 @@
 They need ONNX Runtime, and are run where it is installed. What needs nothing is first.
 """
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import export
 import numpy as np
 import pytest
@@ -56,6 +59,19 @@ def test_agreement_is_the_share_of_equal_classes_or_the_cosine_of_maps():
     maps = [torch.rand(2, 8, 4, 4) for _ in range(2)]
     assert int8.agreement_of("backbone", [2 * level for level in maps], maps) == pytest.approx(1, abs=1e-5)
     assert int8.agreement_of("backbone", [-maps[0], maps[1]], maps) == pytest.approx(0, abs=1e-5)
+
+
+def test_images_that_the_model_does_not_take_are_named(capsys):
+    def prepare(path):
+        if path.name == "3.png":
+            raise UserError("3.png is 1x1")
+
+    paths = [Path(f"{i}.png") for i in range(9)]
+    assert int8.prepared_ones(SimpleNamespace(prepare=None), paths) == paths
+    assert int8.prepared_ones(SimpleNamespace(prepare=prepare), paths) == [*paths[:3], *paths[4:]]
+    assert "left out of the calibration: 3.png is 1x1" in "".join(capsys.readouterr())
+    with pytest.raises(UserError, match="has 7 images that can be prepared; allowed: 8 or more"):
+        int8.prepared_ones(SimpleNamespace(prepare=prepare), paths[:8])
 
 
 @pytest.fixture

@@ -121,6 +121,7 @@ def test_unreadable_images_are_skipped_and_named(tmp_path, monkeypatch, capsys):
     ("argv", "words"),
     [
         (["van_b0", "EMPTY"], "no images in"),
+        (["absent.onnx", "GOOD"], "no such exported file: absent.onnx"),
         (["van_b0", "absent/"], "no such file or folder: absent/; allowed: files, folders"),
         (["van_b0", "absent.png", "gone"], "no such file or folder: absent.png, gone; allowed"),
         (["van_b0", "GOOD", "--device", "cuda:77"], "cuda:77"),
