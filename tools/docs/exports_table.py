@@ -206,15 +206,15 @@ A dash was not measured.
 
 In a deep graph network of random weights, one changed neighbour changes much of what follows. So rounding alone gives
 errors of some hundredths of the largest value: PyTorch in float32 is off float64 by as much, for the photograph or for
-one that is rounded otherwise. The `.pt2` file, which computes the same operations, is equal.
+one that is rounded otherwise. The `.pt2` file of one size, which computes the same operations, is equal.
 
 The rows come from `python tools/bench/benchmark_exports.py --out docs/benchmarks/exports/cpu.json`. PyTorch runs the
 network with norms folded into convolutions, as the file has them.
 
 **What the runtimes do better.** They compute GELU and products with a gate inside a convolution, and keep maps in the
 convolutions' own layout. PyTorch has no public operator for the former. The latter is public in two forms: tensors of
-oneDNN's own layout, and frozen TorchScript. Neither is faster than the blocks of VAN as they are. A cell has
-how many times faster than the block the form is, {forms_about}:
+oneDNN's own layout, and frozen TorchScript. Neither makes the blocks of VAN faster. A cell has how many times faster
+than the block as it is a form is, {forms_about}:
 
 {forms}
 
@@ -297,7 +297,7 @@ def page() -> str:
 def machine_of(report: dict[str, Any]) -> str:
     of = report["machine"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino", "onnx", "onnxscript"))
-    return f"Measured on: {of['device']}, {of['threads']} threads; {packages}"
+    return f"Measured on: {of['device']}, threads: {of['threads']}; {packages}"
 
 
 def int8_table() -> str:
@@ -334,7 +334,7 @@ def block_forms() -> dict[str, str]:
         lines.append(f"| {' x '.join(map(str, row['input']))} | {' | '.join(ratios)} |")
     of = report["machine"]
     about = f"of {report['arch']} for images of {report['size']}x{report['size']} pixels"
-    return {"forms": "\n".join(lines), "forms_about": f"{about} ({of['device']}, {of['threads']} threads)"}
+    return {"forms": "\n".join(lines), "forms_about": f"{about} ({of['device']}, threads: {of['threads']})"}
 
 
 def table_of_objects(rows: list[dict[str, Any]], extent: str, formats: list[str]) -> str:
@@ -362,7 +362,7 @@ def whole_models() -> str:
         lines.append(f"| {model} | {row['input'][-2]}x{row['input'][-1]} | {' | '.join(times)} |")
     of = report["machine"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino"))
-    machine = f"Measured on: {of['device']}, {of['threads']} threads; {packages}."
+    machine = f"Measured on: {of['device']}, threads: {of['threads']}; {packages}."
     return MODELS.format(machine=machine, table="\n".join(lines))
 
 
