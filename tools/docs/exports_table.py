@@ -237,8 +237,8 @@ The rows come from `python tools/bench/benchmark_detector_exports.py --out docs/
 MODELS = """
 ### Whole models
 
-A photograph by the demo's trained models, and by models of published sizes with random weights: milliseconds of the
-network and of the steps after it, and how many times faster than PyTorch. "folded" has norms folded into convolutions.
+The demo's trained models on a photograph: milliseconds of the network and of the steps after it, and how many times
+faster than PyTorch. "folded" has norms folded into convolutions.
 {machine}
 
 {table}
@@ -357,8 +357,7 @@ def whole_models() -> str:
     lines = [f"| model | input | {' | '.join(names)} |", f"|:-|:-|{':-|' * len(names)}"]
     for row in report["rows"]:
         times = [f"{of['ms']:.1f}, {of['ratio']:.2f}x" for of in row["times"].values()]
-        model = Path(row["model"])
-        model = model.stem if model.suffix == ".py" else f"the demo's {model.parent.name}"
+        model = Path(row["model"]).parent.name
         lines.append(f"| {model} | {row['input'][-2]}x{row['input'][-1]} | {' | '.join(times)} |")
     of = report["machine"]
     packages = ", ".join(f"{name} {of[name]}" for name in ("torch", "onnxruntime", "openvino"))
