@@ -209,7 +209,7 @@ sum in another order.
 ## Rates
 
 Images per second of {arch}, stages {stages}, pooled: the median of {repeats} passes. The ways took turns in one process
-with {threads} and one worker. Other work took part of the two cores meanwhile, so compare the ways with each other.
+with {threads} and one worker. The machine had no other work.
 
 Measured on: {machine}.
 
