@@ -3,6 +3,8 @@
 mmcv's operators and panopticapi are put in place before mmdet is imported.
 """
 
+import warnings
+
 from detection import panoptic_quality
 from ziggurat import mmcv_ops
 from ziggurat.engine import installed
@@ -19,3 +21,6 @@ with quiet_imports():
 
     from detection import extremes, losses, lvis, metrics, necks, openimages, panoptic_metric  # noqa: F401
 register_backbones()
+
+# PyTorch warns of calls in mmdet's DINO and RTMDet, which a user can do nothing about.
+warnings.filterwarnings("ignore", message="torch.meshgrid: in an upcoming release")

@@ -415,3 +415,11 @@ def test_no_gpu_where_one_was_asked_for(monkeypatch, checkpoints, photos, capsys
     args = (CONFIGS["detection"], checkpoints / "detection.pth", photos, "--device", "cuda")
     assert exit_status(monkeypatch, *args) == 2
     assert "GPU" in capsys.readouterr().err
+
+
+def test_the_description_beside_an_exported_file_names_the_file(monkeypatch):
+    import predict
+
+    monkeypatch.setattr(sys, "argv", ["predict.py", "net.onnx.json", "photos/"])
+    with pytest.raises(UserError, match=r"^net\.onnx\.json tells of an exported file; allowed: net\.onnx$"):
+        predict.parse_args()

@@ -243,6 +243,8 @@ def parse_args() -> argparse.Namespace:
         raise UserError(f"--score-thr {args.score_thr}: allowed 0 to 1")
     check_int("--batch-size", args.batch_size, 1, None)
     check_int("--workers", args.workers, 0, None)
+    if args.inputs and is_exported(described := args.inputs[0].removesuffix(".json")) and described != args.inputs[0]:
+        raise UserError(f"{args.inputs[0]} tells of an exported file; allowed: {described}")
     args.config = args.inputs.pop(0) if begins_with_config(args.inputs) else None
     args.checkpoint, *args.images = args.inputs or [None]
     if not args.images:
