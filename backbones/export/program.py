@@ -16,7 +16,9 @@ from backbones.pyramid import PyramidBackbone
 
 FREE = ("batch", "size")
 IMAGE, SHOWN = "image", "shown"  # the names of inputs, in their order. All networks take the first
-LEAST_FREE = 160  # pixels of a free side of an example: maps of stride 128 have two rows
+# Pixels of a free side of an example. Maps of stride 128 have two rows, DINO has more places than its 900 queries, and
+# a node of a graph network has as many others as it asks for. With less of them, their number would be kept.
+LEAST_FREE = 256
 ALL_AT_ONCE = 1 << 50  # bytes: a graph for free sizes has no blocks of rows, so all its similarities must be allowed
 
 
@@ -50,8 +52,8 @@ class Extent(NamedTuple):
     def example(self) -> tuple[int, int, int, int]:
         """The shape of the input with which the network is recorded.
 
-        Free sides differ, a free batch has several images, and so have the coarsest maps several rows:
-        ``torch.export`` may take equal numbers for the same one, and 1 for a constant.
+        Free sides differ and are ``LEAST_FREE`` or more, and a free batch has several images: ``torch.export`` may
+        take equal numbers for the same one, and 1 for a constant.
         """
         height, width = self.size
         if "size" in self.free:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from backbones.errors import Notice, UserError
 from backbones.export import Exported, Extent
-from backbones.export.program import SHOWN
+from backbones.export.program import LEAST_FREE, SHOWN
 from backbones.export.runtimes import InRuntime, check_data, check_file, check_runtime, digest_of, parts_of
 from backbones.weights.digest import sha256_of_content
 from ziggurat.engine.config import apply_options
@@ -28,8 +28,6 @@ from ziggurat.engine.tasks import task_for
 from ziggurat.engine.wrappers import unwrap
 
 __all__ = ["RuntimeModel", "check_runtime", "compute_by", "open_exported"]
-SMALL = 192  # pixels, at most, of a side with which a network for images of many sizes is first recorded; the
-# coarsest map, of a stride of 128, then has several rows: a single row would be taken for a constant
 
 
 class RuntimeModel(nn.Module):
@@ -149,7 +147,7 @@ def compute_by(predictor: Any, runtime: str) -> None:
     subject = subject_of(predictor, str(predictor.cfg.filename))
     size, free = subject.size, task.exported_free
     if free != ("batch",):  # images have many sizes, and a small one is enough to see that the network can be exported
-        size = tuple(min(side, SMALL) for side in size)
+        size = tuple(min(side, LEAST_FREE) for side in size)
     extent = Extent(size, 1, free, subject.backbone.in_chans)
     describe = partial(subject.describe, dtype="float32", fused=True)
     files = InRuntime(subject.net, runtime, describe, extent, images=inputs_of)
