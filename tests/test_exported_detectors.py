@@ -314,7 +314,7 @@ def test_a_file_of_pytorch_finds_the_same(name, tmp_path):
     assert "100.0%" in line and line.index(str(row.path)) == header.index("file")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("atss", "gfl")])  # whose paths RetinaNet has
 @torch.no_grad()
 def test_a_record_of_free_sizes_finds_the_same_in_each(name):
     subject = subject_for(name)

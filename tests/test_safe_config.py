@@ -186,6 +186,7 @@ def test_every_tool_with_a_config_has_the_option(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil.py").write_text(f"a = {MKDIR}\n")
     torch.save({"state_dict": {}}, tmp_path / "x.pth")
+    (tmp_path / "y.png").touch()
     before = {"predict": ["x.pth", "y.png"], "test": ["x.pth"]}
     for name in ("train", "test", "predict", "print_config", "browse_dataset", "benchmark", "model_info"):
         tool = importlib.import_module(name)
