@@ -104,7 +104,7 @@ def index_of(store: "FeatureStore", stage: str, metric: str, flat: int, faiss: A
 
 def digest_of(store: "FeatureStore") -> str:
     """A text that differs for stores of other features, or of more."""
-    return hashlib.sha256(json.dumps([store.meta["settings"], store.facts]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([store.meta["settings"], store.index.digests]).encode()).hexdigest()
 
 
 def is_current(about: Path, facts: dict[str, Any]) -> bool:

@@ -15,7 +15,8 @@ from backbones.checks import as_int
 from backbones.errors import UserError, shown
 from backbones.files import sha256_of
 from backbones.store.export import write_npy, write_zarr
-from backbones.store.layout import INDEX, PART, SHARD, SHARDS, import_pyarrow, key_of, parts_of, read_meta
+from backbones.store.index import damaged, read_index, shard_file
+from backbones.store.layout import key_of, read_meta
 from backbones.store.search import numbers_of, search
 
 OPEN_SHARDS = 64  # whose tensors are kept, each with an open file
@@ -65,55 +66,11 @@ class FeatureStore(Dataset):
         self.path = Path(path)
         self.meta = read_meta(self.path)
         self.stages = list(self.meta["settings"]["stages"])
-        self.read_index()
+        self.index = read_index(self.path)
+        self.images, self.unreadable = self.index.images, self.index.unreadable
+        self.shard_names = list(self.index.digests)
         self.positions: dict[str, int] | None = None
         self.shards: OrderedDict[str, dict[str, Tensor]] = OrderedDict()
-
-    def read_index(self) -> None:
-        pa = import_pyarrow()
-        tables, self.facts, self.unreadable = [], {}, {}
-        for part in parts_of(self.path):
-            try:
-                table = pa.parquet.read_table(part, columns=["image", "height", "width", "shard", "row", "reason"])
-            except (OSError, ValueError, pa.ArrowException) as error:
-                raise damaged(part.stem, self.path, f"index {part}: {' '.join(str(error).split())[:200]}") from None
-            failed = table.filter(pa.compute.is_valid(table["reason"]))
-            self.unreadable |= zip(failed["image"].to_pylist(), failed["reason"].to_pylist())
-            whole = table.filter(pa.compute.is_null(table["reason"]))
-            if len(whole):
-                self.check_length(part.stem, table.schema.metadata or {})
-                tables.append(whole.select(["image", "height", "width", "row"]))
-        counts = [len(table) for table in tables]
-        names = list(self.facts)
-        joined = pa.concat_tables(tables).combine_chunks() if tables else None
-        self.images = joined["image"] if tables else []
-        if self.unreadable and tables:  # some may have been read later
-            failed = pa.array(list(self.unreadable))
-            read = failed.filter(pa.compute.is_in(failed, pa.concat_arrays(self.images.chunks)))
-            self.unreadable = {
-                name: reason for name, reason in self.unreadable.items() if name not in {*read.to_pylist()}
-            }
-        self.shard_names, self.shard_of = names, np.repeat(np.arange(len(names), dtype=np.int32), counts)
-        self.heights, self.widths, self.rows = (
-            joined[word].to_numpy() if tables else np.zeros(0, np.int32) for word in ("height", "width", "row")
-        )
-
-    def check_length(self, name: str, facts: dict[bytes, bytes]) -> None:
-        """Takes what an index says of its shard. UserError if the shard is not there in its full length."""
-        path = self.file_of(name)
-        try:
-            wanted, digest = int(facts[b"bytes"]), facts[b"sha256"].decode()
-            length = path.stat().st_size
-        except (KeyError, ValueError):
-            raise damaged(name, self.path, f"index {self.path / INDEX / name}{PART} says no length") from None
-        except OSError as error:
-            raise damaged(name, self.path, f"shard {path}: {error.strerror}") from None
-        if length != wanted:
-            raise damaged(name, self.path, f"shard {path} has {length} bytes of {wanted}")
-        self.facts[name] = digest
-
-    def file_of(self, name: str) -> Path:
-        return self.path / SHARDS / f"{name}{SHARD}"
 
     def __repr__(self) -> str:
         settings = self.meta["settings"]
@@ -133,8 +90,8 @@ class FeatureStore(Dataset):
             raise IndexError(f"index is {shown(index)}; allowed: integers from {-count} to {count - 1}")
         position %= count
         size = self.size_of(position)
-        tensors = self.tensors_of(self.shard_names[self.shard_of[position]])
-        row = int(self.rows[position])
+        tensors = self.tensors_of(self.shard_names[self.index.shard_of[position]])
+        row = int(self.index.rows[position])
         return {
             "name": self.images[position].as_py(),
             "size": size,
@@ -161,7 +118,7 @@ class FeatureStore(Dataset):
     def blocks(self) -> Iterator[Block]:
         """All features in large pieces, shard by shard, for work on whole matrices."""
         for number, name in enumerate(self.shard_names):
-            first, last = np.searchsorted(self.shard_of, [number, number + 1])
+            first, last = np.searchsorted(self.index.shard_of, [number, number + 1])
             images = np.arange(first, last)
             groups: dict[tuple[int, int] | None, list[int]] = {None: list(images)}
             if not self.is_pooled:
@@ -236,16 +193,16 @@ class FeatureStore(Dataset):
 
     def verify(self) -> None:
         """Reads all shards, and compares them with their SHA-256. UserError names one that is damaged."""
-        for name, digest in self.facts.items():
-            if sha256_of(self.file_of(name)) != digest:
-                raise damaged(name, self.path, f"shard {self.file_of(name)} has other bytes than were written")
+        for name, digest in self.index.digests.items():
+            if sha256_of(shard_file(self.path, name)) != digest:
+                raise damaged(name, self.path, f"shard {shard_file(self.path, name)} has other bytes than were written")
 
     @property
     def is_pooled(self) -> bool:
         return self.meta["settings"].get("pool") is not None
 
     def size_of(self, position: int) -> tuple[int, int]:
-        return int(self.heights[position]), int(self.widths[position])
+        return int(self.index.heights[position]), int(self.index.widths[position])
 
     def key(self, stage: str, size: tuple[int, int]) -> str:
         return key_of(stage, None if self.is_pooled else size)
@@ -255,7 +212,7 @@ class FeatureStore(Dataset):
         if name in self.shards:
             self.shards.move_to_end(name)
             return self.shards[name]
-        path = self.file_of(name)
+        path = shard_file(self.path, name)
         try:
             with safe_open(os.fspath(path), framework="pt") as file:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no mapping
@@ -265,9 +222,3 @@ class FeatureStore(Dataset):
         if len(self.shards) > OPEN_SHARDS:
             self.shards.popitem(last=False)
         return tensors
-
-
-def damaged(name: str, store: Path, what: str) -> UserError:
-    """The error for a damaged shard or index. Without its index a shard counts for nothing, and is made again."""
-    part = store / INDEX / f"{name}{PART}"
-    return UserError(f"damaged store: {what}; remove {part} and give the command that made it again")
