@@ -75,11 +75,22 @@ def check_rate(name: str, value: float) -> float:
     return value
 
 
-def check_sides(shape: Sequence[int]) -> None:
-    """Raises UserError for an input (B, C, H, W) with a side that is too small for the strides of all stages."""
-    height, width = shape[2:]
+def check_device(device: str | int | torch.device) -> torch.device:
+    """The device; UserError if this machine does not have it."""
+    try:
+        if isinstance(device, bool):
+            raise TypeError
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError, OverflowError):
+        have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
+        raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    """Raises UserError for an image with a side below 32 pixels. ``name`` is for the message."""
     if height < MIN_SIZE or width < MIN_SIZE:
-        raise UserError(f"input is {width}x{height} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
+        raise UserError(f"{name} is {width}x{height} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")
 
 
 def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
@@ -105,7 +116,7 @@ def check_input(x: Tensor, in_chans: int, first: nn.Module) -> None:
     if x.ndim != 4 or x.shape[1] != in_chans or x.shape[0] == 0:
         allowed = f"(B, {in_chans}, H, W), B from 1, since in_chans is {in_chans}"
         raise UserError(f"input has shape {tuple(x.shape)}; allowed: {allowed}")
-    check_sides(x.shape)
+    check_size("input", *x.shape[2:])
     if torch.compiler.is_compiling() or (dist.is_available() and dist.is_initialized()):
         return
     if x.is_inference() and torch.is_grad_enabled() and any(p.requires_grad for p in first.parameters()):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from backbones.checks import MIN_SIZE, check_init_cfg, check_int
+from backbones.checks import MIN_SIZE, check_device, check_init_cfg, check_int
 from backbones.errors import UserError, shown
 from backbones.files import is_exported
 from backbones.images import read_pixels
@@ -228,18 +228,6 @@ def tensor_of(image: np.ndarray | Tensor, channels: int, name: str) -> Tensor:
     return image
 
 
-def check_device(device: str | int | torch.device) -> torch.device:
-    """The device; UserError if this machine does not have it."""
-    try:
-        if isinstance(device, bool):
-            raise TypeError
-        torch.empty(0, device=device)
-        return torch.device(device)
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ValueError, OverflowError):
-        have = "cpu" + (f", cuda:0 to cuda:{n - 1}" if (n := torch.cuda.device_count()) else "")
-        raise UserError(f"device {str(device)!r} is not available; allowed here: {have}") from None
-
-
 def chosen_statistics(mean: Any, std: Any, published: Statistics | None, channels: int) -> Statistics:
     """The given mean and std, completed by those of the weights."""
     if mean is None and std is None:
@@ -259,20 +247,3 @@ def stack_padded(maps: list[Tensor]) -> Tensor:
     """B maps (C, h, w) to one (B, C, H, W), padded with 0 at the right and at the bottom."""
     height, width = (max(m.shape[axis] for m in maps) for axis in (1, 2))
     return torch.stack([F.pad(m, (0, width - m.shape[2], 0, height - m.shape[1])) for m in maps])
-
-
-def pca_colours(feature_map: Tensor) -> np.ndarray:
-    """A (C, H, W) map as a (H, W, 3) uint8 image: the first three principal components over its positions.
-
-    The 1st to the 99th percentile of each component becomes 0 to 255.
-    """
-    channels, height, width = feature_map.shape
-    points = feature_map.reshape(channels, -1).T.double().cpu()
-    points = points - points.mean(0)
-    _, vectors = torch.linalg.eigh(points.T @ points)
-    scores = points @ vectors[:, -3:].flip(1)
-    # An eigenvector's sign is arbitrary. The larger tail is made positive, so equal maps get equal colours.
-    scores = scores * torch.where(scores.amax(0) < -scores.amin(0), -1.0, 1.0)
-    low, high = torch.quantile(scores, 0.01, dim=0), torch.quantile(scores, 0.99, dim=0)
-    image = ((scores - low) / (high - low).clamp_min(1e-12)).clamp(0, 1) * 255
-    return image.round().to(torch.uint8).reshape(height, width, -1).numpy()

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from backbones.checks import as_int
+from backbones.colours import pca_colours
 from backbones.errors import UserError
-from backbones.features import pca_colours
 from backbones.gated_conv import GatedConv, GlobalLocalFilter
 from backbones.graph_layers import Grapher
 from backbones.ops.vicinity import angle_cos_sin

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from backbones.checks import check_size
 from backbones.errors import UserError
 from backbones.pixels import picture
 from backbones.reading import reading_of
@@ -27,7 +28,7 @@ from ziggurat.engine.extremes import show_images_in
 from ziggurat.engine.normalisation import statistics_of
 from ziggurat.engine.results import Scores
 from ziggurat.engine.splits import datasets_of
-from ziggurat.engine.task import Task, check_size
+from ziggurat.engine.task import Task
 from ziggurat.engine.wrappers import unwrap
 
 SHOWN = 5  # number of classes drawn and described for an image, best first

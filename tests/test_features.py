@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from backbones import FeatureExtractor, UserError, create_backbone, param_groups
-from backbones.features import pca_colours
+from backbones.colours import pca_colours
 from backbones.image_files import list_images, output_stems
 from backbones.images import read_image
 

@@ -25,8 +25,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from backbones import WEIGHTS, FeatureExtractor, UserError, list_archs
+from backbones.colours import pca_colours
 from backbones.errors import unknown
-from backbones.features import pca_colours
 from backbones.files import is_exported
 from backbones.image_files import list_images, output_stems
 from backbones.reading import Reading

@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from backbones.checks import check_sides
+from backbones.checks import check_size
 from backbones.errors import UserError
 from backbones.export.program import IMAGE, SHOWN, Extent
 
@@ -75,7 +75,7 @@ class Description(NamedTuple):
             names = ("B", "C", "H", "W")
             allowed = ", ".join(names[i] if free.get(i) else str(side) for i, side in enumerate(wanted))
             raise UserError(f"input has shape {tuple(shape)}; allowed: ({allowed}), as the file was exported")
-        check_sides(shape)
+        check_size("input", *shape[2:])
 
 
 def description_in(text: str | bytes | None, path: Any) -> Description:

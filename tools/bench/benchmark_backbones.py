@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from backbones import PyramidBackbone, UserError, create_backbone, list_archs
-from backbones.features import check_device
+from backbones.checks import check_device
 from backbones.registry import family_of
 from ziggurat.engine.benchmark import PRECISIONS, autocast
 from ziggurat.engine.cli import Parser, output_folder, run_tool

@@ -18,7 +18,7 @@ import torchvision
 from benchmark_backbones import paired
 from torch import Tensor
 
-from backbones.features import check_device
+from backbones.checks import check_device
 from backbones.ops.depthwise import dilated_as_dense
 from ziggurat import mmcv_ops
 from ziggurat.engine.cli import Parser, run_tool

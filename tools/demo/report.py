@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 
 import backbones
 from backbones import UserError
-from backbones.features import pca_colours
+from backbones.colours import pca_colours
 from backbones.images import read_image
 from ziggurat.engine.cli import Parser, run_tool
 from ziggurat.engine.draw import draw_classes, draw_instances, make_palette

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor, nn
 
+from backbones.checks import check_device
 from backbones.errors import UserError, shown
-from backbones.features import check_device
 from backbones.files import is_exported, is_path
 from backbones.images import as_pixels
 from backbones.pixels import as_8_bits, check_dense, to_channels

@@ -12,6 +12,7 @@ from mmengine import fileio
 from mmengine.dataset import Compose
 from PIL import Image
 
+from backbones.checks import check_size
 from backbones.errors import UnreadableImage, UserError
 from backbones.files import read_again
 from backbones.images import check_is_file, read_pixels
@@ -19,7 +20,6 @@ from backbones.pixels import picture
 from backbones.plain_files import check_image, is_plain
 from backbones.reading import READING, Reading, reading_of
 from ziggurat.engine.parts import kind_of
-from ziggurat.engine.task import check_size
 
 
 class OneReader:

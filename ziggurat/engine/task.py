@@ -15,7 +15,6 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope, init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
-from backbones.checks import MIN_SIZE
 from backbones.errors import UserError
 from ziggurat.engine.draw import Colour, make_palette
 from ziggurat.engine.findings import Finding, caught, follow
@@ -212,9 +211,3 @@ class Task(TaskViews, TaskTraining, TaskTesting):
     def scope_of(self, cfg: Any) -> str:
         """The scope of the config's registries: its ``default_scope``, else the task's scope."""
         return cfg.get("default_scope") or self.scope
-
-
-def check_size(name: str, height: int, width: int) -> None:
-    """Raises UserError for an image with a side below 32 pixels. ``name`` is for the message."""
-    if min(height, width) < MIN_SIZE:
-        raise UserError(f"{name} is {width}x{height} pixels; allowed: {MIN_SIZE}x{MIN_SIZE} and larger")

@@ -3,7 +3,7 @@
 import torch
 
 from backbones import FeatureExtractor, UserError
-from backbones.features import check_device
+from backbones.checks import check_device
 from backbones.store import FeatureStore
 from ziggurat.engine.features.network import network_of
 from ziggurat.engine.features.run import settings_of
