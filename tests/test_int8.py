@@ -3,9 +3,6 @@
 They need ONNX Runtime, and are run where it is installed. What needs nothing is first.
 """
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import export
 import numpy as np
 import pytest
@@ -61,17 +58,16 @@ def test_agreement_is_the_share_of_equal_classes_or_the_cosine_of_maps():
     assert int8.agreement_of("backbone", [-maps[0], maps[1]], maps) == pytest.approx(0, abs=1e-5)
 
 
-def test_images_that_the_model_does_not_take_are_named(capsys):
+def test_images_that_the_model_does_not_take_are_named_and_do_not_count(tmp_path, capsys):
     def prepare(path):
-        if path.name == "3.png":
-            raise UserError("3.png is 1x1")
+        if path.name == "003.png":
+            raise UserError("003.png is 1x1")
 
-    paths = [Path(f"{i}.png") for i in range(9)]
-    assert int8.prepared_ones(SimpleNamespace(prepare=None), paths) == paths
-    assert int8.prepared_ones(SimpleNamespace(prepare=prepare), paths) == [*paths[:3], *paths[4:]]
-    assert "left out of the calibration: 3.png is 1x1" in "".join(capsys.readouterr())
-    with pytest.raises(UserError, match="has 7 images that can be prepared; allowed: 8 or more"):
-        int8.prepared_ones(SimpleNamespace(prepare=prepare), paths[:8])
+    paths = images_in(tmp_path, 9)
+    assert int8.chosen(paths, 10, prepare) == [*paths[:3], *paths[4:]]
+    assert "the calibration has 8 images that can be read, without " in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"has 7 images that can be read, without .*003\.png; allowed: 8 or more"):
+        int8.chosen(paths[:8], 10, prepare)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from backbones.export.formats import OPSETS
 from backbones.export.program import FREE
 from backbones.files import is_exported
 from backbones.image_files import list_images
+from backbones.plain_files import check_whole
 from ziggurat.engine.cli import Parser, output_folder, run_tool
 from ziggurat.engine.given import expanded
 from ziggurat.engine.tool_options import add_config_options, count
@@ -53,13 +54,13 @@ def main() -> None:
     from ziggurat.engine.int8 import chosen, what_agrees
     from ziggurat.engine.photographs import photographs
 
-    calibration = chosen(calibration, args.calibration_images) if args.int8 else []
-
     subject = subject_of(args)
     free = () if args.dynamic is None else tuple(args.dynamic or subject.free)
     height, width = args.size or subject.size
     extent = Extent((height, width), args.batch, free, subject.backbone.in_chans).check()
     subject.check(extent, args.dtype, args.int8)
+    if args.int8:
+        calibration = chosen(calibration, args.calibration_images, subject.prepare or check_whole)
     out = output_folder(args.out)
     refuse_existing(out, subject.name, formats, args.int8, args.overwrite)
     torch.set_num_threads(args.threads or torch.get_num_threads())

@@ -1,6 +1,6 @@
 """Exports in 8-bit integers, checked: calibrated on some images, compared with PyTorch on others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,13 @@ AGREEMENT = 0.9  # the least of a file that is kept
 CPU = torch.device("cpu")
 
 
-def chosen(paths: Sequence[Path], count: int) -> list[Path]:
+def chosen(paths: Sequence[Path], count: int, read: Callable[[Path], Any] = check_whole) -> list[Path]:
     """So many of the images, evenly spread over the list. A note names damaged ones, whose places others take.
+
+    Args:
+        paths: the images.
+        count: how many are wanted.
+        read: reads an image; UserError if it cannot be used. By default any image that can be decoded is.
 
     Raises:
         UserError: an image is absent, or fewer than 8 can be read.
@@ -36,24 +41,25 @@ def chosen(paths: Sequence[Path], count: int) -> list[Path]:
     for path in paths:
         if not path.is_file():
             raise UserError(f"no such image for the calibration: {path}")
-    checked: dict[Path, bool] = {}
+    left, damaged, seen = list(paths), [], set()
     while True:
-        damaged = [path for path, is_whole in checked.items() if not is_whole]
-        left = [path for path in paths if checked.get(path, True)]
         found = [left[i * len(left) // min(count, len(left))] for i in range(min(count, len(left)))]
         unread = f" that can be read, without {shorten(damaged)}" if damaged else ""
         if len(found) < LEAST:
             raise UserError(f"the calibration has {len(found)} images{unread}; allowed: {LEAST} or more, such as 128")
-        checked |= {path: is_readable(path) for path in found if path not in checked}
-        if all(checked[path] for path in found):
+        failed = [path for path in found if path not in seen and not can_read(read, path)]
+        if not failed:
             if damaged:
                 say_note(f"the calibration has {len(found)} images{unread}")
             return found
+        seen |= {*found}
+        damaged = [path for path in paths if path in {*damaged, *failed}]
+        left = [path for path in left if path not in {*failed}]
 
 
-def is_readable(path: Path) -> bool:
+def can_read(read: Callable[[Path], Any], path: Path) -> bool:
     try:
-        check_whole(path)
+        read(path)
     except UserError:
         return False
     return True
@@ -76,22 +82,6 @@ def batches_of(subject: Any, paths: Sequence[Path], description: Description) ->
         if len(waiting) == batch:
             yield torch.cat(waiting)
             waiting = []
-
-
-def prepared_ones(subject: Any, paths: Sequence[Path]) -> list[Path]:
-    """The images that the model itself can prepare. A note names the others; UserError if fewer than 8 are left."""
-    kept, refused = [], []
-    for path in paths:
-        try:
-            None if subject.prepare is None else subject.prepare(path)
-            kept.append(path)
-        except UserError as error:
-            refused.append(str(error))
-    if refused:
-        say_note(f"left out of the calibration: {shorten(refused)}")
-    if len(kept) < LEAST:
-        raise UserError(f"the calibration has {len(kept)} images that can be prepared; allowed: {LEAST} or more")
-    return kept
 
 
 def agreement_of(kind: str, ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
@@ -126,7 +116,6 @@ def written(
     """
     if description.kind != "backbone" and len(description.outputs) > 1:
         raise UserError(f"int8 is for backbones, classifiers and segmenters, and this is {description.kind}")
-    paths = prepared_ones(subject, paths)
     path = source.with_name(f"{source.name.removesuffix('.onnx')}{SUFFIX}")
     seen = [image for i, image in enumerate(paths) if i % HELD_OUT]
     others = list(paths[::HELD_OUT])
