@@ -88,24 +88,14 @@ def measured(config: str, extent: str, formats: list[str], size: int, repeats: i
         for row in export(subject, formats, Path(folder), Extent((size, size), 1, free), repeats=repeats):
             largest, mean, missed = row.errors or (None, None, None)
             rows.append(
-                {
-                    "config": config,
-                    "extent": extent,
-                    "format": row.name,
-                    "refused": row.refused,
-                    "mib": row.mib and round(row.mib, 1),
-                }
+                {"config": config, "extent": extent, "format": row.name, "refused": row.refused}
+                | {"mib": row.mib and round(row.mib, 1)}
                 | {"objects": row.objects, "missed": missed, "max_error": largest, "mean_error": mean}
                 | {"ms": row.ms, "torch_ms": row.torch_ms, "ratio": row.ratio}
                 | {"inputs": [list(shape) for shape in row.sizes]}
             )
-            print(
-                config,
-                extent,
-                row.name,
-                row.refused or f"{row.objects} {missed:.4f} {largest:.1e} {row.ratio}x",
-                flush=True,
-            )
+            figures = row.refused or f"{row.objects} {missed:.4f} {largest:.1e} {row.ratio}x"
+            print(config, extent, row.name, figures, flush=True)
     print(f"{config}: {time.perf_counter() - start:.0f} s", flush=True)
     return rows
 

@@ -182,11 +182,12 @@ What remains is to bring boxes and masks to the image's own pixels. In NumPy:
 ```
 {post_processing}```
 
-The check compares sets of objects. Each object of PyTorch takes the nearest object of the file with the same label. At
-most {missed:.0%} of the objects may have no partner, since rounding can change the order of nearly equal scores. The
-tolerance of a detector that is not within these limits has {times} times the errors that PyTorch has beside float64
-added. Where PyTorch finds no object in the photographs, a line says that nothing was compared. `--cfg-options
-model.test_cfg.score_thr=0` (of an R-CNN `model.test_cfg.rcnn.score_thr=0`) gives objects of all scores.
+The check compares sets of objects. Each object of PyTorch takes the nearest object of the file with the same label. The
+two may be {largest:g} apart, in boxes as shares of the image's side, and in scores. At most {missed:.0%} of the objects
+may have no partner, since rounding can change the order of nearly equal scores. The tolerance of a detector that is not
+within these limits has {times} times the errors that PyTorch has beside float64 added. Where PyTorch finds no object in
+the photographs, a line says that nothing was compared. `--cfg-options model.test_cfg.score_thr=0` (of an R-CNN
+`model.test_cfg.rcnn.score_thr=0`) gives objects of all scores.
 
 - **PyTorch's files** have operators of torchvision. A program that loads one without `Exported` runs `import
   torchvision` first.
