@@ -214,8 +214,8 @@ network with norms folded into convolutions, as the file has them.
 
 **What the runtimes do better.** They compute GELU and products with a gate inside a convolution, and keep maps in the
 convolutions' own layout. PyTorch has no public operator for the former. The latter is public in two forms: tensors of
-oneDNN's own layout, and frozen TorchScript. Neither makes the blocks of VAN faster. A cell has how many times faster
-than the block as it is a form is, {forms_about}:
+oneDNN's own layout, and frozen TorchScript. Both are slower than the blocks of VAN as they are, but for frozen script
+on the smallest maps of a single image. A cell has how many times faster than the block a form is, {forms_about}:
 
 {forms}
 
